@@ -1,0 +1,88 @@
+"""The values that travel along the pipeline, checked when they are made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Pictures of one video and where in time they stand.
+
+    Attributes:
+        pixels: uint8 RGB, shape (T, H, W, 3).
+        timestamps: presentation time of each picture in seconds, float64, shape (T,), not decreasing.
+        indices: frame number of each picture in presentation order, int64, shape (T,).
+
+    Raises:
+        ValueError: if shapes or dtypes disagree.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    timestamps: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3 or self.pixels.dtype != np.uint8:
+            raise ValueError(f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
+        expected = (len(self.pixels),)
+        if self.timestamps.shape != expected or self.indices.shape != expected:
+            raise ValueError(
+                f"{len(self.pixels)} pictures need as many timestamps and indices, "
+                f"not {self.timestamps.shape} and {self.indices.shape}"
+            )
+        if np.any(np.diff(self.timestamps) < 0):
+            raise ValueError("timestamps must not decrease")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Importance labels of one video, one column a frame.
+
+    Attributes:
+        importance: the reference track in [0, 1], float32, shape (L,): the annotators' mean where there
+            are annotators, the file's own score track where there are none.
+        annotators: each annotator's scores in [0, 1], float32, shape (A, L); A may be 0.
+        category: the video's category, "" where the label file names none.
+
+    Raises:
+        ValueError: if shapes disagree or a value lies outside [0, 1].
+    """
+
+    importance: npt.NDArray[np.float32]
+    annotators: npt.NDArray[np.float32]
+    category: str = ""
+
+    def __post_init__(self) -> None:
+        if self.importance.ndim != 1 or self.annotators.ndim != 2:
+            raise ValueError(
+                f"importance must be (L,) and annotators (A, L), not {self.importance.shape} "
+                f"and {self.annotators.shape}"
+            )
+        if self.annotators.shape[1] != len(self.importance):
+            raise ValueError(
+                f"annotators label {self.annotators.shape[1]} frames, importance has {len(self.importance)}"
+            )
+        for name, values in (("importance", self.importance), ("annotators", self.annotators)):
+            if values.size and not (np.nanmin(values) >= 0 and np.nanmax(values) <= 1):
+                raise ValueError(f"{name} must lie in [0, 1], not [{np.nanmin(values)}, {np.nanmax(values)}]")
+
+    def __len__(self) -> int:
+        return len(self.importance)
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video file and its labels."""
+
+    id: str
+    path: Path
+    labels: Labels
