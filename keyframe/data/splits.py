@@ -1,0 +1,196 @@
+"""Divide videos into train, validation and test."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyframe.data.split_files import read_folds
+from keyframe.data.tvsum_ids import official_id
+from keyframe.errors import KeyframeError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the videos to train on, to choose checkpoints by, and to report on.
+
+    Raises:
+        KeyframeError: if a part is empty or a video stands twice, within a part or in two.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for part in ("train", "val", "test"):
+            names: tuple[str, ...] = getattr(self, part)
+            if not names:
+                raise KeyframeError(
+                    f"the split's {part} part is empty: "
+                    "give more videos, or change data.folds or data.val_fraction"
+                )
+            for name in names:
+                if name in seen:
+                    raise KeyframeError(
+                        f"the split has {name} in {seen[name]} and again in {part}: "
+                        "a video may stand once, in one part"
+                    )
+                seen[name] = part
+
+
+def stratified_folds(
+    ids: Sequence[str],
+    categories: Sequence[str],
+    folds: int = 5,
+    fold: int = 0,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+) -> Split:
+    """Make one of k folds that are alike in size and in categories.
+
+    The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one
+    video, as do their numbers of videos of one category; the same holds for the validation part in
+    proportion. Membership depends on the ids, the categories and the seed only, not on order, platform or
+    Python version.
+
+    Args:
+        ids: video ids.
+        categories: the category of each id, "" where there is none.
+        folds: k, at least 2.
+        fold: which of them, 0 ... k - 1.
+        val_fraction: the share of the videos that are not tested which validate, in (0, 1); at least one
+            video.
+        seed: another seed gives other folds.
+
+    Returns:
+        The fold, each part sorted by id.
+
+    Raises:
+        KeyframeError: if folds, fold or val_fraction is out of range or there are too few videos.
+        ValueError: if an id stands twice or `categories` has another length than `ids`.
+    """
+    category = _category_of(ids, categories)
+    if not 2 <= folds <= len(ids):
+        raise KeyframeError(
+            f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}"
+        )
+    _check_fold(fold, folds)
+    order = _stratified_order(ids, category, f"fold/{seed}")
+    test = order[fold::folds]
+    train, val = _carve_validation(set(ids).difference(test), category, val_fraction, f"{seed}/{fold}")
+    return Split(train=train, val=val, test=tuple(sorted(test)))
+
+
+def read_split_file(
+    path: str | Path,
+    fold: int,
+    ids: Sequence[str],
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    categories: Sequence[str] | None = None,
+) -> Split:
+    """Take one fold of a published split file; `read_folds` tells the forms.
+
+    A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path
+    of an h5 file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. Where the fold names
+    `val_keys` they validate; else validation is carved from train, never from test. Videos that the fold
+    does not name are not used, and that is logged.
+
+    Args:
+        path: the split file.
+        fold: which entry of it, from 0.
+        ids: the ids of the data set's videos.
+        val_fraction: the share of train that validates where the file does not say, in (0, 1).
+        seed: another seed carves another validation part.
+        categories: the category of each id, to carve by; None where they are not known.
+
+    Returns:
+        The fold, each part sorted by id.
+
+    Raises:
+        KeyframeError: if the file is missing or of no known form, the fold is not in it, a key is unknown
+            to the data set, a video stands twice, or a part is empty.
+        ValueError: if an id stands twice or `categories` has another length than `ids`.
+    """
+    path = Path(path)
+    category = _category_of(ids, [""] * len(ids) if categories is None else categories)
+    entries = read_folds(path)
+    _check_fold(fold, len(entries))
+    train, val, test = (
+        tuple(sorted(_resolve(key, category, path) for key in entries[fold][part]))
+        for part in ("train_keys", "val_keys", "test_keys")
+    )
+    try:
+        if not val:
+            train, val = _carve_validation(train, category, val_fraction, f"{seed}/{fold}")
+        split = Split(train=train, val=val, test=test)
+    except KeyframeError as error:
+        raise KeyframeError(f"{path}, fold {fold}: {error}") from error
+    unused = len(category) - len(train) - len(val) - len(test)
+    if unused:
+        _log.warning("fold %d of %s leaves %d of the data set's videos unused", fold, path, unused)
+    return split
+
+
+def _carve_validation(
+    ids: Iterable[str], category: Mapping[str, str], val_fraction: float, salt: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part the videos that are not tested into train and validation, alike in categories, each sorted."""
+    if not 0 < val_fraction < 1:
+        raise KeyframeError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+    order = _stratified_order(ids, category, f"val/{salt}")
+    if len(order) < 2:
+        raise KeyframeError(
+            f"{len(order)} video is left to train and validate on: "
+            "give at least 3 videos, or fewer data.folds"
+        )
+    count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
+    # Evenly spaced places in an order that is grouped by category take from each category in proportion.
+    places = {(2 * i + 1) * len(order) // (2 * count) for i in range(count)}
+    train = tuple(sorted(name for i, name in enumerate(order) if i not in places))
+    return train, tuple(sorted(order[i] for i in places))
+
+
+def _resolve(key: str, known: Mapping[str, str], path: Path) -> str:
+    """Turn a key of a split file into an id of the data set."""
+    prefix, _, last = key.rpartition("/")
+    # `video_7` of SumMe, OVP or YouTube is another video: what stands before it, or the file's name, must
+    # not say so.
+    place = prefix.rpartition("/")[2].lower()
+    of_tvsum = "tvsum" in place if place else "summe" not in path.name.lower()
+    for name in (key, last, official_id(last) if of_tvsum else None):
+        if name is not None and name in known:
+            return name
+    raise KeyframeError(
+        f"{path} names the video {key}, which the data set does not have: "
+        "add the video or use another split file"
+    )
+
+
+def _category_of(ids: Sequence[str], categories: Sequence[str]) -> dict[str, str]:
+    if len(ids) != len(categories):
+        raise ValueError(f"{len(ids)} ids need as many categories, not {len(categories)}")
+    category = dict(zip(ids, categories, strict=True))
+    if len(category) != len(ids):
+        raise ValueError("an id stands twice among the ids")
+    return category
+
+
+def _check_fold(fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        raise KeyframeError(f"data.fold={fold} is out of range: there are {folds} folds, 0 to {folds - 1}")
+
+
+def _stratified_order(ids: Iterable[str], category: Mapping[str, str], salt: str) -> list[str]:
+    """Order ids so that a category's videos stand together, categories and videos shuffled by the salt."""
+
+    def draw(name: str) -> str:
+        # A hash, because Python promises no stable shuffle across its versions.
+        return hashlib.sha256(f"{salt}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()
+
+    return sorted(ids, key=lambda name: (draw(category.get(name, "")), draw(name)))

@@ -1,0 +1,1 @@
+"""Backbone, temporal head and the detector that joins them."""

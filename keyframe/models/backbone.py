@@ -1,0 +1,204 @@
+"""Any timm image model, cut into a prefix that never trains and a tail that trains in stage 2."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from keyframe.errors import KeyframeError
+
+NormMode = Literal["frozen", "train", "sync"]
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+class Backbone(nn.Module):
+    """A frame encoder: normalised pictures (N, 3, H, W) -> features (N, `width`).
+
+    The timm model is run as `tail(prefix(x))`. The prefix is frozen from the start and for good, so its output
+    can be kept; the tail is frozen in stage 1 and trains in stage 2. Frozen means frozen: no gradient, eval mode,
+    BatchNorm statistics untouched.
+
+    Args:
+        name: a timm model name.
+        pretrained: load timm's ImageNet weights (from its local cache or the network).
+        weights: a local weight file (.safetensors, .pth, .bin) used instead of the network.
+        prefix: module paths run in this order first, e.g. `[conv_stem, bn1, blocks.0]`.
+        tail: module paths run after the prefix, pooling included. With both lists empty nothing is cut: the whole
+            model is the tail and trains in stage 2.
+        norm: what the tail's norm layers do in stage 2: `frozen` (default), `train`, or `sync` (train, with
+            statistics over all DDP ranks).
+
+    Raises:
+        KeyframeError: unknown name, weights that cannot be had, or a cut that is not the model's own path.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool = True,
+        weights: str | None = None,
+        prefix: Sequence[str] = (),
+        tail: Sequence[str] = (),
+        norm: NormMode = "frozen",
+    ) -> None:
+        super().__init__()
+        if norm not in ("frozen", "train", "sync"):
+            raise KeyframeError(f"finetune.norm={norm} is none of frozen, train, sync.")
+        self.name = name
+        self.norm: NormMode = norm
+        self.model = _create(name, pretrained, weights)
+        self.width = int(self.model.num_features)
+        self._prefix = tuple(prefix)
+        self._tail = tuple(tail)
+        data = resolve_model_data_config(self.model)
+        self.mean: tuple[float, ...] = tuple(data["mean"])
+        self.std: tuple[float, ...] = tuple(data["std"])
+        self._check_cut()
+        if norm == "sync":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model
+        self.train_tail(True)
+
+    def encode_prefix(self, pictures: Tensor) -> Tensor:
+        """Normalised pictures (N, 3, H, W) -> feature maps that training never changes, (N, C, h, w)."""
+        return self._run(self._prefix, pictures)
+
+    def encode_tail(self, maps: Tensor) -> Tensor:
+        """Feature maps of `encode_prefix` -> features (N, `width`)."""
+        if not self._tail:
+            return self.model(maps)
+        return self._run(self._tail, maps)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Normalised pictures (N, 3, H, W) -> features (N, `width`)."""
+        return self.encode_tail(self.encode_prefix(pictures))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a prefix is kept apart; if not, the whole backbone trains in stage 2."""
+        return bool(self._prefix)
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        """The parameters that train in stage 2 (norm layers only where `norm` lets them)."""
+        return [p for m in self._tail_modules() for p in self._trainable(m)]
+
+    def train_tail(self, trains: bool) -> None:
+        """Freeze or release the tail: gradients and modes. The prefix stays frozen either way."""
+        self._tail_trains = trains
+        self.model.requires_grad_(False)
+        for parameter in self.tail_parameters():
+            parameter.requires_grad_(trains)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Like `nn.Module.train`, but what is frozen stays in eval mode."""
+        super().train(mode)
+        self.model.eval()
+        if mode and self._tail_trains:
+            for tail in self._tail_modules():
+                for module in tail.modules():
+                    if self.norm != "frozen" or not isinstance(module, _NORMS):
+                        module.training = True
+        return self
+
+    def _tail_modules(self) -> list[nn.Module]:
+        return [self.model.get_submodule(path) for path in self._tail] if self._tail else [self.model]
+
+    def _trainable(self, module: nn.Module) -> list[nn.Parameter]:
+        frozen: set[int] = set()
+        if self.norm == "frozen":
+            frozen = {id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters()}
+        return [p for p in module.parameters() if id(p) not in frozen]
+
+    def _run(self, paths: Sequence[str], x: Tensor) -> Tensor:
+        for path in paths:
+            x = self.model.get_submodule(path)(x)
+        return x
+
+    def _check_cut(self) -> None:
+        """The listed modules, run one after the other, must be the whole model."""
+        try:
+            self.model.eval()
+            with torch.inference_mode():
+                pictures = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+                whole, cut = self.model(pictures), self(pictures)
+        except AttributeError as error:
+            raise KeyframeError(
+                f"backbone.prefix and backbone.tail name a module that {self.name} does not have ({error})."
+            ) from error
+        except Exception:
+            if self._prefix or self._tail:
+                raise
+            return  # a model of one fixed picture size; with no cut there is nothing to check
+        if whole.shape != cut.shape or not torch.allclose(whole, cut, rtol=1e-4, atol=1e-7):
+            raise KeyframeError(
+                f"backbone.prefix and backbone.tail, run in order, do not give what {self.name} gives: "
+                "list every module on the model's path, pooling included, or neither."
+            )
+
+
+def _create(name: str, pretrained: bool, weights: str | None) -> nn.Module:
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        hint = f"; near it: {', '.join(close)}" if close else ""
+        raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
+    options: dict[str, Any] = {"num_classes": 0}
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise KeyframeError(f"backbone.weights={weights} is not a file.")
+        options["pretrained_cfg_overlay"] = {"file": weights}
+        pretrained = True
+    try:
+        if pretrained and weights is None:
+            _require_weights(name)
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except KeyframeError:
+        raise
+    except Exception as error:
+        if weights is not None:
+            raise KeyframeError(
+                f"backbone.weights={weights} does not hold weights of {name} "
+                f"({type(error).__name__}): give the file timm's own weights for this model come in."
+            ) from error
+        raise _no_weights(name, error) from error
+
+
+def _require_weights(name: str) -> None:
+    """Fail fast where the weights are neither cached nor reachable: timm itself retries for most of a minute."""
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise KeyframeError(
+            f"timm has no pretrained weights for {name}: set backbone.pretrained=false or backbone.weights=FILE."
+        )
+    hub = config.hf_hub_id
+    if not hub:
+        return
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(try_to_load_from_cache(hub, file), str):
+            return
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        request = urllib.request.Request(hf_hub_url(hub, "config.json"), method="HEAD")
+        urllib.request.urlopen(request, timeout=4).close()
+    except urllib.error.HTTPError:
+        return  # it answers; timm may try
+    except OSError as error:
+        raise _no_weights(name, error) from error
+
+
+def _no_weights(name: str, error: Exception) -> KeyframeError:
+    return KeyframeError(
+        f"The ImageNet weights of {name} are not on this machine and could not be fetched "
+        f"({type(error).__name__}): connect once, set backbone.weights=FILE to a local weight file, or set "
+        "backbone.pretrained=false to start from random weights."
+    )

@@ -1,0 +1,113 @@
+"""Losses between predicted and labelled importance, all differentiable, all blind to padding.
+
+Every loss is called with scores (B, T) in [0, 1], targets (B, T), and a bool mask (B, T) that is True where a frame
+is real, and returns a float32 scalar: the mean over videos. Constant scores or targets give a finite loss.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class SpearmanLoss(nn.Module):
+    """One minus Spearman's rank correlation, with soft ranks in place of the scores' ranks.
+
+    The rank of a frame is the number of frames below it; with the step replaced by a sigmoid it has a gradient
+    (Qin, Liu, Li: A general approximation framework for direct optimization of information retrieval measures,
+    2010, applied to ranks). Targets are data and get their true ranks, ties averaged as in scipy. The loss lies in
+    [0, 2]; a video whose targets are all equal gives exactly 1 and no gradient.
+
+    Args:
+        temperature: width of the sigmoid in units of score; smaller is closer to true ranks, with a rougher gradient.
+    """
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.temperature = temperature
+
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
+        with torch.autocast(scores.device.type, enabled=False):
+            scores, targets = scores.float(), targets.float()
+            pairs = mask[:, :, None] & mask[:, None, :]
+            soft = (torch.sigmoid(_differences(scores) / self.temperature) * pairs).sum(-1)
+            true = ((_differences(targets).sign() + 1) / 2 * pairs).sum(-1)
+            return (1 - _correlation(soft, true, mask)).mean()
+
+
+class PairwiseLoss(nn.Module):
+    """Logistic ranking loss over all pairs of frames of a video whose targets differ (RankNet, Burges et al., 2005).
+
+    Pairs weigh as much as their targets differ. A video without such a pair gives 0.
+
+    Args:
+        temperature: the difference of scores, in units of score, that counts as a clear order.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.temperature = temperature
+
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
+        with torch.autocast(scores.device.type, enabled=False):
+            scores, targets = scores.float(), targets.float()
+            pairs = mask[:, :, None] & mask[:, None, :]
+            weight = _differences(targets).clamp(min=0) * pairs
+            cost = nn.functional.softplus(-_differences(scores) / self.temperature)
+            total = weight.sum((1, 2))
+            return ((weight * cost).sum((1, 2)) / total.clamp(min=1e-8)).mean()
+
+
+class MSELoss(nn.Module):
+    """Mean squared error over real frames, then over videos."""
+
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
+        with torch.autocast(scores.device.type, enabled=False):
+            squared = (scores.float() - targets.float()).square() * mask
+            return (squared.sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+
+
+class WeightedSum(nn.Module):
+    """A weighted sum of losses.
+
+    Args:
+        losses: the terms by name.
+        weights: a weight for each name.
+
+    Raises:
+        ValueError: if the names disagree.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if set(losses) != set(weights):
+            raise ValueError(f"losses {sorted(losses)} and weights {sorted(weights)} must have the same names")
+        self.losses = nn.ModuleDict(dict(losses))
+        self.weights = dict(weights)
+
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
+        terms = [self.weights[name] * loss(scores, targets, mask) for name, loss in self.losses.items()]
+        return torch.stack(terms).sum()
+
+
+def _differences(values: Tensor) -> Tensor:
+    """(B, T) -> (B, T, T): row minus column."""
+    return values[:, :, None] - values[:, None, :]
+
+
+def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Pearson's correlation along time over real frames, (B,); 0 where either side is constant."""
+    count = mask.sum(-1, keepdim=True).clamp(min=1)
+    a = (a - (a * mask).sum(-1, keepdim=True) / count) * mask
+    b = (b - (b * mask).sum(-1, keepdim=True) / count) * mask
+    # sqrt has no gradient at 0, so the floor goes inside
+    power = (a.square().sum(-1) * b.square().sum(-1)).clamp(min=1e-12)
+    return (a * b).sum(-1) / power.sqrt()

@@ -1,0 +1,120 @@
+"""Finding video files and pairing them with labels; the files are empty, only their names matter."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from keyframe.data.videos import find_videos, match
+from keyframe.errors import KeyframeError
+from keyframe.types import Labels
+
+
+def _touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def _labels(*names):
+    return {name: Labels(np.zeros(3, np.float32), np.zeros((0, 3), np.float32), name) for name in names}
+
+
+def test_videos_are_found_by_suffix_and_sorted(tmp_path):
+    _touch(
+        tmp_path,
+        "d.mp4",
+        "videos/c.MKV",
+        "video/b.webm",
+        "a.AVI",
+        "e.Mov",
+        "notes.txt",
+        "._d.mp4",
+        "f.mp4.part",
+    )
+    _touch(tmp_path, "deep/er/g.mp4")
+    videos = find_videos(tmp_path)
+    assert list(videos) == ["a", "b", "c", "d", "e"]
+    assert videos["c"] == tmp_path / "videos" / "c.MKV"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "video",
+        "ydata-tvsum50-v1_1/video",
+        "ydata-tvsum50-v1_1/ydata-tvsum50-video/video",
+        "tvsum50_ver_1_1/ydata-tvsum50-v1_1/video",
+    ],
+)
+def test_videos_of_the_official_release_are_found(tmp_path, folder):
+    _touch(tmp_path, f"{folder}/-esJrBWj2d8.mp4", f"{folder}/_xMr-HKMfVA.mp4")
+    assert find_videos(tmp_path) == {
+        name: tmp_path / folder / f"{name}.mp4" for name in ("-esJrBWj2d8", "_xMr-HKMfVA")
+    }
+
+
+def test_two_files_of_one_video(tmp_path):
+    _touch(tmp_path, "a.mp4", "videos/a.mkv")
+    with pytest.raises(KeyframeError) as caught:
+        find_videos(tmp_path)
+    assert str(tmp_path / "a.mp4") in str(caught.value)
+    assert str(tmp_path / "videos" / "a.mkv") in str(caught.value)
+
+
+def test_one_folder_under_two_names_is_one_folder(tmp_path):
+    _touch(tmp_path, "video/a.mp4")
+    try:
+        (tmp_path / "videos").symlink_to(tmp_path / "video", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    assert list(find_videos(tmp_path)) == ["a"]
+
+
+def test_no_videos(tmp_path):
+    with pytest.raises(KeyframeError, match=r"no directory .*gone.*data\.root"):
+        find_videos(tmp_path / "gone")
+    _touch(tmp_path, "videos/readme.txt", "deep/er/a.mp4")
+    with pytest.raises(KeyframeError, match=r"no video .*data\.root") as caught:
+        find_videos(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_match_pairs_by_id_in_the_order_of_the_labels(tmp_path):
+    videos = find_videos(_touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
+    labels = _labels("c", "a", "b")
+    matched = match(videos, labels)
+    assert [video.id for video in matched] == ["c", "a", "b"]
+    assert all(video.path == videos[video.id] and video.labels is labels[video.id] for video in matched)
+
+
+def test_match_refuses_what_has_no_counterpart(tmp_path):
+    videos = find_videos(_touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
+    with pytest.raises(
+        KeyframeError, match=r"4 labels without a video \(d, e, f \.\.\.\).*data\.allow_missing"
+    ):
+        match(videos, _labels("a", "b", "c", "d", "e", "f", "g"))
+    with pytest.raises(KeyframeError, match=r"2 videos without labels \(b, c\).*data\.allow_missing=true"):
+        match(videos, _labels("a"), allow_missing=False)
+    with pytest.raises(KeyframeError, match=r"1 labels .*\(x\) and 1 videos .*\(c\)"):
+        match(videos, _labels("a", "b", "x"))
+
+
+def test_match_leaves_out_counts_and_tells_where_allowed(tmp_path, caplog):
+    videos = find_videos(_touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
+    with caplog.at_level(logging.INFO, "keyframe.data.videos"):
+        matched = match(videos, _labels("x", "b", "y", "a"), allow_missing=True)
+    assert [video.id for video in matched] == ["b", "a"]
+    message = caplog.records[-1].getMessage()
+    assert "2 labels without a video (x, y)" in message
+    assert "1 videos without labels (c)" in message
+
+
+def test_match_with_nothing_in_common(tmp_path):
+    videos = find_videos(_touch(tmp_path, "a.mp4"))
+    with pytest.raises(KeyframeError, match=r"none of the 1 labelled videos \(x\).*data\.root") as caught:
+        match(videos, _labels("x"), allow_missing=True)
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(KeyframeError, match=r"data\.root"):
+        match({}, _labels("x"), allow_missing=True)
