@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+
+# What a batch holds, and so where it enters `encode_prefix -> encode_tail -> score`.
+Stage = Literal["pixels", "prefix", "features"]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Small videos for tests, written with PyAV: every frame carries its own number as a readable bar code.
 
-The lower half of a frame holds `N_BITS` columns: a column is one bit, light or dark, and below it the opposite
-shade, so that a blurred, mixed or missing code is noticed and not read as some other number. The upper half
-holds colour bars that move by one step a frame, under a little seeded noise.
+The lower half of a frame holds `N_BITS` columns: a column is one bit, light or dark, and below it the
+opposite shade, so that a blurred, mixed or missing code is noticed and not read as some other number. The
+upper half holds colour bars that move by one step a frame, under a little seeded noise.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def write_video(
         pix_fmt: pixel format of the coded pictures.
         times: presentation time of each frame in quarters of a frame: a variable frame rate.
         rotation: counterclockwise degrees that a player has to turn the coded pictures by.
-        flips: (horizontal, vertical) mirroring after the rotation, written as metadata only.
+        flips: (left-right, top-bottom) mirroring that a player has to do after the rotation.
         container: FFmpeg muxer name where the suffix does not tell.
         colour: `colorspace` and `color_range` (FFmpeg numbers) to convert to and to tag the stream with.
         first_number: number that the first frame carries.
@@ -121,7 +121,8 @@ def write_video(
         for number in range(frames):
             for which, stream in enumerate(streams):
                 upright = draw_frame(first_number + number + 500 * which, size, seed)
-                coded = np.ascontiguousarray(np.rot90(upright, -rotation // 90))
+                unflipped = upright[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
+                coded = np.ascontiguousarray(np.rot90(unflipped, -rotation // 90))
                 frame = av.VideoFrame.from_ndarray(coded, format="rgb24")
                 if colour:
                     frame = frame.reformat(

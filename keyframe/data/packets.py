@@ -12,6 +12,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -120,8 +121,8 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
         """The orientation that a decoded frame's display matrix asks for, to the nearest quarter turn."""
-        matrix = frame.side_data.get("DISPLAYMATRIX")  # type: ignore[call-overload]
-        if matrix is None:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if not isinstance(matrix, SideData):
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         transposed = abs(b) + abs(c) > abs(a) + abs(d)
@@ -134,7 +135,7 @@ class Orientation(NamedTuple):
 
     @property
     def rotation(self) -> int:
-        """Counterclockwise degrees, 0 to 270; of a mirrored picture, the rotation after mirroring columns."""
+        """Counterclockwise degrees, 0 to 270; of a mirrored picture, those before left and right change."""
         columns = self.flip_columns ^ self.mirrored
         if self.transposed:
             return 270 if columns else 90
@@ -181,8 +182,8 @@ def index_packets(path: Path) -> PacketIndex:
         path: a video file.
 
     Raises:
-        VideoError: if the file is missing, is a folder, is empty, is cut short or damaged so that it cannot be
-            opened, is no video, or holds no frames.
+        VideoError: if the file is missing, is a folder, is empty, is cut short or damaged so that it cannot
+            be opened, is no video, or holds no frames.
     """
     with open_video(path) as (container, stream):
         packets, orientation, ended_well = _read_packets(container, stream)
@@ -221,7 +222,7 @@ def index_packets(path: Path) -> PacketIndex:
 def _read_packets(
     container: InputContainer, stream: VideoStream
 ) -> tuple[list[_Packet], Orientation | None, bool]:
-    """All packets in file order, the orientation of the first frame, and whether the file was read to its end."""
+    """All packets in file order, the first frame's orientation, and whether reading reached the end."""
     stream.codec_context.thread_count = 1
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
     packets: list[_Packet] = []
@@ -246,11 +247,11 @@ def _read_packets(
                 orientation = _first_orientation(stream, packet)
     except av.error.FFmpegError:
         return packets, orientation, False
-    return packets, orientation, True
+    return packets, orientation or _first_orientation(stream, None), True
 
 
-def _first_orientation(stream: VideoStream, packet: av.Packet) -> Orientation | None:
-    """The orientation of the frame that this packet completes, None where it completes none."""
+def _first_orientation(stream: VideoStream, packet: av.Packet | None) -> Orientation | None:
+    """The orientation of the frame that this packet (None: the end) completes, if it completes one."""
     try:
         frames = stream.decode(packet)
     except av.error.FFmpegError:

@@ -1,7 +1,6 @@
 """The model: pictures of a video in, one importance score a frame out."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +8,7 @@ from torch import Tensor, nn
 from keyframe.models.backbone import Backbone
 from keyframe.models.head import TemporalHead
 from keyframe.models.standardizer import FeatureStandardizer
-
-Stage = Literal["pixels", "prefix", "features"]
+from keyframe.types import Stage
 
 
 class KeyframeDetector(nn.Module):

@@ -1,0 +1,42 @@
+"""Command-line arguments made ready for Hydra's grammar."""
+
+import re
+
+from keyframe.config import conf_dir
+
+# Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
+_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights")
+_PLAIN = re.compile(r"[\w./\-~]*")
+
+
+def prepare(arguments: list[str]) -> list[str]:
+    """Quote paths, and let `backbone=` take any timm model name."""
+    sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    prepared: list[str] = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in _PATHS and not sweep:
+            prepared.append(f"{key}={quote(value)}")
+        elif equals and key == "backbone" and not sweep:
+            prepared += _backbone(value)
+        else:
+            prepared.append(argument)
+    return prepared
+
+
+def quote(value: str) -> str:
+    """A value that Hydra reads as exactly this text; what is quoted or an interpolation already stays."""
+    if _PLAIN.fullmatch(value) or value[:1] in "'\"" or value.startswith("${"):
+        return value
+    # Hydra unescapes backslashes only before a quote, or at the end of the text
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def _backbone(value: str) -> list[str]:
+    """`backbone=NAME` as it is where conf/ knows it, else timm's model of that name."""
+    if (conf_dir() / "backbone" / f"{value}.yaml").is_file() or not re.fullmatch(r"[\w.\-]+", value):
+        return [f"backbone={value}"]
+    import timm
+
+    return ["backbone=timm", f"backbone.name={value}"] if timm.is_model(value) else [f"backbone={value}"]

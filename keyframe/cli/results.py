@@ -1,0 +1,46 @@
+"""The last lines of a training run: what came out, and where it lies."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from keyframe.cli.text_table import text_table
+
+_ROWS = (
+    ("Spearman, annotators' mean", "spearman"),
+    ("Kendall, annotators' mean", "kendall"),
+    ("Spearman, each annotator", "annotator_spearman"),
+    ("Kendall, each annotator", "annotator_kendall"),
+    ("MSE", "mse"),
+    ("MAE", "mae"),
+    ("precision@15 %", "precision_at_15"),
+)
+
+
+def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_dir: Path, best: Path) -> str:
+    """Validation and test metrics, mean +- standard deviation over videos, then paths."""
+
+    def cell(split: str, name: str) -> str:
+        if f"{split}/{name}" not in metrics:
+            return "-"
+        spread = metrics.get(f"{split}/{name}_std")
+        value = f"{metrics[f'{split}/{name}']:.3f}"
+        return value if spread is None else f"{value} +- {spread:.3f}"
+
+    table = text_table(
+        [{"metric": label, "validation": cell("val", name), "test": cell("test", name)} for label, name in _ROWS]
+    )
+    counts = ", ".join(f"{metrics[f'data/videos_{split}']:.0f} {split}" for split in ("train", "val", "test"))
+    lines = [f"Videos: {counts}; sampled frames of each", "", table, ""]
+    undefined = int(metrics.get("test/undefined", 0))
+    if undefined:
+        lines.append(f"{undefined} test videos have no rank correlation (constant scores or labels).")
+    if skipped:
+        lines.append(f"{len(skipped)} videos were left out:")
+        lines += [f"  {video}: {reason}" for video, reason in skipped.items()]
+    lines += [
+        f"Best checkpoint: {best}",
+        f"Metrics:         {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
+        f"Curves:          {run_dir / 'curves'}",
+        f"Run directory:   {run_dir}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,27 @@
+"""How a job ended, in a file of its run directory; and which process may write there."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from keyframe.files import write_text
+
+
+@dataclass(frozen=True)
+class Status:
+    """`running`, `completed` or `failed`, and why."""
+
+    state: str
+    error: str = ""
+
+
+def is_first_process() -> bool:
+    """Whether this is the process a user started, or rank 0, rather than a further DDP rank."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+
+
+def write_status(directory: Path, status: Status) -> None:
+    """Write `status.json`, from the first process only."""
+    if is_first_process():
+        write_text(directory / "status.json", json.dumps(asdict(status)) + "\n")

@@ -1,0 +1,75 @@
+"""keyframe-train: from videos to a two-stage-trained keyframe model."""
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from keyframe.cli.app import command
+from keyframe.cli.arguments import prepare
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> None:
+    """Build everything from YAML, train and test, and say where the results lie."""
+    import torch
+    from hydra.utils import instantiate
+    from pytorch_lightning import Trainer, seed_everything
+
+    from keyframe.config import plain, save_config
+    from keyframe.cli.results import result_lines
+    from keyframe.models.module import KeyframeModule
+    from keyframe.models.sizes import size_table, sizes
+    from keyframe.training import tracking
+    from keyframe.training.checkpoints import find_checkpoint
+    from keyframe.training.run import train_and_test, write_metrics
+
+    run_dir = Path(config.run_dir)
+    resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
+    torch.set_float32_matmul_precision("high")
+    seed_everything(config.seed, workers=True, verbose=False)
+
+    detector = instantiate(config.model, _convert_="all")
+    counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
+    log.info("%s\n%s", run_dir, size_table(detector.backbone.name, counts))
+    module = KeyframeModule(
+        detector=detector,
+        loss=instantiate(config.loss, _convert_="all"),
+        optimizer=instantiate(config.optimizer),
+        scheduler=instantiate(config.scheduler) if config.scheduler else None,
+        config=plain(config),
+    )
+    datamodule = instantiate(config.datamodule, _convert_="all")
+    loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
+    callbacks = [instantiate(entry, _convert_="all") for entry in config.callbacks.values() if entry]
+    bar = config.trainer.enable_progress_bar
+    trainer: Trainer = instantiate(
+        config.trainer,
+        logger=loggers,
+        callbacks=callbacks,
+        enable_progress_bar=sys.stderr.isatty() if bar == "auto" else bar,
+        _convert_="all",
+    )
+    if trainer.is_global_zero:
+        save_config(config, run_dir)
+    try:
+        metrics, best = train_and_test(trainer, module, datamodule, run_dir, resume)
+        tracking.log_artifact(loggers, best)
+    finally:
+        tracking.finish(loggers)
+    metrics.update({f"model/params_{name}": count for name, count in counts.items()})
+    if trainer.is_global_zero:
+        write_metrics(run_dir / "metrics.json", metrics)
+        log.info("%s", result_lines(metrics, datamodule.skipped, run_dir, best))
+
+
+def main() -> None:
+    """Console script."""
+    sys.argv[1:] = prepare(sys.argv[1:])
+    command("train", train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From video files and label files to batches."""

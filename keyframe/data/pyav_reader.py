@@ -1,0 +1,146 @@
+"""The exact reader: decodes from the start with PyAV and takes the frames it passes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from keyframe.data.packets import Orientation, PacketIndex, index_packets, open_video
+from keyframe.data.readers import checked_indices, checked_settings
+from keyframe.errors import VideoError
+from keyframe.types import Frames, IntArray
+
+# FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
+# refuses all others; they are taken for unspecified, as decord does.
+_CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
+_UNSPECIFIED = 2
+# From PyAV 17 on, scaling takes a thread for each core unless told otherwise.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+
+class PyAVReader:
+    """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for the contract.
+
+    It decodes every frame up to the last wanted one, so it never depends on seeking, and knows each frame by
+    its time stamp (by counting where the container has none). The display matrix is applied.
+
+    Args:
+        threads: decoding threads, 0 for one a core.
+        max_missing: largest share of the wanted frames, in [0, 1], that may be replaced by a neighbour
+            because they do not decode. A frame whose damage the decoder has patched counts as decoded.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, threads: int = 1, max_missing: float = 0.05) -> None:
+        checked_settings(threads, max_missing)
+        self.threads = threads
+        self.max_missing = max_missing
+
+    def read(
+        self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None
+    ) -> Frames:
+        """Read frames by their number; arguments, result and errors as `VideoReader.read` says."""
+        index = index or index_packets(path)
+        wanted, places = np.unique(checked_indices(indices, size, index), return_inverse=True)
+        pixels = np.empty((len(wanted), *size, 3), np.uint8)
+        got = np.full(len(wanted), -1)
+        with open_video(path) as (container, stream):
+            # An error in one decoding thread takes finished frames of the others with it.
+            threads = self.threads if index.intact else 1
+            stream.codec_context.thread_count = threads
+            if threads != 1:
+                stream.codec_context.thread_type = "AUTO"
+            scaler = VideoReformatter()
+            frames = _numbered_frames(container, stream, index)
+            for place, (number, frame) in enumerate(_nearest(frames, wanted)):
+                pixels[place] = _picture(frame, size, scaler)
+                got[place] = number
+        n_missing = int(np.sum(got != wanted))
+        if np.any(got < 0) or n_missing > self.max_missing * len(wanted):
+            raise VideoError(
+                f"{path} is damaged, {n_missing} of {len(wanted)} wanted frames do not decode: copy or "
+                f"convert it again, leave it out, or raise reader.max_missing (now {self.max_missing:g})."
+            )
+        if len(places) > len(wanted):
+            pixels, got = pixels[places], got[places]
+        return Frames(pixels, index.timestamps[got], got)
+
+
+def _nearest(
+    frames: Iterator[tuple[int, VideoFrame]], wanted: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """For each wanted number the frame that bears it, else the latest before it, else the next after it."""
+    if not len(wanted):
+        return
+    place = 0
+    latest = None
+    for number, frame in frames:
+        while place < len(wanted) and wanted[place] <= number:
+            yield latest if latest is not None and wanted[place] < number else (number, frame)
+            place += 1
+        if place == len(wanted):
+            return
+        latest = number, frame
+    if latest is not None:
+        for _ in wanted[place:]:
+            yield latest
+
+
+def _numbered_frames(
+    container: InputContainer, stream: VideoStream, index: PacketIndex
+) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames that decode, each with its number in the index; frames unknown to the index are left out."""
+    number = -1
+    for frame in _decoded(container, stream):
+        if index.pts is None:
+            number += 1
+            if frame is not None and number < index.n_frames:
+                yield number, frame
+        elif frame is not None and frame.pts is not None:
+            # Frames come in order: of several with one time stamp it is the first not passed yet.
+            found = max(int(np.searchsorted(index.pts, frame.pts)), number + 1)
+            if found < index.n_frames and index.pts[found] == frame.pts:
+                number = found
+                yield number, frame
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
+    """The frames of a stream in presentation order, None for each packet that the decoder refuses."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            packet = None  # What is left of the file cannot be read.
+        if packet is not None and not packet.size:
+            continue  # To the decoder that would be the end of the stream.
+        try:
+            yield from stream.decode(packet)
+        except av.error.FFmpegError:
+            yield None
+        if packet is None:
+            return
+
+
+def _picture(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> npt.NDArray[np.uint8]:
+    """The upright picture, resized, uint8 RGB of shape (height, width, 3)."""
+    orientation = Orientation.of(frame)
+    height, width = size[::-1] if orientation.transposed else size
+    if frame.colorspace not in _CONVERTIBLE:
+        frame.colorspace = _UNSPECIFIED
+    scaled = scaler.reformat(
+        frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD
+    )
+    pixels: npt.NDArray[np.uint8] = scaled.to_ndarray().view(np.uint8)
+    if orientation.transposed:
+        pixels = pixels.swapaxes(0, 1)
+    return pixels[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]

@@ -1,0 +1,94 @@
+"""How well the scores of one video agree with its labels. A number that is not defined is NaN, never 0."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau, rankdata
+
+from keyframe.types import FloatArray
+
+# The share of a video that a summary may take (Song et al., TVSum, 2015).
+SUMMARY_SHARE = 0.15
+
+VIDEO_METRICS = (
+    "spearman",
+    "kendall",
+    "annotator_spearman",
+    "annotator_kendall",
+    "mse",
+    "mae",
+    "precision_at_15",
+)
+
+
+def video_metrics(scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> dict[str, float]:
+    """All metrics of one video, in the order of `VIDEO_METRICS`.
+
+    Args:
+        scores: predicted importance of each frame, (T,).
+        importance: the annotators' mean (or the label file's own track), (T,).
+        annotators: each annotator's scores, (A, T); with A = 0 the annotator metrics are NaN.
+
+    Returns:
+        `spearman` and `kendall` against the mean; `annotator_spearman` and `annotator_kendall`, the mean over
+        annotators of the correlation with each (Otani et al., Rethinking the evaluation of video summaries, 2019);
+        `mse`, `mae`, and `precision_at_15`.
+    """
+    return {
+        "spearman": spearman(scores, importance),
+        "kendall": kendall(scores, importance),
+        "annotator_spearman": _mean([spearman(scores, one) for one in annotators]),
+        "annotator_kendall": _mean([kendall(scores, one) for one in annotators]),
+        "mse": float(np.mean((scores - importance) ** 2)),
+        "mae": float(np.mean(np.abs(scores - importance))),
+        "precision_at_15": precision_at_top(scores, importance, SUMMARY_SHARE),
+    }
+
+
+def over_videos(table: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over videos by metric name, `<name>_std` the spread over videos, and `undefined`.
+
+    `undefined` counts the videos whose Spearman correlation is not defined (constant scores or labels). A video
+    without a value for a metric is left out of that mean; a metric that no video has a value for is left out.
+    """
+    rows = list(table)
+    result = {"undefined": float(sum(np.isnan(row["spearman"]) for row in rows))}
+    for name in VIDEO_METRICS:
+        values = np.array([row[name] for row in rows])
+        values = values[~np.isnan(values)]
+        if len(values):
+            result[name] = float(values.mean())
+        if len(values) > 1:
+            result[f"{name}_std"] = float(values.std(ddof=1))
+    return result
+
+
+def spearman(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's rho of two series (T,), ties ranked by their average; NaN where either is constant."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def kendall(a: FloatArray, b: FloatArray) -> float:
+    """Kendall's tau-b of two series (T,); NaN where either is constant."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(kendalltau(a, b).statistic)
+
+
+def precision_at_top(scores: FloatArray, importance: FloatArray, share: float) -> float:
+    """Overlap of the two top k's over k = max(1, round(share * T)); of equal values the earlier frame goes first."""
+    count = max(1, round(share * len(scores)))
+    return len(np.intersect1d(_top(scores, count), _top(importance, count))) / count
+
+
+def _top(values: FloatArray, count: int) -> npt.NDArray[np.int64]:
+    return np.argsort(-values, kind="stable")[:count]
+
+
+def _mean(values: list[float]) -> float:
+    """Mean of the defined values; NaN where there is none."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

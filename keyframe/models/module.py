@@ -1,0 +1,132 @@
+"""The LightningModule: steps, optimizer groups, per-video metrics."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import grad_norm
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from keyframe.data.batch import Batch
+from keyframe.evaluation.curves import Prediction
+from keyframe.evaluation.metrics import over_videos
+from keyframe.models.detector import KeyframeDetector
+from keyframe.evaluation.video_metrics import VideoMetrics
+
+
+class KeyframeModule(LightningModule):
+    """Trains a detector.
+
+    The optimizer has two groups from the start, `head` and `backbone` (the tail), so that a checkpoint of either
+    stage fits; in stage 1 the tail has no gradient and the optimizer leaves it alone.
+
+    Args:
+        detector: the model.
+        loss: called with scores, targets and mask, each (B, T).
+        optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
+        scheduler: makes a learning-rate scheduler that watches `monitor` once an epoch; None for none.
+        monitor: the metric that checkpoints and schedulers watch.
+        config: plain nested values kept as hyperparameters in checkpoints and loggers.
+    """
+
+    def __init__(
+        self,
+        detector: KeyframeDetector,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        scheduler: Callable[[Optimizer], Any] | None = None,
+        monitor: str = "val/spearman",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.monitor = monitor
+        self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
+        self.predictions: dict[str, Prediction] = {}  # of the last epoch of validation or test, this rank's videos
+        self.table: dict[int, dict[str, float]] = {}  # of the last epoch of validation or test, all ranks' videos
+        self.save_hyperparameters(dict(config or {}))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Frames (B, T, 3, H, W) -> scores (B, T); see `KeyframeDetector`."""
+        return self.detector(frames, mask)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
+        loss: Tensor = self.loss(scores, batch.importance, batch.mask)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm before clipping."""
+        norms = grad_norm(self, norm_type=2)
+        self.log("train/grad_norm", norms.get("grad_2.0_norm_total", torch.tensor(0.0)), on_step=False, on_epoch=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each video of a batch."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each video of a batch."""
+        self._measure("test", batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the videos of the last epoch."""
+        self.predictions.clear()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the videos of the last epoch."""
+        self.predictions.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over videos."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log means over videos."""
+        self._report("test")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`."""
+        groups = [
+            {"name": "head", "params": list(self.detector.head.parameters())},
+            {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
+        ]
+        optimizer = self.make_optimizer([group for group in groups if group["params"]])
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.make_scheduler(optimizer), "monitor": self.monitor, "interval": "epoch"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _measure(self, split: str, batch: Batch) -> None:
+        scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
+        loss = self.loss(scores, batch.importance, batch.mask)
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
+        metric = self.metrics[split]
+        for row, video in enumerate(batch.videos):
+            real = batch.mask[row].cpu()
+            people = batch.annotators[row].cpu()[:, real]
+            people = people[~people.isnan().all(1)]
+            prediction = Prediction(
+                video,
+                batch.seconds[row].cpu()[real].numpy(),
+                scores[row].detach().cpu()[real].double().numpy(),
+                batch.importance[row].cpu()[real].double().numpy(),
+                people.double().numpy(),
+            )
+            self.predictions[video] = prediction
+            metric.update(
+                int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators
+            )
+
+    def _report(self, split: str) -> None:
+        metric = self.metrics[split]
+        self.table = metric.compute()
+        for name, value in over_videos(self.table.values()).items():
+            self.log(f"{split}/{name}", value)
+        metric.reset()

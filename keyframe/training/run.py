@@ -1,0 +1,89 @@
+"""Train, choose the best checkpoint, test it, and write what came of it."""
+
+import csv
+import io
+import json
+import logging
+import math
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from keyframe.data.datamodule import VideoDataModule
+from keyframe.errors import KeyframeError
+from keyframe.files import write_text
+from keyframe.models.module import KeyframeModule
+from keyframe.training.checkpoints import check_fits, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def train_and_test(
+    trainer: Trainer,
+    module: KeyframeModule,
+    datamodule: VideoDataModule,
+    run_dir: Path,
+    resume: Path | None = None,
+) -> tuple[dict[str, float], Path]:
+    """Run both stages, then measure the best checkpoint on validation and test videos.
+
+    Writes `per_video.csv`, a row a test video, into `run_dir`.
+
+    Returns:
+        The metrics by name, e.g. `test/spearman`, and the best checkpoint.
+
+    Raises:
+        KeyframeError: a checkpoint that cannot be resumed from, or a training that left none.
+    """
+    if resume is not None:
+        checkpoint = read_checkpoint(resume)
+        check_fits(resume, checkpoint, module)
+        log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
+        del checkpoint
+    trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    metrics = _numbers(trainer, "train/")
+    best = _best(trainer)
+    for measure in (trainer.validate, trainer.test):
+        measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)
+        metrics.update(_numbers(trainer, "val/", "test/"))
+    if trainer.is_global_zero:
+        _write_table(run_dir / "per_video.csv", module, datamodule)
+    for name, dataset in datamodule.datasets.items():
+        metrics[f"data/videos_{name}"] = len(dataset)
+    metrics["data/videos_skipped"] = len(datamodule.skipped)
+    return metrics, best
+
+
+def write_metrics(path: Path, metrics: dict[str, float]) -> None:
+    """Write one flat JSON object of numbers; what is not a number (NaN, infinity) is null."""
+    finite = {name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())}
+    write_text(path, json.dumps(finite, indent=2) + "\n")
+
+
+def _best(trainer: Trainer) -> Path:
+    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    for callback in checkpoints:
+        if callback.monitor is not None and callback.best_model_path:
+            return Path(callback.best_model_path)
+    for callback in checkpoints:
+        if callback.best_model_path:
+            log.warning("No checkpoint was best by its metric; the last one is measured.")
+            return Path(callback.best_model_path)
+    raise KeyframeError("Training left no checkpoint to measure: trainer.max_epochs must be at least 1.")
+
+
+def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
+
+
+def _write_table(path: Path, module: KeyframeModule, datamodule: VideoDataModule) -> None:
+    videos = datamodule.datasets["test"].videos
+    rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,95 @@
+"""Weights & Biases without surprises: never a prompt, offline where there is no key, told once."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(
+    save_dir: str,
+    project: str = "keyframe",
+    name: str | None = None,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    offline: bool | None = None,
+) -> WandbLogger:
+    """A W&B logger.
+
+    Args:
+        save_dir: the run directory; W&B writes below it.
+        project: W&B project.
+        name: of the run; W&B draws one for None.
+        group: what the runs of a sweep have in common.
+        tags: of the run.
+        offline: None decides by itself: online where a key is set up (WANDB_API_KEY, or `wandb login` was run).
+    """
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE", "") in ("offline", "dryrun") or not _has_key()
+        if offline:
+            _tell_once()
+    return WandbLogger(
+        save_dir=save_dir,
+        project=project,
+        name=name,
+        group=group,
+        tags=list(tags),
+        offline=offline,
+        log_model=False,
+    )
+
+
+@rank_zero_only
+def log_artifact(loggers: Sequence[Logger], checkpoint: Path) -> None:
+    """Keep a checkpoint as a W&B artifact, where W&B is on."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            artifact = wandb.Artifact(f"keyframe-{logger.version}", type="model")
+            artifact.add_file(str(checkpoint))
+            logger.experiment.log_artifact(artifact, aliases=["best"])
+
+
+@rank_zero_only
+def finish(loggers: Sequence[Logger]) -> None:
+    """End W&B's run, else the next job of a sweep would go on writing into it."""
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        wandb.finish()
+
+
+def _has_key() -> bool:
+    import wandb
+
+    settings: Any = wandb.setup().settings
+    return bool(os.environ.get("WANDB_API_KEY") or getattr(settings, "api_key", None) or _netrc_key(settings))
+
+
+def _netrc_key(settings: Any) -> bool:
+    """Whether `wandb login` has left a key in the netrc file."""
+    import netrc
+    from urllib.parse import urlparse
+
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return netrc.netrc(str(path)).authenticators(urlparse(settings.base_url).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+@rank_zero_only
+def _tell_once() -> None:
+    if not _told:
+        _told.append(True)
+        log.info("W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B).")
+
+
+_told: list[bool] = []
