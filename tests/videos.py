@@ -55,9 +55,7 @@ def read_frame_number(pixels: Pixels) -> int:
     for bit in range(N_BITS):
         centre = (bit + 0.5) * width / N_BITS
         columns = slice(int(centre - 0.15 * width / N_BITS), int(centre + 0.15 * width / N_BITS) + 1)
-        upper, lower = (
-            grey[int(height * row) - 1 : int(height * row) + 1, columns].mean() for row in (0.625, 0.875)
-        )
+        upper, lower = (grey[int(height * row) - 1 : int(height * row) + 1, columns].mean() for row in (0.625, 0.875))
         if abs(upper - lower) < 70:
             raise ValueError(f"bit {bit} is unreadable: {upper:.0f} above {lower:.0f}")
         number |= int(upper > lower) << bit
@@ -136,3 +134,111 @@ def write_video(
         for stream in streams:
             output.mux(stream.encode(None))
     return path
+
+
+def remux(source: Path, path: Path, *, drop: int = 0, shift: int = 0, options: dict[str, str] | None = None) -> Path:
+    """Copy a video's packets without the first `drop`, `shift` frames later, and return the copy's path.
+
+    Times below zero end up in MP4 as an edit list that hides the frames before zero.
+    """
+    options = {"avoid_negative_ts": "disabled"} | (options or {})
+    with av.open(str(source)) as old, av.open(str(path), "w", options=options) as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        ticks = int(shift / stream.average_rate / stream.time_base)
+        for number, packet in enumerate(old.demux(stream)):
+            if packet.size and number >= drop:
+                packet.pts += ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
+                packet.stream = copy
+                new.mux(packet)
+    return path
+
+
+def packet_places(path: Path) -> list[tuple[int, int]]:
+    """Where each packet of the first video stream lies in the file, in decoding order: (offset, size) in bytes."""
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        return [(content.index(bytes(packet)), packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def overwrite(path: Path, places: Sequence[tuple[int, int]]) -> Path:
+    """Fill these places of a file with zeros, in place, and return its path."""
+    content = bytearray(path.read_bytes())
+    for offset, size in places:
+        content[offset : offset + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+N_FRAMES = 48
+GOP = {"g": "12", "bf": "2"}
+_X264_OPEN = {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0:scenecut=0"}
+_X264_REFRESH = {"x264-params": "intra-refresh=1:keyint=12:bframes=2"}
+_VPX = {"g": "12", "deadline": "realtime", "cpu-used": "8"}
+_UNEVEN = np.cumsum(np.random.default_rng(0).integers(1, 9, N_FRAMES)).tolist()
+
+# Every sort of video that readers are tried on: file name -> what `write_video` takes. N_FRAMES frames each.
+KINDS: dict[str, dict[str, Any]] = {
+    "plain.mp4": {"options": GOP},
+    "long_gop.mp4": {"options": {"g": "250", "bf": "3"}},
+    "every_frame_key.mp4": {"options": {"g": "1"}},
+    "matroska.mkv": {"options": GOP},
+    "quicktime.mov": {"options": GOP},
+    "uneven.mp4": {"options": GOP, "times": _UNEVEN},
+    "uneven.mkv": {"options": GOP, "times": _UNEVEN},
+    "late_start.mp4": {"options": GOP, "times": [40 + 4 * number for number in range(N_FRAMES)]},
+    "vp8.webm": {"codec": "libvpx", "options": _VPX | {"b": "400k"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": _VPX},
+    "odd_size.mp4": {"options": GOP, "size": (161, 97), "pix_fmt": "yuv444p"},
+    "open_gop.mp4": {"options": _X264_OPEN},
+    "open_gop.mkv": {"options": _X264_OPEN},
+    "intra_refresh.mp4": {"options": _X264_REFRESH},
+    "ten_bit.mp4": {"options": GOP, "pix_fmt": "yuv420p10le"},
+    "two_streams.mp4": {"options": GOP, "video_streams": 2},
+    "transport.ts": {"options": GOP},
+    "flash.flv": {"options": GOP},
+    "raw.h264": {"options": GOP},
+    "h264.avi": {"options": GOP},
+    "mpeg4.avi": {"codec": "mpeg4", "options": GOP},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": GOP},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": GOP},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=12:bframes=3:log-level=none:pools=1"}},
+    "rotated_90.mp4": {"options": GOP, "rotation": 90},
+    "rotated_180.mp4": {"options": GOP, "rotation": 180},
+    "rotated_270.mov": {"options": GOP, "rotation": 270},
+    "mirrored.mp4": {"options": GOP, "flips": (True, False)},
+    "upside_down.mp4": {"options": GOP, "flips": (False, True)},
+    "turned_and_mirrored.mp4": {"options": GOP, "rotation": 90, "flips": (True, False)},
+}
+# File name -> what is copied, and how: the frames left start at number `first`.
+COPIES: dict[str, dict[str, Any]] = {
+    "edit_list.mp4": {"source": "plain.mp4", "shift": -9, "first": 9},
+    "edit_list_one_gop.mp4": {"source": "long_gop.mp4", "shift": -9, "first": 9},
+    "fragmented.mp4": {"source": "plain.mp4", "options": {"movflags": "frag_keyframe+empty_moov"}, "first": 0},
+    "live.mkv": {"source": "plain.mp4", "options": {"live": "1"}, "first": 0},
+    "no_key_first.mp4": {"source": "plain.mp4", "drop": 5, "first": 12},
+    "no_key_first.ts": {"source": "transport.ts", "drop": 5, "first": 12},
+    "open_gop_cut.mp4": {"source": "open_gop.mp4", "drop": 12, "first": 24},
+}
+CAN_ROTATE = hasattr(av.VideoStream, "set_display_rotation")
+
+
+def build(name: str, folder: Path) -> Path:
+    """The video of that name from `KINDS` or `COPIES`, written to `folder` unless it is there already."""
+    path = folder / name
+    if not path.exists():
+        if name in KINDS:
+            write_video(path, **{"frames": N_FRAMES} | KINDS[name])
+        else:
+            recipe = {key: value for key, value in COPIES[name].items() if key not in {"source", "first"}}
+            remux(build(COPIES[name]["source"], folder), path, **recipe)
+    return path
+
+
+def first_number(name: str) -> int:
+    """The number that the first presented frame of `build(name, ...)` carries."""
+    return COPIES[name]["first"] if name in COPIES else 0
+
+
+CLIPS = Path(__file__).parents[2] / "shared" / "clips"

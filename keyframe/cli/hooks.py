@@ -28,9 +28,7 @@ class OutputGuard(Callback):
     def _check(self, config: DictConfig, directory: Path, key: str, mark: str) -> None:
         name = f"keyframe-{config.hydra.job.name}"
         if (directory / mark).is_file() and not config.get("ckpt"):
-            sys.exit(
-                f"{name}: {directory} holds a run already: choose another {key}, or resume it with ckpt=last."
-            )
+            sys.exit(f"{name}: {directory} holds a run already: choose another {key}, or resume it with ckpt=last.")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             probe = directory / ".writable"

@@ -18,8 +18,8 @@ def train(config: DictConfig) -> None:
     from hydra.utils import instantiate
     from pytorch_lightning import Trainer, seed_everything
 
-    from keyframe.config import plain, save_config
     from keyframe.cli.results import result_lines
+    from keyframe.config import plain, save_config
     from keyframe.models.module import KeyframeModule
     from keyframe.models.sizes import size_table, sizes
     from keyframe.training import tracking

@@ -49,9 +49,7 @@ def label_positions(
     if indices.ndim != 1 or indices.shape != seconds.shape:
         raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
     if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
-        raise ValueError(
-            f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}"
-        )
+        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
     if n_labels == n_frames:
         return indices.astype(np.int64)
     if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:

@@ -1,13 +1,14 @@
 """One LightningDataModule over every source of labelled videos."""
 
 import logging
+from typing import Any
 
 import torch.distributed as distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from keyframe.data.augment import Augmentation
-from keyframe.data.batch import Batch, collate
+from keyframe.data.batch import collate
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.readers import VideoReader
 from keyframe.data.sampler import EpochSampler
@@ -113,15 +114,15 @@ class VideoDataModule(LightningDataModule):
         log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in datasets.items()))
         self.datasets = datasets
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches in an order that is new every epoch."""
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the videos that checkpoints are chosen by."""
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Batches of the videos that are reported on."""
         return self._loader("test")
 
@@ -130,11 +131,9 @@ class VideoDataModule(LightningDataModule):
             return read_split_file(self.splits, self.fold, ids, self.val_fraction, categories=categories)
         return stratified_folds(ids, categories, self.folds, self.fold, self.val_fraction)
 
-    def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Batch]:
+    def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
         dataset = self.datasets[name]
-        rank, world = (
-            (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-        )
+        rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

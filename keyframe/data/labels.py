@@ -39,11 +39,7 @@ def find_label_file(root: str | Path) -> Path:
         KeyframeError: if `root` is no directory, or holds no label file, or several of the preferred kind.
     """
     root = Path(root)
-    files = [
-        path
-        for path in files_below(root, ("data", "matlab"), _SUFFIXES)
-        if not path.name.endswith("-info.tsv")
-    ]
+    files = [path for path in files_below(root, ("data", "matlab"), _SUFFIXES) if not path.name.endswith("-info.tsv")]
     for suffix in _SUFFIXES:
         found = [path for path in files if path.suffix.lower() == suffix]
         if len(found) > 1:
@@ -55,8 +51,7 @@ def find_label_file(root: str | Path) -> Path:
         if found:
             return found[0]
     raise KeyframeError(
-        f"there is no label file ({', '.join(_SUFFIXES)}) in {root}, its data/ or matlab/: "
-        "name it with data.labels"
+        f"there is no label file ({', '.join(_SUFFIXES)}) in {root}, its data/ or matlab/: name it with data.labels"
     )
 
 

@@ -40,9 +40,7 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
             group = file[key]
             name = _name(group, key, path)
             if name in labels:
-                raise KeyframeError(
-                    f"{path}: {key} is the second video named {name}: give each its own video_name"
-                )
+                raise KeyframeError(f"{path}: {key} is the second video named {name}: give each its own video_name")
             importance = _hold(group, key, path)
             labels[name] = Labels(
                 importance=importance,
@@ -77,13 +75,10 @@ def _hold(group: h5py.Group, key: str, path: Path) -> npt.NDArray[np.float32]:
     n_frames = int(np.asarray(member(group, "n_frames", path)[()]).item())
     if not scores.size or scores.size != picks.size or not np.isfinite(scores).all():
         raise KeyframeError(
-            f"{path}: {key} has {scores.size} gtscores and {picks.size} picks: "
-            "it needs one finite score a pick"
+            f"{path}: {key} has {scores.size} gtscores and {picks.size} picks: it needs one finite score a pick"
         )
     if picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
-        raise KeyframeError(
-            f"{path}: the picks of {key} must rise within its {n_frames} frames: mend the file"
-        )
+        raise KeyframeError(f"{path}: the picks of {key} must rise within its {n_frames} frames: mend the file")
     if scores.min() < 0 or scores.max() > 1:
         span = scores.max() - scores.min()
         scores = (scores - scores.min()) / (span or 1.0)

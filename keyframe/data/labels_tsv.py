@@ -107,9 +107,7 @@ def write_tsv(
         draft.unlink(missing_ok=True)
 
 
-def _parse_row(
-    line: str, where: str, lowest: float, highest: float
-) -> tuple[str, str, npt.NDArray[np.float32]]:
+def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:
     """Split a row into id, category and scores in [0, 1]."""
     columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
     if len(columns) != 3 or not columns[0]:
@@ -122,8 +120,7 @@ def _parse_row(
         scores = np.array(texts, dtype=np.float64)
     except ValueError as error:
         raise KeyframeError(
-            f"{where}: {_first_bad(texts)!r} is no number: "
-            "the third column must hold numbers separated by commas"
+            f"{where}: {_first_bad(texts)!r} is no number: the third column must hold numbers separated by commas"
         ) from error
     inside = (scores >= lowest) & (scores <= highest)  # False for NaN
     if not inside.all():

@@ -31,9 +31,7 @@ def files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> li
         KeyframeError: if `root` is no directory.
     """
     if not root.is_dir():
-        raise KeyframeError(
-            f"there is no directory {root}: set data.root to the folder that holds the data set"
-        )
+        raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
     names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
     wanted = frozenset(suffixes)
     candidates = [root / release / name for release in _RELEASE_FOLDERS for name in names]

@@ -165,9 +165,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         stream = container.streams.best("video")
         if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
-            raise VideoError(
-                f"{path} is a text or a picture, not a video: leave it out or name a video file."
-            )
+            raise VideoError(f"{path} is a text or a picture, not a video: leave it out or name a video file.")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise VideoError(f"{path} has no video stream: leave it out or name a file with moving pictures.")
         if stream.codec_context is None:
@@ -213,15 +211,12 @@ def index_packets(path: Path) -> PacketIndex:
             stated_duration=None if container.duration is None else container.duration / av.time_base,
             n_video_streams=len(container.streams.video),
             n_packets=len(packets),
-            random_access=_keys_in_place(packets)
-            and all(packet.restarts for packet in packets if packet.key),
+            random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
             intact=ended_well and all(packet.intact for packet in packets),
         )
 
 
-def _read_packets(
-    container: InputContainer, stream: VideoStream
-) -> tuple[list[_Packet], Orientation | None, bool]:
+def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], Orientation | None, bool]:
     """All packets in file order, the first frame's orientation, and whether reading reached the end."""
     stream.codec_context.thread_count = 1
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
@@ -293,9 +288,7 @@ def _keys_in_place(packets: list[_Packet]) -> bool:
     pts = np.array([packet.pts for packet in packets], dtype=np.int64)
     latest_before = np.maximum.accumulate(pts)
     earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
-    return all(
-        earliest_after[key] == pts[key] and (key == 0 or latest_before[key - 1] < pts[key]) for key in keys
-    )
+    return all(earliest_after[key] == pts[key] and (key == 0 or latest_before[key - 1] < pts[key]) for key in keys)
 
 
 def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) -> tuple[bool, bool, bool]:

@@ -29,7 +29,8 @@ class PyAVReader:
     """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for the contract.
 
     It decodes every frame up to the last wanted one, so it never depends on seeking, and knows each frame by
-    its time stamp (by counting where the container has none). The display matrix is applied.
+    its time stamp. Where the container has none (AVI, raw streams) it counts the frames that come out, so that
+    after damage that the decoder passes over in silence the numbers may be off. The display matrix is applied.
 
     Args:
         threads: decoding threads, 0 for one a core.
@@ -45,9 +46,7 @@ class PyAVReader:
         self.threads = threads
         self.max_missing = max_missing
 
-    def read(
-        self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None
-    ) -> Frames:
+    def read(self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None) -> Frames:
         """Read frames by their number; arguments, result and errors as `VideoReader.read` says."""
         index = index or index_packets(path)
         wanted, places = np.unique(checked_indices(indices, size, index), return_inverse=True)
@@ -137,9 +136,7 @@ def _picture(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter)
     height, width = size[::-1] if orientation.transposed else size
     if frame.colorspace not in _CONVERTIBLE:
         frame.colorspace = _UNSPECIFIED
-    scaled = scaler.reformat(
-        frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD
-    )
+    scaled = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
     pixels: npt.NDArray[np.uint8] = scaled.to_ndarray().view(np.uint8)
     if orientation.transposed:
         pixels = pixels.swapaxes(0, 1)

@@ -18,9 +18,7 @@ class VideoReader(Protocol):
     average (see `keyframe.data.decord_reader`), their timestamps and indices not at all.
     """
 
-    def read(
-        self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None
-    ) -> Frames:
+    def read(self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None) -> Frames:
         """Read frames by their number.
 
         Args:
@@ -53,9 +51,7 @@ def checked_indices(indices: IntArray, size: tuple[int, int], index: PacketIndex
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
         raise ValueError(f"indices must be a row of integers, not {wanted.dtype} {wanted.shape}")
     if wanted.size and (wanted.min() < 0 or wanted.max() >= index.n_frames):
-        raise ValueError(
-            f"indices {wanted.min()} to {wanted.max()} leave the {index.n_frames} frames of {index.path}"
-        )
+        raise ValueError(f"indices {wanted.min()} to {wanted.max()} leave the {index.n_frames} frames of {index.path}")
     if np.any(wanted[1:] < wanted[:-1]):
         raise ValueError("indices must not decrease")
     if min(size) < 1:

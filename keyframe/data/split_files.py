@@ -46,9 +46,7 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise KeyframeError(
-            f"{path} cannot be read as a split file ({reason}): mend it or copy it again"
-        ) from error
+        raise KeyframeError(f"{path} cannot be read as a split file ({reason}): mend it or copy it again") from error
     if not isinstance(entries, list) or not entries:
         raise KeyframeError(f"{path} must hold a list of folds, each with train_keys and test_keys")
     return [
@@ -61,9 +59,7 @@ def _text_fold(line: str, path: Path) -> dict[str, list[str]]:
     """Parse a line of CSTA's form: dataset/split/train,train/test,test."""
     parts = [part.strip() for part in line.split("/")]
     if len(parts) != 4:
-        raise KeyframeError(
-            f"{path}: the line {line[:40]!r} is not of the form dataset/split/train keys/test keys"
-        )
+        raise KeyframeError(f"{path}: the line {line[:40]!r} is not of the form dataset/split/train keys/test keys")
     dataset, _, *keys = parts
     train, test = ([f"{dataset}/{key.strip()}" for key in text.split(",") if key.strip()] for text in keys)
     return {"train_keys": train, "test_keys": test}

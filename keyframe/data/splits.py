@@ -31,14 +31,12 @@ class Split:
             names: tuple[str, ...] = getattr(self, part)
             if not names:
                 raise KeyframeError(
-                    f"the split's {part} part is empty: "
-                    "give more videos, or change data.folds or data.val_fraction"
+                    f"the split's {part} part is empty: give more videos, or change data.folds or data.val_fraction"
                 )
             for name in names:
                 if name in seen:
                     raise KeyframeError(
-                        f"the split has {name} in {seen[name]} and again in {part}: "
-                        "a video may stand once, in one part"
+                        f"the split has {name} in {seen[name]} and again in {part}: a video may stand once, in one part"
                     )
                 seen[name] = part
 
@@ -76,9 +74,7 @@ def stratified_folds(
     """
     category = _category_of(ids, categories)
     if not 2 <= folds <= len(ids):
-        raise KeyframeError(
-            f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}"
-        )
+        raise KeyframeError(f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}")
     _check_fold(fold, folds)
     order = _stratified_order(ids, category, f"fold/{seed}")
     test = order[fold::folds]
@@ -146,8 +142,7 @@ def _carve_validation(
     order = _stratified_order(ids, category, f"val/{salt}")
     if len(order) < 2:
         raise KeyframeError(
-            f"{len(order)} video is left to train and validate on: "
-            "give at least 3 videos, or fewer data.folds"
+            f"{len(order)} video is left to train and validate on: give at least 3 videos, or fewer data.folds"
         )
     count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
     # Evenly spaced places in an order that is grouped by category take from each category in proportion.
@@ -167,8 +162,7 @@ def _resolve(key: str, known: Mapping[str, str], path: Path) -> str:
         if name is not None and name in known:
             return name
     raise KeyframeError(
-        f"{path} names the video {key}, which the data set does not have: "
-        "add the video or use another split file"
+        f"{path} names the video {key}, which the data set does not have: add the video or use another split file"
     )
 
 

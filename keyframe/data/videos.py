@@ -33,9 +33,7 @@ def find_videos(root: str | Path) -> dict[str, Path]:
     for path in files_below(root, ("videos", "video"), VIDEO_SUFFIXES):
         other = videos.setdefault(path.stem, path)
         if other != path:
-            raise KeyframeError(
-                f"{other} and {path} are both the video {path.stem}: remove or rename one of them"
-            )
+            raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
     if not videos:
         raise KeyframeError(
             f"there is no video ({', '.join(VIDEO_SUFFIXES)}) in {root}, its videos/ or video/: "
@@ -44,9 +42,7 @@ def find_videos(root: str | Path) -> dict[str, Path]:
     return dict(sorted(videos.items()))
 
 
-def match(
-    videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False
-) -> list[LabelledVideo]:
+def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
     """Pair video files with labels by id.
 
     Args:

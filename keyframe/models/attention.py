@@ -63,9 +63,7 @@ class TemporalAttention(nn.Module):
 class EncoderLayer(nn.Module):
     """Pre-norm Transformer layer: attention, then (unless `feedforward` is 0) a two-layer MLP, each added back."""
 
-    def __init__(
-        self, width: int, windows: Sequence[int | None], feedforward: int, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, width: int, windows: Sequence[int | None], feedforward: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(width)
         self.attention = TemporalAttention(width, windows, dropout)

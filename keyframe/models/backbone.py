@@ -53,8 +53,8 @@ class Backbone(nn.Module):
             raise KeyframeError(f"finetune.norm={norm} is none of frozen, train, sync.")
         self.name = name
         self.norm: NormMode = norm
-        self.model = _create(name, pretrained, weights)
-        self.width = int(self.model.num_features)
+        self.model: Any = _create(name, pretrained, weights)
+        self.width: int = self.model.num_features
         self._prefix = tuple(prefix)
         self._tail = tuple(tail)
         data = resolve_model_data_config(self.model)
@@ -144,7 +144,7 @@ class Backbone(nn.Module):
             )
 
 
-def _create(name: str, pretrained: bool, weights: str | None) -> nn.Module:
+def _create(name: str, pretrained: bool, weights: str | None) -> Any:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         hint = f"; near it: {', '.join(close)}" if close else ""

@@ -1,5 +1,6 @@
 """From features of frames to an importance score a frame, by looking along time."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ class TemporalHead(nn.Module):
             raise ValueError(f"local_heads {local_heads} is not between 0 and {heads} heads")
         widths = [features, *projection]
         steps: list[nn.Module] = []
-        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        for width_in, width_out in itertools.pairwise(widths):
             steps += [nn.Linear(width_in, width_out), nn.LayerNorm(width_out), nn.GELU(), nn.Dropout(dropout)]
         self.projection = nn.Sequential(*steps)
         width = widths[-1]

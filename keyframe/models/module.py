@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from keyframe.data.batch import Batch
 from keyframe.evaluation.curves import Prediction
 from keyframe.evaluation.metrics import over_videos
-from keyframe.models.detector import KeyframeDetector
 from keyframe.evaluation.video_metrics import VideoMetrics
+from keyframe.models.detector import KeyframeDetector
 
 
 class KeyframeModule(LightningModule):
@@ -65,7 +65,12 @@ class KeyframeModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm before clipping."""
         norms = grad_norm(self, norm_type=2)
-        self.log("train/grad_norm", norms.get("grad_2.0_norm_total", torch.tensor(0.0)), on_step=False, on_epoch=True)
+        self.log(
+            "train/grad_norm",
+            norms.get("grad_2.0_norm_total", torch.tensor(0.0)),
+            on_step=False,
+            on_epoch=True,
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure each video of a batch."""
@@ -100,14 +105,23 @@ class KeyframeModule(LightningModule):
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
         if self.make_scheduler is None:
             return optimizer
-        scheduler = {"scheduler": self.make_scheduler(optimizer), "monitor": self.monitor, "interval": "epoch"}
+        scheduler = {
+            "scheduler": self.make_scheduler(optimizer),
+            "monitor": self.monitor,
+            "interval": "epoch",
+        }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _metric(self, split: str) -> VideoMetrics:
+        metric = self.metrics[split]
+        assert isinstance(metric, VideoMetrics)
+        return metric
 
     def _measure(self, split: str, batch: Batch) -> None:
         scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
         loss = self.loss(scores, batch.importance, batch.mask)
         self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
-        metric = self.metrics[split]
+        metric = self._metric(split)
         for row, video in enumerate(batch.videos):
             real = batch.mask[row].cpu()
             people = batch.annotators[row].cpu()[:, real]
@@ -120,12 +134,10 @@ class KeyframeModule(LightningModule):
                 people.double().numpy(),
             )
             self.predictions[video] = prediction
-            metric.update(
-                int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators
-            )
+            metric.update(int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators)
 
     def _report(self, split: str) -> None:
-        metric = self.metrics[split]
+        metric = self._metric(split)
         self.table = metric.compute()
         for name, value in over_videos(self.table.values()).items():
             self.log(f"{split}/{name}", value)

@@ -25,7 +25,11 @@ class EpochLines(Callback):
         left = took * max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1)
         parts = [
             f"{name} {float(values[key]):.3f}"
-            for name, key in (("loss", "train/loss"), ("val Spearman", "val/spearman"), ("Kendall", "val/kendall"))
+            for name, key in (
+                ("loss", "train/loss"),
+                ("val Spearman", "val/spearman"),
+                ("Kendall", "val/kendall"),
+            )
             if key in values
         ]
         if trainer.is_global_zero:

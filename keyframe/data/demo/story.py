@@ -78,6 +78,4 @@ def _draft(rng: np.random.Generator, shots: int) -> Story:
         importance += [worth + CHANGE_WORTH * (changed and shot == 0) for shot in range(length)]
         before = colour
     discs = rng.random(shots) < 0.25
-    return Story(
-        np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs
-    )
+    return Story(np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs)
