@@ -24,16 +24,17 @@ def train(config: DictConfig) -> None:
     from keyframe.models.sizes import size_table, sizes
     from keyframe.training import tracking
     from keyframe.training.checkpoints import find_checkpoint
+    from keyframe.training.progress import quiet_lightning
     from keyframe.training.run import train_and_test, write_metrics
 
     run_dir = Path(config.run_dir)
     resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
     torch.set_float32_matmul_precision("high")
+    quiet_lightning()
     seed_everything(config.seed, workers=True, verbose=False)
 
     detector = instantiate(config.model, _convert_="all")
     counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
-    log.info("%s\n%s", run_dir, size_table(detector.backbone.name, counts))
     module = KeyframeModule(
         detector=detector,
         loss=instantiate(config.loss, _convert_="all"),
@@ -52,6 +53,8 @@ def train(config: DictConfig) -> None:
         enable_progress_bar=sys.stderr.isatty() if bar == "auto" else bar,
         _convert_="all",
     )
+    log.info("%s on %s, precision %s", run_dir, trainer.strategy.root_device, trainer.precision)
+    log.info("\n%s", size_table(detector.backbone.name, counts))
     if trainer.is_global_zero:
         save_config(config, run_dir)
     try:

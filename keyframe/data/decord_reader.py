@@ -94,10 +94,12 @@ class DecordReader:
         if len(video) != index.n_frames:
             raise _DisagreementError(f"decord lists {len(video)} frames and its packets {index.n_frames}")
         starts = video.get_frame_timestamp(np.arange(index.n_frames))[:, 0].astype(np.float64)
-        # decord's times are float32; a millisecond and a half is less than any frame lasts.
+        # decord's times are float32; half a millisecond is less than any frame lasts.
         apart = np.abs((starts - starts[0]) - (index.timestamps - index.timestamps[0])).max()
         if not apart < 5e-4 + 2e-7 * index.duration:
             raise _DisagreementError("decord's time stamps are not those of its packets")
+        if not set(video.get_key_indices()) <= set(np.flatnonzero(index.key_frames).tolist()):
+            raise _DisagreementError("decord starts at frames that are no key frames")
         unique, places = np.unique(wanted, return_inverse=True)
         batch = video.get_batch(unique)
         # Someone else's `decord.bridge.set_bridge` may have made it a tensor.

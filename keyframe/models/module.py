@@ -140,5 +140,5 @@ class KeyframeModule(LightningModule):
         metric = self._metric(split)
         self.table = metric.compute()
         for name, value in over_videos(self.table.values()).items():
-            self.log(f"{split}/{name}", value)
+            self.log(f"{split}/{name}", value, batch_size=1)
         metric.reset()

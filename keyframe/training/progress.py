@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -42,3 +43,15 @@ class EpochLines(Callback):
                 took,
                 left,
             )
+
+
+def quiet_lightning() -> None:
+    """Drop what Lightning says that is intended here, or that our own lines say."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        r".*in eval mode at the start of training",  # a frozen backbone
+        r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+        r".*does not have many workers",  # held frames need none
+        r".*The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -47,7 +47,7 @@ class TwoStage(Callback):
         stage = self.stage(trainer.current_epoch)
         if stage == 2 and not self.switched:
             self._switch(trainer)
-        pl_module.log("train/stage", float(stage))
+        pl_module.log("train/stage", float(stage), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the switch is behind us."""

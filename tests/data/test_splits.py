@@ -153,9 +153,7 @@ def _csta(dataset):
 PUBLISHED = {
     "tvsum_splits.json": json.dumps(_folds(lambda n: f"video_{n}")),  # PGL-SUM, CA-SUM
     "vasnet.json": json.dumps(_folds(lambda n: f"eccv16_dataset_tvsum_google_pool5/video_{n}")),
-    "tvsum.yml": yaml.safe_dump(
-        _folds(lambda n: f"../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_{n}")
-    ),
+    "tvsum.yml": yaml.safe_dump(_folds(lambda n: f"../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_{n}")),
     "TVSum_splits.txt": _csta("TVSum"),
     "ids.json": json.dumps(_folds(lambda n: IDS[n - 1])),
 }

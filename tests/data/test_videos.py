@@ -50,9 +50,7 @@ def test_videos_are_found_by_suffix_and_sorted(tmp_path):
 )
 def test_videos_of_the_official_release_are_found(tmp_path, folder):
     _touch(tmp_path, f"{folder}/-esJrBWj2d8.mp4", f"{folder}/_xMr-HKMfVA.mp4")
-    assert find_videos(tmp_path) == {
-        name: tmp_path / folder / f"{name}.mp4" for name in ("-esJrBWj2d8", "_xMr-HKMfVA")
-    }
+    assert find_videos(tmp_path) == {name: tmp_path / folder / f"{name}.mp4" for name in ("-esJrBWj2d8", "_xMr-HKMfVA")}
 
 
 def test_two_files_of_one_video(tmp_path):
@@ -91,9 +89,7 @@ def test_match_pairs_by_id_in_the_order_of_the_labels(tmp_path):
 
 def test_match_refuses_what_has_no_counterpart(tmp_path):
     videos = find_videos(_touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
-    with pytest.raises(
-        KeyframeError, match=r"4 labels without a video \(d, e, f \.\.\.\).*data\.allow_missing"
-    ):
+    with pytest.raises(KeyframeError, match=r"4 labels without a video \(d, e, f \.\.\.\).*data\.allow_missing"):
         match(videos, _labels("a", "b", "c", "d", "e", "f", "g"))
     with pytest.raises(KeyframeError, match=r"2 videos without labels \(b, c\).*data\.allow_missing=true"):
         match(videos, _labels("a"), allow_missing=False)

@@ -1,0 +1,106 @@
+"""Which frames the samplers choose, against the definitions written out."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.errors import KeyframeError
+from tests.videos import write_video
+
+
+def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
+    """An index with these frames, the last of which lasts `last` seconds."""
+    times = np.array(timestamps, dtype=np.float64)
+    return PacketIndex(
+        path=Path("holiday.mp4"),
+        timestamps=times,
+        pts=None,
+        key_frames=np.ones(len(times), bool),
+        codec="h264",
+        container="mp4",
+        pix_fmt="yuv420p",
+        width=32,
+        height=32,
+        rotation=0,
+        mirrored=False,
+        duration=float(times[-1] - times[0] + last),
+        stated_duration=None,
+        n_video_streams=1,
+        n_packets=len(times),
+        random_access=True,
+        intact=True,
+    )
+
+
+@pytest.mark.parametrize(("n_frames", "chosen"), [(1, 1), (5, 5), (7, 3), (100, 60), (7201, 60), (9999, 997)])
+def test_uniform_takes_the_centres_of_equal_spans(n_frames, chosen):
+    indices = UniformSampling(chosen).indices(index_of([i / 25 for i in range(n_frames)]))
+    assert indices.tolist() == [int((i + 0.5) * n_frames / chosen) for i in range(chosen)]
+    assert indices.dtype == np.int64
+    assert np.all(np.diff(indices) > 0)
+
+
+def test_uniform_is_symmetric_in_time():
+    indices = UniformSampling(10).indices(index_of([i / 25 for i in range(101)]))
+    assert (indices + indices[::-1]).tolist() == [100] * 10
+
+
+def test_uniform_refuses_more_frames_than_there_are():
+    with pytest.raises(KeyframeError) as caught:
+        UniformSampling(60).indices(index_of([i / 25 for i in range(59)]))
+    for part in ("holiday.mp4", "59 frames", "sampling.frames=60", "sampling=fps"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("frames", [0, -3, 2.5, True, "60", None])
+def test_uniform_checks_its_setting(frames):
+    with pytest.raises(KeyframeError, match=r"sampling\.frames"):
+        UniformSampling(frames)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.003, 1.075])
+@pytest.mark.parametrize(("fps", "rate", "n_frames"), [(25, 2, 100), (25, 25, 30), (30, 7, 91), (24, 1, 240)])
+def test_fps_takes_the_frame_on_screen(start, fps, rate, n_frames):
+    indices = FpsSampling(rate).indices(index_of([start + i / fps for i in range(n_frames)], last=1 / fps))
+    assert indices.tolist() == [k * fps // rate for k in range(-(-n_frames * rate // fps))]
+
+
+def test_fps_of_stamps_rounded_to_milliseconds_slips_no_frame():
+    """Matroska: frame 15 of 29.97 fps, due at 0.5005 s, is stamped 0.500 or 0.501."""
+    exact = [i * 1001 / 30000 for i in range(300)]
+    rounded = [round(time, 3) for time in exact]
+    rate = 30000 / 1001 / 3
+    assert FpsSampling(rate).indices(index_of(rounded, 0.033)).tolist() == list(range(0, 300, 3))
+
+
+def test_fps_of_uneven_frames_shows_the_latest():
+    index = index_of([0.0, 0.1, 0.45, 0.5, 2.2], last=0.4)
+    # At 0, 0.5, 1.0, 1.5, 2.0, 2.5 s; the video ends at 2.6 s.
+    assert FpsSampling(2.0).indices(index).tolist() == [0, 3, 3, 3, 3, 4]
+
+
+def test_fps_above_the_video_repeats_frames():
+    assert FpsSampling(50).indices(index_of([0.0, 0.04])).tolist() == [0, 0, 1, 1]
+
+
+def test_fps_takes_at_least_one_frame():
+    assert FpsSampling(0.01).indices(index_of([0.0, 0.04])).tolist() == [0]
+    assert FpsSampling(2.0).indices(replace(index_of([5.0]), duration=0.0)).tolist() == [0]
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf"), True, "2", None])
+def test_fps_checks_its_setting(rate):
+    with pytest.raises(KeyframeError, match=r"sampling\.rate"):
+        FpsSampling(rate)
+
+
+@pytest.mark.parametrize("sampling", [UniformSampling(4), FpsSampling(5.0)])
+def test_samplings_travel_and_take_a_real_index(sampling, tmp_path):
+    index = index_packets(write_video(tmp_path / "a.mp4", frames=20))
+    expected = [2, 7, 12, 17] if isinstance(sampling, UniformSampling) else [0, 5, 10, 15]
+    assert pickle.loads(pickle.dumps(sampling)).indices(index).tolist() == expected
