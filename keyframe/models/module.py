@@ -64,13 +64,8 @@ class KeyframeModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm before clipping."""
-        norms = grad_norm(self, norm_type=2)
-        self.log(
-            "train/grad_norm",
-            norms.get("grad_2.0_norm_total", torch.tensor(0.0)),
-            on_step=False,
-            on_epoch=True,
-        )
+        total = grad_norm(self, norm_type=2).get("grad_2.0_norm_total", torch.tensor(0.0))
+        self.log("train/grad_norm", total, on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure each video of a batch."""
