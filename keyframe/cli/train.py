@@ -39,7 +39,6 @@ def train(config: DictConfig) -> None:
         detector=detector,
         loss=instantiate(config.loss, _convert_="all"),
         optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler) if config.scheduler else None,
         config=plain(config),
     )
     datamodule = instantiate(config.datamodule, _convert_="all")

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import torch
 import torch.distributed as distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -143,5 +144,6 @@ class VideoDataModule(LightningDataModule):
             # a decoder that was opened before a fork may hang; spawned workers start clean
             multiprocessing_context="spawn" if self.workers else None,
             persistent_workers=self.workers > 0,
-            pin_memory=False,
+            # else every iterator draws from the global generator, and dropout differs after a resume
+            generator=torch.Generator().manual_seed(self.seed),
         )

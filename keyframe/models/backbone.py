@@ -1,5 +1,6 @@
 """Any timm image model, cut into a prefix that never trains and a tail that trains in stage 2."""
 
+import difflib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -60,7 +61,8 @@ class Backbone(nn.Module):
         data = resolve_model_data_config(self.model)
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])
-        self._check_cut()
+        # a small picture is enough where the model takes any size
+        self._check_cut(data["input_size"] if self.model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64))
         if norm == "sync":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model
@@ -123,22 +125,30 @@ class Backbone(nn.Module):
             x = self.model.get_submodule(path)(x)
         return x
 
-    def _check_cut(self) -> None:
-        """The listed modules, run one after the other, must be the whole model."""
+    def _check_cut(self, size: Sequence[int]) -> None:
+        """The listed modules, run one after the other, must be the whole model, nothing left out or run twice."""
+        paths = (*self._prefix, *self._tail)
+        if not paths:
+            return
         try:
-            self.model.eval()
-            with torch.inference_mode():
-                pictures = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-                whole, cut = self.model(pictures), self(pictures)
+            listed = [id(p) for path in paths for p in self.model.get_submodule(path).parameters()]
         except AttributeError as error:
             raise KeyframeError(
                 f"backbone.prefix and backbone.tail name a module that {self.name} does not have ({error})."
             ) from error
-        except Exception:
-            if self._prefix or self._tail:
-                raise
-            return  # a model of one fixed picture size; with no cut there is nothing to check
-        if whole.shape != cut.shape or not torch.allclose(whole, cut, rtol=1e-4, atol=1e-7):
+        # by parameters too: a new BatchNorm changes nothing that could be seen in the output
+        same = sorted(listed) == sorted(id(p) for p in self.model.parameters())
+        if same:
+            self.model.eval()
+            with torch.inference_mode():
+                pictures = torch.rand(1, *size, generator=torch.Generator().manual_seed(0))
+                whole = self.model(pictures)
+                try:
+                    cut = self(pictures)
+                    same = whole.shape == cut.shape and torch.allclose(whole, cut, rtol=1e-4, atol=1e-7)
+                except (RuntimeError, ValueError, TypeError, IndexError):  # one module's output does not fit the next
+                    same = False
+        if not same:
             raise KeyframeError(
                 f"backbone.prefix and backbone.tail, run in order, do not give what {self.name} gives: "
                 "list every module on the model's path, pooling included, or neither."
@@ -152,7 +162,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _create(name: str, pretrained: bool, weights: str | None) -> Any:
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        close = difflib.get_close_matches(name, timm.list_models(), 5)
         hint = f"; near it: {', '.join(close)}" if close else ""
         raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
     options: dict[str, Any] = {"num_classes": 0}

@@ -71,9 +71,10 @@ class KeyframeDetector(nn.Module):
 
     def normalize(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W), uint8 or float in [0, 1] -> floats with the backbone's mean and deviation taken out."""
+        pictures = frames.to(self.pixel_mean.dtype)
         if not frames.is_floating_point():
-            frames = frames.to(self.pixel_mean.dtype) / 255
-        return (frames - self.pixel_mean) / self.pixel_std
+            pictures = pictures / 255
+        return (pictures - self.pixel_mean) / self.pixel_std
 
     def _by_frame(self, encode: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
         batch, length = values.shape[:2]

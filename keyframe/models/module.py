@@ -26,8 +26,6 @@ class KeyframeModule(LightningModule):
         detector: the model.
         loss: called with scores, targets and mask, each (B, T).
         optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
-        scheduler: makes a learning-rate scheduler that watches `monitor` once an epoch; None for none.
-        monitor: the metric that checkpoints and schedulers watch.
         config: plain nested values kept as hyperparameters in checkpoints and loggers.
     """
 
@@ -36,16 +34,12 @@ class KeyframeModule(LightningModule):
         detector: KeyframeDetector,
         loss: nn.Module,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
-        scheduler: Callable[[Optimizer], Any] | None = None,
-        monitor: str = "val/spearman",
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.loss = loss
         self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
-        self.monitor = monitor
         self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
         self.predictions: dict[str, Prediction] = {}  # of the last epoch of validation or test, this rank's videos
         self.table: dict[int, dict[str, float]] = {}  # of the last epoch of validation or test, all ranks' videos
@@ -91,21 +85,13 @@ class KeyframeModule(LightningModule):
         """Log means over videos."""
         self._report("test")
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> Optimizer:
         """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`."""
         groups = [
             {"name": "head", "params": list(self.detector.head.parameters())},
             {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
         ]
-        optimizer = self.make_optimizer([group for group in groups if group["params"]])
-        if self.make_scheduler is None:
-            return optimizer
-        scheduler = {
-            "scheduler": self.make_scheduler(optimizer),
-            "monitor": self.monitor,
-            "interval": "epoch",
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return self.make_optimizer([group for group in groups if group["params"]])
 
     def _metric(self, split: str) -> VideoMetrics:
         metric = self.metrics[split]

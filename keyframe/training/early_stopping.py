@@ -20,9 +20,17 @@ class StageAwareEarlyStopping(EarlyStopping):
         super().__init__(**kwargs)
         self.may_stop_stage_1 = may_stop_stage_1
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count an epoch without progress, where this stage counts."""
+        if self._counts(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count an epoch without progress, where this stage counts."""
-        stages = [callback for callback in trainer.callbacks if isinstance(callback, TwoStage)]  # type: ignore[attr-defined]
-        ends_in_stage_1 = not stages or stages[0].switch_epoch is None
-        if self.may_stop_stage_1 or ends_in_stage_1 or stages[0].stage(trainer.current_epoch) == 2:
+        if self._counts(trainer):
             super().on_validation_end(trainer, pl_module)
+
+    def _counts(self, trainer: Trainer) -> bool:
+        stages = [callback for callback in trainer.callbacks if isinstance(callback, TwoStage)]  # type: ignore[attr-defined]
+        only_stage_1 = not stages or stages[0].switch_epoch is None
+        return self.may_stop_stage_1 or only_stage_1 or stages[0].stage(trainer.current_epoch) == 2

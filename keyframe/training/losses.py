@@ -1,7 +1,7 @@
 """Losses between predicted and labelled importance, all differentiable, all blind to padding.
 
 Every loss is called with scores (B, T) in [0, 1], targets (B, T), and a bool mask (B, T) that is True where a frame
-is real, and returns a float32 scalar: the mean over videos. Constant scores or targets give a finite loss.
+is real, and returns a scalar, float32 at least: the mean over videos. Constant scores or targets give a finite loss.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class SpearmanLoss(nn.Module):
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
         with torch.autocast(scores.device.type, enabled=False):
-            scores, targets = scores.float(), targets.float()
+            scores, targets = _precise(scores), _precise(targets)
             pairs = mask[:, :, None] & mask[:, None, :]
             soft = (torch.sigmoid(_differences(scores) / self.temperature) * pairs).sum(-1)
             true = ((_differences(targets).sign() + 1) / 2 * pairs).sum(-1)
@@ -56,7 +56,7 @@ class PairwiseLoss(nn.Module):
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
         with torch.autocast(scores.device.type, enabled=False):
-            scores, targets = scores.float(), targets.float()
+            scores, targets = _precise(scores), _precise(targets)
             pairs = mask[:, :, None] & mask[:, None, :]
             weight = _differences(targets).clamp(min=0) * pairs
             cost = nn.functional.softplus(-_differences(scores) / self.temperature)
@@ -70,7 +70,7 @@ class MSELoss(nn.Module):
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
         with torch.autocast(scores.device.type, enabled=False):
-            squared = (scores.float() - targets.float()).square() * mask
+            squared = (_precise(scores) - _precise(targets)).square() * mask
             return (squared.sum(-1) / mask.sum(-1).clamp(min=1)).mean()
 
 
@@ -96,6 +96,11 @@ class WeightedSum(nn.Module):
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
         terms = [self.weights[name] * loss(scores, targets, mask) for name, loss in self.losses.items()]
         return torch.stack(terms).sum()
+
+
+def _precise(values: Tensor) -> Tensor:
+    """float32, or float64 where it is that already."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _differences(values: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from keyframe.models.module import KeyframeModule
+from keyframe.training.plateau import PlateauSchedule
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,10 @@ class TwoStage(Callback):
         self.switched = True
         for optimizer in trainer.optimizers:
             self._lower(optimizer)
-        for configured in trainer.lr_scheduler_configs:
-            if isinstance(configured.scheduler, ReduceLROnPlateau):
-                configured.scheduler._reset()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping):
+            if isinstance(callback, PlateauSchedule):
+                callback.restart()
+            elif isinstance(callback, EarlyStopping):
                 callback.wait_count = 0
         rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
         log.info(

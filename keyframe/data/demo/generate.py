@@ -20,6 +20,7 @@ from keyframe.data.demo.annotators import label
 from keyframe.data.demo.render import STYLES, pictures
 from keyframe.data.demo.story import SHOT_SECONDS, tell
 from keyframe.data.labels_tsv import write_tsv
+from keyframe.errors import KeyframeError
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,21 @@ class DemoSet:
         videos: how many.
         shots: length of the shortest video in 2-second shots; the longest has a sixth more.
         format: version of the generator.
+
+    Raises:
+        KeyframeError: no video, or too short ones.
     """
 
     seed: int = 0
     videos: int = 120
     shots: int = 36
     format: int = _FORMAT
+
+    def __post_init__(self) -> None:
+        if self.videos < 1:
+            raise KeyframeError(f"data.videos={self.videos} must be at least 1.")
+        if self.shots < 12:
+            raise KeyframeError(f"data.shots={self.shots} must be at least 12, else nothing can come back.")
 
 
 def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:

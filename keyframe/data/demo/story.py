@@ -55,7 +55,7 @@ def _draft(rng: np.random.Generator, shots: int) -> Story:
     while sum(lengths) < shots:
         lengths.append(int(rng.integers(2, 5)))
     scenes = len(lengths)
-    things = rng.permutation(COLOURS)[: rng.integers(4, COLOURS + 1)]
+    things = rng.permutation(COLOURS)[: min(rng.integers(4, COLOURS + 1), scenes)]
     debuts = dict(zip(sorted(rng.choice(scenes, len(things), replace=False)), things, strict=True))
 
     colours: list[int] = []

@@ -1,0 +1,54 @@
+"""The real training line at the smallest size that still trains."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
+
+from keyframe.config import conf_dir
+from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.decord_reader import DecordReader
+from keyframe.data.sampling import UniformSampling
+from keyframe.data.sources import DemoSource
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.head import TemporalHead
+from keyframe.models.module import KeyframeModule
+from keyframe.training.feature_statistics import FeatureStatistics
+from keyframe.training.losses import SpearmanLoss
+from keyframe.training.prefix_cache import PrefixCache
+from keyframe.training.seeding import EpochSeed
+
+
+def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen"):
+    cut = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+    return KeyframeModule(
+        KeyframeDetector(
+            Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm),
+            partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32),
+        ),
+        SpearmanLoss(),
+        partial(torch.optim.AdamW, lr=lr),
+    )
+
+
+def make_datamodule(root: Path, **options):
+    options = {"size": 32, "batch_size": 2, **options}
+    return VideoDataModule(DemoSource(str(root), videos=15, shots=12), DecordReader(), UniformSampling(12), **options)
+
+
+def make_trainer(directory: Path, epochs: int, callbacks=(), cache=True, **options):
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, **options}
+    return Trainer(
+        default_root_dir=directory,
+        max_epochs=epochs,
+        gradient_clip_val=1.0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=1,
+        use_distributed_sampler=False,
+        callbacks=[EpochSeed(0), *([PrefixCache()] if cache else []), FeatureStatistics(), *callbacks],
+        **options,
+    )
