@@ -1,13 +1,23 @@
 """Where the YAML lies, and how a run's YAML becomes its model again."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.errors import KeyframeError
 from keyframe.files import write_text
+
+if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
+    from keyframe.models.detector import KeyframeDetector
+
+# Named one by one: a module's namespace also holds what the module imports.
+_MODEL_CLASSES = {
+    "keyframe.models.backbone.Backbone",
+    "keyframe.models.detector.KeyframeDetector",
+    "keyframe.models.head.TemporalHead",
+}
 
 
 def conf_dir() -> Path:
@@ -31,21 +41,43 @@ def save_config(config: DictConfig, run_dir: Path) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
 
 
-def build_model(model: dict[str, Any]) -> Any:
-    """Rebuild a detector from the `model` part of a run's configuration, without pretrained weights.
+def load_detector(run: str | Path) -> "KeyframeDetector":
+    """Rebuild the trained model of a run, in eval mode, on the CPU.
 
-    The file may come from anywhere, so only our own model classes are built from it.
+    Args:
+        run: a run directory (its best checkpoint), or a checkpoint file.
 
     Raises:
-        KeyframeError: the configuration names anything else.
+        KeyframeError: there is no checkpoint, it is damaged, or it is not one of ours.
     """
-    stray = [name for name in _targets(model) if not name.startswith("keyframe.models.")]
+    from keyframe.training.checkpoints import read_checkpoint
+
+    path = Path(run).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise KeyframeError(f"run={run}: there is no checkpoint {path}.")
+    checkpoint = read_checkpoint(path)
+    model = checkpoint.get("hyper_parameters", {}).get("model")
+    if model is None:
+        raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
+    detector = _build(model, path)
+    prefix = "detector."
+    weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    detector.load_state_dict(weights)
+    return detector.eval()
+
+
+def _build(model: dict[str, Any], path: Path) -> "KeyframeDetector":
+    """The model without pretrained weights. A checkpoint may come from anywhere: it builds our model classes only."""
+    stray = [name for name in _targets(model) if name not in _MODEL_CLASSES]
     if stray:
-        raise KeyframeError(f"The run's configuration builds {stray[0]}, which is not a model of keyframe.")
+        raise KeyframeError(f"{path} was not loaded: it asks for {stray[0]}, which is not a model of keyframe.")
     config = OmegaConf.create(model)
     config.backbone.pretrained = False
     config.backbone.weights = None
-    return instantiate(config, _convert_="all")
+    detector: KeyframeDetector = instantiate(config, _convert_="all")
+    return detector
 
 
 def _targets(value: Any) -> list[str]:

@@ -37,12 +37,14 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
         write_status(directory, Status("running"))
         try:
             task(config)
-        except BaseException as error:
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
+            write_status(directory, Status("interrupted"))
+            print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
             sentence = sentence_of(error)
             write_status(directory, Status("failed", sentence or f"{type(error).__name__}: {error}"))
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            if settings.mode == RunMode.MULTIRUN and isinstance(error, Exception):
+            if settings.mode == RunMode.MULTIRUN:
                 log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
                 return
             if sentence is None or os.environ["HYDRA_FULL_ERROR"] == "1":

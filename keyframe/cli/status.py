@@ -10,7 +10,7 @@ from keyframe.files import write_text
 
 @dataclass(frozen=True)
 class Status:
-    """`running`, `completed` or `failed`, and why."""
+    """`running`, `completed`, `failed` or `interrupted`, and why."""
 
     state: str
     error: str = ""

@@ -42,8 +42,6 @@ def train_and_test(
         log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
         del checkpoint
     trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     metrics = _numbers(trainer, "train/")
     best = _best(trainer)
     for measure in (trainer.validate, trainer.test):

@@ -1,10 +1,11 @@
 """Weights & Biases without surprises: never a prompt, offline where there is no key, told once."""
 
 import logging
+import netrc
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -40,7 +41,8 @@ def wandb_logger(
         name=name,
         group=group,
         tags=list(tags),
-        offline=offline,
+        # not Lightning's offline=True, which sets an environment variable for the rest of the process
+        mode="offline" if offline else "online",
         log_model=False,
     )
 
@@ -67,20 +69,16 @@ def finish(loggers: Sequence[Logger]) -> None:
 
 
 def _has_key() -> bool:
-    import wandb
+    """Whether WANDB_API_KEY is set, or `wandb login` has left a key in the netrc file.
 
-    settings: Any = wandb.setup().settings
-    return bool(os.environ.get("WANDB_API_KEY") or getattr(settings, "api_key", None) or _netrc_key(settings))
-
-
-def _netrc_key(settings: Any) -> bool:
-    """Whether `wandb login` has left a key in the netrc file."""
-    import netrc
-    from urllib.parse import urlparse
-
+    Not asked of wandb itself: its own set-up reads the environment once and for all.
+    """
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        return netrc.netrc(str(path)).authenticators(urlparse(settings.base_url).hostname or "") is not None
+        return netrc.netrc(str(path)).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 
