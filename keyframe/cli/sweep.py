@@ -15,8 +15,12 @@ _METRICS = ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_
 
 
 def sweep_rows(directory: Path) -> list[dict[str, str]]:
-    """One row a job: number, status, metrics, overrides and error; best validation Spearman first, failed last."""
+    """One row a job: number, status, metrics, overrides and error; best validation Spearman first, failed last.
+
+    Overrides that all jobs share are left out.
+    """
     found: list[tuple[float, int, dict[str, str]]] = []
+    settings: dict[str, list[str]] = {}
     for path in directory.glob("*/status.json"):
         job = path.parent
         status = json.loads(path.read_text())
@@ -24,14 +28,18 @@ def sweep_rows(directory: Path) -> list[dict[str, str]]:
         if (job / "metrics.json").is_file():
             metrics = json.loads((job / "metrics.json").read_text())
         overrides = job / ".hydra" / "overrides.yaml"
-        settings = OmegaConf.to_container(OmegaConf.load(overrides)) if overrides.is_file() else []
+        settings[job.name] = list(map(str, OmegaConf.load(overrides))) if overrides.is_file() else []
         row = {"job": job.name, "status": status["state"]}
         row |= {name: f"{metrics[name]:.4f}" if metrics.get(name) is not None else "" for name in _METRICS}
-        row |= {"overrides": " ".join(map(str, settings or [])), "error": status["error"]}
+        row |= {"overrides": "", "error": status["error"]}
         best = metrics.get("val/spearman")
         number = int(job.name) if job.name.isdigit() else 0
         found.append((-best if best is not None else float("inf"), number, row))
-    return [row for _, _, row in sorted(found, key=lambda entry: entry[:2])]
+    rows = [row for _, _, row in sorted(found, key=lambda entry: entry[:2])]
+    shared = set.intersection(*map(set, settings.values())) if len(rows) > 1 else set()
+    for row in rows:
+        row["overrides"] = " ".join(setting for setting in settings[row["job"]] if setting not in shared)
+    return rows
 
 
 def refresh(directory: Path) -> list[dict[str, str]]:

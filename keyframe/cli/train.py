@@ -3,11 +3,18 @@
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
+from keyframe.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +23,7 @@ def train(config: DictConfig) -> None:
     """Build everything from YAML, train and test, and say where the results lie."""
     import torch
     from hydra.utils import instantiate
-    from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning import seed_everything
 
     from keyframe.cli.results import result_lines
     from keyframe.config import plain, save_config
@@ -28,6 +35,7 @@ def train(config: DictConfig) -> None:
     from keyframe.training.run import train_and_test, write_metrics
 
     run_dir = Path(config.run_dir)
+    _name_in_sweep(config)
     resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
@@ -54,6 +62,7 @@ def train(config: DictConfig) -> None:
     )
     log.info("%s on %s, precision %s", run_dir, trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
+    _check_trainer(trainer, config)
     if trainer.is_global_zero:
         save_config(config, run_dir)
     try:
@@ -65,6 +74,26 @@ def train(config: DictConfig) -> None:
     if trainer.is_global_zero:
         write_metrics(run_dir / "metrics.json", metrics)
         log.info("%s", result_lines(metrics, datamodule.skipped, run_dir, best))
+
+
+def _name_in_sweep(config: DictConfig) -> None:
+    """In a sweep, trackers group the jobs by the sweep's directory and name each by its number."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        with open_dict(config):
+            config.group = config.group or Path(hydra.sweep.dir).name
+            config.name = config.name or f"job {hydra.job.num}"
+
+
+def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
+    """Refuse what Lightning would do differently from what was asked."""
+    if str(config.trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
+        raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
+        raise KeyframeError(
+            "A sweep (-m) with several processes a job would start the whole sweep again in every process: "
+            "start each job by itself, or sweep with trainer.devices=1."
+        )
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from keyframe.data.batch import Batch
+from keyframe.errors import KeyframeError
 from keyframe.evaluation.curves import Prediction
 from keyframe.evaluation.metrics import over_videos
 from keyframe.evaluation.video_metrics import VideoMetrics
@@ -86,12 +87,19 @@ class KeyframeModule(LightningModule):
         self._report("test")
 
     def configure_optimizers(self) -> Optimizer:
-        """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`."""
+        """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`.
+
+        Raises:
+            KeyframeError: the maker refuses its options.
+        """
         groups = [
             {"name": "head", "params": list(self.detector.head.parameters())},
             {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
         ]
-        return self.make_optimizer([group for group in groups if group["params"]])
+        try:
+            return self.make_optimizer([group for group in groups if group["params"]])
+        except (TypeError, ValueError) as error:
+            raise KeyframeError(f"optimizer: {error}.") from error
 
     def _metric(self, split: str) -> VideoMetrics:
         metric = self.metrics[split]
