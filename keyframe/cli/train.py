@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
+from keyframe.cli.status import is_first_process
 from keyframe.errors import KeyframeError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def train(config: DictConfig) -> None:
     resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
+    if not is_first_process():
+        logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
     seed_everything(config.seed, workers=True, verbose=False)
 
     detector = instantiate(config.model, _convert_="all")

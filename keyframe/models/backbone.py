@@ -55,7 +55,8 @@ class Backbone(nn.Module):
         self.name = name
         self.norm: NormMode = norm
         self.model: Any = _create(name, pretrained, weights).to(memory_format=torch.channels_last)
-        self.width: int = self.model.num_features
+        # not num_features: some heads (MobileNetV3, VGG) have a hidden layer of another width before the classifier
+        self.width: int = self.model.head_hidden_size
         self._prefix = tuple(prefix)
         self._tail = tuple(tail)
         data = resolve_model_data_config(self.model)

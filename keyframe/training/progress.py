@@ -52,6 +52,7 @@ def quiet_lightning() -> None:
         r".*in eval mode at the start of training",  # a frozen backbone
         r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
         r".*does not have many workers",  # held frames need none
+        r".*It is recommended to use `self.log\(",  # what we log is gathered over ranks already
         r".*The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message)

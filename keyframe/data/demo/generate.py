@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from keyframe.data.demo.annotators import label
 from keyframe.data.demo.render import STYLES, pictures
-from keyframe.data.demo.story import SHOT_SECONDS, tell
+from keyframe.data.demo.story import SHOT_SECONDS, Story, tell
 from keyframe.data.labels_tsv import write_tsv
 from keyframe.errors import KeyframeError
 
@@ -84,6 +84,16 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     return directory
 
 
+def begin(demo: DemoSet, number: int) -> tuple[np.random.Generator, Story]:
+    """The story of a set's video, and the source of chance that goes on to label and draw it.
+
+    A video's chance depends on the set's seed and the video's number alone: no two videos of a set share it.
+    """
+    rng = np.random.default_rng((demo.seed, number))
+    shots = int(rng.integers(demo.shots, demo.shots * 7 // 6 + 1))
+    return rng, tell(rng, shots)
+
+
 def _write(directory: Path, demo: DemoSet, workers: int) -> None:
     (directory / "videos").mkdir()
     ids = [f"demo-{demo.seed}-{number:03d}" for number in range(demo.videos)]
@@ -103,13 +113,11 @@ def _write(directory: Path, demo: DemoSet, workers: int) -> None:
 def _make_video(job: tuple[Path, DemoSet, int]) -> npt.NDArray[np.int64]:
     """Write one video; returns the annotators' label of every frame, (A, N)."""
     path, demo, number = job
-    rng = np.random.default_rng((demo.seed, number))
-    shots = int(rng.integers(demo.shots, demo.shots * 7 // 6 + 1))
-    story = tell(rng, shots)
+    rng, story = begin(demo, number)
     labels = label(rng, story.importance)
     size = _SIZES[rng.integers(len(_SIZES))]
     rate = _RATES[rng.integers(len(_RATES))]
-    edges = np.round(np.arange(shots + 1) * SHOT_SECONDS * float(rate)).astype(int)
+    edges = np.round(np.arange(len(story.importance) + 1) * SHOT_SECONDS * float(rate)).astype(int)
     lengths = np.diff(edges)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
