@@ -1,16 +1,19 @@
 """Command-line arguments made ready for Hydra's grammar."""
 
 import re
+from pathlib import Path
 
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights")
+# Where hydra.run.dir puts runs unless asked otherwise.
+RUNS = Path("outputs/train")
 _PLAIN = re.compile(r"[\w./\-~]*")
 
 
 def prepare(arguments: list[str]) -> list[str]:
-    """Quote paths, and let `backbone=` take any timm model name."""
+    """Quote paths, let `backbone=` take any timm model name, and let `ckpt=last` go on in the newest run's directory."""
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     prepared: list[str] = []
     for argument in arguments:
@@ -21,6 +24,10 @@ def prepare(arguments: list[str]) -> list[str]:
             prepared += _backbone(value)
         else:
             prepared.append(argument)
+    if "ckpt=last" in arguments and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        newest = max(RUNS.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+        if newest is not None:
+            prepared.append(f"hydra.run.dir={quote(str(newest.parents[1]))}")
     return prepared
 
 
@@ -37,6 +44,4 @@ def _backbone(value: str) -> list[str]:
     """`backbone=NAME` as it is where conf/ knows it, else timm's model of that name."""
     if (conf_dir() / "backbone" / f"{value}.yaml").is_file() or not re.fullmatch(r"[\w.\-]+", value):
         return [f"backbone={value}"]
-    import timm
-
-    return ["backbone=timm", f"backbone.name={value}"] if timm.is_model(value) else [f"backbone={value}"]
+    return ["backbone=timm", f"backbone.name={value}"]

@@ -6,36 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from keyframe.errors import KeyframeError
+
+# What Lightning needs beside the weights to go on.
+_STATE = ("epoch", "global_step", "loops", "callbacks", "optimizer_states")
 
 
 def find_checkpoint(ckpt: str, run_dir: Path) -> Path:
     """The checkpoint that `ckpt=` means.
 
     Args:
-        ckpt: a checkpoint file; a run directory; or `last`: this run directory's last checkpoint, else that of the
-            newest run beside it.
-        run_dir: of the run that is to start.
+        ckpt: a checkpoint file; a run directory (its last checkpoint); or `last`: that of this run's directory.
+        run_dir: of the run that is to go on.
 
     Raises:
         KeyframeError: there is none.
     """
-    if ckpt != "last":
-        path = Path(ckpt).expanduser()
-        if path.is_dir():
-            path = path / "checkpoints" / "last.ckpt"
-        if not path.is_file():
-            raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}.")
-        return path
-    own = run_dir / "checkpoints" / "last.ckpt"
-    if own.is_file():
-        return own
-    others = sorted(run_dir.parent.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not others:
-        raise KeyframeError(f"ckpt=last: no run in {run_dir.parent} has a checkpoint yet; give ckpt=FILE.")
-    return others[-1]
+    path = run_dir if ckpt == "last" else Path(ckpt).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
+    return path
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -46,34 +41,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
+    except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
             raise KeyframeError(
                 f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
                 "code from it. Use a checkpoint that keyframe wrote."
             ) from error
         raise KeyframeError(f"{path} is not a checkpoint, or is damaged: use another one.") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: use another one.") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
     return content
 
 
 def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
-    """Refuse a checkpoint of another architecture before anything is loaded from it.
+    """Refuse a checkpoint that training cannot go on from, before anything is loaded from it.
 
     Raises:
-        KeyframeError: names or shapes of the weights differ.
+        KeyframeError: names or shapes of the weights differ, or there is nothing but weights.
     """
     theirs, ours = checkpoint["state_dict"], module.state_dict()
     wrong = sorted(theirs.keys() ^ ours.keys()) + sorted(
         name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
     )
     if wrong:
-        made = checkpoint.get("hyper_parameters", {}).get("model", {})
-        was = f" It was trained with backbone.name={made['backbone']['name']}." if "backbone" in made else ""
+        made = checkpoint.get("hyper_parameters")
+        name = OmegaConf.select(OmegaConf.create(made), "model.backbone.name") if isinstance(made, dict) else None
+        was = f" It was trained with backbone.name={name}." if name else ""
         raise KeyframeError(
             f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
             f"resume with the backbone and head it was trained with.{was}"
+        )
+    missing = [name for name in _STATE if name not in checkpoint]
+    if missing:
+        raise KeyframeError(
+            f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
+            "that keyframe-train wrote."
         )

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+# Ranks that deviate less than this from their mean are taken for constant: it is rounding, not an order.
+_LEAST_DEVIATION = 1e-3
+
 
 class SpearmanLoss(nn.Module):
     """One minus Spearman's rank correlation, with soft ranks in place of the scores' ranks.
@@ -109,10 +112,11 @@ def _differences(values: Tensor) -> Tensor:
 
 
 def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Pearson's correlation along time over real frames, (B,); 0 where either side is constant."""
+    """Pearson's correlation of ranks along time over real frames, (B,); 0 where either side is constant."""
     count = mask.sum(-1, keepdim=True).clamp(min=1)
     a = (a - (a * mask).sum(-1, keepdim=True) / count) * mask
     b = (b - (b * mask).sum(-1, keepdim=True) / count) * mask
-    # sqrt has no gradient at 0, so the floor goes inside
-    power = (a.square().sum(-1) * b.square().sum(-1)).clamp(min=1e-12)
+    # Without a floor the gradient at (nearly) constant scores is beyond 16 bits; sqrt has none at 0, so it goes inside.
+    floor = _LEAST_DEVIATION**2 * count[:, 0]
+    power = a.square().sum(-1).clamp(min=floor) * b.square().sum(-1).clamp(min=floor)
     return (a * b).sum(-1) / power.sqrt()

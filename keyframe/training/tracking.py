@@ -1,4 +1,4 @@
-"""Weights & Biases without surprises: never a prompt, offline where there is no key, told once."""
+"""Loggers without surprises: W&B never prompts and goes offline without a key; a CSV file is never overwritten."""
 
 import logging
 import netrc
@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
+
+
+def csv_logger(save_dir: str) -> CSVLogger:
+    """A CSV logger that writes below the run directory: into `csv`, or `csv-2` and on where a run was resumed.
+
+    Lightning's own would delete the file that is there.
+    """
+    names = ["csv", *(f"csv-{number}" for number in range(2, 1000))]
+    free = next(name for name in names if not (Path(save_dir) / name).exists())
+    return CSVLogger(save_dir=save_dir, name=None, version=free)
 
 
 def wandb_logger(
