@@ -7,12 +7,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from keyframe.data.demo.generate import DemoSet, generate
+from tests.commands import Warm
 
 torch.set_num_threads(1)
 
@@ -42,3 +44,11 @@ def official_labels() -> Path:
     if not path.is_file():
         pytest.skip("the official label file (../shared/data/ydata-tvsum50.mat) is not on this machine")
     return path
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs `keyframe-train`, or another command, in a process of its own."""
+    warm = Warm(tmp_path_factory.mktemp("commands"))
+    yield warm
+    warm.close()

@@ -6,10 +6,12 @@ from pathlib import Path
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
-_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights")
+_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights", "hydra.run.dir")
 # Where hydra.run.dir puts runs unless asked otherwise.
 RUNS = Path("outputs/train")
-_PLAIN = re.compile(r"[\w./\-~]*")
+# Text that Hydra reads as it stands; what begins otherwise may be a number to it.
+_PLAIN = re.compile(r"[A-Za-z_/.][\w./\-]*", re.ASCII)
+_WORDS = ("true", "false", "nan", "inf")
 
 
 def prepare(arguments: list[str]) -> list[str]:
@@ -32,8 +34,10 @@ def prepare(arguments: list[str]) -> list[str]:
 
 
 def quote(value: str) -> str:
-    """A value that Hydra reads as exactly this text; what is quoted or an interpolation already stays."""
-    if _PLAIN.fullmatch(value) or value[:1] in "'\"" or value.startswith("${"):
+    """A value that Hydra reads as exactly this text; what is quoted or an interpolation already stays, and null."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    plain = _PLAIN.fullmatch(value) and not re.fullmatch(r"\.[\d_]+", value) and value.lower() not in _WORDS
+    if quoted or plain or value.startswith("${") or value == "null":
         return value
     # Hydra unescapes backslashes only before a quote, or at the end of the text
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)

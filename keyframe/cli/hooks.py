@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from keyframe.cli.status import is_first_process
+from keyframe.cli.status import is_first_process, read_status
 from keyframe.cli.sweep import refresh, sweep_text
 
 
@@ -27,7 +27,7 @@ class OutputGuard(Callback):
 
     def _check(self, config: DictConfig, directory: Path, key: str, mark: str) -> None:
         name = f"keyframe-{config.hydra.job.name}"
-        if (directory / mark).is_file() and not config.get("ckpt"):
+        if (directory / mark).is_file() and not _left_nothing(directory) and not config.get("ckpt"):
             sys.exit(f"{name}: {directory} holds a run already: choose another {key}, or resume it with ckpt=last.")
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -54,3 +54,10 @@ class SweepTable(Callback):
         failed = [row["job"] for row in rows if row["status"] != "completed"]
         if failed:
             sys.exit(f"keyframe-{config.hydra.job.name}: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
+
+
+def _left_nothing(directory: Path) -> bool:
+    """Whether the run there has ended before its first checkpoint: there is nothing to lose or to resume."""
+    status = read_status(directory)
+    ended = status is not None and status.state in ("failed", "interrupted")
+    return ended and not any(directory.glob("checkpoints/*.ckpt"))

@@ -25,3 +25,9 @@ def write_status(directory: Path, status: Status) -> None:
     """Write `status.json`, from the first process only."""
     if is_first_process():
         write_text(directory / "status.json", json.dumps(asdict(status)) + "\n")
+
+
+def read_status(directory: Path) -> Status | None:
+    """What `write_status` has written into a directory, if it has."""
+    path = directory / "status.json"
+    return Status(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -85,8 +85,17 @@ class DemoSource:
         self.workers = workers
 
     def prepare(self) -> None:
-        """Generate the set unless it is there."""
-        generate(self.root, self.demo, self.workers)
+        """Generate the set unless it is there.
+
+        Raises:
+            KeyframeError: `root` cannot be written.
+        """
+        try:
+            generate(self.root, self.demo, self.workers)
+        except OSError as error:
+            raise KeyframeError(
+                f"data.root={self.root} cannot be written ({error.strerror}): choose another directory."
+            ) from error
 
     def videos(self) -> list[LabelledVideo]:
         """All videos of the set."""

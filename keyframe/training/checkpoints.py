@@ -1,7 +1,6 @@
 """Checkpoints read as data, never as code, and refused in words a user can act on."""
 
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+        if isinstance(error, pickle.UnpicklingError) and _is_archive(path):
             raise KeyframeError(
                 f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
                 "code from it. Use a checkpoint that keyframe wrote."
@@ -78,3 +77,9 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
             f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
             "that keyframe-train wrote."
         )
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file begins as those of `torch.save` do, which are zip archives."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"

@@ -40,7 +40,7 @@ class DemoSet:
         format: version of the generator.
 
     Raises:
-        KeyframeError: no video, or too short ones.
+        KeyframeError: no video, too short ones, or a seed below 0.
     """
 
     seed: int = 0
@@ -49,6 +49,8 @@ class DemoSet:
     format: int = _FORMAT
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise KeyframeError(f"data.seed={self.seed} must be at least 0.")
         if self.videos < 1:
             raise KeyframeError(f"data.videos={self.videos} must be at least 1.")
         if self.shots < 12:

@@ -1,0 +1,69 @@
+"""Values of the configuration that are checked before anything is built or written."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from keyframe.errors import KeyframeError
+
+
+@dataclass(frozen=True)
+class Number:
+    """Which numbers a key takes: whole or any, from `lowest` on; `above` leaves `lowest` itself out."""
+
+    lowest: float
+    whole: bool = True
+    above: bool = False
+    optional: bool = False
+
+    def takes(self, value: Any) -> bool:
+        """Whether the key takes this value."""
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return math.isfinite(value) and (value > self.lowest if self.above else value >= self.lowest)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        limit = f"above {self.lowest:g}" if self.above else f"from {self.lowest:g} on"
+        return f"{kind} {limit}{', or null' if self.optional else ''}"
+
+
+# Keys whose owner is not ours, or finds out late; the others check themselves.
+NUMBERS = {
+    "seed": Number(0),
+    "data.size": Number(1),
+    "data.batch_size": Number(1),
+    "data.folds": Number(2),
+    "data.fold": Number(0),
+    "data.val_fraction": Number(0, whole=False, above=True),
+    "data.workers": Number(0),
+    "head.window": Number(0),
+    "optimizer.lr": Number(0, whole=False, above=True),
+    "optimizer.weight_decay": Number(0, whole=False),
+    "finetune.switch_epoch": Number(0, optional=True),
+    "finetune.lr_factor": Number(0, whole=False, above=True),
+    "trainer.max_epochs": Number(1),
+    "trainer.gradient_clip_val": Number(0, whole=False, optional=True),
+    "callbacks.pictures.every": Number(1),
+}
+
+
+def check_values(config: DictConfig) -> None:
+    """Check that every mandatory key is set and that numbers are numbers in their range.
+
+    Raises:
+        KeyframeError: naming the first key that is not.
+    """
+    # a key that others refer to is missing in several places: the shortest name is the user's
+    missing = sorted(OmegaConf.missing_keys(config), key=len)
+    if missing:
+        raise KeyframeError(f"{missing[0]} is not set: add {missing[0]}=... to the command.")
+    for key, number in NUMBERS.items():
+        value = OmegaConf.select(config, key, default="absent")
+        parts = value if OmegaConf.is_list(value) else [value]
+        if value != "absent" and not all(number.takes(part) for part in parts):
+            raise KeyframeError(f"{key}={value} must be {number}.")

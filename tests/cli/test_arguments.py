@@ -1,0 +1,123 @@
+"""What `prepare` makes of a command line, judged by Hydra's own parser."""
+
+import os
+import random
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from keyframe.cli.arguments import prepare, quote
+
+PATHS = [
+    "plain",
+    "/data/tvsum",
+    "~/videos",
+    "../up/and.down",
+    "with space/and  two",
+    "holiday (1).mp4",
+    "lr=3e-4,seed=1.ckpt",
+    "#1 [take] {two}",
+    "a, b, c",
+    "it's",
+    "'tis",
+    'say "cheese"',
+    "C:\\new\\table",
+    "ends in a backslash\\",
+    "quote after a backslash\\'",
+    "two\\\\'",
+    "vidéos/été/日本語/🎬",
+    "tab\there",
+    "a:b@c%d!e?f*g|h<i>j;k&l`m^n+o~p",
+    "$HOME/x",
+    "123",
+    "1e5",
+    ".5",
+    "-7",
+    "1_000",
+    "true",
+    "False",
+    "NaN",
+    "inf",
+    "nullable",
+    " leading and trailing ",
+    "",
+]
+
+
+def parsed(argument):
+    return OverridesParser.create().parse_override(argument)
+
+
+def value_of(argument):
+    override = parsed(argument)
+    assert not override.is_sweep_override()
+    return override.value() if override.value() is None else str(override.value())
+
+
+def is_text(argument):
+    return isinstance(parsed(argument).value(), str) or hasattr(parsed(argument).value(), "text")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_hydra_reads_a_quoted_path_as_it_was(path):
+    argument = f"data.root={quote(path)}"
+    assert is_text(argument)
+    assert value_of(argument) == path
+
+
+def test_hydra_reads_any_quoted_text_as_it_was():
+    draw = random.Random(0)
+    letters = "ab \\\\''\"\"=,#()[]{}:$@~-+.0é日\t"
+    for _ in range(2000):
+        path = "".join(draw.choices(letters, k=draw.randint(1, 9)))
+        if path.startswith("${") or (len(path) > 1 and path[0] == path[-1] and path[0] in "'\""):
+            continue
+        argument = f"ckpt={quote(path)}"
+        assert is_text(argument), path
+        assert value_of(argument) == path
+
+
+@pytest.mark.parametrize("value", ["'a b'", '"a, b"', "${oc.env:HOME}", "null"])
+def test_what_hydra_understands_already_stays(value):
+    assert quote(value) == value
+
+
+def test_null_stays_null():
+    assert parsed(f"data.labels={quote('null')}").value() is None
+
+
+@pytest.mark.parametrize("key", ["data.root", "data.labels", "data.splits", "ckpt", "backbone.weights"])
+def test_paths_are_quoted(key):
+    (argument,) = prepare([f"{key}=/my videos/a=b (1)"])
+    assert parsed(argument).key_or_group == key
+    assert value_of(argument) == "/my videos/a=b (1)"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experiment=demo", "optimizer.lr=3e-4", "tags=[a,b]", "--cfg", "job"],
+        ["-m", "data.root=/a,/b", "backbone=resnet50,efficientnet_b0"],
+        ["--multirun", "data.root=/a,/b"],
+        ["backbone=resnet50"],
+        ["backbone=timm", "backbone.name=vit_tiny_patch16_224"],
+    ],
+)
+def test_everything_else_stays(arguments):
+    assert prepare(arguments) == arguments
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "resnet50.a1_in1k"])
+def test_backbone_takes_the_name_of_a_timm_model(name):
+    assert prepare(["seed=1", f"backbone={name}"]) == ["seed=1", "backbone=timm", f"backbone.name={name}"]
+
+
+def test_resuming_the_last_run_goes_on_in_the_newest_runs_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(["newest", "older"]):
+        checkpoint = tmp_path / "outputs" / "train" / name / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        os.utime(checkpoint, (1000 - age, 1000 - age))
+    assert prepare(["ckpt=last"]) == ["ckpt=last", "hydra.run.dir=outputs/train/newest"]
+    assert prepare(["ckpt=last", "hydra.run.dir=mine"]) == ["ckpt=last", "hydra.run.dir=mine"]

@@ -1,0 +1,317 @@
+"""Bad input ends in one sentence on stderr that names the file or key and what to do, and exit status 1."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from keyframe.data.labels_tsv import write_tsv
+from tests.commands import TINY, cold
+from tests.data.labelled import FRAMES, write_labelled
+
+OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
+TRAIN = (*OWN, "trainer.max_epochs=2", "finetune.switch_epoch=1", "data.folds=3", "data.val_fraction=0.25")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return write_labelled(tmp_path_factory.mktemp("good") / "data")
+
+
+@pytest.fixture
+def data(good, tmp_path):
+    """A copy of a good data set, to be spoilt."""
+    return shutil.copytree(good, tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(command, good, tmp_path_factory):
+    """A run directory with real checkpoints."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    command(*TRAIN, f"data.root={good}", "trainer.max_epochs=1", f"hydra.run.dir={run}").good()
+    return run
+
+
+def refused(done, *words):
+    sentence = done.sentence()
+    missing = [str(word) for word in words if str(word) not in sentence]
+    assert not missing, f"{missing} not in: {sentence}"
+
+
+# Configuration: what is added to a good command, and what the sentence must name.
+VALUES = {
+    "misspelled key": (["optmizer.lr=3"], ["optmizer", "did you mean optimizer"]),
+    "misspelled group": (["los=mse"], ["no key los", "did you mean loss"]),
+    "misspelled option": (["loss=sperman"], ["loss=sperman", "mse, pairwise, spearman, weighted"]),
+    "unknown experiment": (["experiment=nothing"], ["experiment=nothing", "demo"]),
+    "no value": (["loss"], ["loss cannot be read", "key=value"]),
+    "unknown backbone": (["backbone=resnet5000"], ["backbone", "resnet5000", "timm"]),
+    "backbone without a name": (["backbone=timm"], ["backbone.name is not set: add backbone.name=..."]),
+    "backbone cut at nothing": (["backbone.prefix=[conv9]"], ["backbone.prefix", "conv9"]),
+    "weights that are not there": (["backbone.weights=/no/file"], ["backbone.weights=/no/file", "not a file"]),
+    "norm": (["finetune.norm=melted"], ["finetune.norm=melted", "frozen, train, sync"]),
+    "T of 0": (["sampling.frames=0"], ["sampling.frames", "whole number from 1"]),
+    "T of half": (["sampling.frames=0.5"], ["sampling.frames", "whole number from 1"]),
+    "T larger than the video": (["sampling.frames=60"], [".mp4 has 40 frames", "sampling.frames=60", "sampling=fps"]),
+    "fold": (["data.fold=9"], ["data.fold=9", "0 to 4"]),
+    "folds": (["data.folds=100"], ["data.folds=100", "the number of videos, 6"]),
+    "validation share": (["data.val_fraction=2"], ["data.val_fraction=2", "between 0 and 1"]),
+    "split file": (["data.splits=nothing.json"], ["nothing.json", "split file"]),
+    "batch size 0": (["data.batch_size=0"], ["data.batch_size=0", "from 1 on"]),
+    "picture size": (["data.size=[32,0]"], ["data.size=[32, 0]", "from 1 on"]),
+    "workers": (["data.workers=-1"], ["data.workers=-1", "from 0 on"]),
+    "learning rate is text": (["optimizer.lr=abc"], ["optimizer.lr=abc", "a number above 0"]),
+    "learning rate below 0": (["optimizer.lr=-1"], ["optimizer.lr=-1", "a number above 0"]),
+    "switch epoch": (["finetune.switch_epoch=-1"], ["finetune.switch_epoch=-1", "null"]),
+    "no epochs": (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "from 1 on"]),
+    "seed": (["seed=abc"], ["seed=abc", "whole number"]),
+    "precision": (["trainer.precision=nonsense"], ["trainer", "nonsense", "bf16-mixed"]),
+    "temperature": (["loss.temperature=-1"], ["loss.temperature must be above 0, not -1"]),
+    "attention heads": (["head.heads=7"], ["256", "7 heads"]),
+    "jitter": (["augmentation=clip", "augmentation.jitter=2"], ["augmentation.jitter must lie in [0, 0.5]"]),
+    "reader threads": (["reader.threads=-1"], ["reader.threads must be 0"]),
+    "cache": (["cache.dtype=float8"], ["cache.dtype must be float32 or float16"]),
+    "scheduler": (["scheduler=plateau", "scheduler.monitor=val/x"], ["scheduler.monitor=val/x", "val/spearman"]),
+    "no such class": (["optimizer._target_=torch.optim.Adamm"], ["optimizer._target_", "torch.optim.Adamm"]),
+    "checkpoint that is not there": (["ckpt=nowhere.ckpt"], ["ckpt=nowhere.ckpt", "no checkpoint"]),
+    "nothing to resume": (["ckpt=last"], ["ckpt=last", "no checkpoint"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), VALUES.values(), ids=VALUES)
+def test_configuration(command, good, arguments, words):
+    refused(command(*OWN, f"data.root={good}", *arguments), *words)
+
+
+def test_no_data_root(command):
+    refused(command(), "data.root is not set: add data.root=... to the command.")
+
+
+def test_data_root_for_the_demo_cannot_be_written(command, tmp_path):
+    (tmp_path / "file").touch()
+    refused(command(*TINY, f"data.root={tmp_path / 'file'}"), "data.root", tmp_path / "file", "another directory")
+
+
+def test_full_errors_on_request(command):
+    done = command("optmizer.lr=3", HYDRA_FULL_ERROR="1")
+    assert done.status == 1
+    assert "Traceback" in done.err
+
+
+# Data: what is done to a good directory, and what the sentence must name beside it.
+def remove_all(root):
+    shutil.rmtree(root)
+
+
+def remove_videos(root):
+    shutil.rmtree(root / "videos")
+
+
+def remove_labels(root):
+    (root / "labels.tsv").unlink()
+
+
+def remove_a_video(root):
+    (root / "videos" / "clip3.mp4").unlink()
+
+
+def add_a_video(root):
+    shutil.copy(root / "videos" / "clip3.mp4", root / "videos" / "extra.mp4")
+
+
+def text_as_video(root):
+    (root / "videos" / "clip3.mp4").write_text("This is no video at all.\n" * 40)
+
+
+def truncated_video(root):
+    path = root / "videos" / "clip3.mp4"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty_video(root):
+    (root / "videos" / "clip3.mp4").write_bytes(b"")
+
+
+def labels_of(length):
+    def relabel(root):
+        names = sorted(path.stem for path in (root / "videos").iterdir())
+        write_tsv(root / "labels.tsv", {name: np.full((2, length), 3) for name in names})
+
+    return relabel
+
+
+def labels_out_of_scale(root):
+    lines = (root / "labels.tsv").read_text().splitlines()
+    lines[4] = lines[4][:-1] + "9"
+    (root / "labels.tsv").write_text("\n".join(lines))
+
+
+def labels_without_tabs(root):
+    (root / "labels.tsv").write_text("clip0,1,2,3\n")
+
+
+def two_label_files(root):
+    shutil.copy(root / "labels.tsv", root / "more.tsv")
+
+
+def official_file_without_annotations(root):
+    with h5py.File(root / "ydata-tvsum50.mat", "w") as file:
+        file["something"] = [1]
+
+
+DATA = {
+    "no data directory": (remove_all, ["there is no directory", "data.root"]),
+    "no videos": (remove_videos, ["there is no video", "data.root"]),
+    "no labels": (remove_labels, ["there is no label file", "data.labels"]),
+    "a label for a missing video": (remove_a_video, ["labels without a video (clip3)", "data.allow_missing=true"]),
+    "a video without a label": (add_a_video, ["videos without labels (extra)", "data.allow_missing=true"]),
+    "text named .mp4": (text_as_video, ["clip3.mp4", "not a video", "leave it out"]),
+    "truncated mp4": (truncated_video, ["clip3.mp4", "cut short", "again"]),
+    "zero-byte file": (empty_video, ["clip3.mp4", "0 bytes", "again"]),
+    "labels 5 % too long": (labels_of(FRAMES + 2), [".mp4 has 40 frames", "labels 42", "1 %"]),
+    "labels out of scale": (labels_out_of_scale, ["labels.tsv, line 5", "score 9", "[1, 5]"]),
+    "labels without tabs": (labels_without_tabs, ["labels.tsv, line 1", "3 columns"]),
+    "two label files": (two_label_files, ["labels.tsv", "more.tsv", "data.labels"]),
+    "another .mat": (official_file_without_annotations, ["ydata-tvsum50.mat", "tvsum50"]),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), DATA.values(), ids=DATA)
+def test_data(command, data, spoil, words):
+    spoil(data)
+    refused(command(*OWN, f"data.root={data}", "data.strict=true"), *words)
+
+
+def test_corrupt_videos_are_skipped_counted_and_listed(command, data, tmp_path):
+    (data / "videos" / "clip1.mp4").write_text("no video\n" * 50)
+    (data / "videos" / "clip4.mp4").write_bytes(b"")
+    run = tmp_path / "run"
+    done = command(*TRAIN, f"data.root={data}", f"hydra.run.dir={run}").good()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["data/videos_skipped"] == 2
+    assert sum(metrics[f"data/videos_{split}"] for split in ("train", "val", "test")) == 4
+    assert "2 videos were left out" in done.out
+    for name in ("clip1", "clip4"):
+        assert f"{name}.mp4 is " in done.out.split("2 videos were left out")[1]
+
+
+def test_a_split_of_nothing_but_corrupt_videos_is_refused(command, data):
+    for path in (data / "videos").iterdir():
+        path.write_bytes(b"")
+    refused(command(*OWN, f"data.root={data}"), "train split", "0 bytes")
+
+
+# Checkpoints
+def of_another_architecture(path, run):
+    return ["head=framewise", "head.layers=1"], run / "checkpoints" / "last.ckpt"
+
+
+def corrupted(path, run):
+    content = bytearray((run / "checkpoints" / "last.ckpt").read_bytes())
+    path.write_bytes(content[: len(content) // 2])
+    return [], path
+
+
+def text(path, run):
+    path.write_text("weights")
+    return [], path
+
+
+def without_state(path, run):
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({"state_dict": content["state_dict"]}, path)
+    return [], path
+
+
+def without_weights(path, run):
+    torch.save({"state_dict": {"weight": "heavy"}}, path)
+    return [], path
+
+
+CHECKPOINTS = {
+    "another architecture": (of_another_architecture, ["another architecture", "efficientnet_b0"]),
+    "corrupted": (corrupted, ["damaged", "another one"]),
+    "text": (text, ["not a checkpoint"]),
+    "weights only": (without_state, ["not the state of a training run", "keyframe-train"]),
+    "no weights": (without_weights, ["no model weights", "keyframe"]),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_checkpoint(command, good, trained, tmp_path, make, words):
+    arguments, path = make(tmp_path / "some.ckpt", trained)
+    refused(command(*TRAIN, f"data.root={good}", *arguments, f"ckpt={path}"), path, *words)
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["archive", "legacy", "pickle"])
+def test_code_in_a_checkpoint_does_not_run(command, good, tmp_path, form):
+    path, mark = tmp_path / "evil.ckpt", tmp_path / "executed"
+    content = {"state_dict": {}, "epoch": Payload(mark)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == "archive")
+    refused(
+        command(*TRAIN, f"data.root={good}", f"ckpt={path}"),
+        path,
+        "could run code" if form == "archive" else "not a checkpoint",
+    )
+    assert not mark.exists()
+    torch.load(path, weights_only=False)  # the payload is a live one
+    assert mark.exists()
+
+
+# Output directories
+def test_output_below_a_file(command, good, tmp_path):
+    (tmp_path / "file").touch()
+    done = command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path / 'file' / 'run'}")
+    refused(done, "hydra.run.dir", tmp_path / "file" / "run", "choose another directory")
+
+
+def test_sweep_below_a_file(command, good, tmp_path):
+    (tmp_path / "file").touch()
+    done = command("-m", *OWN, f"data.root={good}", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file' / 'sweep'}")
+    refused(done, "hydra.sweep.dir", tmp_path / "file" / "sweep", "choose another directory")
+
+
+def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, data, tmp_path):
+    labels = (data / "labels.tsv").read_bytes()
+    labels_of(FRAMES + 2)(data)
+    again = [*TRAIN, f"data.root={data}", f"hydra.run.dir={tmp_path / 'run'}"]
+    refused(command(*again), "has 40 frames")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+    (data / "labels.tsv").write_bytes(labels)
+    command(*again).good()
+
+
+def test_no_weights_without_network(good, tmp_path):
+    # a port that nothing listens on stands for no network; read when the library is imported, so no warm process
+    done = cold(
+        ["-m", "keyframe.cli.train", "data=labelled", f"data.root={good}", "logger=none"],
+        tmp_path,
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HOME=str(tmp_path / "empty"),
+        HF_HUB_OFFLINE="0",
+    )
+    refused(done, "ImageNet weights of efficientnet_b0", "backbone.weights=FILE", "backbone.pretrained=false")
+
+
+def test_nothing_is_written_beside_the_run_directory(command, tmp_path):
+    command(f"data.root={tmp_path / 'nowhere'}", "backbone.pretrained=false", f"hydra.run.dir={tmp_path / 'run'}")
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert not list((tmp_path / "run").rglob("*.ckpt")) and not (tmp_path / "run" / "metrics.json").exists()

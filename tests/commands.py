@@ -1,0 +1,100 @@
+"""Commands of keyframe as a user runs them: processes with an exit status, stdout and stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What every small training of the tests has in common: 15 generated videos of 12 frames at 32x32, no trackers.
+TINY = (
+    "experiment=demo",
+    "data.videos=15",
+    "data.shots=12",
+    "data.size=32",
+    "sampling.frames=12",
+    "trainer=cpu",
+    "logger=csv",
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def good(self) -> "Done":
+        assert self.status == 0, f"{self.out[-3000:]}\n{self.err[-3000:]}"
+        return self
+
+    def sentence(self) -> str:
+        """The one line on stderr of a command that has refused its input."""
+        assert self.status == 1, f"exit status {self.status}\n{self.out[-3000:]}\n{self.err[-3000:]}"
+        assert "Traceback" not in self.out + self.err, self.out + self.err
+        assert self.err.startswith("keyframe-"), self.err
+        assert self.err.count("\n") == 1, self.err
+        return self.err.strip()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment with one thread, and without what a user's shell may have set for W&B or Hydra."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HYDRA_", "PL_"))}
+    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONPATH": python_path} | changes
+
+
+def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
+    """Run a fresh Python interpreter."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Warm:
+    """A Python interpreter with torch already imported that forks for each command: seconds less for each."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.server: subprocess.Popen[str] | None = None
+
+    def __call__(self, *arguments: object, program: str = "keyframe-train", **changes: str) -> Done:
+        """Run `keyframe-train` or another command in an empty directory of its own."""
+        if self.server is None:
+            self.server = subprocess.Popen(
+                [sys.executable, str(ROOT / "tests" / "warm.py")],
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        place = self.directory / str(len(list(self.directory.iterdir())))
+        (place / "cwd").mkdir(parents=True)
+        command = {
+            "program": program,
+            "arguments": [str(argument) for argument in arguments],
+            "directory": str(place / "cwd"),
+            "environment": environment(**changes),
+            "out": str(place / "out"),
+            "err": str(place / "err"),
+        }
+        assert self.server.stdin is not None and self.server.stdout is not None
+        print(json.dumps(command), file=self.server.stdin, flush=True)
+        status = int(self.server.stdout.readline())
+        return Done(status, (place / "out").read_text(), (place / "err").read_text())
+
+    def close(self) -> None:
+        if self.server is not None:
+            self.server.communicate()

@@ -1,0 +1,336 @@
+"""What the generated data set promises: noise like TVSum's, importance that is seen, in context, and nowhere else."""
+
+import filecmp
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import NamedTuple
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+from scipy.stats import rankdata, spearmanr
+
+from keyframe.data.demo import generate as generator
+from keyframe.data.demo.annotators import label
+from keyframe.data.demo.generate import DemoSet, begin, generate
+from keyframe.data.demo.render import STYLES, pictures
+from keyframe.data.demo.story import FILLER, Story, tell
+from keyframe.data.labels_mat import read_tvsum_mat
+from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.sources import DemoSource, DirectorySource
+from keyframe.errors import KeyframeError
+
+
+class Told(NamedTuple):
+    story: Story
+    labels: np.ndarray  # 1 to 5, (annotators, shots)
+
+    @property
+    def mean(self):
+        return self.labels.mean(0)
+
+
+def told(number, seed=0):
+    """The story and labels of a video of `data=demo`, without its pictures."""
+    rng, story = begin(DemoSet(seed=seed), number)
+    return Told(story, label(rng, story.importance))
+
+
+@pytest.fixture(scope="module")
+def stories():
+    return [told(number) for number in range(200)]
+
+
+def rho(predictions, stories):
+    """Mean over videos of the correlation with the annotators' mean."""
+    return np.mean([spearmanr(p, one.mean).statistic for p, one in zip(predictions, stories, strict=True)])
+
+
+def pairwise_rho(labels):
+    """Mean correlation of two annotators of a video, (annotators, positions)."""
+    return np.nanmean(spearmanr(labels.T).statistic[np.triu_indices(len(labels), 1)])
+
+
+def shares(labels):
+    """How often each of the five labels is given."""
+    return np.mean([[(one == value).mean() for value in range(1, 6)] for one in labels], axis=0)
+
+
+def test_annotators_agree_as_little_as_those_of_tvsum(stories):
+    assert np.mean([pairwise_rho(one.labels) for one in stories]) == pytest.approx(0.20, abs=0.03)
+
+
+def test_about_half_of_the_labels_are_1(stories):
+    assert shares([one.labels for one in stories])[0] == pytest.approx(0.5, abs=0.05)
+
+
+def test_noise_and_labels_are_those_of_the_official_file(stories, official_labels):
+    official = [1 + 4 * labels.annotators for labels in read_tvsum_mat(official_labels).values()]
+    agreement = np.mean([pairwise_rho(one[:, ::15]) for one in official])
+    assert np.mean([pairwise_rho(one.labels) for one in stories]) == pytest.approx(agreement, abs=0.03)
+    np.testing.assert_allclose(shares([one.labels for one in stories]), shares(official), atol=0.03)
+
+
+def test_position_tells_nothing(stories):
+    positions = [np.linspace(0, 1, len(one.mean)) for one in stories]
+    assert abs(rho(positions, stories)) < 0.1
+    assert abs(rho([np.abs(position - 0.5) for position in positions], stories)) < 0.1
+    # nor does whatever half of the videos teach about position
+    grid = np.linspace(0, 1, 36)
+    ranks = [rankdata(one.mean) / len(one.mean) for one in stories]
+    profile = np.mean([np.interp(grid, p, r) for p, r in zip(positions[::2], ranks[::2], strict=True)], axis=0)
+    assert abs(rho([np.interp(position, grid, profile) for position in positions[1::2]], stories[1::2])) < 0.1
+
+
+def seen_alone(story):
+    """What one picture shows: grey or coloured, with a disc or without."""
+    return list(zip(story.colours == FILLER, story.discs, strict=True))
+
+
+def seen_with_the_shot_before(story):
+    changed = np.diff(story.colours, prepend=FILLER) != 0
+    return list(zip(story.colours == FILLER, story.discs, changed, strict=True))
+
+
+def best(stories, sight):
+    """The best prediction from `sight` alone: the mean true importance of shots that look the same."""
+    seen = [sight(one.story) for one in stories]
+    worth = {}
+    for looks, one in zip(seen, stories, strict=True):
+        for look, importance in zip(looks, one.story.importance, strict=True):
+            worth.setdefault(look, []).append(importance)
+    mean = {look: np.mean(values) for look, values in worth.items()}
+    return [np.array([mean[look] for look in looks]) for looks in seen]
+
+
+def test_pictures_matter_but_need_their_neighbourhood_and_the_whole_video(stories):
+    ceiling = rho([one.story.importance for one in stories], stories)
+    alone = rho(best(stories, seen_alone), stories)
+    near = rho(best(stories, seen_with_the_shot_before), stories)
+    assert alone > 0.2
+    assert alone < 0.85 * ceiling  # the most that a frame-only model may reach
+    assert alone + 0.1 < near < 0.85 * ceiling
+    assert ceiling > 0.8
+
+
+def plain_shots(stories):
+    """(appearance of its colour, whether it is the scene's first, importance) of coloured shots without a disc."""
+    for story, _ in stories:
+        before, appearances = FILLER, {}
+        for colour, disc, importance in zip(story.colours, story.discs, story.importance, strict=True):
+            new = colour != before
+            appearances[colour] = appearances.get(colour, 0) + new
+            if colour != FILLER and not disc:
+                yield appearances[colour], new, importance
+            before = colour
+
+
+def test_the_same_picture_is_worth_more_when_it_is_new_now_and_when_it_is_the_first_time(stories):
+    worth = {}
+    for appearance, new, importance in plain_shots(stories):
+        worth.setdefault((appearance, bool(new)), []).append(importance)
+    for appearance in (1, 2, 5):
+        assert min(worth[appearance, True]) > max(worth[appearance, False])
+    for new in (True, False):
+        assert min(worth[1, new]) > max(worth[2, new])
+        assert min(worth[2, new]) > max(worth[5, new])
+
+
+def test_a_disc_counts_wherever_it_is_seen(stories):
+    gains = []
+    for story, _ in stories:
+        for shot in range(2, len(story.colours)):
+            if len(set(story.colours[shot - 2 : shot + 1])) == 1 and story.discs[shot] != story.discs[shot - 1]:
+                gain = story.importance[shot] - story.importance[shot - 1]
+                gains.append(gain if story.discs[shot] else -gain)
+    assert len(gains) > 100
+    assert min(gains) > 0.1
+
+
+def test_no_two_videos_are_alike():
+    drawn = {told(number, seed).labels.tobytes() for seed in (0, 1) for number in range(20)}
+    assert len(drawn) == 40
+    assert told(3, seed=1).labels.tobytes() in drawn
+
+
+def render(seed, style="clouds", frames=2):
+    story = Story(np.array([0, 0, FILLER, 2]), np.array([False, True, False, False]), np.zeros(4))
+    return np.stack(list(pictures(np.random.default_rng(seed), story, style, (48, 64), [frames] * 4)))
+
+
+def test_pictures_are_a_function_of_the_seed():
+    assert np.array_equal(render(0), render(0))
+    assert not np.array_equal(render(0), render(1))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pictures_show_the_colour_and_the_disc(style):
+    shots = render(5, style).reshape(4, 2, 48, 64, 3).astype(float)
+    assert shots.shape[0] == 4
+    red, disc, grey, blue = shots.mean((1, 2, 3))
+    assert red.argmax() == 0
+    assert blue.argmax() == 2
+    assert np.ptp(grey) < 3 < 50 < np.ptp(red)
+    assert disc.min() > red.min() + 20
+    bright = (shots > 230).all(-1).mean((1, 2, 3))
+    assert bright[1] > 0.1
+    assert bright[[0, 2, 3]].max() < 0.01
+
+
+SMALL_DEMO = DemoSet(seed=0, videos=15, shots=12)  # that of the fixture
+
+
+@pytest.fixture(scope="module")
+def demo_videos(tiny_demo):
+    return DemoSource(str(tiny_demo), seed=0, videos=15, shots=12).videos()
+
+
+def test_files_are_h264_with_b_frames_in_several_sizes_and_rates(demo_videos):
+    sizes, rates = set(), set()
+    for video in demo_videos:
+        with av.open(str(video.path)) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == "h264"
+            assert stream.pix_fmt == "yuv420p"
+            kinds = {PictureType(frame.pict_type).name for frame in container.decode(stream)}
+            assert kinds == {"I", "P", "B"}
+            sizes.add((stream.width, stream.height))
+            rates.add(stream.average_rate)
+    assert len(sizes) >= 3
+    assert len(rates) >= 3
+
+
+def test_labels_are_read_back_a_shot_of_two_seconds_long(demo_videos):
+    assert len(demo_videos) == 15
+    assert len({video.labels.category for video in demo_videos}) == len(STYLES)
+    for number, video in enumerate(demo_videos):
+        index = index_packets(video.path)
+        assert video.labels.annotators.shape == (20, index.n_frames)
+        assert set(np.unique(video.labels.annotators)) <= {0, 0.25, 0.5, 0.75, 1}
+        np.testing.assert_allclose(video.labels.importance, video.labels.annotators.mean(0), atol=1e-6)
+        turns = np.flatnonzero((np.diff(video.labels.annotators) != 0).any(0)) + 1
+        apart = (index.timestamps[turns] - index.timestamps[0]) / 2.0
+        assert np.abs(apart - apart.round()).max() * 2 <= 0.51 / (index.n_frames / index.duration)
+        # labels belong to this video: the story that its number tells
+        rng, story = begin(SMALL_DEMO, number)
+        expected, shots = label(rng, story.importance), len(story.importance)
+        middles = ((np.arange(shots) + 0.5) * index.n_frames / shots).astype(int)
+        np.testing.assert_array_equal(1 + 4 * video.labels.annotators[:, middles], expected)
+
+
+def test_the_picture_changes_where_the_story_does(demo_videos):
+    video = demo_videos[0]
+    index = index_packets(video.path)
+    _, story = begin(SMALL_DEMO, 0)
+    shots = len(story.colours)
+    middles = ((np.arange(shots) + 0.5) * index.n_frames / shots).astype(np.int64)
+    looks = PyAVReader().read(video.path, middles, (48, 48), index).pixels.astype(float)
+    bright = (looks.min(-1) > 215).mean((1, 2))
+    assert ((bright > 0.05) == story.discs).all()
+    corner = looks[:, :6, :6].mean((1, 2))
+    corner /= corner.sum(1, keepdims=True)
+    for a, b in pairwise(range(shots)):
+        changed = np.abs(corner[a] - corner[b]).max() > 0.05
+        assert changed == (story.colours[a] != story.colours[b])
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Generate with threads: no processes to start, and what a test puts in place is seen."""
+    monkeypatch.setattr(generator, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+
+
+SMALL = DemoSet(seed=3, videos=2, shots=12)
+
+
+def decoded(path):
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path, in_process):
+    one, again = generate(tmp_path / "a", SMALL, workers=1), generate(tmp_path / "b", SMALL, workers=2)
+    other = generate(tmp_path / "a", DemoSet(seed=4, videos=2, shots=12))
+    assert one != other
+    labels = [directory / "ydata-tvsum50-anno.tsv" for directory in (one, again, other)]
+    assert filecmp.cmp(labels[0], labels[1], shallow=False)
+    assert labels[0].read_text().split("\t")[2] != labels[2].read_text().split("\t")[2]
+    names = sorted(path.name for path in (one / "videos").iterdir())
+    assert len(names) == 2
+    first = [decoded(one / "videos" / name) for name in names]
+    for name, picture in zip(names, first, strict=True):
+        assert np.array_equal(picture, decoded(again / "videos" / name))
+    assert first[0].shape != first[1].shape or not np.array_equal(first[0], first[1])
+    ids = {video.id for video in DirectorySource(str(one)).videos()}
+    assert not ids & {video.id for video in DirectorySource(str(other)).videos()}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full"), RuntimeError("encoder")])
+def test_interrupted_generation_leaves_nothing_behind(tmp_path, in_process, monkeypatch, error):
+    make = generator._make_video
+
+    def break_off(job):
+        labels = make(job)
+        if job[2] == 1:
+            raise error
+        return labels
+
+    monkeypatch.setattr(generator, "_make_video", break_off)
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        generate(tmp_path, SMALL, workers=1)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(generator, "_make_video", make)
+    assert len(DirectorySource(str(generate(tmp_path, SMALL, workers=1))).videos()) == 2
+
+
+def test_what_a_killed_process_left_is_not_taken_for_a_data_set(tmp_path, in_process):
+    (tmp_path / ".demo-killed" / "videos").mkdir(parents=True)
+    (tmp_path / ".demo-killed" / "videos" / "demo-3-000.mp4").write_bytes(b"half")
+    directory = generate(tmp_path, SMALL, workers=1)
+    assert len(DirectorySource(str(directory)).videos()) == 2
+
+
+def test_another_process_may_be_first(tmp_path, in_process, monkeypatch):
+    write = generator._write
+
+    def write_late(draft, demo, workers):
+        write(draft, demo, workers)
+        first = draft.parent / "theirs"
+        write_to = draft.parent / "demo-seed3-2x12-v1"
+        if not write_to.exists():
+            first.mkdir()
+            write(first, demo, workers)
+            first.rename(write_to)
+
+    monkeypatch.setattr(generator, "_write", write_late)
+    directory = generate(tmp_path, SMALL, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+    assert len(DirectorySource(str(directory)).videos()) == 2
+
+
+def test_a_second_call_does_not_generate_again(tiny_demo, monkeypatch):
+    def refuse(*_):
+        pytest.fail("generated again")
+
+    monkeypatch.setattr(generator, "_write", refuse)
+    source = DemoSource(str(tiny_demo), seed=0, videos=15, shots=12)
+    source.prepare()
+    assert len(source.videos()) == 15
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"videos": 0}, r"data\.videos=0"), ({"shots": 11}, r"data\.shots=11"), ({"seed": -1}, r"data\.seed=-1")],
+)
+def test_sets_that_cannot_be_made_are_refused(wrong, words):
+    with pytest.raises(KeyframeError, match=words):
+        DemoSet(**wrong)
+
+
+def test_the_shortest_set_can_be_told_for_every_seed():
+    for seed in range(30):
+        story = tell(np.random.default_rng(seed), 12)
+        assert len(story.colours) == len(story.discs) == len(story.importance) == 12
+        assert story.importance.min() >= 0

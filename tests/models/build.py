@@ -1,0 +1,64 @@
+"""Models from the project's own YAML files, without pretrained weights."""
+
+from functools import partial
+
+import torch
+from omegaconf import OmegaConf
+
+from keyframe.config import conf_dir
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.head import TemporalHead
+
+CUT = ("resnet50", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2")
+HEADS = ("dual", "local", "global", "framewise")
+
+
+def cut_of(backbone):
+    """The module lists of conf/backbone/<backbone>.yaml: prefix, tail."""
+    config = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+    return list(config.prefix), list(config.tail)
+
+
+def make_backbone(name="efficientnet_b0", **options):
+    """A random backbone, cut as its YAML file says."""
+    prefix, tail = cut_of(name)
+    return Backbone(name, pretrained=False, **{"prefix": prefix, "tail": tail, **options})
+
+
+def head_options(name, **changes):
+    """Arguments of TemporalHead as conf/head/<name>.yaml has them."""
+    files = ["dual"] if name == "dual" else ["dual", name]
+    merged = OmegaConf.merge(*[OmegaConf.load(conf_dir() / "head" / f"{file}.yaml") for file in files])
+    options = OmegaConf.to_container(merged)
+    return {key: value for key, value in options.items() if not key.startswith("_") and key != "defaults"} | changes
+
+
+def make_head(name, features=12, **changes):
+    """A small head of that kind, in eval mode."""
+    small = {"projection": (16, 16), "layers": 2, "heads": 4, "feedforward": 24, **changes}
+    options = head_options(name, **small)
+    options["local_heads"] = {"dual": 2, "global": 0}.get(name, 4)
+    return TemporalHead(features, **options).eval()
+
+
+def make_detector(backbone="efficientnet_b0", **options):
+    """A detector with a small dual head."""
+    head = partial(TemporalHead, projection=(16, 16), layers=1, heads=4, local_heads=2, feedforward=16)
+    return KeyframeDetector(make_backbone(backbone), head, **options)
+
+
+def live(network, seed=0):
+    """Give the norm layers of a random network statistics and affine maps that matter, as pretrained ones have."""
+    generator = torch.Generator().manual_seed(seed)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.weight.data.uniform_(0.8, 1.2, generator=generator)
+        norm.bias.data.uniform_(-0.2, 0.2, generator=generator)
+        norm.momentum = 1.0
+        norm.training = True
+    with torch.no_grad():
+        network(torch.randn(8, 3, 64, 64, generator=generator))
+    for norm in norms:
+        norm.momentum = 0.1
+    return network.eval()

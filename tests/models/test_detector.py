@@ -1,0 +1,213 @@
+import io
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from keyframe.config import conf_dir
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.sizes import size_table, sizes
+from tests.models.build import HEADS, head_options, live, make_detector
+
+
+def ready(backbone="efficientnet_b0", **options):
+    """A detector that has statistics of features, in eval mode."""
+    torch.manual_seed(0)
+    detector = make_detector(backbone, **options)
+    live(detector.backbone)
+    with torch.no_grad():
+        features = detector.encode_tail(detector.encode_prefix(clip(2, 6)))
+    detector.standardizer.set(features.flatten(0, 1).mean(0), features.flatten(0, 1).std(0))
+    return detector.eval()
+
+
+def clip(videos, length, size=48, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (videos, length, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return ready()
+
+
+@pytest.fixture(scope="module", params=["efficientnet_b0", "resnet50"])
+def either(request):
+    return ready(request.param)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 5, 13])
+def test_frames_in_scores_out(either, length):
+    scores = either(clip(2, length))
+    assert scores.shape == (2, length)
+    assert scores.dtype == torch.float32
+    assert 0 <= scores.min() <= scores.max() <= 1
+    assert length == 1 or scores.std(1).min() > 1e-4  # frames are told apart
+
+
+@torch.no_grad()
+def test_other_picture_sizes_and_the_mask(detector):
+    frames = torch.randint(0, 256, (2, 6, 3, 64, 40), dtype=torch.uint8)
+    mask = torch.arange(6) < torch.tensor([6, 4])[:, None]
+    scores = detector(frames, mask)
+    torch.testing.assert_close(scores[1, :4], detector(frames[1:, :4])[0], rtol=0, atol=1e-5)
+    assert not scores[1, 4:].any()
+
+
+@torch.no_grad()
+def test_bytes_are_floats_times_255(detector):
+    frames = clip(1, 4)
+    torch.testing.assert_close(detector(frames), detector(frames.float() / 255), rtol=0, atol=1e-6)
+    torch.testing.assert_close(detector(frames), detector(frames.double() / 255), rtol=0, atol=1e-6)
+    torch.testing.assert_close(detector(frames), detector(frames.long()), rtol=0, atol=1e-6)
+
+
+def test_pictures_are_normalised_by_imagenet_statistics(detector):
+    frames = clip(1, 2)[0]
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # Deng et al. (2009) as torchvision publishes them
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    torch.testing.assert_close(detector.normalize(frames), (frames / 255 - mean) / std)
+
+
+@torch.no_grad()
+def test_chunks_do_not_matter(detector):
+    frames = clip(2, 5)
+    whole = detector(frames)
+    for chunk in (1, 3, 10):
+        detector.chunk = chunk
+        torch.testing.assert_close(detector(frames), whole, rtol=0, atol=1e-4)
+    detector.chunk = 64
+
+
+def test_no_more_frames_than_a_chunk_are_encoded_at_once():
+    detector, seen = ready(chunk=4), []
+    detector.backbone.model.conv_stem.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    with torch.no_grad():
+        detector(clip(2, 7))
+    assert seen == [4, 4, 4, 2]
+
+
+@torch.no_grad()
+def test_the_three_parts_are_the_whole(either):
+    frames = clip(2, 5)
+    mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    maps = either.encode_prefix(frames)
+    features = either.encode_tail(maps)
+    assert maps.shape[:2] == features.shape[:2] == (2, 5)
+    assert features.shape[2] == either.backbone.width
+    scores = either(frames, mask)
+    assert torch.equal(either.score(features, mask), scores)
+    for stage, values in (("pixels", frames), ("prefix", maps), ("features", features)):
+        assert torch.equal(either.enter(stage, values, mask), scores)
+    # half-precision maps of a cache enter too
+    torch.testing.assert_close(either.enter("prefix", maps.half(), mask), scores, rtol=0, atol=5e-3)
+
+
+def test_gradients_stop_at_the_prefix():
+    detector = ready().train()
+    detector.backbone.train_tail(True)
+    detector(clip(1, 4)).sum().backward()
+    with_gradient = {name for name, p in detector.named_parameters() if p.grad is not None}
+    assert with_gradient == {name for name, p in detector.named_parameters() if p.requires_grad}
+    assert "backbone.model.conv_head.weight" in with_gradient
+    assert not [name for name in with_gradient if name.startswith("backbone.model.blocks.5")]
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 32, 32), (1, 4, 32, 32, 3), (1, 4, 1, 32, 32), (32, 32)])
+def test_other_shapes_are_refused_with_what_is_wanted(detector, shape):
+    with pytest.raises(ValueError, match=r"\(B, T, 3, H, W\)"):
+        detector(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_chunk_holds_a_frame_at_least(chunk):
+    with pytest.raises(ValueError, match="chunk"):
+        make_detector(chunk=chunk)
+
+
+@torch.no_grad()
+def test_build_load_state_dict_and_call():
+    trained = ready()
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        fresh = make_detector().eval()
+    frames = clip(2, 5)
+    assert not torch.allclose(fresh(frames), trained(frames))
+    file = io.BytesIO()
+    torch.save(trained.state_dict(), file)
+    file.seek(0)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(fresh(frames), trained(frames))
+
+
+def test_features_are_standardised_and_a_constant_channel_is_centred():
+    standardizer = make_detector().standardizer
+    width = len(standardizer.mean)
+    features = torch.randn(500, width, generator=torch.Generator().manual_seed(0)) * 1e-5 + 3
+    features[:, 7] = 2.0
+    assert not standardizer.fitted
+    assert torch.equal(standardizer(features), features)
+    exact = features.double()
+    standardizer.set(exact.mean(0), exact.std(0, correction=0))
+    assert standardizer.fitted
+    after = standardizer(features)
+    assert not after[:, 7].any()
+    others = torch.arange(width) != 7
+    assert after[:, others].std(0).min() > 0.9
+    assert after[:, others].std(0).max() < 1.1
+
+
+def full(backbone, head="dual"):
+    """The model of the YAML files, weights at random."""
+    config = OmegaConf.create({"finetune": {"norm": "frozen"}})
+    config.model = OmegaConf.load(conf_dir() / "train.yaml").model
+    config.model.backbone = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+    config.model.backbone.pretrained = False
+    head_target = {"_target_": "keyframe.models.head.TemporalHead", "_partial_": True}
+    config.model.head = OmegaConf.create(head_target | head_options(head))
+    return instantiate(config.model, _convert_="all")
+
+
+def test_sizes_are_within_the_limits():
+    light, heavy = sizes(full("efficientnet_b0")), sizes(full("resnet50"))
+    # the limits of the requirements
+    assert light["total"] <= 7.8e6
+    assert light["total"] <= 0.3 * heavy["total"]
+    assert light["trainable_stage1"] <= 2.5e6
+    assert light["trainable_stage2"] <= 4.3e6
+    # torchvision's published counts without the classifiers
+    assert heavy["backbone"] == 25_557_032 - 2_049_000
+    assert light["backbone"] == 5_288_548 - 1_281_000
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_b0", "resnet50"])
+def test_sizes_are_what_trains(backbone):
+    detector = full(backbone)
+    counts = sizes(detector)
+
+    def trainable():
+        return sum(p.numel() for p in detector.parameters() if p.requires_grad)
+
+    assert counts["total"] == sum(p.numel() for p in detector.parameters())
+    detector.backbone.train_tail(True)
+    assert trainable() == counts["trainable_stage2"] > counts["trainable_stage1"]
+    detector.backbone.train_tail(False)
+    assert trainable() == counts["trainable_stage1"]
+    assert sizes(detector, two_stages=False)["trainable_stage2"] == 0
+
+
+def test_all_heads_make_models_of_one_size():
+    assert len({sizes(full("efficientnet_b0", head))["total"] for head in HEADS}) == 1
+
+
+def test_size_table_reads_in_millions():
+    counts = {"backbone": 4_007_548, "total": 6_480_000, "trainable_stage1": 2_470_000, "trainable_stage2": 3_600_000}
+    table = size_table("efficientnet_b0", counts)
+    assert [line.split()[-2] for line in table.splitlines()[1:]] == ["4.01", "6.48", "2.47", "3.60"]
+    assert "efficientnet_b0" in table.splitlines()[0]
+
+
+def test_the_detector_is_what_the_yaml_builds():
+    assert isinstance(full("efficientnet_b0"), KeyframeDetector)
