@@ -4,10 +4,13 @@ Reads a JSON line for each command from stdin: `program`, `arguments`, `director
 and `err`. Answers with a line that holds the exit status.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import sys
+import traceback
 
 import decord  # noqa: F401
 import hydra  # noqa: F401
@@ -23,21 +26,39 @@ def run(command: dict) -> None:
     os.chdir(command["directory"])
     os.environ.clear()
     os.environ.update(command["environment"])
-    for number, name in ((1, "out"), (2, "err")):
-        file = os.open(command[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, name in ((0, None), (1, "out"), (2, "err")):
+        file = os.open(command[name], os.O_WRONLY | os.O_CREAT) if name else os.open(os.devnull, os.O_RDONLY)
         os.dup2(file, number)
         os.close(file)
     sys.argv = [command["program"], *command["arguments"]]
-    module = importlib.import_module(f"keyframe.cli.{command['program'].removeprefix('keyframe-')}")
-    module.main()
+    importlib.import_module(f"keyframe.cli.{command['program'].removeprefix('keyframe-')}").main()
+
+
+def status_of(command: dict) -> int:
+    """Run a command and say with which status Python would end."""
+    try:
+        run(command)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            run(json.loads(line))
-            sys.exit(0)
+            status = status_of(json.loads(line))
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # taking torch apart would touch, and so copy, all the memory that is shared
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os._exit(0)

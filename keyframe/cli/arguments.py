@@ -6,7 +6,7 @@ from pathlib import Path
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
-_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights", "hydra.run.dir")
+_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights", "labels", "hydra.run.dir")
 # Where hydra.run.dir puts runs unless asked otherwise.
 RUNS = Path("outputs/train")
 # Text that Hydra reads as it stands; what begins otherwise may be a number to it.

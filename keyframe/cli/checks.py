@@ -1,6 +1,7 @@
 """Values of the configuration that are checked before anything is built or written."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +59,19 @@ def check_values(config: DictConfig) -> None:
     Raises:
         KeyframeError: naming the first key that is not.
     """
-    # a key that others refer to is missing in several places: the shortest name is the user's
-    missing = sorted(OmegaConf.missing_keys(config), key=len)
-    if missing:
-        raise KeyframeError(f"{missing[0]} is not set: add {missing[0]}=... to the command.")
+    for key in _missing(OmegaConf.to_container(config)):
+        raise KeyframeError(f"{key} is not set: add {key}=... to the command.")
     for key, number in NUMBERS.items():
         value = OmegaConf.select(config, key, default="absent")
         parts = value if OmegaConf.is_list(value) else [value]
         if value != "absent" and not all(number.takes(part) for part in parts):
             raise KeyframeError(f"{key}={value} must be {number}.")
+
+
+def _missing(values: Any, key: str = "") -> Iterator[str]:
+    """The keys that hold `???`; interpolations are left as they are, so each is named where a user sets it."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            yield from _missing(value, f"{key}.{name}" if key else str(name))
+    elif values == "???":
+        yield key

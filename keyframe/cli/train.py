@@ -28,12 +28,13 @@ def train(config: DictConfig) -> None:
 
     from keyframe.cli.results import result_lines
     from keyframe.config import plain, save_config
+    from keyframe.evaluation.record import write_metrics
     from keyframe.models.module import KeyframeModule
     from keyframe.models.sizes import size_table, sizes
     from keyframe.training import tracking
     from keyframe.training.checkpoints import find_checkpoint
     from keyframe.training.progress import quiet_lightning
-    from keyframe.training.run import train_and_test, write_metrics
+    from keyframe.training.run import train_and_test
 
     run_dir = Path(config.run_dir)
     _name_in_sweep(config)
@@ -50,7 +51,7 @@ def train(config: DictConfig) -> None:
         detector=detector,
         loss=instantiate(config.loss, _convert_="all"),
         optimizer=instantiate(config.optimizer),
-        config=plain(config),
+        config={**plain(config), "params": counts},
     )
     datamodule = instantiate(config.datamodule, _convert_="all")
     loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]

@@ -38,8 +38,8 @@ def video_metrics(scores: FloatArray, importance: FloatArray, annotators: FloatA
     return {
         "spearman": spearman(scores, importance),
         "kendall": kendall(scores, importance),
-        "annotator_spearman": _mean([spearman(scores, one) for one in annotators]),
-        "annotator_kendall": _mean([kendall(scores, one) for one in annotators]),
+        "annotator_spearman": defined_mean([spearman(scores, one) for one in annotators]),
+        "annotator_kendall": defined_mean([kendall(scores, one) for one in annotators]),
         "mse": float(np.mean((scores - importance) ** 2)),
         "mae": float(np.mean(np.abs(scores - importance))),
         "precision_at_15": precision_at_top(scores, importance, SUMMARY_SHARE),
@@ -78,6 +78,31 @@ def kendall(a: FloatArray, b: FloatArray) -> float:
     return float(kendalltau(a, b).statistic)
 
 
+def spearman_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+    """Spearman's rho of every row of `a` (m, T) with every row of `b` (n, T), as (m, n); NaN as in `spearman`."""
+    with np.errstate(invalid="ignore"):
+        return _unit_ranks(a) @ _unit_ranks(b).T
+
+
+def kendall_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+    """Kendall's tau-b of every row of `a` (m, T) with every row of `b` (n, T), as (m, n); NaN as in `kendall`.
+
+    The pairs of frames are counted lag by lag, for all rows at once: time grows with (m + n) T^2, memory with
+    (m + n) T.
+    """
+    # Ranks are halves below 2**23 and a lag counts fewer than 2**24 signs: float32 holds both exactly.
+    x, y = (rankdata(rows, axis=1).astype(np.float32) for rows in (a, b))
+    agreement = np.zeros((len(x), len(y)))
+    untied_x, untied_y = np.zeros(len(x)), np.zeros(len(y))
+    for lag in range(1, x.shape[1]):
+        signs_x, signs_y = np.sign(x[:, lag:] - x[:, :-lag]), np.sign(y[:, lag:] - y[:, :-lag])
+        agreement += signs_x @ signs_y.T
+        untied_x += np.count_nonzero(signs_x, axis=1)
+        untied_y += np.count_nonzero(signs_y, axis=1)
+    with np.errstate(invalid="ignore"):
+        return agreement / np.sqrt(np.outer(untied_x, untied_y))
+
+
 def precision_at_top(scores: FloatArray, importance: FloatArray, share: float) -> float:
     """Overlap of the two top k's over k = max(1, round(share * T)); of equal values the earlier frame goes first."""
     count = max(1, round(share * len(scores)))
@@ -88,7 +113,15 @@ def _top(values: FloatArray, count: int) -> npt.NDArray[np.int64]:
     return np.argsort(-values, kind="stable")[:count]
 
 
-def _mean(values: list[float]) -> float:
-    """Mean of the defined values; NaN where there is none."""
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
+def defined_mean(values: npt.ArrayLike) -> float:
+    """Mean of the values that are not NaN; NaN where there is none."""
+    numbers = np.asarray(values, dtype=np.float64)
+    defined = numbers[~np.isnan(numbers)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _unit_ranks(rows: FloatArray) -> npt.NDArray[np.float64]:
+    """Average ranks of each row, centred and of length 1; NaN where the row is constant."""
+    ranks = rankdata(rows, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    return ranks / np.linalg.norm(ranks, axis=1, keepdims=True)

@@ -29,7 +29,7 @@ class VideoMetrics(Metric):
     def update(self, number: int, scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> None:
         """Add a video: its place in the data set, then what `video_metrics` takes."""
         row = [float(number), *video_metrics(scores, importance, annotators).values()]
-        self.rows.append(torch.tensor([row], dtype=torch.float64, device=self.device))
+        self.rows.append(torch.tensor([row], dtype=torch.float32, device=self.device))
 
     def compute(self) -> dict[int, dict[str, float]]:
         """The metrics of each video by its place in the data set, in that order."""

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from timm.layers import RmsNorm, RmsNorm2d
 from torch import Tensor, nn
 
 from keyframe.errors import KeyframeError
 
 NormMode = Literal["frozen", "train", "sync"]
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm, RmsNorm2d)
 
 
 class Backbone(nn.Module):
@@ -147,8 +148,8 @@ class Backbone(nn.Module):
                 try:
                     cut = self(pictures)
                     same = whole.shape == cut.shape and torch.allclose(whole, cut, rtol=1e-4, atol=1e-7)
-                except (RuntimeError, ValueError, TypeError, IndexError):  # one module's output does not fit the next
-                    same = False
+                except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+                    same = False  # one module's output does not fit the next
         if not same:
             raise KeyframeError(
                 f"backbone.prefix and backbone.tail, run in order, do not give what {self.name} gives: "

@@ -1,6 +1,7 @@
 """Checkpoints read as data, never as code, and refused in words a user can act on."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         KeyframeError: not a checkpoint, damaged, or holding anything but plain data.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol of what is no checkpoint
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
         if isinstance(error, pickle.UnpicklingError) and _is_archive(path):
             raise KeyframeError(

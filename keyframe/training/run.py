@@ -1,10 +1,6 @@
 """Train, choose the best checkpoint, test it, and write what came of it."""
 
-import csv
-import io
-import json
 import logging
-import math
 from pathlib import Path
 
 from pytorch_lightning import Trainer
@@ -12,7 +8,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.errors import KeyframeError
-from keyframe.files import write_text
+from keyframe.evaluation.record import write_table
 from keyframe.models.module import KeyframeModule
 from keyframe.training.checkpoints import check_fits, read_checkpoint
 
@@ -41,6 +37,9 @@ def train_and_test(
         check_fits(resume, checkpoint, module)
         log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
         del checkpoint
+    # Lightning would do so after trackers have begun a run, which bad data should not leave behind.
+    datamodule.prepare_data()
+    datamodule.setup()
     trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     metrics = _numbers(trainer, "train/")
     best = _best(trainer)
@@ -53,12 +52,6 @@ def train_and_test(
         metrics[f"data/videos_{name}"] = len(dataset)
     metrics["data/videos_skipped"] = len(datamodule.skipped)
     return metrics, best
-
-
-def write_metrics(path: Path, metrics: dict[str, float]) -> None:
-    """Write one flat JSON object of numbers; what is not a number (NaN, infinity) is null."""
-    finite = {name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())}
-    write_text(path, json.dumps(finite, indent=2) + "\n")
 
 
 def _best(trainer: Trainer) -> Path:
@@ -80,8 +73,4 @@ def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
 def _write_table(path: Path, module: KeyframeModule, datamodule: VideoDataModule) -> None:
     videos = datamodule.datasets["test"].videos
     rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_table(path, rows)

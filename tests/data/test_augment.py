@@ -49,12 +49,13 @@ def test_jitter_stays_within_its_share_of_the_spacing_and_in_order(jitter):
     assert np.std(shifts, axis=1).min() > 0  # each frame has a shift of its own
 
 
-@pytest.mark.parametrize("indices", [[0, 1, 2, 3], [0, 0, 0, 1], [0], [0, 3]])
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3], [0, 0, 0, 1], [0], [0, 3], [0, 1, 2, 20, 21, 99]])
 def test_jitter_stays_within_the_video(indices):
+    frames = max(indices) + 1
     for seed in range(DRAWS):
-        moved = Augmentation(jitter=0.5).move(np.array(indices), 4, rng(seed))
+        moved = Augmentation(jitter=0.5).move(np.array(indices), frames, rng(seed))
         assert len(moved) == len(indices)
-        assert 0 <= moved.min() <= moved.max() <= 3
+        assert 0 <= moved.min() <= moved.max() < frames
         assert (np.diff(moved) >= 0).all()
 
 

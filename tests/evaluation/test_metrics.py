@@ -70,6 +70,10 @@ def test_precision_where_scores_tie():
     importance = np.zeros(20)
     importance[[1, 2, 3]] = 1.0
     assert precision_at_top(np.full(20, 0.5), importance, 0.15) == pytest.approx(2 / 3)
+    # and in a long video: frames 0 to 59 against 20 to 79
+    importance = np.zeros(400)
+    importance[20:200] = 1.0
+    assert precision_at_top(np.full(400, 0.5), importance, 0.15) == pytest.approx(40 / 60)
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (3, 1), (6, 1), (11, 2), (20, 3), (60, 9), (100, 15)])

@@ -1,0 +1,168 @@
+"""What people, chance and position in the video reach on a label file: the lines to read a model's numbers by."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.errors import KeyframeError
+from keyframe.evaluation.bootstrap import interval
+from keyframe.evaluation.metrics import (
+    SUMMARY_SHARE,
+    defined_mean,
+    kendall,
+    kendall_matrix,
+    spearman,
+    spearman_matrix,
+)
+from keyframe.evaluation.protocol import annotators_at_picks, mean_track
+from keyframe.types import FloatArray, Labels
+
+RANDOM_DRAWS = 100
+POOLED_DRAWS = 50
+
+# What each line predicts, in the order of tables. All but `pooled` are compared with each annotator.
+LINES = {
+    "one_annotator": "One annotator's scores, compared with another's: all unordered pairs.",
+    "other_annotators": "The mean of all other annotators, compared with the one left out, each in turn.",
+    "ceiling": "The mean of all annotators, compared with each: about the most that any predictor can reach.",
+    "random": f"Independent uniform random scores: the mean of {RANDOM_DRAWS} draws.",
+    "uniform": f"1 at evenly spaced picks, {SUMMARY_SHARE:.0%} of all, and 0 at the others.",
+    "position": "Nearness to the middle of the video, whatever it shows.",
+    "pooled": "The mean of half of the annotators, compared with the mean of the other half and not with each "
+    f"annotator: the mean of {POOLED_DRAWS} draws of halves.",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One reference line on one video.
+
+    Attributes:
+        kendall: mean Kendall's tau-b of the line's comparisons, in [-1, 1]; NaN where none is defined.
+        spearman: mean Spearman's rho of the same.
+        comparisons: how many there are.
+        undefined: how many of them have no correlation (one side is constant), and are left out of the means.
+    """
+
+    kendall: float
+    spearman: float
+    comparisons: int
+    undefined: int
+
+
+def reference_table(labels: Mapping[str, Labels], seed: int = 0) -> Iterator[tuple[str, dict[str, Line]]]:
+    """The `LINES` of one video after another, as (video id, line by name).
+
+    A video's lines depend on its own id and labels and on the seed, not on the other videos.
+
+    Args:
+        labels: video id -> labels.
+        seed: makes the draws repeatable, not negative.
+
+    Raises:
+        KeyframeError: if a video has no annotators.
+    """
+    for video, one in labels.items():
+        if not len(one.annotators):
+            raise KeyframeError(f"{video} has no annotators: reference lines need each annotator's scores")
+        yield video, reference_lines(one, np.random.default_rng([seed, zlib.crc32(video.encode())]))
+
+
+def reference_lines(labels: Labels, rng: np.random.Generator) -> dict[str, Line]:
+    """The `LINES` of one video at its picks.
+
+    The order of annotators changes nothing. A line that needs two annotators has no comparisons where there is one.
+
+    Args:
+        labels: the video's labels, with at least one annotator.
+        rng: draws the random scores and the halves.
+    """
+    people = annotators_at_picks(labels)
+    people = people[np.lexsort(people.T)]  # in an order of their own, so that equal draws pool the same people
+    count, length = people.shape
+    random = rng.random((RANDOM_DRAWS, length))
+    predictions = {
+        "one_annotator": people,
+        "other_annotators": _others(people),
+        "ceiling": mean_track(people)[None],
+        "random": random,
+        "uniform": _evenly_spaced(length)[None],
+        "position": -np.abs(2.0 * np.arange(length) - (length - 1))[None],
+    }
+    # which of a line's predictions x annotators are its comparisons; all of them where nothing is said
+    compared = {
+        "one_annotator": np.triu(np.ones((count, count), dtype=bool), 1),
+        "other_annotators": np.eye(len(predictions["other_annotators"]), count, dtype=bool),
+    }
+    tracks = np.concatenate(list(predictions.values()))
+    taus, rhos = kendall_matrix(tracks, people), spearman_matrix(tracks, people)
+    lines: dict[str, Line] = {}
+    start = 0
+    for name, rows in predictions.items():
+        part = slice(start, start + len(rows))
+        chosen = compared.get(name, np.ones((len(rows), count), dtype=bool))
+        lines[name] = _line(taus[part][chosen], rhos[part][chosen])
+        start += len(rows)
+    halves = list(_halves(people, rng))
+    taus, rhos = (np.array([measure(*pair) for pair in halves]) for measure in (kendall, spearman))
+    lines["pooled"] = _line(taus, rhos)
+    return lines
+
+
+def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, float]:
+    """Means over videos by name, `reference/<line>/kendall` and `.../spearman`.
+
+    With them go `..._std` and `..._lo`, `..._hi`: the spread over videos and the 95 % bootstrap interval of the mean,
+    NaN for fewer than 2 videos; `reference/<line>/comparisons` and `.../undefined`: the correlations of all videos
+    and how many of them are not defined; `.../videos`: how many videos have a value; `reference/videos`: how many
+    there are.
+
+    Args:
+        table: video id -> line by name, what `reference_table` gives.
+    """
+    metrics = {"reference/videos": float(len(table))}
+    for name in LINES:
+        lines = [row[name] for row in table.values()]
+        for metric in ("kendall", "spearman"):
+            values = np.array([getattr(line, metric) for line in lines])
+            key = f"reference/{name}/{metric}"
+            metrics[key] = defined_mean(values)
+            defined = values[~np.isnan(values)]
+            metrics[f"{key}_std"] = float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+            metrics[f"{key}_lo"], metrics[f"{key}_hi"] = interval(values)
+        metrics[f"reference/{name}/videos"] = float(sum(not np.isnan(line.kendall) for line in lines))
+        metrics[f"reference/{name}/comparisons"] = float(sum(line.comparisons for line in lines))
+        metrics[f"reference/{name}/undefined"] = float(sum(line.undefined for line in lines))
+    return metrics
+
+
+def _line(taus: npt.NDArray[np.float64], rhos: npt.NDArray[np.float64]) -> Line:
+    return Line(defined_mean(taus), defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
+
+
+def _others(people: FloatArray) -> npt.NDArray[np.float64]:
+    """The mean of all annotators but each in turn, (A, T), or (0, T) where there is nobody else."""
+    if len(people) < 2:
+        return np.empty((0, people.shape[1]))
+    return np.stack([mean_track(np.delete(people, one, axis=0)) for one in range(len(people))])
+
+
+def _evenly_spaced(length: int) -> npt.NDArray[np.float64]:
+    """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0."""
+    count = max(1, round(SUMMARY_SHARE * length))
+    track = np.zeros(length)
+    track[((np.arange(count) + 0.5) * length / count).astype(int)] = 1
+    return track
+
+
+def _halves(
+    people: FloatArray, rng: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Means of two disjoint halves of the annotators, drawn anew each time; of an odd number one sits out."""
+    half = len(people) // 2
+    for _ in range(POOLED_DRAWS if half else 0):
+        order = rng.permutation(len(people))
+        yield mean_track(people[order[:half]]), mean_track(people[order[half : 2 * half]])

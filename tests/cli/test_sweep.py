@@ -1,0 +1,80 @@
+"""A sweep with a job that fails: the others run, the table is written and printed, and the command fails."""
+
+import csv
+import json
+
+import pytest
+
+from tests.commands import TINY
+
+
+@pytest.fixture(scope="module")
+def swept(command, tiny_demo, tmp_path_factory):
+    sweep = tmp_path_factory.mktemp("sweeps") / "sweep"
+    done = command(
+        "-m",
+        *TINY,
+        f"data.root={tiny_demo}",
+        "trainer.max_epochs=1",
+        # the first job asks for more frames than a video has
+        "sampling.frames=5000,12,13",
+        f"hydra.sweep.dir={sweep}",
+    )
+    return done, sweep
+
+
+def metrics_of(job):
+    return json.loads((job / "metrics.json").read_text())
+
+
+def test_a_failed_job_does_not_end_the_rest(swept):
+    done, sweep = swept
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1", "2"}
+    states = {job: json.loads((sweep / job / "status.json").read_text()) for job in "012"}
+    assert [states[job]["state"] for job in "012"] == ["failed", "completed", "completed"]
+    assert "sampling.frames=5000" in states["0"]["error"]
+    assert not (sweep / "0" / "metrics.json").exists()
+    for job in "12":
+        assert (sweep / job / "checkpoints" / "best.ckpt").is_file()
+    assert "Job 0 failed" in done.out
+
+
+def test_the_command_fails_with_one_sentence(swept):
+    done, _ = swept
+    assert done.status == 1
+    assert done.err.splitlines()[-1] == "keyframe-train: 1 of 3 jobs failed: 0"
+    assert "Traceback" not in done.out + done.err
+
+
+def test_the_table_is_sorted_best_first_and_failed_last(swept):
+    _, sweep = swept
+    with (sweep / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed", "completed", "failed"]
+    best, second, failed = rows
+    assert failed["job"] == "0" and "sampling.frames=5000" in failed["error"] and failed["val/spearman"] == ""
+    assert metrics_of(sweep / best["job"])["val/spearman"] >= metrics_of(sweep / second["job"])["val/spearman"]
+    for row in (best, second):
+        metrics = metrics_of(sweep / row["job"])
+        for name in ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_15"):
+            assert float(row[name]) == pytest.approx(metrics[name], abs=5e-5)
+        assert row["overrides"] == f"sampling.frames={11 + int(row['job'])}"  # what all jobs share is left out
+
+
+def test_the_table_is_printed(swept):
+    done, sweep = swept
+    with (sweep / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lines = done.out[done.out.rindex("job  status") :].splitlines()
+    for row, line in zip(rows, lines[1:], strict=False):
+        assert line.split()[:2] == [row["job"], row["status"]]
+        assert row["test/spearman"] in line and row["overrides"] in line
+    assert f"Sweep: {sweep}" in done.out
+    assert str(sweep / "sweep.csv") in done.out
+
+
+def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp_path):
+    sweep = tmp_path / "sweep"
+    sentence = command("-m", *TINY, "loss=mse,sperman", f"hydra.sweep.dir={sweep}").sentence()
+    assert "loss=sperman" in sentence and "spearman" in sentence
+    assert not list(tmp_path.rglob("status.json"))

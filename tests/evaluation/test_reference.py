@@ -1,0 +1,197 @@
+import math
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from keyframe.data.labels import read_labels
+from keyframe.errors import KeyframeError
+from keyframe.evaluation.protocol import agreement
+from keyframe.evaluation.reference import (
+    LINES,
+    POOLED_DRAWS,
+    RANDOM_DRAWS,
+    Line,
+    reference_lines,
+    reference_metrics,
+    reference_table,
+)
+from keyframe.evaluation.reference_report import reference_notes, reference_page, reference_rows, reference_videos
+from keyframe.types import Labels
+
+
+def labels_of(picks, category=""):
+    """Labels from 1 to 5 at the picks, each held for 15 frames."""
+    annotators = np.repeat((np.asarray(picks, dtype=np.float64) - 1) / 4, 15, axis=1)
+    return Labels(annotators.mean(0).astype(np.float32), annotators.astype(np.float32), category)
+
+
+def people(seed=0, count=6, length=40):
+    return np.random.default_rng(seed).integers(1, 6, (count, length))
+
+
+def lines_of(labels, seed=0):
+    return reference_lines(labels, np.random.default_rng(seed))
+
+
+@pytest.fixture(scope="module")
+def official(official_labels):
+    labels = read_labels(official_labels)
+    return labels, dict(reference_table(labels))
+
+
+@pytest.mark.parametrize(
+    ("line", "tau", "rho"),
+    [("one_annotator", 0.177, 0.204), ("other_annotators", 0.314, 0.396), ("ceiling", 0.378, 0.473)],
+)
+def test_the_official_file_gives_the_published_lines(official, line, tau, rho):
+    metrics = reference_metrics(official[1])
+    assert round(metrics[f"reference/{line}/kendall"], 3) == tau
+    assert round(metrics[f"reference/{line}/spearman"], 3) == rho
+    assert metrics[f"reference/{line}/videos"] == 50
+    assert metrics[f"reference/{line}/undefined"] == 0
+    assert metrics[f"reference/{line}/kendall_lo"] < tau < metrics[f"reference/{line}/kendall_hi"]
+
+
+def test_the_other_lines_of_the_official_file(official):
+    metrics = reference_metrics(official[1])
+    assert metrics["reference/pooled/kendall"] == pytest.approx(0.52, abs=0.01)
+    assert metrics["reference/pooled/spearman"] == pytest.approx(0.67, abs=0.01)
+    assert metrics["reference/random/kendall"] == pytest.approx(0, abs=0.003)
+    assert metrics["reference/uniform/kendall"] == pytest.approx(0, abs=0.01)
+    # nothing but where a frame stands is worth this much
+    assert metrics["reference/position/kendall"] == pytest.approx(0.0995, abs=1e-3)
+    assert metrics["reference/one_annotator/comparisons"] == 50 * 190
+    assert metrics["reference/ceiling/comparisons"] == metrics["reference/other_annotators/comparisons"] == 50 * 20
+
+
+def test_the_ceiling_is_what_the_protocol_gives_the_annotators_mean(official):
+    labels, table = official
+    for video in list(labels)[:3]:
+        result = agreement(labels[video].annotators.mean(0, dtype=np.float64)[::15], labels[video])
+        assert table[video]["ceiling"].kendall == pytest.approx(result.annotator_kendall)
+        assert table[video]["ceiling"].spearman == pytest.approx(result.annotator_spearman)
+        assert result.kendall == pytest.approx(1)
+
+
+def test_by_hand():
+    lines = lines_of(labels_of([[1, 2, 3, 4], [1, 2, 4, 3], [1, 1, 2, 2]]))
+    # pairs: 5 of 6 agree and 1 not; twice 4 agree, and 2 are tied in one of the two
+    assert lines["one_annotator"].kendall == pytest.approx((4 / 6 + 2 * 4 / math.sqrt(6 * 4)) / 3)
+    assert lines["one_annotator"].spearman == pytest.approx((0.8 + 2 * 4 / math.sqrt(5 * 4)) / 3)
+    # the others' means: 1 1.5 3 2.5 for the first, 1 1.5 2.5 3 for the second, 1 2 3.5 3.5 for the third
+    assert lines["other_annotators"].kendall == pytest.approx((4 / 6 + 4 / 6 + 4 / math.sqrt(4 * 5)) / 3)
+    assert lines["other_annotators"].spearman == pytest.approx((0.8 + 0.8 + 4 / math.sqrt(4 * 4.5)) / 3)
+    # the mean of all: 3 5 9 9 thirds
+    assert lines["ceiling"].kendall == pytest.approx((2 * 5 / math.sqrt(5 * 6) + 4 / math.sqrt(5 * 4)) / 3)
+    assert lines["ceiling"].spearman == pytest.approx((2 * 4.5 / math.sqrt(4.5 * 5) + 4 / math.sqrt(4.5 * 4)) / 3)
+    # 0 0 1 0, and 1 2 2 1
+    uniform = [kendalltau([0, 0, 1, 0], one).statistic for one in ([1, 2, 3, 4], [1, 2, 4, 3], [1, 1, 2, 2])]
+    assert lines["uniform"].kendall == pytest.approx(np.mean(uniform))
+    # 0 1 1 0: as often with the first and the third as against them
+    assert lines["position"].kendall == pytest.approx(2 / math.sqrt(4 * 6) / 3)
+    assert [line.comparisons for line in lines.values()] == [3, 3, 3, 3 * RANDOM_DRAWS, 3, 3, POOLED_DRAWS]
+    assert list(lines) == list(LINES)
+
+
+def test_halves_of_two_people_are_the_two():
+    lines = lines_of(labels_of(people(count=2)))
+    assert lines["pooled"].kendall == pytest.approx(lines["one_annotator"].kendall)
+    assert lines["pooled"].kendall == pytest.approx(lines["other_annotators"].kendall)
+
+
+def test_the_order_of_annotators_changes_nothing():
+    scores = people()
+    before, after = lines_of(labels_of(scores)), lines_of(labels_of(scores[[4, 2, 0, 5, 1, 3]]))
+    for name, line in before.items():
+        assert astuple(after[name]) == pytest.approx(astuple(line), abs=1e-9), name
+
+
+def test_a_monotone_change_of_one_annotators_scale_changes_no_pair():
+    scores = people()
+    changed = np.where(scores == 5, 5, (scores + 1) // 2 + 1)  # 2, 2, 3, 3, 5: ties are kept by both
+    once, twice = lines_of(labels_of(changed)), lines_of(labels_of(np.where(changed == 5, 4, changed)))
+    assert astuple(once["one_annotator"]) == pytest.approx(astuple(twice["one_annotator"]))
+
+
+def test_a_video_does_not_depend_on_the_others_and_the_seed_counts():
+    labels = {name: labels_of(people(seed)) for seed, name in enumerate("abc")}
+    table = dict(reference_table(labels))
+    assert dict(reference_table({"b": labels["b"]}))["b"] == table["b"]
+    other = dict(reference_table(labels, seed=1))
+    assert other["b"]["ceiling"] == table["b"]["ceiling"]
+    assert other["b"]["random"] != table["b"]["random"]
+    assert other["b"]["pooled"] != table["b"]["pooled"]
+
+
+def test_constant_annotators_are_counted_and_told():
+    scores = people(count=4)
+    scores[2] = 3
+    table = dict(
+        reference_table({"a": labels_of(scores), "b": labels_of(people(count=4)), "c": labels_of(scores * 0 + 2)})
+    )
+    undefined = {name: line.undefined for name, line in table["a"].items()}
+    assert undefined == {
+        "one_annotator": 3,
+        "other_annotators": 1,
+        "ceiling": 1,
+        "random": RANDOM_DRAWS,
+        "uniform": 1,
+        "position": 1,
+        "pooled": 0,
+    }
+    assert all(math.isnan(line.kendall) and line.undefined == line.comparisons for line in table["c"].values())
+    metrics = reference_metrics(table)
+    assert metrics["reference/videos"] == 3
+    assert metrics["reference/ceiling/videos"] == 2
+    assert metrics["reference/ceiling/undefined"] == 5
+    mean = (table["a"]["ceiling"].kendall + table["b"]["ceiling"].kendall) / 2
+    assert metrics["reference/ceiling/kendall"] == pytest.approx(mean)
+    notes = reference_notes(metrics)
+    assert any(note.startswith("ceiling: 5 of 12 correlations are not defined") for note in notes)
+    assert any(note.startswith("ceiling: 1 of 3 videos have no value") for note in notes)
+
+
+def test_one_annotator_has_nobody_to_agree_with():
+    lines = lines_of(labels_of(people(count=1)))
+    for name in ("one_annotator", "other_annotators", "pooled"):
+        assert lines[name].comparisons == 0 and math.isnan(lines[name].kendall)
+    assert lines["ceiling"].kendall == pytest.approx(1)
+
+
+def test_one_pick_has_no_correlation():
+    lines = lines_of(labels_of(people(length=1)))
+    assert all(math.isnan(line.spearman) and line.undefined == line.comparisons for line in lines.values())
+
+
+def test_no_annotators():
+    labels = labels_of(people())
+    with pytest.raises(KeyframeError, match="b has no annotators"):
+        dict(reference_table({"a": labels, "b": replace(labels, annotators=labels.annotators[:0])}))
+
+
+def test_one_video_has_no_interval():
+    metrics = reference_metrics(dict(reference_table({"a": labels_of(people())})))
+    for end in ("_lo", "_hi", "_std"):
+        assert math.isnan(metrics[f"reference/ceiling/kendall{end}"])
+    assert reference_rows(metrics)[0]["tau, 95 %"] == "not available"
+    assert reference_notes(metrics) == ["Intervals are not available: they need at least two videos."]
+
+
+def test_the_page_says_what_each_line_is(tmp_path):
+    labels = {name: labels_of(people(seed), category="VT") for seed, name in enumerate("abc")}
+    table = dict(reference_table(labels))
+    page = reference_page(tmp_path / "labels.tsv", reference_metrics(table))
+    assert "Otani et al." in page and "`labels.tsv`, 3 videos" in page
+    for name, text in LINES.items():
+        assert f"- **{name.replace('_', ' ')}**: {text}" in page
+    rows = reference_videos(labels, table)
+    assert [row["video"] for row in rows] == ["a", "b", "c"]
+    assert (rows[0]["category"], rows[0]["frames"], rows[0]["picks"], rows[0]["annotators"]) == ("VT", 600, 40, 6)
+    assert rows[0]["ceiling/kendall"] == table["a"]["ceiling"].kendall
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign():
+    lines = {name: Line(-1e-5, -1e-5, 1, 0) for name in LINES}
+    assert reference_rows(reference_metrics({"a": lines, "b": lines}))[0]["tau, 95 %"] == "0.000 to 0.000"
