@@ -14,15 +14,15 @@ Where they differ: DSNet rounds shot values down to 1/1000 before the knapsack; 
 and normalises scores to 0 ... 1. None of that is done here.
 
 Because a long shot is worth no more than a short one, the choice leans to short shots, and F1 depends more on where
-the cuts are than on the scores: random scores reach an F1 of about .57 on TVSum (Otani et al., Rethinking the evaluation of video
-summaries, CVPR 2019). Adding a constant to all scores changes the choice as well.
+the cuts are than on the scores: random scores reach an F1 of about .57 on TVSum (Otani et al., Rethinking the
+evaluation of video summaries, CVPR 2019). Adding a constant to all scores changes the choice as well.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from keyframe.evaluation.metrics import SUMMARY_SHARE
-from keyframe.summary.segment import check_shots
+from keyframe.summary.segment import check_picks, check_shots
 from keyframe.summary.select import knapsack
 from keyframe.types import FloatArray, IntArray
 
@@ -44,10 +44,9 @@ def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
     Raises:
         ValueError: if the arrays do not fit each other or picks do not rise within the frames.
     """
-    if scores.ndim != 1 or scores.shape != picks.shape or not picks.size:
-        raise ValueError(f"scores and picks must be (n,) with n >= 1, not {scores.shape} and {picks.shape}")
-    if picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
-        raise ValueError(f"picks must rise within the {n_frames} frames, not {picks}")
+    check_picks(picks, n_frames)
+    if scores.shape != picks.shape:
+        raise ValueError(f"{len(picks)} picks need as many scores, not an array {scores.shape}")
     lengths = np.diff(picks, append=n_frames)
     lengths[0] += picks[0]
     return np.repeat(scores.astype(np.float64), lengths)

@@ -14,13 +14,16 @@ from keyframe.types import FloatArray, IntArray
 Floats = npt.NDArray[np.float64]
 Segments = npt.NDArray[np.int64]
 
-# Steps whose scatters are computed by one matrix product, penalties tried in one pass, and the longest signal whose
-# scatters are kept from pass to pass (n (n + 1) / 2 floats: 17 MB) instead of being computed again.
+# Steps whose scatters come from one matrix product.
 _BLOCK = 128
+
+# Linear penalties tried in one pass, at least 2.
 _TRIALS = 16
+
+# Up to this many steps scatters are kept from pass to pass (n (n + 1) / 2 floats: 17 MB), above it computed again.
 _KEPT = 2048
 
-# Costs that differ by less than this share of the features' squared length count as equal: rounding reaches it not.
+# Features that differ by less than this share of their length count as equal, costs by this share of the scatter.
 _SLACK = 1e-10
 
 
@@ -38,10 +41,10 @@ def kts(
 
         J = sum over segments of sum_t |x_t - mean of the segment|^2  +  penalty / 2 * m (log(n / m) + 1)
 
-    (no penalty for m = 0). With `penalty` = 1 and unit-length features that is what the authors' own code minimises
-    with `vmax` = 1, the setting with which the field's feature files are made; the paper's C is `penalty` / 2. A
-    larger penalty gives fewer segments. The kernel is the linear one; another comes by giving its feature map, e.g.
-    square roots of histograms for the Hellinger kernel.
+    (no penalty for m = 0). The paper's C is `penalty` / 2, and `penalty` is what the authors' code calls vmax; 1 is the
+    setting of a public script that makes such feature files (li-plus/DSNet, make_shots.py). A larger penalty gives
+    fewer segments. The kernel is the linear one; another comes by giving its feature map, e.g. square roots of
+    histograms for the Hellinger kernel.
 
     How the optimum is found. The penalty is concave in m, so it is the lower envelope of its tangents, and some
     linear penalty has the optimum of J among its own optima. A linear penalty needs one dynamic programme over the
@@ -66,7 +69,7 @@ def kts(
 
     Returns:
         First and last step of each segment, both inclusive, (m + 1, 2), in order, covering 0 ... n - 1. Of cuts that
-        cost the same (to 1e-10 of the features' squared length) one with the fewest segments is taken.
+        cost the same (to 1e-10 of the whole scatter) one with the fewest segments is taken.
 
     Raises:
         ValueError: if features are no finite (n, d) with n, d >= 1, or an option is outside its range.
@@ -109,12 +112,25 @@ def segments_to_frames(segments: IntArray, picks: IntArray, n_frames: int) -> Se
     Raises:
         ValueError: if segments do not cover the steps, or picks do not rise within the frames.
     """
-    if picks.ndim != 1 or not picks.size or picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
-        raise ValueError(f"picks must rise within the {n_frames} frames, not {picks}")
+    check_picks(picks, n_frames)
     check_shots(segments, len(picks))
     starts = picks[segments[:, 0]].astype(np.int64)
     starts[0] = 0
     return np.stack([starts, np.append(starts[1:], n_frames) - 1], axis=1)
+
+
+def check_picks(picks: IntArray, n_frames: int) -> None:
+    """Refuse frame numbers that do not rise within the video.
+
+    Args:
+        picks: frame number of each sampled step, (n,).
+        n_frames: frames of the video.
+
+    Raises:
+        ValueError: if there are none, they do not rise, or one lies outside 0 ... n_frames - 1.
+    """
+    if picks.ndim != 1 or not picks.size or picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
+        raise ValueError(f"picks must be (n,), n >= 1, and rise within the {n_frames} frames, not {picks}")
 
 
 def check_shots(shots: IntArray, length: int) -> None:
@@ -139,6 +155,11 @@ class _Scatters:
 
     Kept are sums from the start: S_t of features and Q_t of their squared lengths. Then the scatter is
     Q_t - Q_s - |S_t - S_s|^2 / (t - s), and a block of t is one matrix product.
+
+    Attributes:
+        steps: number of steps n.
+        whole: the scatter of the whole signal.
+        slack: costs that differ by no more count as equal.
     """
 
     def __init__(self, features: FloatArray, normalise: bool) -> None:
@@ -146,7 +167,7 @@ class _Scatters:
         if normalise:
             lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
             rows /= np.where(lengths > 0, lengths, 1.0)[:, None]
-        self.slack = _SLACK * float(np.einsum("ij,ij->", rows, rows))
+        energy = float(np.einsum("ij,ij->", rows, rows))
         # Scatter does not change with the origin; small sums keep it exact.
         rows -= rows.mean(axis=0)
         self.steps = len(rows)
@@ -154,12 +175,9 @@ class _Scatters:
         self._sums = np.zeros((self.steps + 1, rows.shape[1]))
         np.cumsum(rows, axis=0, out=self._sums[1:])
         self._lengths = np.einsum("ij,ij->i", self._sums, self._sums)
+        self.whole = max(0.0, float(self._squares[-1] - self._lengths[-1] / self.steps))
+        self.slack = _SLACK * self.whole + _SLACK**2 * energy
         self._kept = list(self._compute()) if self.steps <= _KEPT else None
-
-    @property
-    def whole(self) -> float:
-        """The scatter of the whole signal."""
-        return max(0.0, float(self._squares[-1] - self._lengths[-1] / self.steps))
 
     def columns(self) -> Iterator[Floats]:
         """For t = 1 ... n the scatters of [s, t), s = 0 ... t - 1, shape (t,)."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from keyframe.errors import KeyframeError
@@ -67,8 +66,7 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
         name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
     )
     if wrong:
-        made = checkpoint.get("hyper_parameters")
-        name = OmegaConf.select(OmegaConf.create(made), "model.backbone.name") if isinstance(made, dict) else None
+        name = _backbone_name(checkpoint)
         was = f" It was trained with backbone.name={name}." if name else ""
         raise KeyframeError(
             f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
@@ -86,3 +84,11 @@ def _is_archive(path: Path) -> bool:
     """Whether a file begins as those of `torch.save` do, which are zip archives."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
+
+
+def _backbone_name(checkpoint: dict[str, Any]) -> str | None:
+    """The backbone a checkpoint was trained with, where it says so."""
+    value = checkpoint.get("hyper_parameters")
+    for key in ("model", "backbone", "name"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -62,6 +62,7 @@ def test_capacity_is_rounded_down():
     # KaiyangZhou/pytorch-vsumm-reinforce, issue 38: int(.15 * 3995), 599.25 rounded down.
     single = np.repeat(np.arange(3995)[:, None], 2, axis=1)
     assert keyshots(np.ones(3995), single).sum() == 599
+    assert keyshots(np.ones(26), single[:26]).sum() == 3  # of 3.9
     assert keyshots(np.ones(40), SHOTS, share=0.0).sum() == 0
     assert keyshots(np.ones(40), SHOTS, share=1.0).all()
 

@@ -1,0 +1,70 @@
+"""The wheel holds all that a command needs and works from wherever it is unpacked."""
+
+import configparser
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT, cold
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The folder that a wheel built from this checkout unpacks to."""
+    out = tmp_path_factory.mktemp("wheel")
+    if importlib.util.find_spec("hatchling"):
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    else:
+        build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(out), str(ROOT)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode and "No matching distribution found for hatchling" in done.stderr:
+        pytest.skip("hatchling, which builds the wheel, is neither installed nor to be had")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = out.glob("keyframe-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(out / "unpacked")
+    return out / "unpacked"
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")}
+
+
+def test_it_holds_the_package_and_all_of_conf(unpacked):
+    assert files(unpacked / "keyframe" / "conf") == files(ROOT / "conf")
+    assert len(files(ROOT / "conf")) > 30
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keyframe").rglob("*.py")}
+    assert {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.py")} == modules
+    assert (unpacked / "keyframe" / "py.typed").is_file()
+    assert {path.name for path in unpacked.iterdir() if not path.name.endswith(".dist-info")} == {"keyframe"}
+
+
+def test_its_commands_lead_somewhere(unpacked):
+    (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
+    parser = configparser.ConfigParser()
+    parser.read(entry_points)
+    commands = dict(parser["console_scripts"])
+    assert "keyframe-train" in commands
+    for name, target in commands.items():
+        command = name.removeprefix("keyframe-")
+        assert target == f"keyframe.cli.{command}:main"
+        assert (unpacked / "keyframe" / "cli" / f"{command}.py").is_file()
+        assert (unpacked / "keyframe" / "conf" / f"{command}.yaml").is_file()
+
+
+def test_it_works_where_the_checkout_is_not_seen(unpacked, tmp_path):
+    where = cold(
+        ["-c", "import keyframe.config as c; print(c.__file__, c.conf_dir())"], tmp_path, PYTHONPATH=str(unpacked)
+    )
+    module, conf = map(Path, where.good().out.split())
+    assert module == unpacked / "keyframe" / "config.py"
+    assert conf == unpacked / "keyframe" / "conf"
+    program = ["-m", "keyframe.cli.train"]
+    shown = cold([*program, "--help"], tmp_path, PYTHONPATH=str(unpacked)).good().out
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, resnet50, timm" in shown
+    job = cold([*program, "experiment=demo", "--cfg", "job"], tmp_path, PYTHONPATH=str(unpacked)).good().out
+    assert "_target_: keyframe.data.sources.DemoSource" in job
