@@ -15,7 +15,7 @@ _WORDS = ("true", "false", "nan", "inf")
 
 
 def prepare(arguments: list[str]) -> list[str]:
-    """Quote paths, let `backbone=` take any timm model name, and let `ckpt=last` go on in the newest run's directory."""
+    """Quote paths, let `backbone=` take any timm name, and let `ckpt=last` go on in the newest run's directory."""
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     prepared: list[str] = []
     for argument in arguments:

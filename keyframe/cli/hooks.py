@@ -28,7 +28,8 @@ class OutputGuard(Callback):
     def _check(self, config: DictConfig, directory: Path, key: str, mark: str) -> None:
         name = f"keyframe-{config.hydra.job.name}"
         if (directory / mark).is_file() and not _left_nothing(directory) and not config.get("ckpt"):
-            sys.exit(f"{name}: {directory} holds a run already: choose another {key}, or resume it with ckpt=last.")
+            resume = ", or resume it with ckpt=last" if "ckpt" in config else ""
+            sys.exit(f"{name}: {directory} holds a run already: choose another {key}{resume}.")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             probe = directory / ".writable"

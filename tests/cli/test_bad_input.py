@@ -50,7 +50,7 @@ VALUES = {
     "misspelled option": (["loss=sperman"], ["loss=sperman", "mse, pairwise, spearman, weighted"]),
     "unknown experiment": (["experiment=nothing"], ["experiment=nothing", "demo"]),
     "no value": (["loss"], ["loss cannot be read", "key=value"]),
-    "unknown backbone": (["backbone=resnet5000"], ["backbone", "resnet5000", "timm"]),
+    "unknown backbone": (["backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),
     "backbone without a name": (["backbone=timm"], ["backbone.name is not set: add backbone.name=..."]),
     "backbone cut at nothing": (["backbone.prefix=[conv9]"], ["backbone.prefix", "conv9"]),
     "weights that are not there": (["backbone.weights=/no/file"], ["backbone.weights=/no/file", "not a file"]),
