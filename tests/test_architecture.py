@@ -37,8 +37,8 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = module_name(path) if node.level else ""
-            yield f"{base}.{node.module or ''}".strip(".")
+            assert node.module and not node.level, f"{path}: a relative import hides who imports whom"
+            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
