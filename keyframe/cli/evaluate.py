@@ -21,6 +21,7 @@ def evaluate(config: DictConfig) -> None:
     """Compute the reference lines of a label file and say where they lie."""
     from tqdm import tqdm
 
+    from keyframe.cli.results import from_here
     from keyframe.cli.text_table import text_table
     from keyframe.config import save_config
     from keyframe.evaluation.record import write_metrics, write_table
@@ -41,15 +42,16 @@ def evaluate(config: DictConfig) -> None:
     write_table(run_dir / "per_video.csv", reference_videos(labels, table))
     write_text(run_dir / "report.md", reference_page(Path(config.labels), metrics))
     write_metrics(run_dir / "metrics.json", metrics)
+    shown = from_here(run_dir)
     lines = [
         f"Reference lines of {len(labels)} videos, mean over videos and its 95 % bootstrap interval",
         "",
         text_table(reference_rows(metrics)),
         "",
         *reference_notes(metrics),
-        f"Metrics:       {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
-        f"Report:        {run_dir / 'report.md'}",
-        f"Run directory: {run_dir}",
+        f"Metrics:       {shown / 'metrics.json'}, {shown / 'per_video.csv'}",
+        f"Report:        {shown / 'report.md'}",
+        f"Run directory: {shown}",
     ]
     log.info("%s", "\n".join(lines))
 

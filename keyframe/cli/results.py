@@ -37,10 +37,16 @@ def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_d
     if skipped:
         lines.append(f"{len(skipped)} videos were left out:")
         lines += [f"  {video}: {reason}" for video, reason in skipped.items()]
+    run_dir = from_here(run_dir)
     lines += [
-        f"Best checkpoint: {best}",
+        f"Best checkpoint: {from_here(best)}",
         f"Metrics:         {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
         f"Curves:          {run_dir / 'curves'}",
         f"Run directory:   {run_dir}",
     ]
     return "\n".join(lines)
+
+
+def from_here(path: Path) -> Path:
+    """The path as a user would type it from the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -33,6 +33,10 @@ def sentence_of(error: BaseException) -> str | None:
             return _no_key(error)
         case CompactHydraException() if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             return _no_key(error.__cause__)
+        case Exception() if (
+            type(error).__name__ == "MisconfigurationException"
+        ):  # Lightning's, too heavy to import here
+            return " ".join(str(error).split())
         case CompactHydraException() | OmegaConfBaseException():
             lines = [str(error), str(error.__cause__ or "")]
             return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())

@@ -26,7 +26,7 @@ def train(config: DictConfig) -> None:
     from hydra.utils import instantiate
     from pytorch_lightning import seed_everything
 
-    from keyframe.cli.results import result_lines
+    from keyframe.cli.results import from_here, result_lines
     from keyframe.config import plain, save_config
     from keyframe.evaluation.record import write_metrics
     from keyframe.models.module import KeyframeModule
@@ -64,7 +64,7 @@ def train(config: DictConfig) -> None:
         enable_progress_bar=sys.stderr.isatty() if bar == "auto" else bar,
         _convert_="all",
     )
-    log.info("%s on %s, precision %s", run_dir, trainer.strategy.root_device, trainer.precision)
+    log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
     _check_trainer(trainer, config)
     if trainer.is_global_zero:
