@@ -24,29 +24,33 @@ def train(config: DictConfig) -> None:
     """Build everything from YAML, train and test, and say where the results lie."""
     import torch
     from hydra.utils import instantiate
+
+    from keyframe.models.sizes import size_table, sizes
+
+    run_dir = Path(config.run_dir)
+    _name_in_sweep(config)
+    torch.manual_seed(config.seed)
+    # First the model, before Lightning is imported: what is wrong with it is told seconds earlier.
+    detector = instantiate(config.model, _convert_="all")
+    counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
+
     from pytorch_lightning import seed_everything
 
     from keyframe.cli.results import from_here, result_lines
     from keyframe.config import plain, save_config
     from keyframe.evaluation.record import write_metrics
     from keyframe.models.module import KeyframeModule
-    from keyframe.models.sizes import size_table, sizes
     from keyframe.training import tracking
     from keyframe.training.checkpoints import find_checkpoint
     from keyframe.training.progress import quiet_lightning
     from keyframe.training.run import train_and_test
 
-    run_dir = Path(config.run_dir)
-    _name_in_sweep(config)
     resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
     seed_everything(config.seed, workers=True, verbose=False)
-
-    detector = instantiate(config.model, _convert_="all")
-    counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
     module = KeyframeModule(
         detector=detector,
         loss=instantiate(config.loss, _convert_="all"),
