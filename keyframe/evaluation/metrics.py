@@ -122,6 +122,7 @@ def defined_mean(values: npt.ArrayLike) -> float:
 
 def _unit_ranks(rows: FloatArray) -> npt.NDArray[np.float64]:
     """Average ranks of each row, centred and of length 1; NaN where the row is constant."""
-    ranks = rankdata(rows, axis=1)
+    ranks: npt.NDArray[np.float64] = rankdata(rows, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
-    return ranks / np.linalg.norm(ranks, axis=1, keepdims=True)
+    length: npt.NDArray[np.float64] = np.linalg.norm(ranks, axis=1, keepdims=True)
+    return ranks / length

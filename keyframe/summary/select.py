@@ -36,7 +36,7 @@ def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArra
         raise ValueError("weights must be integers that are not negative")
     if capacity != int(capacity) or capacity < 0:
         raise ValueError(f"capacity must be an integer that is not negative, not {capacity}")
-    room = int(min(capacity, weights.sum(dtype=np.int64)))
+    room = min(int(capacity), int(weights.sum(dtype=np.int64)))
     # best[w]: the greatest value of the items so far within weight w; taken[i]: for which w item i is among them.
     best = np.zeros(room + 1)
     taken = np.zeros((len(values), room // 8 + 1), dtype=np.uint8)

@@ -44,8 +44,8 @@ def tell(rng: np.random.Generator, shots: int) -> Story:
     position = np.arange(shots)
     while True:
         story = _draft(rng, shots)
-        along = spearmanr(position, story.importance).statistic
-        outward = spearmanr(np.abs(position - position.mean()), story.importance).statistic
+        along = float(spearmanr(position, story.importance).statistic)
+        outward = float(spearmanr(np.abs(position - position.mean()), story.importance).statistic)
         if abs(along) < 0.08 and abs(outward) < 0.15:
             return story
 
