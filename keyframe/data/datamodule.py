@@ -135,6 +135,10 @@ class VideoDataModule(LightningDataModule):
     def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
         dataset = self.datasets[name]
         rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        if len(dataset) < world:
+            raise KeyframeError(
+                f"The {name} split has {len(dataset)} videos, fewer than the {world} processes: lower trainer.devices."
+            )
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
