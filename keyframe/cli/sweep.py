@@ -1,7 +1,5 @@
 """The table of a sweep's jobs, from what each job has written into its directory."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from keyframe.cli.text_table import text_table
-from keyframe.files import write_text
+from keyframe.evaluation.record import write_table
 
 _METRICS = ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_15")
 
@@ -46,11 +44,7 @@ def refresh(directory: Path) -> list[dict[str, str]]:
     """Write `sweep.csv` anew and return its rows."""
     rows = sweep_rows(directory)
     if rows:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(directory / "sweep.csv", text.getvalue())
+        write_table(directory / "sweep.csv", rows)
     return rows
 
 
