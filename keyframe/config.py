@@ -1,8 +1,10 @@
 """Where the YAML lies, and how a run's YAML becomes its model again."""
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -11,12 +13,24 @@ from keyframe.files import write_text
 
 if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
     from keyframe.models.detector import KeyframeDetector
+    from keyframe.runs import Run
 
 # Named one by one: a module's namespace also holds what the module imports.
+_DATA_CLASSES = {
+    "keyframe.data.datamodule.FeatureDataModule",
+    "keyframe.data.datamodule.VideoDataModule",
+    "keyframe.data.decord_reader.DecordReader",
+    "keyframe.data.pyav_reader.PyAVReader",
+    "keyframe.data.sampling.FpsSampling",
+    "keyframe.data.sampling.UniformSampling",
+    "keyframe.data.sources.DemoSource",
+    "keyframe.data.sources.DirectorySource",
+}
 _MODEL_CLASSES = {
     "keyframe.models.backbone.Backbone",
     "keyframe.models.detector.KeyframeDetector",
     "keyframe.models.head.TemporalHead",
+    "keyframe.models.no_backbone.NoBackbone",
 }
 
 
@@ -41,6 +55,20 @@ def save_config(config: DictConfig, run_dir: Path) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
 
 
+def find_run(run: str | Path, key: str = "run") -> Path:
+    """The checkpoint that `run=` means: a checkpoint file, or a run directory's best one.
+
+    Raises:
+        KeyframeError: there is none.
+    """
+    path = Path(run).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise KeyframeError(f"{key}={run}: there is no checkpoint {path}; give a run directory or a checkpoint.")
+    return path
+
+
 def load_detector(run: str | Path) -> "KeyframeDetector":
     """Rebuild the trained model of a run, in eval mode, on the CPU.
 
@@ -50,34 +78,90 @@ def load_detector(run: str | Path) -> "KeyframeDetector":
     Raises:
         KeyframeError: there is no checkpoint, it is damaged, or it is not one of ours.
     """
+    path = find_run(run)
+    return _detector(path, _read(path))
+
+
+def load_run(run: str | Path, root: str | None = None, labels: str | None = None) -> "Run":
+    """Rebuild the trained model of a run together with its data.
+
+    All is read from the checkpoint, which holds the run's whole configuration.
+
+    Args:
+        run: a run directory (its best checkpoint), or a checkpoint file.
+        root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
+        labels: the label file to use instead of the run's own.
+
+    Raises:
+        KeyframeError: as `load_detector`, or the run is of another version of keyframe.
+    """
+    from keyframe.runs import Run
+
+    path = find_run(run)
+    checkpoint = _read(path)
+    detector = _detector(path, checkpoint)
+    config = checkpoint["hyper_parameters"]
+    data = config.get("datamodule")
+    if not isinstance(data, dict):
+        raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
+    # What only training needs is left out, and may be of any class.
+    data = {key: value for key, value in data.items() if key != "augmentation"}
+    for name, value in (("root", root), ("labels", labels)):
+        if value is not None:
+            _replace(data, name, str(Path(value).expanduser()), path)
+    datamodule = _instantiate(data, _DATA_CLASSES, path)
+    return Run(path, config, detector, datamodule)
+
+
+def _read(path: Path) -> dict[str, Any]:
     from keyframe.training.checkpoints import read_checkpoint
 
-    path = Path(run).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise KeyframeError(f"run={run}: there is no checkpoint {path}.")
     checkpoint = read_checkpoint(path)
-    model = checkpoint.get("hyper_parameters", {}).get("model")
-    if model is None:
+    if "model" not in checkpoint.get("hyper_parameters", {}):
         raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
-    detector = _build(model, path)
+    return checkpoint
+
+
+def _detector(path: Path, checkpoint: dict[str, Any]) -> "KeyframeDetector":
+    """The model without pretrained weights, then with the checkpoint's."""
+    model = copy.deepcopy(checkpoint["hyper_parameters"]["model"])
+    if isinstance(model.get("backbone"), dict) and "pretrained" in model["backbone"]:
+        model["backbone"] |= {"pretrained": False, "weights": None}
+    detector: KeyframeDetector = _instantiate(model, _MODEL_CLASSES, path)
     prefix = "detector."
     weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    detector.load_state_dict(weights)
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError as error:
+        raise KeyframeError(
+            f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
+        ) from error
     return detector.eval()
 
 
-def _build(model: dict[str, Any], path: Path) -> "KeyframeDetector":
-    """The model without pretrained weights. A checkpoint may come from anywhere: it builds our model classes only."""
-    stray = [name for name in _targets(model) if name not in _MODEL_CLASSES]
+def _instantiate(config: dict[str, Any], allowed: set[str], path: Path) -> Any:
+    """Build what a checkpoint describes. It may come from anywhere: only classes of ours are built."""
+    stray = [name for name in _targets(config) if name not in allowed]
     if stray:
-        raise KeyframeError(f"{path} was not loaded: it asks for {stray[0]}, which is not a model of keyframe.")
-    config = OmegaConf.create(model)
-    config.backbone.pretrained = False
-    config.backbone.weights = None
-    detector: KeyframeDetector = instantiate(config, _convert_="all")
-    return detector
+        raise KeyframeError(f"{path} was not loaded: it asks for {stray[0]}, which is not a part of keyframe for that.")
+    try:
+        return instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, KeyframeError):
+            raise error.__cause__ from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise KeyframeError(
+            f"{path} is a run of another version of keyframe ({reason[:200]}): train it again with this one."
+        ) from error
+
+
+def _replace(data: dict[str, Any], name: str, value: str, path: Path) -> None:
+    """Set the data's place or labels, wherever this kind of data keeps them."""
+    source: dict[str, Any] = data["source"] if isinstance(data.get("source"), dict) else data
+    key = "path" if name == "root" and "path" in source else name
+    if key not in source:
+        raise KeyframeError(f"the run {path} has no data.{name} to replace: leave data.{name} out.")
+    source[key] = value
 
 
 def _targets(value: Any) -> list[str]:

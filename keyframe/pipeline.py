@@ -2,35 +2,54 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from keyframe.data.packets import index_packets
+from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.readers import VideoReader
-from keyframe.data.sampling import Sampling
 from keyframe.models.detector import KeyframeDetector
-from keyframe.types import Scores
+from keyframe.models.windows import score_windows
+from keyframe.types import IntArray, Scores
 
 
-@torch.inference_mode()
 def score_video(
-    path: Path, detector: KeyframeDetector, reader: VideoReader, sampling: Sampling, size: tuple[int, int]
+    path: Path,
+    detector: KeyframeDetector,
+    reader: VideoReader,
+    indices: IntArray,
+    size: tuple[int, int],
+    window: int | None = None,
+    index: PacketIndex | None = None,
 ) -> Scores:
-    """Score the sampled frames of one video.
+    """Score frames of one video, in memory that pixels do not fill however long it is.
 
     Args:
         path: a video file.
         detector: a trained model in eval mode (see `keyframe.config.load_detector`).
         reader: decodes frames.
-        sampling: chooses frames; the one the model was trained with.
+        indices: the frames to score, in presentation order, (T,), T >= 1.
         size: (height, width) of the frames in pixels, as the model was trained with.
+        window: how many frames the model was trained to see at once; None for any number. See
+            `keyframe.models.windows` for how more frames than that are scored.
+        index: what `index_packets(path)` gave, where the caller has it already.
 
     Raises:
         VideoError: the file cannot be read.
     """
-    index = index_packets(path)
-    frames = reader.read(path, sampling.indices(index), size, index)
-    pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)[None]
-    maps = detector.encode_prefix(pixels.to(detector.pixel_mean.device))
-    features = detector.encode_tail(maps)
-    scores = detector.score(features)[0]
-    return Scores(scores.float().cpu().numpy(), frames.timestamps, frames.indices)
+    index = index or index_packets(path)
+    parts: list[Tensor] = []
+    timestamps, shown = [], []
+    for frames in reader.stream(path, indices, size, index):
+        parts.append(_encode(detector, frames.pixels))
+        timestamps.append(frames.timestamps)
+        shown.append(frames.indices)
+    values = score_windows(detector.score, torch.cat(parts), window)
+    return Scores(values, np.concatenate(timestamps), np.concatenate(shown))
+
+
+@torch.inference_mode()
+def _encode(detector: KeyframeDetector, pixels: np.ndarray) -> Tensor:
+    """Pictures (T, H, W, 3) -> backbone features (T, width)."""
+    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)[None].to(detector.pixel_mean.device)
+    return detector.encode("pixels", frames)[0]

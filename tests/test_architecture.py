@@ -10,6 +10,8 @@ import keyframe
 PACKAGE = Path(keyframe.__file__).parent
 LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
 HYDRA = ("hydra", "omegaconf")
+# All of the package but what a report may use.
+REST = tuple(f"keyframe.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("report", "files", "errors"))
 
 # Part of the package -> what it never imports, and the modules of it that are excepted.
 RULES = {
@@ -19,6 +21,7 @@ RULES = {
     "keyframe.evaluation": ((*LIGHTNING, *HYDRA), ()),
     "keyframe.evaluation.metrics": (("torch",), ()),
     "keyframe.summary": ((*LIGHTNING, *HYDRA), ()),
+    "keyframe.report": ((*REST, "torch", *LIGHTNING, *HYDRA), ()),
     "keyframe": ((*HYDRA, "keyframe.cli"), ("keyframe.cli", "keyframe.config")),
 }
 

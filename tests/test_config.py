@@ -17,11 +17,18 @@ OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in C
 
 # What an option needs to be complete on this machine: a value for a mandatory key, a CPU for a GPU.
 ALSO = {
-    "data/base": ["+data.source=null"],
+    "data/base": ["datamodule=features", "+data.path=a.h5", "+data.labels=null", "+data.width=8"],
+    "data/base_videos": ["+data.source=null"],
+    "data/h5": ["data.path=a.h5"],
+    "experiment/cross_validation": ["data=demo"],
+    "datamodule/features": ["data=h5", "data.path=a.h5"],
     "backbone/timm": ["backbone.name=resnet18"],
     "trainer/gpu": ["trainer.accelerator=cpu"],
     "trainer/ddp": ["trainer.accelerator=cpu", "trainer.devices=2"],
 }
+
+# Groups that training has nothing to do with: their command, and "+" where it does not choose one by itself.
+ELSEWHERE = {"shots": ("evaluate", ""), "selection": ("evaluate", "+")}
 
 
 def composed(command, *overrides):
@@ -48,14 +55,20 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     group, name = option.split("/")
-    root = [] if (group == "data" and name in ("base", "demo")) or group == "experiment" else ["data.root=videos"]
-    config = composed(
-        "train", f"{group}={name}", *root, "backbone.pretrained=false", f"run_dir={tmp_path}", *ALSO.get(option, [])
-    )
+    no_root = option in ("data/base", "data/base_videos", "data/demo", "data/h5", "datamodule/features")
+    root = [] if no_root or group == "experiment" else ["data.root=videos"]
+    weights = [] if option in ("backbone/none", "data/h5", "datamodule/features") else ["backbone.pretrained=false"]
+    if group in ELSEWHERE:
+        command, prefix, root, weights = *ELSEWHERE[group], [], []
+    else:
+        command, prefix = "train", ""
+    more = [*root, *weights, f"run_dir={tmp_path}", *ALSO.get(option, [])]
+    config = composed(command, f"{prefix}{group}={name}", *more)
     resolved = plain(config)  # raises at a key that is not set
     assert group in resolved or group == "experiment"
-    # an experiment is a diff of the whole; any other option stands for its own part
-    keys = [key for key in targets(config) if group == "experiment" or key.split(".")[0] == group]
+    # an experiment is a diff of the whole; any other option stands for its own part, and for what it brings with it
+    parts = {group, *({"datamodule", "backbone"} if option == "data/h5" else ())}
+    keys = [key for key in targets(config) if group == "experiment" or key.split(".")[0] in parts]
     for key in keys:
         built = instantiate(OmegaConf.select(config, key), _convert_="all")
         assert built is not None, key
@@ -63,7 +76,7 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
             assert isinstance(built([torch.nn.Parameter(torch.zeros(1))]), torch.optim.Optimizer)
         elif isinstance(built, functools.partial) and key == "head":
             assert built(features=16)(torch.zeros(1, 3, 16)).shape == (1, 3)
-    assert keys or resolved.get(group) is None or group == "finetune" or option == "data/base"
+    assert keys or resolved.get(group) is None or group == "finetune" or name.startswith("base")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -81,7 +94,20 @@ def test_options_of_a_group_have_the_same_keys():
         keys = {
             option: set(composed("train", option.replace("/", "="))[group])
             for option in OPTIONS
-            if option.startswith(f"{group}/")
+            # what is not there has no weights and no layers
+            if option.startswith(f"{group}/") and option != "backbone/none"
         }
         assert len(keys) > 1
         assert len({frozenset(names) for names in keys.values()}) == 1, keys
+
+
+def test_a_feature_file_brings_its_own_datamodule_and_no_backbone():
+    config = composed("train", "data=h5", "data.path=a.h5", "data.width=7")
+    assert config.datamodule["_target_"] == "keyframe.data.datamodule.FeatureDataModule"
+    assert dict(config.model.backbone) == {"_target_": "keyframe.models.no_backbone.NoBackbone", "width": 7}
+    # what is asked for stands
+    assert composed("train", "data=h5", "data.path=a.h5", "backbone=resnet50").backbone.name == "resnet50"
+    # and other data sets keep theirs
+    videos = composed("train", "data=tvsum", "data.root=videos")
+    assert videos.datamodule["_target_"] == "keyframe.data.datamodule.VideoDataModule"
+    assert videos.model.backbone.name == "efficientnet_b0"

@@ -6,6 +6,7 @@ import torch
 
 from keyframe.config import load_detector
 from keyframe.data.decord_reader import DecordReader
+from keyframe.data.packets import index_packets
 from keyframe.data.sampling import UniformSampling
 from keyframe.errors import KeyframeError
 from keyframe.pipeline import score_video
@@ -53,7 +54,8 @@ def test_a_loaded_model_gives_the_scores_that_were_tested(trained):
     directory, module, datamodule = trained
     detector = load_detector(directory)
     for video in datamodule.datasets["test"].videos:
-        scores = score_video(video.path, detector, DecordReader(), UniformSampling(12), (32, 32))
+        frames = UniformSampling(12).indices(index_packets(video.path))
+        scores = score_video(video.path, detector, DecordReader(), frames, (32, 32), window=12)
         expected = module.predictions[video.id]
         np.testing.assert_allclose(scores.values, expected.scores, atol=1e-5)
         np.testing.assert_allclose(

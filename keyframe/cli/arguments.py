@@ -6,7 +6,12 @@ from pathlib import Path
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
-_PATHS = ("data.root", "data.labels", "data.splits", "ckpt", "backbone.weights", "labels", "hydra.run.dir")
+_PATHS = (
+    *("data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights"),
+    *("labels", "run", "hydra.run.dir"),
+)
+# Keys whose value is a path or a list of paths.
+_LISTS = ("runs",)
 # Where hydra.run.dir puts runs unless asked otherwise.
 RUNS = Path("outputs/train")
 # Text that Hydra reads as it stands; what begins otherwise may be a number to it.
@@ -22,6 +27,8 @@ def prepare(arguments: list[str]) -> list[str]:
         key, equals, value = argument.partition("=")
         if equals and key in _PATHS and not sweep:
             prepared.append(f"{key}={quote(value)}")
+        elif equals and key in _LISTS and not sweep:
+            prepared.append(f"{key}={_quote_list(value)}")
         elif equals and key == "backbone" and not sweep:
             prepared += _backbone(value)
         else:
@@ -42,6 +49,13 @@ def quote(value: str) -> str:
     # Hydra unescapes backslashes only before a quote, or at the end of the text
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"
+
+
+def _quote_list(value: str) -> str:
+    """A path, or each of `[A,B,[C,D]]`; what has quotes already stays."""
+    if not value.startswith("[") or any(mark in value for mark in "'\""):
+        return quote(value)
+    return re.sub(r"[^\[\],]+", lambda item: quote(item[0].strip()), value)
 
 
 def _backbone(value: str) -> list[str]:

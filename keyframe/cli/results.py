@@ -1,9 +1,12 @@
 """The last lines of a training run: what came out, and where it lies."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from keyframe.cli.text_table import text_table
+from keyframe.report.document import Document
+from keyframe.report.text import render_text
+from keyframe.report.text_table import text_table
 
 _ROWS = (
     ("Spearman, annotators' mean", "spearman"),
@@ -45,6 +48,23 @@ def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_d
         f"Run directory:   {run_dir}",
     ]
     return "\n".join(lines)
+
+
+def short_text(document: Document, sections: int) -> str:
+    """The first sections of a report, for the terminal."""
+    return render_text(replace(document, sections=document.sections[:sections]))
+
+
+def report_lines(run_dir: Path, figures: Path | None = None) -> list[str]:
+    """Where an evaluation's results lie."""
+    run_dir = from_here(run_dir)
+    lines = [
+        f"Metrics:       {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
+        f"Report:        {run_dir / 'report.html'} (also .md, .txt)",
+    ]
+    if figures is not None:
+        lines.append(f"Pictures:      {from_here(figures)}")
+    return [*lines, f"Run directory: {run_dir}"]
 
 
 def from_here(path: Path) -> Path:

@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from keyframe.cli.text_table import text_table
 from keyframe.evaluation.record import write_table
+from keyframe.report.text_table import text_table
 
 _METRICS = ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_15")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.data.packets import PacketIndex
 from keyframe.errors import KeyframeError
 from keyframe.types import FloatArray, IntArray, Labels
 
@@ -67,6 +68,31 @@ def label_positions(
         _log.warning("%s has %d frames and its labels %d: aligned by time", video, n_frames, n_labels)
     entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
     return np.clip(entries, 0, n_labels - 1).astype(np.int64)
+
+
+def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+    """Find the frame that belongs to each chosen entry of the label track: the other way round.
+
+    A track with one entry a frame is read by frame number; one of another length by time, the frame that is shown at
+    entry / n_labels * duration.
+
+    Args:
+        n_labels: L, the entries of the label track.
+        entries: chosen entries, not decreasing, (T,), in [0, L).
+        index: of the video file.
+
+    Returns:
+        Frame numbers that do not decrease, int64, (T,).
+
+    Raises:
+        KeyframeError: as `label_positions` does.
+    """
+    label_positions(n_labels, index.n_frames, np.empty(0, np.int64), np.empty(0), index.duration, index.path)
+    if n_labels == index.n_frames:
+        return entries.astype(np.int64)
+    times = index.timestamps[0] + entries / n_labels * index.duration
+    frames = np.searchsorted(index.timestamps, times + 1e-6, side="right") - 1
+    return np.clip(frames, 0, index.n_frames - 1).astype(np.int64)
 
 
 def sample_labels(

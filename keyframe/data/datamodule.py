@@ -1,7 +1,9 @@
-"""One LightningDataModule over every source of labelled videos."""
+"""LightningDataModules over labelled videos: pixels from video files, or features from a feature file."""
 
 import logging
-from typing import Any
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.distributed as distributed
@@ -11,76 +13,77 @@ from torch.utils.data import DataLoader
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import collate
 from keyframe.data.dataset import VideoDataset
+from keyframe.data.feature_dataset import FeatureDataset
+from keyframe.data.features_h5 import FeatureVideo, read_feature_file
 from keyframe.data.readers import VideoReader
 from keyframe.data.sampler import EpochSampler
 from keyframe.data.sampling import Sampling
 from keyframe.data.sources import Source
 from keyframe.data.splits import Split, read_split_file, stratified_folds
 from keyframe.errors import KeyframeError
+from keyframe.types import LabelledVideo
 
 log = logging.getLogger(__name__)
 
 
-class VideoDataModule(LightningDataModule):
-    """Train, validation and test batches from labelled videos.
+Video = TypeVar("Video", LabelledVideo, FeatureVideo)
+
+
+class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
+    """Train, validation and test batches of videos, whatever form the videos have.
 
     Args:
-        source: gives the videos and their labels.
-        reader: decodes frames.
-        sampling: chooses the frames of a video.
-        size: height and width of a frame in pixels.
         batch_size: videos a batch (a rank).
         folds: how many folds the videos are divided into.
         fold: which of them is tested, 0 to folds - 1.
         val_fraction: share of the remaining videos to choose checkpoints by.
         splits: a published split file to use instead of our own folds.
-        augmentation: applied to training items; None leaves them as they are.
-        seed: of the order and the augmentation of training items. Folds do not depend on it.
-        strict: stop at a video that cannot be decoded, instead of leaving it out.
-        hold: keep decoded frames in memory; without it every epoch decodes again.
-        workers: processes that load batches; 0 loads in the training process, which is best for held frames.
+        seed: of the order of training items. Folds do not depend on it.
+        strict: stop at a video that cannot be read, instead of leaving it out.
+        workers: processes that load batches; 0 loads in the training process.
     """
 
     def __init__(
         self,
-        source: Source,
-        reader: VideoReader,
-        sampling: Sampling,
-        size: int | tuple[int, int] = 224,
         batch_size: int = 4,
         folds: int = 5,
         fold: int = 0,
         val_fraction: float = 0.2,
         splits: str | None = None,
-        augmentation: Augmentation | None = None,
         seed: int = 0,
         strict: bool = False,
-        hold: bool = True,
         workers: int = 0,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise KeyframeError(f"data.batch_size={batch_size} must be at least 1.")
-        self.source = source
-        self.reader = reader
-        self.sampling = sampling
-        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.batch_size = batch_size
-        self.folds = folds
-        self.fold = fold
+        self.folds, self.fold = folds, fold
         self.val_fraction = val_fraction
         self.splits = splits
-        self.augmentation = augmentation
         self.seed = seed
-        self.strict = strict
-        self.hold = hold
-        self.workers = workers
-        self.datasets: dict[str, VideoDataset] = {}
+        self.strict, self.workers = strict, workers
+        self.datasets: dict[str, VideoDataset | FeatureDataset] = {}
         self.skipped: dict[str, str] = {}
+        self._parts: dict[str, list[Video]] = {}
 
-    def prepare_data(self) -> None:
-        """Make the data where it is made (one process a machine)."""
-        self.source.prepare()
+    def split_videos(self, name: str) -> list[Video]:
+        """The videos of one split, as they are found: none is decoded, so none is known to be good.
+
+        Args:
+            name: `train`, `val` or `test`.
+
+        Raises:
+            KeyframeError: no videos, labels that do not match them, or no such folds.
+        """
+        if not self._parts:
+            videos = {video.id: video for video in self._find()}
+            split = self._split(videos)
+            self._parts = {
+                part: [videos[id_] for id_ in ids]
+                for part, ids in (("train", split.train), ("val", split.val), ("test", split.test))
+            }
+        return list(self._parts[name])
 
     def setup(self, stage: str | None = None) -> None:
         """Find, split and check the videos; the second call does nothing.
@@ -90,21 +93,7 @@ class VideoDataModule(LightningDataModule):
         """
         if self.datasets:
             return
-        videos = {video.id: video for video in self.source.videos()}
-        split = self._split(list(videos), [video.labels.category for video in videos.values()])
-        datasets = {
-            name: VideoDataset(
-                name,
-                [videos[id_] for id_ in ids],
-                self.reader,
-                self.sampling,
-                self.size,
-                self.augmentation if name == "train" else None,
-                self.seed,
-                self.hold,
-            )
-            for name, ids in (("train", split.train), ("val", split.val), ("test", split.test))
-        }
+        datasets = {name: self._dataset(name, self.split_videos(name)) for name in ("train", "val", "test")}
         for name, dataset in datasets.items():
             self.skipped.update(dataset.check(self.strict))
             if not len(dataset):
@@ -127,10 +116,30 @@ class VideoDataModule(LightningDataModule):
         """Batches of the videos that are reported on."""
         return self._loader("test")
 
-    def _split(self, ids: list[str], categories: list[str]) -> Split:
-        if self.splits is not None:
-            return read_split_file(self.splits, self.fold, ids, self.val_fraction, categories=categories)
-        return stratified_folds(ids, categories, self.folds, self.fold, self.val_fraction)
+    @abstractmethod
+    def _find(self) -> list[Video]:
+        """All videos."""
+
+    @abstractmethod
+    def _category(self, video: Video) -> str:
+        """What folds are stratified by; "" where it is not known."""
+
+    @abstractmethod
+    def _dataset(self, name: str, videos: list[Video]) -> VideoDataset | FeatureDataset:
+        """Samples of one split, not read yet."""
+
+    def _address(self, video: Video) -> str | None:
+        """What else a split file may call the video, `<file name>/video_N`."""
+        return None
+
+    def _split(self, videos: dict[str, Video]) -> Split:
+        ids, categories = list(videos), [self._category(video) for video in videos.values()]
+        if self.splits is None:
+            return stratified_folds(ids, categories, self.folds, self.fold, self.val_fraction)
+        addresses = {address: id_ for id_, video in videos.items() if (address := self._address(video)) is not None}
+        return read_split_file(
+            self.splits, self.fold, ids, self.val_fraction, categories=categories, addresses=addresses
+        )
 
     def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
         dataset = self.datasets[name]
@@ -151,3 +160,91 @@ class VideoDataModule(LightningDataModule):
             # else every iterator draws from the global generator, and dropout differs after a resume
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+class VideoDataModule(KeyframeDataModule[LabelledVideo]):
+    """Batches of pixels from labelled video files.
+
+    Args:
+        source: gives the videos and their labels.
+        reader: decodes frames.
+        sampling: chooses the frames of a video.
+        size: height and width of a frame in pixels.
+        augmentation: applied to training items; None leaves them as they are.
+        seed: of the order and the augmentation of training items. Folds do not depend on it.
+        hold: keep decoded frames in memory; without it every epoch decodes again.
+        **common: see `KeyframeDataModule`; `workers=0` is best for held frames.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reader: VideoReader,
+        sampling: Sampling,
+        size: int | tuple[int, int] = 224,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        hold: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(seed=seed, **common)
+        self.source, self.reader, self.sampling = source, reader, sampling
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.augmentation = augmentation
+        self.hold = hold
+
+    def prepare_data(self) -> None:
+        """Make the data where it is made (one process a machine)."""
+        self.source.prepare()
+
+    def _find(self) -> list[LabelledVideo]:
+        return self.source.videos()
+
+    def _category(self, video: LabelledVideo) -> str:
+        return video.labels.category
+
+    def _dataset(self, name: str, videos: list[LabelledVideo]) -> VideoDataset:
+        augmentation = self.augmentation if name == "train" else None
+        return VideoDataset(name, videos, self.reader, self.sampling, self.size, augmentation, self.seed, self.hold)
+
+
+class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
+    """Batches of features from an eccv16-style file; no video file is needed.
+
+    Args:
+        path: the file.
+        labels: the .mat or .tsv with each annotator's scores; None goes without annotators.
+        width: channels of a feature, as the model expects.
+        augmentation: must be None: it changes pictures.
+        **common: see `KeyframeDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        labels: str | None = None,
+        width: int = 1024,
+        augmentation: Augmentation | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if augmentation is not None:
+            raise KeyframeError("Augmentation changes pictures, and a feature file has none: leave augmentation out.")
+        self.path = Path(path).expanduser()
+        self.labels = Path(labels).expanduser() if labels is not None else None
+        self.width = width
+
+    def _find(self) -> list[FeatureVideo]:
+        videos = list(read_feature_file(self.path, self.labels).values())
+        if (width := videos[0].features.shape[1]) != self.width:
+            raise KeyframeError(f"{self.path} has features of width {width}, not {self.width}: set data.width={width}.")
+        return videos
+
+    def _category(self, video: FeatureVideo) -> str:
+        return video.category
+
+    def _address(self, video: FeatureVideo) -> str:
+        return f"{self.path.name}/{video.key}"
+
+    def _dataset(self, name: str, videos: list[FeatureVideo]) -> FeatureDataset:
+        return FeatureDataset(name, videos)

@@ -14,7 +14,9 @@ differs is where their versions of FFmpeg place the chroma samples; colours and 
 """
 
 import functools
+import itertools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +25,7 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import checked_indices
+from keyframe.data.readers import Picture, VideoReader, checked_indices, gather
 from keyframe.types import Frames, IntArray
 
 logger = logging.getLogger(__name__)
@@ -32,14 +34,18 @@ _CODECS = {"h264", "vp8", "vp9"}
 _CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 # decord reserves memory for as many frames as the header states: a header gone mad would end the process.
 _MOST_OVERSTATED = 10
+# Over 10, 30 and 120 minutes of 720p (61, 182 and 730 MB) decord's memory reached 144, 283 and over 710 MB.
+_MOST_FILE_BYTES = 128 << 20
+_MOST_GROUP_BYTES = 256 << 20
 
 
-class DecordReader:
+class DecordReader(VideoReader):
     """Reads frames with decord, checked against the packet index; see `VideoReader` for the contract.
 
-    Where decord is not installed, is not to be trusted with a file (`why_not_decord`), lists other frames
-    than the index or fails, a `PyAVReader` with the same settings reads the file, and a log line says why,
-    once a file.
+    Where decord is not installed, is not to be trusted with a file (`why_not_decord`), would fill the memory
+    (`why_too_much_for_decord`), lists other frames than the index or fails, a `PyAVReader` with the same settings
+    reads the file, and a log line says why, once a file. Where decord fails in the middle of a stream, PyAV takes
+    over from the next piece on: there alone the cut decides which of the two gives a picture.
 
     Args:
         threads: decoding threads, 0 for one a core.
@@ -53,25 +59,44 @@ class DecordReader:
         self.exact = PyAVReader(threads, max_missing)
         self.threads = threads
 
-    def read(self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None) -> Frames:
-        """Read frames by their number; arguments, result and errors as `VideoReader.read` says."""
+    def stream(
+        self,
+        path: Path,
+        indices: IntArray,
+        size: tuple[int, int] | None,
+        index: PacketIndex | None = None,
+        chunk: int = 64,
+    ) -> Iterator[Frames]:
+        """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says."""
         index = index or index_packets(path)
-        wanted = checked_indices(indices, size, index)
+        size = size or index.upright_size
+        wanted = checked_indices(indices, size, index, chunk)
         decord = _import_decord()
         if decord is None or not len(wanted):
-            return self.exact.read(path, wanted, size, index)
-        reason = why_not_decord(index)
+            yield from self.exact.stream(path, wanted, size, index, chunk)
+            return
+        distrust = why_not_decord(index)
+        reason = distrust or why_too_much_for_decord(index, wanted, size)
         if reason is not None:
             _tell_once(logging.INFO, path, reason)
-            return self.exact.read(path, wanted, size, index)
+            yield from self.exact.stream(path, wanted, size, index, chunk, jump=distrust is None)
+            return
+        n_given, latest = 0, None
         try:
-            return Frames(self._pictures(decord, path, wanted, size, index), index.timestamps[wanted], wanted)
+            pictures = self._pictures(decord, path, np.unique(wanted), size, index)
+            for frames in gather(pictures, wanted, size, index, chunk):
+                latest = frames.pixels[-1].copy(), frames.indices[-1]
+                n_given += 1
+                yield frames
+            return
         except _DisagreementError as error:
             _tell_once(logging.WARNING, path, str(error))
         except Exception:  # decord raises its own class, RuntimeError, AssertionError, all with C++ text.
             logger.debug("decord on %s", path, exc_info=True)
             _tell_once(logging.WARNING, path, "decord fails on it")
-        return self.exact.read(path, wanted, size, index)
+        # From the start, so that as many frames may be missing as if PyAV had read them all.
+        for frames in itertools.islice(self.exact.stream(path, wanted, size, index, chunk), n_given, None):
+            yield frames if latest is None else _not_before(*latest, frames, index)
 
     def _pictures(
         self,
@@ -80,8 +105,8 @@ class DecordReader:
         wanted: npt.NDArray[np.int64],
         size: tuple[int, int],
         index: PacketIndex,
-    ) -> npt.NDArray[np.uint8]:
-        """Pictures by decord, uint8 of shape (T, height, width, 3), after its list of frames was checked."""
+    ) -> Iterator[tuple[int, Picture]]:
+        """Distinct frames by decord, each with its number, after its list of frames was checked."""
         height, width = size
         video = decord.VideoReader(
             str(path.absolute()),
@@ -98,13 +123,33 @@ class DecordReader:
         apart = np.abs((starts - starts[0]) - (index.timestamps - index.timestamps[0])).max()
         if not apart < 5e-4 + 2e-7 * index.duration:
             raise _DisagreementError("decord's time stamps are not those of its packets")
-        if not set(video.get_key_indices()) <= set(np.flatnonzero(index.key_frames).tolist()):
+        keys = video.get_key_indices()
+        if not set(keys) <= set(np.flatnonzero(index.key_frames).tolist()):
             raise _DisagreementError("decord starts at frames that are no key frames")
-        unique, places = np.unique(wanted, return_inverse=True)
-        batch = video.get_batch(unique)
-        # Someone else's `decord.bridge.set_bridge` may have made it a tensor.
-        pixels = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
-        return pixels if len(unique) == len(wanted) else pixels[places]
+        for group in _groups(wanted, np.array(keys, np.int64)):
+            batch = video.get_batch(group)
+            # Someone else's `decord.bridge.set_bridge` may have made it a tensor.
+            pixels = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
+            # decord would go on decoding what it has read ahead, into memory, for as long as nobody asks for
+            # more. The next group starts with a seek anyway.
+            video.seek(0)
+            yield from zip(group.tolist(), pixels, strict=True)
+
+
+def _groups(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Rising frame numbers, split into those that need the same key frame."""
+    needs = np.searchsorted(keys, wanted, side="right")
+    return np.split(wanted, np.flatnonzero(np.diff(needs)) + 1)
+
+
+def _not_before(picture: Picture, number: int, frames: Frames, index: PacketIndex) -> Frames:
+    """Frames, with the picture shown last in place of those that would go back behind it."""
+    late = frames.indices < number
+    if not late.any():
+        return frames
+    pixels, shown = frames.pixels.copy(), frames.indices.copy()
+    pixels[late], shown[late] = picture, number
+    return Frames(pixels, index.timestamps[shown], shown)
 
 
 class _DisagreementError(Exception):
@@ -133,6 +178,20 @@ def why_not_decord(index: PacketIndex) -> str | None:
         > _MOST_OVERSTATED * (index.duration + 1),
     }
     return next((reason for reason, holds in rules.items() if holds), None)
+
+
+def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> str | None:
+    """Why decord's memory would not hold these frames of a video that it reads rightly, None where it does.
+
+    It reads packets to the end of the file while it waits for a picture, and answers with a group of pictures
+    at a time.
+    """
+    if index.path.stat().st_size > _MOST_FILE_BYTES:
+        return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
+    groups = _groups(np.unique(wanted), np.flatnonzero(index.key_frames))
+    if max(map(len, groups)) * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
+        return f"more than {_MOST_GROUP_BYTES >> 20} MB of pictures are wanted between two key frames"
+    return None
 
 
 def _eight_bits(pix_fmt: str) -> bool:

@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -121,7 +121,8 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
         """The orientation that a decoded frame's display matrix asks for, to the nearest quarter turn."""
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        # `frame.side_data` would tie the frame to itself: it would live until the garbage collector runs.
+        matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # the stub lacks it
         if not isinstance(matrix, SideData):
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()

@@ -1,6 +1,8 @@
 """The exact reader: decodes from the start with PyAV and takes the frames it passes."""
 
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -13,24 +15,26 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from keyframe.data.packets import Orientation, PacketIndex, index_packets, open_video
-from keyframe.data.readers import checked_indices, checked_settings
-from keyframe.errors import VideoError
+from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather
 from keyframe.types import Frames, IntArray
 
 # FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
 # refuses all others; they are taken for unspecified, as decord does.
 _CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
 _UNSPECIFIED = 2
+# Frames; decoding fewer costs less than a seek.
+_WORTH_A_SEEK = 32
 # From PyAV 17 on, scaling takes a thread for each core unless told otherwise.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
-class PyAVReader:
+class PyAVReader(VideoReader):
     """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for the contract.
 
-    It decodes every frame up to the last wanted one, so it never depends on seeking, and knows each frame by
-    its time stamp. Where the container has none (AVI, raw streams) it counts the frames that come out, so that
-    after damage that the decoder passes over in silence the numbers may be off. The display matrix is applied.
+    It decodes every frame up to the last wanted one, so it never depends on seeking (unless `stream` is told to
+    jump), and knows each frame by its time stamp. Where the container has none (AVI, raw streams) it counts the
+    frames that come out, so that after damage that the decoder passes over in silence the numbers may be off. The
+    display matrix is applied.
 
     Args:
         threads: decoding threads, 0 for one a core.
@@ -46,32 +50,43 @@ class PyAVReader:
         self.threads = threads
         self.max_missing = max_missing
 
-    def read(self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None) -> Frames:
-        """Read frames by their number; arguments, result and errors as `VideoReader.read` says."""
+    def stream(
+        self,
+        path: Path,
+        indices: IntArray,
+        size: tuple[int, int] | None,
+        index: PacketIndex | None = None,
+        chunk: int = 64,
+        jump: bool = False,
+    ) -> Iterator[Frames]:
+        """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says.
+
+        With `jump` it seeks over groups of pictures in which nothing is wanted: only for a video whose key frames
+        are sure to be places where decoding can start.
+        """
         index = index or index_packets(path)
-        wanted, places = np.unique(checked_indices(indices, size, index), return_inverse=True)
-        pixels = np.empty((len(wanted), *size, 3), np.uint8)
-        got = np.full(len(wanted), -1)
+        size = size or index.upright_size
+        wanted = checked_indices(indices, size, index, chunk)
+        distinct = np.unique(wanted)
         with open_video(path) as (container, stream):
             # An error in one decoding thread takes finished frames of the others with it.
             threads = self.threads if index.intact else 1
             stream.codec_context.thread_count = threads
             if threads != 1:
                 stream.codec_context.thread_type = "AUTO"
-            scaler = VideoReformatter()
-            frames = _numbered_frames(container, stream, index)
-            for place, (number, frame) in enumerate(_nearest(frames, wanted)):
-                pixels[place] = _picture(frame, size, scaler)
-                got[place] = number
-        n_missing = int(np.sum(got != wanted))
-        if np.any(got < 0) or n_missing > self.max_missing * len(wanted):
-            raise VideoError(
-                f"{path} is damaged, {n_missing} of {len(wanted)} wanted frames do not decode: copy or "
-                f"convert it again, leave it out, or raise reader.max_missing (now {self.max_missing:g})."
-            )
-        if len(places) > len(wanted):
-            pixels, got = pixels[places], got[places]
-        return Frames(pixels, index.timestamps[got], got)
+            if jump:
+                frames = _wanted_groups(container, stream, index, distinct)
+            else:
+                frames = _numbered_frames(container, stream, index)
+            pictures = _pictures(_nearest(frames, distinct), size)
+            yield from gather(pictures, wanted, size, index, chunk, self.max_missing)
+
+
+def _pictures(frames: Iterator[tuple[int, VideoFrame]], size: tuple[int, int]) -> Iterator[tuple[int, Picture]]:
+    """The frames as upright pictures of that size."""
+    scaler = VideoReformatter()
+    for number, frame in frames:
+        yield number, _picture(frame, size, scaler)
 
 
 def _nearest(
@@ -92,6 +107,37 @@ def _nearest(
     if latest is not None:
         for _ in wanted[place:]:
             yield latest
+
+
+def _wanted_groups(
+    container: InputContainer, stream: VideoStream, index: PacketIndex, wanted: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """As `_numbered_frames`, without most of the groups of pictures that hold no wanted frame."""
+    keys = np.flatnonzero(index.key_frames)
+    frames = _numbered_frames(container, stream, index)
+    passed = -1
+    for target in wanted:
+        start = int(keys[np.searchsorted(keys, target, side="right") - 1])
+        if start > passed + _WORTH_A_SEEK:
+            _seek(container, stream, index, start)
+            frames = _numbered_frames(container, stream, index)
+            first = next(frames, None)
+            if first is None or first[0] > start:  # Not where the index says: back, and one by one.
+                _seek(container, stream, index, 0)
+                yield from (found for found in _numbered_frames(container, stream, index) if found[0] > passed)
+                return
+            frames = itertools.chain([first], frames)
+        for passed, frame in frames:
+            yield passed, frame
+            if passed >= target:
+                break
+
+
+def _seek(container: InputContainer, stream: VideoStream, index: PacketIndex, number: int) -> None:
+    """Go to a key frame, or stay where FFmpeg cannot."""
+    if index.pts is not None:
+        with suppress(av.error.FFmpegError):
+            container.seek(int(index.pts[number]), stream=stream)
 
 
 def _numbered_frames(

@@ -1,13 +1,17 @@
 """What every video reader offers, so that one can take another's place."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.data.packets import PacketIndex
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.errors import VideoError
 from keyframe.types import Frames, IntArray
+
+Picture = npt.NDArray[np.uint8]
 
 
 class VideoReader(Protocol):
@@ -18,34 +22,61 @@ class VideoReader(Protocol):
     average (see `keyframe.data.decord_reader`), their timestamps and indices not at all.
     """
 
-    def read(self, path: Path, indices: IntArray, size: tuple[int, int], index: PacketIndex | None = None) -> Frames:
-        """Read frames by their number.
+    def stream(
+        self,
+        path: Path,
+        indices: IntArray,
+        size: tuple[int, int] | None,
+        index: PacketIndex | None = None,
+        chunk: int = 64,
+    ) -> Iterator[Frames]:
+        """Read frames by their number, piece by piece, in one pass and in memory that no video outgrows.
+
+        The file is open from the first piece to the last, or until the iterator is closed or dropped. A piece
+        takes chunk x height x width x 3 bytes, and two live at a time: at full resolution ask for small ones.
 
         Args:
             path: a video file.
             indices: frame numbers in presentation order, from 0, not decreasing, shape (T,); a number may
                 come several times.
-            size: (height, width) of the answer in pixels. The whole upright picture is resized, whatever its
-                aspect ratio, bilinearly and with averaging where it shrinks (FFmpeg's `bilinear` scaler).
+            size: (height, width) of the answer in pixels, None for the video's own (`PacketIndex.upright_size`).
+                The whole upright picture is resized, whatever its aspect ratio, bilinearly and with averaging
+                where it shrinks (FFmpeg's `bilinear` scaler).
             index: what `index_packets(path)` gave, where the caller has it already.
+            chunk: frames of a piece, at least 1; the last may have fewer.
 
-        Returns:
-            T frames. A frame that does not decode is replaced by the nearest earlier one that does (else by
-            the nearest later one), under the timestamp and the index of the picture that is really shown.
+        Yields:
+            T frames in all, no piece where T is 0. A frame that does not decode is replaced by the nearest
+            earlier one that does (else by the nearest later one), under the timestamp and the index of the
+            picture that is really shown. The pieces do not depend on `chunk` but for where they are cut.
 
         Raises:
-            ValueError: if indices are out of range, decrease or are no row of integers, or if size is not
-                positive.
-            VideoError: if the file cannot be opened or too many of the wanted frames do not decode.
+            ValueError: if indices are out of range, decrease or are no row of integers, or if size or chunk is
+                not positive.
+            VideoError: if the file cannot be opened, or before the first piece by which too many of the wanted
+                frames do not decode.
         """
         ...
 
+    def read(
+        self, path: Path, indices: IntArray, size: tuple[int, int] | None, index: PacketIndex | None = None
+    ) -> Frames:
+        """Read frames by their number, all at once; arguments, result and errors as `stream` says."""
+        index = index or index_packets(path)
+        pieces = list(self.stream(path, indices, size, index, chunk=max(1, np.size(indices))))
+        none = np.array([], np.int64)
+        return (
+            pieces[0]
+            if pieces
+            else Frames(np.empty((0, *(size or index.upright_size), 3), np.uint8), index.timestamps[none], none)
+        )
 
-def checked_indices(indices: IntArray, size: tuple[int, int], index: PacketIndex) -> npt.NDArray[np.int64]:
+
+def checked_indices(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk: int) -> npt.NDArray[np.int64]:
     """The wanted frame numbers as int64, after the checks that every reader owes its caller.
 
     Raises:
-        ValueError: as `VideoReader.read` says.
+        ValueError: as `VideoReader.stream` says.
     """
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
@@ -56,7 +87,53 @@ def checked_indices(indices: IntArray, size: tuple[int, int], index: PacketIndex
         raise ValueError("indices must not decrease")
     if min(size) < 1:
         raise ValueError(f"size must be a positive (height, width), not {size}")
+    if chunk < 1:
+        raise ValueError(f"chunk must be 1 frame or more, not {chunk}")
     return wanted.astype(np.int64)
+
+
+def gather(
+    pictures: Iterator[tuple[int, Picture]],
+    wanted: npt.NDArray[np.int64],
+    size: tuple[int, int],
+    index: PacketIndex,
+    chunk: int,
+    max_missing: float = 0.0,
+) -> Iterator[Frames]:
+    """Put single pictures together to the pieces of a stream.
+
+    Args:
+        pictures: for each distinct wanted number, in order, the picture shown for it, uint8 (height, width, 3),
+            and the number that this picture bears; none at all where nothing decodes.
+        wanted: as `checked_indices` gives it, shape (T,).
+        size: (height, width) of the pictures in pixels.
+        index: of the video.
+        chunk: frames of a piece.
+        max_missing: largest share of the distinct wanted numbers, in [0, 1], that may bear another.
+
+    Raises:
+        VideoError: before the first piece by which more are missing, or where there is no picture.
+    """
+    is_new = np.diff(wanted, prepend=-1) > 0
+    allowed = max_missing * np.count_nonzero(is_new)
+    number, picture = -1, np.empty((*size, 3), np.uint8)
+    n_seen = n_missing = 0
+    for start in range(0, len(wanted), chunk):
+        piece = wanted[start : start + chunk]
+        pixels = np.empty((len(piece), *size, 3), np.uint8)
+        shown = np.empty(len(piece), np.int64)
+        for row, asked in enumerate(piece):
+            if is_new[start + row]:
+                number, picture = next(pictures, (-1, picture))
+                n_seen += 1
+                n_missing += int(number != asked)
+            pixels[row], shown[row] = picture, number
+        if number < 0 or n_missing > allowed:
+            raise VideoError(
+                f"{index.path} is damaged, {n_missing} of {n_seen} wanted frames do not decode: copy or "
+                f"convert it again, leave it out, or raise reader.max_missing (now {max_missing:g})."
+            )
+        yield Frames(pixels, index.timestamps[shown], shown)
 
 
 def checked_settings(threads: int, max_missing: float) -> None:

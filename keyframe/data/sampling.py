@@ -17,6 +17,11 @@ _TOLERANCE_S = 1e-3
 class Sampling(Protocol):
     """Chooses the frames of a video that the model sees."""
 
+    @property
+    def window(self) -> int | None:
+        """How many frames the model sees at once; None where that depends on the video."""
+        ...
+
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """Frame numbers in presentation order, not decreasing, at least one, int64 (T,)."""
         ...
@@ -38,6 +43,11 @@ class UniformSampling:
     def __post_init__(self) -> None:
         if isinstance(self.frames, bool) or not isinstance(self.frames, int) or self.frames < 1:
             raise KeyframeError(f"sampling.frames must be a whole number from 1 on, not {self.frames!r}.")
+
+    @property
+    def window(self) -> int:
+        """T."""
+        return self.frames
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """Frame numbers at the centres of T equal spans of the N frames: floor((i + 0.5) N / T).
@@ -74,6 +84,11 @@ class FpsSampling:
         number = isinstance(self.rate, int | float) and not isinstance(self.rate, bool)
         if not number or not math.isfinite(self.rate) or self.rate <= 0:
             raise KeyframeError(f"sampling.rate must be a number above 0, not {self.rate!r}.")
+
+    @property
+    def window(self) -> None:
+        """As many as the video is long."""
+        return None
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """The frame on screen at each time t0 + k / rate before the video's end, t0 being the first frame's.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyframe.data.split_files import read_folds
-from keyframe.data.tvsum_ids import official_id
+from keyframe.data.tvsum_ids import TVSUM_CATEGORIES, data_set_named, official_id
 from keyframe.errors import KeyframeError
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def read_split_file(
     val_fraction: float = 0.2,
     seed: int = 0,
     categories: Sequence[str] | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> Split:
     """Take one fold of a published split file; `read_folds` tells the forms.
 
@@ -104,6 +105,8 @@ def read_split_file(
         val_fraction: the share of train that validates where the file does not say, in (0, 1).
         seed: another seed carves another validation part.
         categories: the category of each id, to carve by; None where they are not known.
+        addresses: where the videos come from an h5 file, `<file name>/video_N` -> id; a split of the same data set
+            may name them so.
 
     Returns:
         The fold, each part sorted by id.
@@ -118,7 +121,7 @@ def read_split_file(
     entries = read_folds(path)
     _check_fold(fold, len(entries))
     train, val, test = (
-        tuple(sorted(_resolve(key, category, path) for key in entries[fold][part]))
+        tuple(sorted(_resolve(key, category, addresses or {}, path) for key in entries[fold][part]))
         for part in ("train_keys", "val_keys", "test_keys")
     )
     try:
@@ -151,19 +154,30 @@ def _carve_validation(
     return train, tuple(sorted(order[i] for i in places))
 
 
-def _resolve(key: str, known: Mapping[str, str], path: Path) -> str:
+def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], path: Path) -> str:
     """Turn a key of a split file into an id of the data set."""
     prefix, _, last = key.rpartition("/")
     # `video_7` of SumMe, OVP or YouTube is another video: what stands before it, or the file's name, must
     # not say so.
-    place = prefix.rpartition("/")[2].lower()
-    of_tvsum = "tvsum" in place if place else "summe" not in path.name.lower()
-    for name in (key, last, official_id(last) if of_tvsum else None):
+    place = prefix.rpartition("/")[2]
+    said = data_set_named(place or path.name)
+    of_tvsum = said == "tvsum" or (said is None and not place)
+    for name in (key, last, _at(last, said, addresses), official_id(last) if of_tvsum else None):
         if name is not None and name in known:
             return name
     raise KeyframeError(
         f"{path} names the video {key}, which the data set does not have: add the video or use another split file"
     )
+
+
+def _at(last: str, said: str | None, addresses: Mapping[str, str]) -> str | None:
+    """The id of an h5 file's `video_N`, unless the split speaks of another data set than the file."""
+    for address, name in addresses.items():
+        file, _, group = address.rpartition("/")
+        own = "tvsum" if name in TVSUM_CATEGORIES else data_set_named(file)
+        if group == last and (said is None or own in (None, said)):
+            return name
+    return None
 
 
 def _category_of(ids: Sequence[str], categories: Sequence[str]) -> dict[str, str]:

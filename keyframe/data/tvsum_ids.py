@@ -81,3 +81,15 @@ def official_id(key: str) -> str | None:
     if match is None or int(match[1]) > len(TVSUM_VIDEOS):
         return None
     return TVSUM_VIDEOS[int(match[1]) - 1][0]
+
+
+def data_set_named(text: str) -> str | None:
+    """Return which of the field's data sets a file name speaks of: each of them has its own `video_1`, `video_2` ....
+
+    Args:
+        text: e.g. `eccv16_dataset_summe_google_pool5.h5`.
+
+    Returns:
+        `tvsum`, `summe`, `ovp` or `youtube`, or None where it names none of them.
+    """
+    return next((name for name in ("tvsum", "summe", "ovp", "youtube") if name in text.lower()), None)

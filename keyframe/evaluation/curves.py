@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from keyframe.evaluation.metrics import spearman
+from keyframe.evaluation.style import BAND, MEAN, PALETTE, TEXT, dress, two_digits
 from keyframe.types import FloatArray
+
+# More points than this on a curve are a block of ink: neighbours are drawn as their mean.
+POINTS = 400
 
 
 @dataclass(frozen=True)
@@ -35,28 +41,62 @@ def draw_curves(predictions: Sequence[Prediction], title: str = "") -> Figure:
 
     Rank metrics compare orders, so both curves are drawn as ranks within the video, from 0 (least) to 1 (most).
     """
-    figure = Figure(figsize=(9, 0.5 + 2.2 * len(predictions)), layout="constrained")
+    figure = Figure(figsize=(9, 0.5 + 2.2 * len(predictions)), layout="constrained", facecolor="white")
     axes = figure.subplots(len(predictions), 1, squeeze=False)[:, 0]
     for axis, one in zip(axes, predictions, strict=True):
-        if len(one.annotators) > 1:
-            ranks = np.stack([_share(scores) for scores in one.annotators])
-            low, high = np.percentile(ranks, [25, 75], axis=0)
-            axis.fill_between(one.seconds, low, high, step="mid", color="0.88", label="middle half of annotators")
-        axis.step(one.seconds, _share(one.importance), where="mid", color="0.35", label="annotators' mean")
-        axis.plot(one.seconds, _share(one.scores), color="#d1495b", linewidth=1.8, label="model")
-        rho = spearman(one.scores, one.importance)
-        axis.set_title(f"{one.video}   Spearman {rho:.2f}", loc="left", fontsize=10)
-        axis.set_ylabel("importance (rank)")
-        axis.set_ylim(-0.03, 1.03)
-        axis.spines[["top", "right"]].set_visible(False)
+        dress(axis)
+        draw_people(axis, one.seconds, one.importance, one.annotators)
+        draw_model(axis, one.seconds, one.scores, PALETTE[0], "model")
+        rho = two_digits(spearman(one.scores, one.importance))
+        axis.set_title(f"{one.video}   Spearman {rho}", loc="left", fontsize=10, parse_math=False)
         axis.margins(x=0)
     axes[-1].set_xlabel("seconds")
-    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=8)
+    # The fullest key is that of the row with most annotators.
+    fullest = axes[int(np.argmax([len(one.annotators) for one in predictions]))]
+    figure.legend(
+        *fullest.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=TEXT
+    )
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     return figure
 
 
-def _share(values: FloatArray) -> FloatArray:
-    """Ranks as a share of the video, 0 to 1."""
-    return (rankdata(values) - 0.5) / len(values)
+def draw_people(axis: Axes, seconds: FloatArray, importance: FloatArray, annotators: FloatArray) -> None:
+    """Draws what people said as ranks within the video: their mean, and from 2 annotators on the middle half of them.
+
+    Args:
+        axis: where to draw.
+        seconds: time of each frame, (T,).
+        importance: the annotators' mean, (T,).
+        annotators: each annotator's scores, (A, T); A may be 0.
+    """
+    times = condense(seconds)
+    if len(annotators) > 1:
+        low, high = np.percentile(rank_share(annotators), [25, 75], axis=0)
+        axis.fill_between(
+            times, condense(low), condense(high), step="mid", color=BAND, linewidth=0, label="middle half of annotators"
+        )
+    axis.step(times, condense(rank_share(importance)), where="mid", color=MEAN, label="annotators' mean")
+    axis.set_ylabel("importance (rank)")
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_yticks([0, 0.5, 1])
+
+
+def draw_model(axis: Axes, seconds: FloatArray, scores: FloatArray, colour: str, label: str) -> None:
+    """Draws a model's scores (T,) at `seconds` (T,) as ranks within the video."""
+    axis.plot(condense(seconds), condense(rank_share(scores)), color=colour, linewidth=1.8, label=label)
+
+
+def rank_share(values: FloatArray) -> npt.NDArray[np.float64]:
+    """Ranks along the last axis as a share of the video, in (0, 1); ties share their average."""
+    ranks: npt.NDArray[np.float64] = rankdata(values, axis=-1)
+    return (ranks - 0.5) / values.shape[-1]
+
+
+def condense(series: FloatArray) -> npt.NDArray[np.float64]:
+    """Means of equal runs of neighbours, at most `POINTS` of them; a series (T,) no longer than that stays itself."""
+    values = np.asarray(series, dtype=np.float64)
+    if len(values) <= POINTS:
+        return values
+    starts = np.arange(POINTS) * len(values) // POINTS
+    return np.add.reduceat(values, starts) / np.diff(starts, append=len(values))

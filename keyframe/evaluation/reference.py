@@ -23,7 +23,8 @@ from keyframe.types import FloatArray, Labels
 RANDOM_DRAWS = 100
 POOLED_DRAWS = 50
 
-# What each line predicts, in the order of tables. All but `pooled` are compared with each annotator.
+# What each line predicts, in the order of tables. All but `pooled` are compared with each annotator; `training_free`
+# needs the videos.
 LINES = {
     "one_annotator": "One annotator's scores, compared with another's: all unordered pairs.",
     "other_annotators": "The mean of all other annotators, compared with the one left out, each in turn.",
@@ -31,6 +32,7 @@ LINES = {
     "random": f"Independent uniform random scores: the mean of {RANDOM_DRAWS} draws.",
     "uniform": f"1 at evenly spaced picks, {SUMMARY_SHARE:.0%} of all, and 0 at the others.",
     "position": "Nearness to the middle of the video, whatever it shows.",
+    "training_free": "The baseline that needs no training: shot structure, representativeness, novelty, sharpness.",
     "pooled": "The mean of half of the annotators, compared with the mean of the other half and not with each "
     f"annotator: the mean of {POOLED_DRAWS} draws of halves.",
 }
@@ -68,19 +70,26 @@ def reference_table(labels: Mapping[str, Labels], seed: int = 0) -> Iterator[tup
     for video, one in labels.items():
         if not len(one.annotators):
             raise KeyframeError(f"{video} has no annotators: reference lines need each annotator's scores")
-        yield video, reference_lines(one, np.random.default_rng([seed, zlib.crc32(video.encode())]))
+        yield video, reference_lines(annotators_at_picks(one), draws_of(video, seed))
 
 
-def reference_lines(labels: Labels, rng: np.random.Generator) -> dict[str, Line]:
-    """The `LINES` of one video at its picks.
+def draws_of(video: str, seed: int) -> np.random.Generator:
+    """The random draws for a video: its own, whatever other videos there are."""
+    return np.random.default_rng([seed, zlib.crc32(video.encode("utf-8", "surrogatepass"))])
+
+
+def reference_lines(
+    people: FloatArray, rng: np.random.Generator, training_free: FloatArray | None = None
+) -> dict[str, Line]:
+    """The `LINES` of one video.
 
     The order of annotators changes nothing. A line that needs two annotators has no comparisons where there is one.
 
     Args:
-        labels: the video's labels, with at least one annotator.
+        people: each annotator's scores at the video's picks, (A, n), A at least 1.
         rng: draws the random scores and the halves.
+        training_free: the baseline's scores at the picks, (n,), where the video was looked at.
     """
-    people = annotators_at_picks(labels)
     people = people[np.lexsort(people.T)]  # in an order of their own, so that equal draws pool the same people
     count, length = people.shape
     random = rng.random((RANDOM_DRAWS, length))
@@ -89,9 +98,11 @@ def reference_lines(labels: Labels, rng: np.random.Generator) -> dict[str, Line]
         "other_annotators": _others(people),
         "ceiling": mean_track(people)[None],
         "random": random,
-        "uniform": _evenly_spaced(length)[None],
+        "uniform": evenly_spaced(length)[None],
         "position": -np.abs(2.0 * np.arange(length) - (length - 1))[None],
     }
+    if training_free is not None:
+        predictions["training_free"] = training_free[None]
     # which of a line's predictions x annotators are its comparisons; all of them where nothing is said
     compared = {
         "one_annotator": np.triu(np.ones((count, count), dtype=bool), 1),
@@ -124,7 +135,7 @@ def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, floa
         table: video id -> line by name, what `reference_table` gives.
     """
     metrics = {"reference/videos": float(len(table))}
-    for name in LINES:
+    for name in [name for name in LINES if all(name in row for row in table.values())]:
         lines = [row[name] for row in table.values()]
         for metric in ("kendall", "spearman"):
             values = np.array([getattr(line, metric) for line in lines])
@@ -150,7 +161,7 @@ def _others(people: FloatArray) -> npt.NDArray[np.float64]:
     return np.stack([mean_track(np.delete(people, one, axis=0)) for one in range(len(people))])
 
 
-def _evenly_spaced(length: int) -> npt.NDArray[np.float64]:
+def evenly_spaced(length: int) -> npt.NDArray[np.float64]:
     """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0."""
     count = max(1, round(SUMMARY_SHARE * length))
     track = np.zeros(length)

@@ -1,12 +1,18 @@
-"""The reference lines of a label file for a reader: rows of a table, and a page around them."""
+"""The reference lines of a label file for a reader: rows of a table, and a report around them."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from keyframe.evaluation.cells import number, span
 from keyframe.evaluation.protocol import PICK_STEP, PROTOCOL
 from keyframe.evaluation.reference import LINES, Line
+from keyframe.report.document import Document, Notes, Section, Table, Text
 from keyframe.types import Labels
+
+
+def line_names(metrics: Mapping[str, float]) -> list[str]:
+    """The reference lines that were drawn, in the order of tables."""
+    return [name for name in LINES if f"reference/{name}/kendall" in metrics]
 
 
 def reference_rows(metrics: Mapping[str, float]) -> list[dict[str, str]]:
@@ -15,12 +21,12 @@ def reference_rows(metrics: Mapping[str, float]) -> list[dict[str, str]]:
         {
             "line": name.replace("_", " "),
             "compared with": "mean of the other half" if name == "pooled" else "each annotator",
-            "Kendall tau": _number(metrics[f"reference/{name}/kendall"]),
-            "tau, 95 %": _interval(metrics, f"reference/{name}/kendall"),
-            "Spearman rho": _number(metrics[f"reference/{name}/spearman"]),
-            "rho, 95 %": _interval(metrics, f"reference/{name}/spearman"),
+            "Kendall tau": number(metrics[f"reference/{name}/kendall"]),
+            "tau, 95 %": span(metrics, f"reference/{name}/kendall"),
+            "Spearman rho": number(metrics[f"reference/{name}/spearman"]),
+            "rho, 95 %": span(metrics, f"reference/{name}/spearman"),
         }
-        for name in LINES
+        for name in line_names(metrics)
     ]
 
 
@@ -28,7 +34,7 @@ def reference_notes(metrics: Mapping[str, float]) -> list[str]:
     """One sentence a line that lacks something: correlations that are not defined, or all of them, or intervals."""
     videos = int(metrics["reference/videos"])
     notes = []
-    for name in LINES:
+    for name in line_names(metrics):
         title = name.replace("_", " ")
         total, undefined, measured = (
             int(metrics[f"reference/{name}/{key}"]) for key in ("comparisons", "undefined", "videos")
@@ -44,20 +50,30 @@ def reference_notes(metrics: Mapping[str, float]) -> list[str]:
     return notes
 
 
-def reference_page(labels: Path, metrics: Mapping[str, float]) -> str:
-    """`report.md`: the table, the protocol it follows, and what each line is."""
-    rows = reference_rows(metrics)
-    table = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    parts = [
-        "# Reference lines",
-        f"Label file `{labels.name}`, {int(metrics['reference/videos'])} videos. Mean over videos, with the 95 % "
-        "bootstrap interval over videos.",
-        "\n".join(f"| {' | '.join(cells)} |" for cells in table),
-        PROTOCOL,
-        "\n".join(f"- **{name.replace('_', ' ')}**: {text}" for name, text in LINES.items()),
-        "\n".join(f"- {note}" for note in reference_notes(metrics)) or "Every correlation is defined.",
-    ]
-    return "\n\n".join(parts) + "\n"
+def line_meanings(metrics: Mapping[str, float]) -> Notes:
+    """What each line is."""
+    return Notes([f"{name.replace('_', ' ')}: {LINES[name]}" for name in line_names(metrics)])
+
+
+def reference_document(labels: Path, metrics: Mapping[str, float]) -> Document:
+    """The report: the table, the protocol it follows, and what each line is."""
+    people, ceiling = (number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
+    return Document(
+        title="Reference lines",
+        lead=f"On the {int(metrics['reference/videos'])} videos of {labels.name} one annotator agrees with another at "
+        f"Spearman's rho {people}, and the mean of all with each at {ceiling}: no predictor can do much better.",
+        sections=[
+            Section(
+                "Rank correlation",
+                [
+                    Table(reference_rows(metrics), "Mean over videos, with the 95 % bootstrap interval over videos."),
+                    Notes(reference_notes(metrics) or ["Every correlation is defined."]),
+                ],
+            ),
+            Section("What each line is", [line_meanings(metrics)]),
+            Section("How it was measured", [Text(PROTOCOL)]),
+        ],
+    )
 
 
 def reference_videos(labels: Mapping[str, Labels], table: Mapping[str, Mapping[str, Line]]) -> list[dict[str, object]]:
@@ -77,12 +93,3 @@ def reference_videos(labels: Mapping[str, Labels], table: Mapping[str, Mapping[s
         }
         for video, lines in table.items()
     ]
-
-
-def _number(value: float) -> str:
-    return "not available" if math.isnan(value) else f"{value:z.3f}"
-
-
-def _interval(metrics: Mapping[str, float], key: str) -> str:
-    lo, hi = metrics[f"{key}_lo"], metrics[f"{key}_hi"]
-    return "not available" if math.isnan(lo) else f"{lo:z.3f} to {hi:z.3f}"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from keyframe.models.backbone import Backbone
 from keyframe.models.head import TemporalHead
+from keyframe.models.no_backbone import NoBackbone
 from keyframe.models.standardizer import FeatureStandardizer
 from keyframe.types import Stage
 
@@ -15,7 +16,7 @@ class KeyframeDetector(nn.Module):
     """Scores every frame of a video: `encode_prefix`, `encode_tail`, `score`, in that order.
 
     Args:
-        backbone: the frame encoder.
+        backbone: the frame encoder, or `NoBackbone` for a model that scores features.
         head: the temporal head; called with the feature width, e.g. a `functools.partial(TemporalHead, ...)`.
         chunk: frames encoded at once, so memory does not grow with the length of a video.
     """
@@ -23,7 +24,7 @@ class KeyframeDetector(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: Backbone, head: Callable[..., TemporalHead], chunk: int = 64) -> None:
+    def __init__(self, backbone: Backbone | NoBackbone, head: Callable[..., TemporalHead], chunk: int = 64) -> None:
         super().__init__()
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1, not {chunk}")
@@ -48,16 +49,21 @@ class KeyframeDetector(nn.Module):
 
     def enter(self, stage: Stage, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scores (B, T) from what a batch holds: pixels, the prefix's maps, or features."""
+        return self.score(self.encode(stage, values), mask)
+
+    def encode(self, stage: Stage, values: Tensor) -> Tensor:
+        """Backbone features (B, T, width) from what a batch holds: the part of the line that is still ahead."""
         if stage == "pixels":
-            values = self.encode_prefix(values)
-        if stage in ("pixels", "prefix"):
-            values = self.encode_tail(values)
-        return self.score(values, mask)
+            _check_frames(values)
+            # prefix and tail a chunk at a time: the maps of a whole batch of videos are large
+            chunks = values.flatten(0, 1).split(self.chunk)
+            features = torch.cat([self.encode_tail(self.encode_prefix(chunk[None]))[0] for chunk in chunks])
+            return features.unflatten(0, values.shape[:2])
+        return self.encode_tail(values) if stage == "prefix" else values
 
     def encode_prefix(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W), uint8 or float in [0, 1] -> maps (B, T, C, h, w) that never change in training."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ValueError(f"frames must be (B, T, 3, H, W), not {tuple(frames.shape)}")
+        _check_frames(frames)
         with torch.no_grad():
             return self._by_frame(lambda chunk: self.backbone.encode_prefix(self.normalize(chunk)), frames)
 
@@ -80,3 +86,8 @@ class KeyframeDetector(nn.Module):
         batch, length = values.shape[:2]
         encoded = torch.cat([encode(chunk) for chunk in values.flatten(0, 1).split(self.chunk)])
         return encoded.unflatten(0, (batch, length))
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim != 5 or frames.shape[2] != 3:
+        raise ValueError(f"frames must be (B, T, 3, H, W), not {tuple(frames.shape)}")

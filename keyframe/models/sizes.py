@@ -10,11 +10,12 @@ from keyframe.models.detector import KeyframeDetector
 def sizes(detector: KeyframeDetector, two_stages: bool = True) -> dict[str, int]:
     """Parameter counts: `backbone`, `total`, `trainable_stage1`, `trainable_stage2` (0 where there is no stage 2)."""
     head = _count(detector.head.parameters())
+    tail = _count(detector.backbone.tail_parameters())
     return {
         "backbone": _count(detector.backbone.parameters()),
         "total": _count(detector.parameters()),
         "trainable_stage1": head,
-        "trainable_stage2": head + _count(detector.backbone.tail_parameters()) if two_stages else 0,
+        "trainable_stage2": head + tail if two_stages and tail else 0,
     }
 
 

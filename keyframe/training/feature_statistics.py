@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from keyframe.data.batch import collate
-from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.datamodule import KeyframeDataModule
 from keyframe.models.module import KeyframeModule
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class FeatureStatistics(Callback):
     def _measure(self, trainer: Trainer, module: KeyframeModule) -> torch.Tensor:
         """Mean and deviation of each feature over all frames, (2, width), float64."""
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(datamodule, VideoDataModule)
+        assert isinstance(datamodule, KeyframeDataModule)
         dataset = datamodule.datasets["train"]
         detector = module.detector
         training = detector.training
@@ -43,8 +43,7 @@ class FeatureStatistics(Callback):
         count, total, squares = 0, torch.zeros(1), torch.zeros(1)
         for number in range(len(dataset)):
             batch = collate([dataset.plain(number)]).to(module.device)
-            maps = detector.encode_prefix(batch.inputs) if batch.stage == "pixels" else batch.inputs
-            features = detector.encode_tail(maps)[0].double().cpu()
+            features = detector.encode(batch.stage, batch.inputs)[0].double().cpu()
             count, total, squares = (
                 count + len(features),
                 total + features.sum(0),

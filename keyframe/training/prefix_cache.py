@@ -6,7 +6,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.datamodule import KeyframeDataModule
+from keyframe.data.dataset import VideoDataset
 from keyframe.models.module import KeyframeModule
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class PrefixCache(Callback):
     def _fill(self, trainer: Trainer, module: LightningModule, *splits: str) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(module, KeyframeModule)
-        assert isinstance(datamodule, VideoDataModule)
+        assert isinstance(datamodule, KeyframeDataModule)
         detector = module.detector
 
         def encode(frames: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ class PrefixCache(Callback):
 
         for split in splits:
             dataset = datamodule.datasets[split]
+            if not isinstance(dataset, VideoDataset):
+                return  # what lies behind the backbone is kept already
             if not detector.backbone.is_cut:
                 log.info("Prefix cache off: %s has no frozen prefix.", detector.backbone.name)
                 return

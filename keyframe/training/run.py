@@ -2,14 +2,16 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule
 from keyframe.errors import KeyframeError
 from keyframe.evaluation.record import write_table
 from keyframe.models.module import KeyframeModule
+from keyframe.models.no_backbone import NoBackbone
 from keyframe.training.checkpoints import check_fits, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 def train_and_test(
     trainer: Trainer,
     module: KeyframeModule,
-    datamodule: VideoDataModule,
+    datamodule: KeyframeDataModule[Any],
     run_dir: Path,
     resume: Path | None = None,
 ) -> tuple[dict[str, float], Path]:
@@ -30,8 +32,10 @@ def train_and_test(
         The metrics by name, e.g. `test/spearman`, and the best checkpoint.
 
     Raises:
-        KeyframeError: a checkpoint that cannot be resumed from, or a training that left none.
+        KeyframeError: a checkpoint that cannot be resumed from, a model that does not take what the data gives, or a
+            training that left no checkpoint.
     """
+    _check_fits_data(module, datamodule)
     if resume is not None:
         checkpoint = read_checkpoint(resume)
         check_fits(resume, checkpoint, module)
@@ -54,6 +58,17 @@ def train_and_test(
     return metrics, best
 
 
+def _check_fits_data(module: KeyframeModule, datamodule: KeyframeDataModule[Any]) -> None:
+    """Pictures need a backbone, and features another one has made need none."""
+    backbone = module.detector.backbone
+    if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
+        raise KeyframeError(
+            f"{datamodule.path} holds features, which {backbone.name} could not train on: leave backbone out."
+        )
+    if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
+        raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")
+
+
 def _best(trainer: Trainer) -> Path:
     checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     for callback in checkpoints:
@@ -70,7 +85,7 @@ def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
 
 
-def _write_table(path: Path, module: KeyframeModule, datamodule: VideoDataModule) -> None:
+def _write_table(path: Path, module: KeyframeModule, datamodule: KeyframeDataModule[Any]) -> None:
     videos = datamodule.datasets["test"].videos
     rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
     write_table(path, rows)

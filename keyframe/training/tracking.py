@@ -1,13 +1,16 @@
 """Loggers without surprises: W&B never prompts and goes offline without a key; a CSV file is never overwritten."""
 
 import logging
+import math
 import netrc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+import matplotlib.image
+import numpy as np
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
@@ -67,6 +70,20 @@ def log_artifact(loggers: Sequence[Logger], checkpoint: Path) -> None:
             artifact = wandb.Artifact(f"keyframe-{logger.version}", type="model")
             artifact.add_file(str(checkpoint))
             logger.experiment.log_artifact(artifact, aliases=["best"])
+
+
+def log_report(loggers: Sequence[Logger], metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
+    """Send the numbers and the PNG pictures of an evaluation or comparison to the trackers that are on."""
+    for logger in loggers:
+        logger.log_metrics({name: value for name, value in metrics.items() if math.isfinite(value)})
+        if isinstance(logger, WandbLogger):
+            for picture in pictures:
+                logger.log_image(picture.stem, [str(picture)])
+        elif isinstance(logger, TensorBoardLogger):
+            for picture in pictures:
+                pixels = (matplotlib.image.imread(picture) * 255).astype(np.uint8)
+                logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
+        logger.finalize("success")
 
 
 @rank_zero_only

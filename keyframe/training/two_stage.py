@@ -19,7 +19,7 @@ class TwoStage(Callback):
     The tail is trainable when DDP wraps the model, else its gradients would never be reduced over ranks; this
     callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run
     that resumes on either side of the switch is in the right stage. Learning rates are set at the switch alone: on
-    resume they come back with the optimizer.
+    resume they come back with the optimizer. A model without a tail stays in stage 1.
 
     Args:
         switch_epoch: first epoch (from 0) of stage 2; None stays in stage 1.
@@ -36,6 +36,13 @@ class TwoStage(Callback):
     def stage(self, epoch: int) -> int:
         """1 or 2."""
         return 2 if self.switch_epoch is not None and epoch >= self.switch_epoch else 1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stay in stage 1 where a second one would have nothing to train, and say so."""
+        assert isinstance(pl_module, KeyframeModule)
+        if self.switch_epoch is not None and not pl_module.detector.backbone.tail_parameters():
+            log.info("One stage: there is no backbone that finetune.switch_epoch=%d could unfreeze.", self.switch_epoch)
+            self.switch_epoch = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the model into the stage of the epoch that training starts at."""

@@ -86,7 +86,7 @@ def test_null_stays_null():
     assert parsed(f"data.labels={quote('null')}").value() is None
 
 
-@pytest.mark.parametrize("key", ["data.root", "data.labels", "data.splits", "ckpt", "backbone.weights"])
+@pytest.mark.parametrize("key", ["data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights"])
 def test_paths_are_quoted(key):
     (argument,) = prepare([f"{key}=/my videos/a=b (1)"])
     assert parsed(argument).key_or_group == key

@@ -2,11 +2,13 @@
 
 import importlib.util
 import logging
+import os
 import pickle
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,8 +16,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from keyframe.data import decord_reader
-from keyframe.data.decord_reader import DecordReader, why_not_decord
+from keyframe.data import decord_reader, pyav_reader
+from keyframe.data.decord_reader import DecordReader, why_not_decord, why_too_much_for_decord
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.readers import VideoReader
@@ -228,6 +230,180 @@ class TestContract:
             type(reader)(**arguments)
 
 
+UNEVEN = np.array([0, 0, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 13, 14, 14, 25, 40, 46, 47, 47])
+
+
+def joined(pieces: Iterable[Frames]) -> Frames:
+    pieces = list(pieces)
+    return Frames(*(np.concatenate([getattr(piece, f.name) for piece in pieces]) for f in fields(Frames)))
+
+
+def same(one: Frames, other: Frames) -> None:
+    for field in fields(Frames):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+def open_files() -> list[Path]:
+    return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+
+def resident_mb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+@pytest.mark.parametrize("reader", READERS, ids=named)
+class TestStream:
+    @pytest.mark.parametrize("chunk", [1, 7, 64, len(UNEVEN)])
+    @pytest.mark.parametrize(
+        "name", ["plain.mp4", "long_gop.mp4", "vp9.webm", "uneven.mkv", "rotated_90.mp4", "raw.h264", "hevc.mp4"]
+    )
+    def test_is_what_read_gives_in_pieces(self, reader, name, chunk, video):
+        index = index_packets(video(name))
+        pieces = list(reader.stream(video(name), UNEVEN, SIZE, index, chunk))
+        sizes = [len(piece) for piece in pieces]
+        assert sizes[:-1] == [chunk] * (len(UNEVEN) // chunk - (len(UNEVEN) % chunk == 0))
+        assert sum(sizes) == len(UNEVEN)
+        assert numbers(joined(pieces)) == UNEVEN.tolist()
+        same(joined(pieces), reader.read(video(name), UNEVEN, SIZE, index))
+
+    def test_no_frames_no_piece(self, reader, video):
+        assert list(reader.stream(video("plain.mp4"), np.array([], np.int64), SIZE)) == []
+
+    def test_makes_its_own_index_and_has_a_chunk(self, reader, video):
+        assert [len(piece) for piece in reader.stream(video("plain.mp4"), np.arange(48).repeat(2), SIZE)] == [64, 32]
+
+    @pytest.mark.parametrize(
+        ("name", "size"),
+        [("plain.mp4", (96, 160)), ("odd_size.mp4", (97, 161)), ("vp8.webm", (96, 160)), ("mpeg4.avi", (96, 160))]
+        + [(f"rotated_{turn}", (96, 160)) for turn in ("90.mp4", "180.mp4", "270.mov")],
+    )
+    def test_own_size_is_the_upright_one(self, reader, name, size, video):
+        indices = np.array([4, 21, 39])
+        pieces = list(reader.stream(video(name), indices, None, chunk=2))
+        assert [piece.pixels.shape for piece in pieces] == [(2, *size, 3), (1, *size, 3)]
+        assert numbers(joined(pieces)) == indices.tolist()
+        same(reader.read(video(name), indices, None), joined(pieces))
+        empty = reader.read(video(name), indices[:0], None)
+        assert empty.pixels.shape == (0, *size, 3)
+
+    def test_own_size_of_a_real_rotated_clip(self, reader, clips):
+        assert reader.read(clips / "rot90.mov", np.array([0, 2]), None).pixels.shape == (2, 568, 320, 3)
+
+    def test_wrong_chunk(self, reader, video):
+        with pytest.raises(ValueError, match="chunk"):
+            next(reader.stream(video("plain.mp4"), np.array([0]), SIZE, chunk=0))
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+    @pytest.mark.parametrize("name", ["plain.mp4", "raw.h264"])
+    def test_is_open_in_between_and_closed_early(self, reader, name, video, tmp_path):
+        path = tmp_path / f"early_{name}"
+        path.write_bytes(video(name).read_bytes())
+        stream = reader.stream(path, np.arange(40), SIZE, chunk=4)
+        next(stream)
+        assert open_files().count(path) == 1
+        stream.close()
+        assert path not in open_files()
+        with pytest.raises(ZeroDivisionError):
+            for frames in reader.stream(path, np.arange(40), SIZE, chunk=4):
+                len(frames) / 0
+        assert path not in open_files()
+        for _ in reader.stream(path, np.arange(40), SIZE, chunk=4):
+            break
+        assert path not in open_files()
+
+    def test_damage_shows_as_in_read(self, reader, video, tmp_path):
+        path = tmp_path / "hole.mp4"
+        path.write_bytes(video("every_frame_key.mp4").read_bytes())
+        overwrite(path, packet_places(path)[20:22])
+        expected = [19 if number in (20, 21) else number for number in range(N_FRAMES)]
+        for chunk in (1, 7, 21):  # 21: the damage lies across two pieces.
+            frames = joined(reader.stream(path, np.arange(N_FRAMES), SIZE, chunk=chunk))
+            assert frames.indices.tolist() == expected
+            same(frames, reader.read(path, np.arange(N_FRAMES), SIZE))
+
+    def test_too_much_damage_ends_it_with_an_error(self, reader, video, tmp_path):
+        path = tmp_path / "holes.mp4"
+        path.write_bytes(video("every_frame_key.mp4").read_bytes())
+        overwrite(path, packet_places(path)[20:24])
+        stream = reader.stream(path, np.arange(N_FRAMES), SIZE, chunk=8)
+        assert [int(next(stream).indices[0]) for _ in range(2)] == [0, 8]
+        with pytest.raises(VideoError, match=r"holes\.mp4 is damaged, 4 of 24 .* reader\.max_missing"):
+            list(stream)
+
+    def test_damaged_real_clip(self, reader, clips):
+        path, indices = clips / "decord_corrupted.mp4", np.arange(50)
+        same(joined(reader.stream(path, indices, (32, 32), chunk=6)), reader.read(path, indices, (32, 32)))
+
+    @pytest.mark.parametrize("name", ["flower.mp4", "flower.webm", "friday.mp4", "rot90.mov"])
+    def test_real_clips(self, reader, name, clips):
+        index = index_packets(clips / name)
+        indices = np.arange(0, index.n_frames, 15)
+        same(
+            joined(reader.stream(clips / name, indices, (56, 56), index, chunk=4)),
+            reader.read(clips / name, indices, (56, 56), index),
+        )
+
+    @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory is read in /proc")
+    def test_memory_stays_while_nobody_asks(self, reader, tmp_path):
+        """decord decodes on for itself: 600 pictures of 480 KB here."""
+        options = {"preset": "ultrafast", "g": "250"}
+        path = write_video(tmp_path / "long.mp4", frames=600, options=options)
+        stream = reader.stream(path, np.arange(0, 600, 60), (400, 400), chunk=1)
+        next(stream)
+        before = resident_mb()
+        for _ in stream:
+            time.sleep(0.1)
+            assert resident_mb() < before + 60
+
+
+@needs_decord
+class TestBeyondDecord:
+    """Videos that decord reads rightly but not in little memory."""
+
+    @pytest.fixture(autouse=True)
+    def little_memory(self, monkeypatch):
+        monkeypatch.setattr(decord_reader, "_MOST_FILE_BYTES", 0)
+        monkeypatch.setattr(pyav_reader, "_WORTH_A_SEEK", 1)
+
+    @pytest.mark.parametrize("name", sorted(TRUSTED))
+    @pytest.mark.parametrize("wanted", [[0, 47], [40], [11, 12, 13, 23, 36], [5, 5, 6, 30, 30, 31], range(48)], ids=str)
+    def test_pyav_jumps_to_the_same_frames(self, name, wanted, video, caplog):
+        with caplog.at_level(logging.INFO):
+            frames = joined(DecordReader().stream(video(name), np.array(wanted), SIZE, chunk=2))
+        assert "larger than 0 MB" in caplog.text
+        assert numbers(frames) == list(wanted)
+        same(frames, PyAVReader().read(video(name), np.array(wanted), SIZE))
+
+    def test_it_decodes_less(self, video, monkeypatch):
+        passed = []
+
+        def counted(*arguments):
+            for found in numbered(*arguments):
+                passed.append(found[0])
+                yield found
+
+        numbered = pyav_reader._numbered_frames
+        monkeypatch.setattr(pyav_reader, "_numbered_frames", counted)
+        DecordReader().read(video("plain.mp4"), np.array([2, 38]), SIZE)
+        assert passed == [0, 1, 2, 36, 37, 38]
+
+    @pytest.mark.parametrize("lands", [36, 47])
+    def test_seek_that_lands_too_late_costs_time_only(self, lands, video, monkeypatch):
+        seek = pyav_reader._seek
+        monkeypatch.setattr(
+            pyav_reader, "_seek", lambda box, stream, index, number: seek(box, stream, index, lands if number else 0)
+        )
+        assert numbers(DecordReader().read(video("plain.mp4"), np.array([2, 13, 30]), SIZE)) == [2, 13, 30]
+
+    def test_group_that_is_too_large(self, video, monkeypatch):
+        monkeypatch.setattr(decord_reader, "_MOST_FILE_BYTES", 1 << 20)
+        monkeypatch.setattr(decord_reader, "_MOST_GROUP_BYTES", 3 * SIZE[0] * SIZE[1] * 5)
+        index = index_packets(video("plain.mp4"))  # Key frames at 0, 12, 24 and 36.
+        few, many = np.array([0, 1, 1, 2, 3, 11, 12, 20]), np.array([0, 12, 13, 14, 15, 16, 17])
+        assert why_too_much_for_decord(index, few, SIZE) is None
+        assert "between two key frames" in (why_too_much_for_decord(index, many, SIZE) or "")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_serves_in_worker_processes_after_use_in_the_parent(method, video):
     if sys.platform != "linux" and method == "fork":
@@ -262,7 +438,7 @@ def test_decord_itself_reads(name, video, monkeypatch):
     def refuse(*_: object) -> Frames:
         raise AssertionError("PyAV was asked")
 
-    monkeypatch.setattr(PyAVReader, "read", refuse)
+    monkeypatch.setattr(PyAVReader, "stream", refuse)
     assert numbers(DecordReader().read(video(name), np.array([4, 21, 39]), SIZE)) == [4, 21, 39]
 
 
@@ -292,10 +468,11 @@ class FakeDecord(ModuleType):
         n_frames: int = N_FRAMES,
         late: float = 0.0,
         keys: tuple[int, ...] = (0, 12, 24, 36),
-        fails: bool = False,
+        fails_at: int = N_FRAMES,
     ) -> None:
         super().__init__("decord")
-        self.n_frames, self.late, self.keys, self.fails = n_frames, late, keys, fails
+        self.n_frames, self.late, self.keys, self.fails_at = n_frames, late, keys, fails_at
+        self.calls: list[object] = []
 
     def cpu(self, number: int) -> int:
         return number
@@ -314,8 +491,12 @@ class FakeDecord(ModuleType):
     def get_key_indices(self) -> list[int]:
         return list(self.keys)
 
+    def seek(self, _: int) -> None:
+        self.calls.append("seek")
+
     def get_batch(self, numbers: np.ndarray) -> np.ndarray:
-        if self.fails:
+        self.calls.append(numbers.tolist())
+        if max(numbers) >= self.fails_at:
             raise RuntimeError("[12:00:00] /github/workspace/src/video/video_reader.cc:270: Check failed")
         return np.full((len(numbers), *SIZE, 3), 7, np.uint8)
 
@@ -327,7 +508,7 @@ class FakeDecord(ModuleType):
         (FakeDecord(late=0.04), "decord's time stamps are not those of its packets"),
         (FakeDecord(late=float("nan")), "decord's time stamps are not those of its packets"),
         (FakeDecord(keys=(0, 10, 24)), "decord starts at frames that are no key frames"),
-        (FakeDecord(fails=True), "decord fails on it"),
+        (FakeDecord(fails_at=0), "decord fails on it"),
     ],
 )
 def test_pyav_takes_over_where_decord_disagrees_or_fails(fake, says, video, monkeypatch, caplog):
@@ -337,6 +518,38 @@ def test_pyav_takes_over_where_decord_disagrees_or_fails(fake, says, video, monk
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert says in caplog.text
     assert "workspace" not in caplog.text
+
+
+def test_pyav_takes_over_in_mid_stream(video, monkeypatch, caplog):
+    """From there on; and what was shown last stands for frames that PyAV does not have."""
+    monkeypatch.setitem(sys.modules, "decord", FakeDecord(fails_at=24))
+    stream = DecordReader().stream(video("plain.mp4"), np.arange(0, 48, 3), SIZE, chunk=5)
+    pieces = list(stream)
+    assert joined(pieces).indices.tolist() == list(range(0, 48, 3))
+    assert np.all(pieces[0].pixels == 7)
+    assert numbers(joined(pieces[1:])) == list(range(15, 48, 3))
+    assert "decord fails on it" in caplog.text
+
+
+def test_time_never_runs_backwards_where_pyav_takes_over(video, monkeypatch, tmp_path):
+    path = tmp_path / "hole.mp4"
+    path.write_bytes(video("plain.mp4").read_bytes())
+    whole = index_packets(path)
+    overwrite(path, packet_places(path)[12:24])  # The second group of pictures: decord "decodes" its beginning.
+    monkeypatch.setitem(sys.modules, "decord", FakeDecord(fails_at=24))
+    reader = DecordReader(max_missing=1.0)
+    pieces = list(reader.stream(path, np.arange(12, 30, 2), SIZE, whole, chunk=4))
+    assert pieces[0].indices.tolist() == [12, 14, 16, 18]
+    assert pieces[1].indices.tolist() == [18, 18, 24, 26]
+    assert np.all(pieces[1].pixels[:2] == 7)
+    assert pieces[1].timestamps.tolist() == whole.timestamps[[18, 18, 24, 26]].tolist()
+
+
+def test_decord_holds_nothing_while_nobody_asks(video, monkeypatch):
+    fake = FakeDecord()
+    monkeypatch.setitem(sys.modules, "decord", fake)
+    asked = [list(fake.calls) for _ in DecordReader().stream(video("plain.mp4"), np.array([4, 5, 30]), SIZE, chunk=1)]
+    assert asked == [[[4, 5], "seek"], [[4, 5], "seek"], [[4, 5], "seek", [30], "seek"]]
 
 
 def test_agreeing_decord_is_believed(video, monkeypatch):

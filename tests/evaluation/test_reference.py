@@ -7,7 +7,8 @@ from scipy.stats import kendalltau
 
 from keyframe.data.labels import read_labels
 from keyframe.errors import KeyframeError
-from keyframe.evaluation.protocol import agreement
+from keyframe.evaluation.measure import measure
+from keyframe.evaluation.protocol import annotators_at_picks
 from keyframe.evaluation.reference import (
     LINES,
     POOLED_DRAWS,
@@ -17,8 +18,10 @@ from keyframe.evaluation.reference import (
     reference_metrics,
     reference_table,
 )
-from keyframe.evaluation.reference_report import reference_notes, reference_page, reference_rows, reference_videos
+from keyframe.evaluation.reference_report import reference_document, reference_notes, reference_rows, reference_videos
+from keyframe.report.render import render_text
 from keyframe.types import Labels
+from tests.evaluation.subjects import subject_of
 
 
 def labels_of(picks, category=""):
@@ -32,7 +35,7 @@ def people(seed=0, count=6, length=40):
 
 
 def lines_of(labels, seed=0):
-    return reference_lines(labels, np.random.default_rng(seed))
+    return reference_lines(annotators_at_picks(labels), np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +72,10 @@ def test_the_other_lines_of_the_official_file(official):
 def test_the_ceiling_is_what_the_protocol_gives_the_annotators_mean(official):
     labels, table = official
     for video in list(labels)[:3]:
-        result = agreement(labels[video].annotators.mean(0, dtype=np.float64)[::15], labels[video])
-        assert table[video]["ceiling"].kendall == pytest.approx(result.annotator_kendall)
-        assert table[video]["ceiling"].spearman == pytest.approx(result.annotator_spearman)
-        assert result.kendall == pytest.approx(1)
+        result = measure(labels[video].annotators.mean(0, dtype=np.float64)[::15], subject_of(labels[video]))
+        assert table[video]["ceiling"].kendall == pytest.approx(result["annotator_kendall"])
+        assert table[video]["ceiling"].spearman == pytest.approx(result["annotator_spearman"])
+        assert result["kendall"] == pytest.approx(1)
 
 
 def test_by_hand():
@@ -92,7 +95,7 @@ def test_by_hand():
     # 0 1 1 0: as often with the first and the third as against them
     assert lines["position"].kendall == pytest.approx(2 / math.sqrt(4 * 6) / 3)
     assert [line.comparisons for line in lines.values()] == [3, 3, 3, 3 * RANDOM_DRAWS, 3, 3, POOLED_DRAWS]
-    assert list(lines) == list(LINES)
+    assert list(lines) == [name for name in LINES if name != "training_free"]
 
 
 def test_halves_of_two_people_are_the_two():
@@ -165,6 +168,14 @@ def test_one_pick_has_no_correlation():
     assert all(math.isnan(line.spearman) and line.undefined == line.comparisons for line in lines.values())
 
 
+def test_the_training_free_baseline_is_a_line_where_it_is_known():
+    scores = people()
+    track = np.linspace(0, 1, 40)
+    line = reference_lines(scores / 5, np.random.default_rng(0), training_free=track)["training_free"]
+    assert line.kendall == pytest.approx(np.mean([kendalltau(track, one).statistic for one in scores]))
+    assert line.comparisons == 6
+
+
 def test_no_annotators():
     labels = labels_of(people())
     with pytest.raises(KeyframeError, match="b has no annotators"):
@@ -182,10 +193,10 @@ def test_one_video_has_no_interval():
 def test_the_page_says_what_each_line_is(tmp_path):
     labels = {name: labels_of(people(seed), category="VT") for seed, name in enumerate("abc")}
     table = dict(reference_table(labels))
-    page = reference_page(tmp_path / "labels.tsv", reference_metrics(table))
-    assert "Otani et al." in page and "`labels.tsv`, 3 videos" in page
-    for name, text in LINES.items():
-        assert f"- **{name.replace('_', ' ')}**: {text}" in page
+    page = " ".join(render_text(reference_document(tmp_path / "labels.tsv", reference_metrics(table))).split())
+    assert "Otani et al." in page and "the 3 videos of labels.tsv" in page
+    for name in table["a"]:
+        assert f"{name.replace('_', ' ')}: {LINES[name]}" in page
     rows = reference_videos(labels, table)
     assert [row["video"] for row in rows] == ["a", "b", "c"]
     assert (rows[0]["category"], rows[0]["frames"], rows[0]["picks"], rows[0]["annotators"]) == ("VT", 600, 40, 6)

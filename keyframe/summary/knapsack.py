@@ -1,4 +1,4 @@
-"""Choose what a summary keeps."""
+"""The exact 0/1 knapsack, which keyshot summaries are chosen by."""
 
 import numpy as np
 import numpy.typing as npt

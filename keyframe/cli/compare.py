@@ -1,0 +1,159 @@
+"""keyframe-compare: several models on the same videos, in one report."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from keyframe.cli.app import command
+from keyframe.cli.arguments import prepare
+from keyframe.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from keyframe.runs import Run
+
+log = logging.getLogger(__name__)
+
+
+def compare(config: DictConfig) -> None:
+    """Score, measure, draw, and say where the results lie."""
+    from hydra.utils import instantiate
+
+    from keyframe.cli.results import report_lines, short_text
+    from keyframe.cli.studies import (
+        baseline_metrics,
+        check_choices,
+        check_same_videos,
+        load_groups,
+        reference_of,
+        score_runs,
+        thumbnails_of,
+        track,
+    )
+    from keyframe.config import save_config
+    from keyframe.evaluation.claims import MODELS
+    from keyframe.evaluation.comparison_report import comparison_document
+    from keyframe.evaluation.cost import machine
+    from keyframe.evaluation.measure import over_videos
+    from keyframe.evaluation.pairs import pair_metrics, pairs
+    from keyframe.evaluation.pictures import accuracy_pictures, pair_pictures, tradeoff_picture, video_pictures
+    from keyframe.evaluation.record import write_metrics, write_table
+    from keyframe.evaluation.sections import run_notes, scored_as, skipped_notes
+    from keyframe.evaluation.study import study
+    from keyframe.report.document import Section
+    from keyframe.report.render import write_report
+
+    check_choices(config)
+    groups = load_groups(config)
+    if len(groups) < 2:
+        raise KeyframeError("runs= names one model, and a comparison needs two: for one model use keyframe-evaluate.")
+    check_same_videos(groups, config.split)
+    runs = [run for group in groups.values() for run in group]
+    scored = score_runs(runs, config, instantiate(config.shots))
+    scores = dict(zip(map(id, runs), scored.scores, strict=True))
+    studies = [study(name, [scores[id(run)] for run in group], scored.subjects) for name, group in groups.items()]
+    if config.ensemble is not None:
+        studies.append(study(f"{config.ensemble} of all", scored.scores, scored.subjects, config.ensemble))
+    means = {one.name: over_videos(list(one.rows.values())) for one in studies}
+    baseline = baseline_metrics(scored.subjects)
+    reference = reference_of(scored.subjects, config.seed)
+    found = pairs(studies)
+    costs = _costs({name: group[0] for name, group in groups.items()}, config)
+
+    run_dir = Path(config.run_dir)
+    save_config(config, run_dir)
+    figures = run_dir / "figures"
+    overview = accuracy_pictures(studies, means, baseline, reference, scored.subjects, figures)
+    pictures = [
+        Section(
+            overview.title,
+            [*overview.blocks, *pair_pictures(studies, figures), tradeoff_picture(means, costs, figures)],
+        ),
+        video_pictures(studies, scored.subjects, _drawn(studies[0], config), thumbnails_of(runs, scored), figures),
+    ]
+    notes = [note for one in studies for note in run_notes(one, max(one.runs.values()), None)]
+    by_backbone = {group[0].detector.backbone.name: name for name, group in reversed(groups.items())}
+    document = comparison_document(
+        studies,
+        means,
+        baseline,
+        reference,
+        found,
+        costs,
+        machine(),
+        (by_backbone[MODELS[0]], by_backbone[MODELS[1]]) if set(MODELS) <= by_backbone.keys() else None,
+        pictures,
+        [*notes, *skipped_notes(scored.skipped)],
+        scored_as(config.protocol, runs[0].window),
+    )
+    flat = {f"{name}/{config.split}/{key}": value for name, values in means.items() for key, value in values.items()}
+    flat |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
+    flat |= {f"training_free/{key}": value for key, value in baseline.items()}
+    flat |= {**reference, **pair_metrics(found), "data/videos_skipped": len(scored.skipped)}
+    rows = [{"model": one.name, "video": video, **row} for one in studies for video, row in one.rows.items()]
+    write_table(run_dir / "per_video.csv", rows)
+    write_report(document, run_dir)
+    write_metrics(run_dir / "metrics.json", flat)
+    track(config, flat, figures)
+    log.info("%s", "\n".join([short_text(document, 5), *report_lines(run_dir, figures)]))
+
+
+def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str, float]]:
+    """Size, speed and peak memory of each model; seeds and folds of one cost the same."""
+    from keyframe.cli.progress import bar
+    from keyframe.config import load_detector
+    from keyframe.evaluation.cost import weights_mb
+    from keyframe.evaluation.memory import peak_memory
+    from keyframe.evaluation.speed import speeds
+    from keyframe.models.sizes import sizes
+
+    log.info("Measuring speed ...")
+    timings = speeds(
+        {name: run.contender for name, run in runs.items()}, list(config.speed.videos), config.speed.repeats
+    )
+    costs: dict[str, dict[str, float]] = {}
+    for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):
+        counts = sizes(run.detector, run.has_two_stages)
+        costs[name] = {f"params_{key}": float(value) for key, value in counts.items()}
+        costs[name]["weights_mb"] = weights_mb(run.detector)
+        for count in config.speed.videos:
+            timing = timings[name, count]
+            costs[name] |= {
+                f"seconds_{count}": timing.seconds,
+                f"seconds_{count}_p25": timing.spread[0],
+                f"seconds_{count}_p75": timing.spread[1],
+                "repeats": float(min(timing.repeats, costs[name].get("repeats", timing.repeats))),
+            }
+        if run.frame_shape is not None:
+            load = partial(load_detector, run.checkpoint)
+            device = str(run.detector.pixel_mean.device)
+            memory = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
+            costs[name] |= {f"peak_mb_{count}": memory.peak_mb(count) for count in config.memory.videos}
+    return costs
+
+
+def _drawn(first: Any, config: DictConfig) -> Sequence[str]:
+    """The videos whose curves are drawn."""
+    from keyframe.evaluation.pictures import chosen_videos
+
+    if config.videos is None:
+        return chosen_videos(first, config.pictures)
+    wanted = [str(video) for video in config.videos]
+    unknown = [video for video in wanted if video not in first.rows]
+    if unknown:
+        raise KeyframeError(f"videos={unknown[0]} is none of the {len(first.rows)} videos compared: see per_video.csv.")
+    return wanted
+
+
+def main() -> None:
+    """Console script."""
+    sys.argv[1:] = prepare(sys.argv[1:])
+    command("compare", compare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""A finished training run: its model, and the videos it was and was not trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from keyframe.data.alignment import label_positions, labelled_frames
+from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
+from keyframe.data.features_h5 import FeatureVideo
+from keyframe.data.packets import index_packets
+from keyframe.errors import KeyframeError
+from keyframe.evaluation.cost import random_videos
+from keyframe.evaluation.speed import Contender
+from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.windows import score_windows
+from keyframe.pipeline import score_video
+from keyframe.types import FloatArray, LabelledVideo
+
+# Of a video without a fixed number of them, for timing.
+_USUAL_FRAMES = 60
+
+# Height in pixels.
+_THUMBNAIL = 96
+
+# Parts of the configuration that make a model what it is.
+_RECIPE = ("model", "loss", "optimizer", "finetune", "sampling", "augmentation")
+
+Video = LabelledVideo | FeatureVideo
+
+
+class Run:
+    """A trained model and its data; made by `keyframe.config.load_run`.
+
+    Args:
+        checkpoint: the checkpoint file.
+        config: the run's whole configuration, plain nested values.
+        detector: its model, in eval mode.
+        datamodule: its data, as training divided them.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        config: Mapping[str, Any],
+        detector: KeyframeDetector,
+        datamodule: KeyframeDataModule[Any],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.config = config
+        self.detector = detector
+        self.datamodule = datamodule
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, or the checkpoint's own where it lies in none."""
+        parent = self.checkpoint.parent
+        return parent.parent if parent.name == "checkpoints" else parent
+
+    @property
+    def window(self) -> int | None:
+        """How many frames the model was trained to see at once; None for any number."""
+        return self.datamodule.sampling.window if isinstance(self.datamodule, VideoDataModule) else None
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int] | None:
+        """Frames of a usual video, their height and width; None where the model sees features, not frames."""
+        if not isinstance(self.datamodule, VideoDataModule):
+            return None
+        return (self.window or _USUAL_FRAMES, *self.datamodule.size)
+
+    @property
+    def contender(self) -> Contender:
+        """The model and its usual input, to be timed: frames to scores, or features to scores."""
+        device = self.detector.pixel_mean.device
+        if self.frame_shape is not None:
+            return Contender(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
+        width = self.detector.backbone.width
+        return Contender(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
+
+    @property
+    def has_two_stages(self) -> bool:
+        """Whether training released the backbone's last blocks."""
+        finetune = self.config.get("finetune") or {}
+        return finetune.get("switch_epoch") is not None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the runs of one model have in common, flat; seeds and folds may differ."""
+        return dict(_flat({key: value for key, value in self.config.items() if key in _RECIPE}))
+
+    def videos(self, split: str) -> dict[str, Video]:
+        """The videos of a split by id; none is decoded.
+
+        Raises:
+            KeyframeError: they are not where they were, and `data.root` does not say where.
+        """
+        self.datamodule.prepare_data()
+        return {video.id: video for video in self.datamodule.split_videos(split)}
+
+    def subject(self, video: Video, shots: Shots) -> Subject:
+        """The video as evaluation sees it, scored at every pick.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        if isinstance(video, FeatureVideo):
+            return feature_subject(video)
+        data = self._pixels
+        lowest, highest = getattr(data.source, "lowest", 1.0), getattr(data.source, "highest", 5.0)
+        return pixel_subject(video, data.reader, shots, lowest, highest)
+
+    def sampled(self, subject: Subject, video: Video) -> Subject:
+        """The same video scored only at the frames that the run's own sampling chooses.
+
+        Raises:
+            KeyframeError: a feature file has no other frames than its picks.
+        """
+        if isinstance(video, FeatureVideo):
+            raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
+        index = index_packets(video.path)
+        frames = self._pixels.sampling.indices(index)
+        seconds = index.timestamps[frames] - index.timestamps[0]
+        entries = label_positions(len(video.labels), index.n_frames, frames, seconds, index.duration, video.path)
+        entries, first = np.unique(entries, return_index=True)
+        return at_entries(subject, video, entries, seconds[first])
+
+    def score(self, video: Video, subject: Subject) -> FloatArray:
+        """The model's scores at the subject's entries, in [0, 1], (n,).
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        if isinstance(video, FeatureVideo):
+            features = torch.from_numpy(video.features).to(self.detector.pixel_mean.device)
+            return score_windows(self.detector.score, features)
+        data = self._pixels
+        index = index_packets(video.path)
+        frames = labelled_frames(len(video.labels), subject.entries, index)
+        return score_video(
+            video.path, self.detector, data.reader, frames, data.size, data.sampling.window, index
+        ).values
+
+    def thumbnails(self, video: Video, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+        """Small pictures of a video near the given seconds, uint8 (h, w, 3) each; none of a feature file's."""
+        if isinstance(video, FeatureVideo):
+            return []
+        index = index_packets(video.path)
+        times = index.timestamps - index.timestamps[0]
+        frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
+        height, width = index.upright_size
+        size = (_THUMBNAIL, max(1, round(_THUMBNAIL * width / height)))
+        pictures = self._pixels.reader.read(video.path, frames, size, index)
+        return [(float(times[frame]), pixels) for frame, pixels in zip(frames, pictures.pixels, strict=True)]
+
+    @property
+    def _pixels(self) -> VideoDataModule:
+        assert isinstance(self.datamodule, VideoDataModule)
+        return self.datamodule
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as (dotted key, value)."""
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _flat(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value

@@ -1,0 +1,147 @@
+"""A skim: the chosen shots of a video as a video of its own."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.codec.codec import UnknownCodecError
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+
+from keyframe.data.packets import PacketIndex, index_packets, open_video
+from keyframe.data.readers import VideoReader
+from keyframe.errors import KeyframeError
+from keyframe.summary.shown_size import shown_size
+from keyframe.summary.sound import Cut, audio_stream, cut_sound
+from keyframe.types import Frames
+
+_VIDEO_CODEC, _AUDIO_CODEC = "libx264", "aac"
+_QUALITY = {"preset": "veryfast", "crf": "20"}
+# 23.976, 25, 29.97, 50, 59.94 and 119.88 pictures a second all last a whole number of these.
+_TICKS = 120_000
+_CHUNK = 4
+
+
+def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
+    """Write parts of a video, one after the other, as an MP4 file with its sound.
+
+    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that
+    it starts to play while it loads. Frames keep the time they are shown for, so a variable frame rate stays one.
+    An end of a span is moved to the nearest start of a frame. Sound is cut at the same places, to the sample; mono
+    stays mono, all else becomes stereo; of several streams the default one is taken, else the first. Where the sound
+    is shorter than the pictures there is silence. Memory does not grow with the length.
+
+    Args:
+        path: a video file.
+        spans: (start, end) in seconds, in order and not overlapping, where 0 is the first presented frame (a
+            player's clock). Spans may touch.
+        out: the MP4 file, which appears whole or not at all.
+        reader: decodes frames.
+
+    Raises:
+        VideoError: the video cannot be opened, or too many of its frames do not decode.
+        KeyframeError: this PyAV has no encoder for H.264 or AAC.
+        ValueError: spans overlap, are out of order, not finite, or hold no frame.
+    """
+    index = index_packets(path)
+    ranges, starts = _frame_ranges(spans, index)
+    for codec in (_VIDEO_CODEC, _AUDIO_CODEC):
+        try:
+            av.Codec(codec, "w")
+        except UnknownCodecError as error:
+            raise KeyframeError(
+                f"{out} cannot be written, this PyAV has no {codec} encoder: install its wheel, "
+                "pip install --force-reinstall --only-binary av av."
+            ) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".skim-", dir=out.parent) as drafts:
+        draft = Path(drafts) / "skim.mp4"
+        with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as output:
+            _encode(index, ranges, starts, output, reader)
+        draft.replace(out)
+
+
+def _frame_ranges(
+    spans: Sequence[tuple[float, float]], index: PacketIndex
+) -> tuple[list[tuple[int, int]], npt.NDArray[np.float64]]:
+    """First frame and one past the last of each span that holds any, and starts (N + 1,) of all frames and the end."""
+    ends = np.asarray(spans, np.float64).reshape(-1, 2)
+    if not np.all(np.isfinite(ends)) or np.any(ends[:, 0] >= ends[:, 1]) or np.any(ends[1:, 0] < ends[:-1, 1]):
+        raise ValueError(f"spans must be in order, each start before its end, and not overlap: {list(spans)}")
+    first = index.timestamps[0]
+    starts = np.append(index.timestamps, first + index.duration)
+    nearest = np.searchsorted((starts[1:] + starts[:-1]) / 2 - first, ends)
+    ranges = [(start, stop) for start, stop in nearest.tolist() if start < stop]
+    if not ranges:
+        raise ValueError(f"no frame of {index.path} lies in the spans {list(spans)}")
+    return ranges, starts
+
+
+def _encode(
+    index: PacketIndex,
+    ranges: list[tuple[int, int]],
+    starts: npt.NDArray[np.float64],
+    output: OutputContainer,
+    reader: VideoReader,
+) -> None:
+    """Encode and mux pictures and sound in order of time, so that the muxer has little to hold back."""
+    numbers = np.concatenate([np.arange(start, stop) for start, stop in ranges])
+    lasts = starts[numbers + 1] - starts[numbers]
+    begins = np.concatenate([[0.0], np.cumsum(lasts)])
+    places = np.cumsum([0] + [stop - start for start, stop in ranges[:-1]])
+    cuts = [Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
+    height, width = (side + side % 2 for side in shown_size(index))
+    with open_video(index.path) as (container, source):
+        rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
+        # Any, because PyAV's stubs do not know that a stream hands these on to its codec context.
+        video: Any = output.add_stream(_VIDEO_CODEC, rate=rate, options=_QUALITY)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.time_base = Fraction(1, _TICKS)
+        video.codec_context.flags |= Flags.frame_duration  # Else the last frame lasts as long as the average one.
+        video.codec_context.colorspace, video.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        video.codec_context.color_primaries = source.codec_context.color_primaries
+        video.codec_context.color_trc = source.codec_context.color_trc
+        tracks: list[Iterator[tuple[float, Any, VideoFrame | AudioFrame]]] = [
+            (
+                (seconds, video, frame)
+                for seconds, frame in _pictures(
+                    reader.stream(index.path, numbers, (height, width), index, _CHUNK), begins
+                )
+            )
+        ]
+        encoders = [video]
+        sound = audio_stream(container)
+        if sound is not None:
+            samples = sound.rate if sound.rate in (av.Codec(_AUDIO_CODEC, "w").audio_rates or ()) else 48_000
+            layout = "mono" if sound.codec_context.channels == 1 else "stereo"
+            audio = output.add_stream(_AUDIO_CODEC, rate=samples, layout=layout)
+            encoders.append(audio)
+            pieces = cut_sound(container, sound, cuts, samples, layout)
+            tracks.append(((seconds, audio, frame) for seconds, frame in pieces))
+        for _, encoder, frame in heapq.merge(*tracks, key=lambda item: item[0]):
+            output.mux(encoder.encode(frame))
+        for encoder in encoders:
+            output.mux(encoder.encode(None))
+
+
+def _pictures(chunks: Iterator[Frames], begins: npt.NDArray[np.float64]) -> Iterator[tuple[float, VideoFrame]]:
+    """Second at which each picture begins, and the picture in yuv420p; `begins` has the end of the last one too."""
+    ticks = np.round(begins * _TICKS).astype(np.int64)
+    order = np.arange(len(ticks))
+    ticks = np.maximum.accumulate(ticks - order) + order  # No two alike, which no encoder takes.
+    pictures = (pixels for chunk in chunks for pixels in chunk.pixels)
+    for pixels, begin, end in zip(pictures, ticks[:-1].tolist(), ticks[1:].tolist(), strict=True):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.duration, frame.time_base = begin, end - begin, Fraction(1, _TICKS)
+        yield begin / _TICKS, frame

@@ -1,0 +1,95 @@
+"""keyframe-compare as a user runs it."""
+
+import csv
+import json
+
+import pytest
+
+from keyframe.evaluation.measure import METRICS
+
+FAST = ("speed.videos=[1,2]", "speed.repeats=1", "memory.videos=[1]", "pictures=1")
+
+
+@pytest.fixture(scope="module")
+def compare(command):
+    return lambda *arguments, **changes: command(*arguments, program="keyframe-compare", **changes)
+
+
+@pytest.fixture(scope="module")
+def compared(compare, runs, tmp_path_factory):
+    """Two seeds of one model against another model, and an ensemble of all."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    entries = f"runs=[{runs / 'resnet'},[{runs / 'folds' / '0'},{runs / 'seed1'}]]"
+    return compare(entries, "ensemble=mean", *FAST, f"hydra.run.dir={out}").good(), out
+
+
+def metrics_of(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_accuracy_size_speed_and_memory_of_each_model(compared):
+    metrics = metrics_of(compared[1])
+    for name in ("resnet50", "efficientnet_b0", "mean of all"):
+        for metric in METRICS:
+            assert metrics[f"{name}/test/{metric}_lo"] <= metrics[f"{name}/test/{metric}_hi"]
+    for name, backbone in (("resnet50", 23_508_032), ("efficientnet_b0", 4_007_548)):
+        assert metrics[f"{name}/params_backbone"] == backbone
+        assert metrics[f"{name}/weights_mb"] == pytest.approx(4e-6 * metrics[f"{name}/params_total"], rel=0.02)
+        assert metrics[f"{name}/seconds_1"] > 0 and metrics[f"{name}/seconds_2"] > 0
+        assert metrics[f"{name}/peak_mb_1"] > metrics[f"{name}/weights_mb"]
+
+
+def test_pairs_are_differences_of_the_same_videos(compared):
+    metrics = metrics_of(compared[1])
+    key = "difference/efficientnet_b0-resnet50/spearman"
+    difference = metrics["efficientnet_b0/test/spearman"] - metrics["resnet50/test/spearman"]
+    assert metrics[key] == pytest.approx(difference, abs=1e-9)
+    assert metrics[f"{key}_lo"] <= metrics[key] <= metrics[f"{key}_hi"] and 0 < metrics[f"{key}_p"] <= 1
+    with (compared[1] / "per_video.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9 and {row["model"] for row in rows} == {"resnet50", "efficientnet_b0", "mean of all"}
+
+
+def test_the_report_says_it_in_words(compared):
+    done, run = compared
+    text = " ".join((run / "report.txt").read_text().split())
+    # three videos cannot tell two models apart: the least p-value of three signs is .25
+    assert "No difference between resnet50 and efficientnet_b0 can be told from these videos" in text
+    assert "parameters in all" in text and "-75%" in text and "-70%" in text
+    assert "efficientnet_b0: 2 runs, 2 a video" in text
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert figures >= {"accuracy.png", "scatter.png", "videos.png", "pair-1.png", "tradeoff.png", "video-00.png"}
+    assert (run / "report.html").read_text().count("data:image/png") == len(figures)
+    assert "Peak memory" in done.out and str(run / "report.html") in done.out
+
+
+def test_tracking_gets_numbers_and_pictures(compare, runs, tmp_path):
+    out = tmp_path / "out"
+    compare(f"runs=[{runs / 'resnet'},{runs / 'seed1'}]", *FAST, "logger=all", f"hydra.run.dir={out}").good()
+    assert list(out.glob("wandb/offline-run-*/*.wandb")) and list(out.glob("tensorboard/events*"))
+    pictures = {path.name.split("_")[0] for path in out.glob("wandb/offline-run-*/files/media/images/*.png")}
+    assert pictures >= {"accuracy", "video-00", "tradeoff"}
+    assert "resnet50/test/spearman" in (out / "csv" / "metrics.csv").read_text()
+
+
+def test_chosen_videos_and_names(compare, runs, tmp_path):
+    with (runs / "seed1" / "per_video.csv").open() as file:
+        video = next(csv.DictReader(file))["video"]
+    pair = f"runs=[{runs / 'seed1'},{runs / 'folds' / '0'}]"
+    out = tmp_path / "out"
+    compare(pair, *FAST, f"videos=[{video}]", "names=[first,second]", f"hydra.run.dir={out}").good()
+    assert f"Importance along {video}" in (out / "report.html").read_text()
+    assert "second/test/spearman" in metrics_of(out)
+    assert "videos=nobody is none of the 3 videos" in compare(pair, *FAST, "videos=[nobody]").sentence()
+    assert "names=" in compare(pair, "names=[one]").sentence()
+
+
+def test_what_cannot_be_compared(compare, runs, tmp_path):
+    assert "runs is not set" in compare().sentence()
+    assert "needs two" in compare(f"runs=[{runs / 'seed1'}]").sentence()
+    splits = compare(f"runs=[{runs / 'folds' / '0'},{runs / 'folds' / '1'}]").sentence()
+    assert "different test videos" in splits and "data.fold" in splits
+    sets = compare(f"runs=[{runs / 'seed1'},{runs / 'other'}]").sentence()
+    assert "different test videos" in sets
+    assert "runs of different models" in compare(f"runs=[{runs},{runs / 'seed1'}]").sentence()
+    assert "there is no checkpoint" in compare(f"runs=[{runs / 'seed1'},{tmp_path / 'gone'}]").sentence()

@@ -1,0 +1,27 @@
+"""Subjects made from labels alone, without a video."""
+
+import numpy as np
+
+from keyframe.evaluation.keyshot import user_summaries
+from keyframe.evaluation.protocol import mean_track, picks
+from keyframe.evaluation.subject import Subject
+
+
+def subject_of(labels, video="clip", shot=30, training_free=None):
+    """A video cut into shots of equal length, scored at every 15th frame."""
+    entries = picks(len(labels))
+    annotators = labels.annotators[:, entries].astype(np.float64)
+    starts = np.arange(0, len(labels), shot)
+    shots = np.stack([starts, np.append(starts[1:], len(labels)) - 1], axis=1)
+    return Subject(
+        video=video,
+        category=labels.category,
+        n_frames=len(labels),
+        entries=entries,
+        seconds=entries / 30,
+        importance=mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64),
+        annotators=annotators,
+        shots=shots,
+        users=user_summaries(labels.annotators, shots),
+        training_free=np.linspace(0, 1, len(entries)) if training_free is None else training_free,
+    )

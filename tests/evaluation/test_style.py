@@ -1,0 +1,85 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from keyframe.evaluation.style import PALETTE, key, look, sheet, shorten, text_width, wrap
+from tests.evaluation.drawn import clashes
+
+LONG = "efficientnet_b0-distilled-from-resnet50/seed 3"
+
+# Machado et al. (2009), table 1, severity 1, for linear RGB.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
+
+
+def lab(colour, sight):
+    """CIELAB (D65) of an sRGB colour as an eye of that kind sees it (IEC 61966-2-1, CIE 15)."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ np.clip(np.array(SIGHT[sight]) @ linear, 0, 1) / XYZ.sum(1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_are_told_apart_by_every_kind_of_eye(sight):
+    # 2.3 is a just noticeable difference (Mahy et al., 1994); lines on a screen need about ten of them.
+    seen = [lab(colour, sight) for colour in PALETTE]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 23
+
+
+def test_a_look_goes_by_the_place_and_no_two_are_the_same():
+    names = [str(number) for number in range(36)]
+    looks = look(names)
+    assert len(set(looks.values())) == len(names)
+    assert look(names[:2]) == {name: looks[name] for name in names[:2]}
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0, 20.0])
+def test_wrapped_lines_keep_to_the_width_and_lose_nothing(width):
+    lines = wrap(LONG, width).split("\n")
+    assert all(text_width(line) <= width for line in lines)
+    assert "".join(lines).replace(" ", "") == LONG.replace(" ", "")
+    assert (len(lines) == 1) == (width == 20)
+
+
+def test_a_name_breaks_between_its_parts():
+    assert wrap("resnet50_framewise", text_width("resnet50_frame")) == "resnet50_\nframewise"
+
+
+def test_a_shortened_name_keeps_both_ends():
+    assert shorten(LONG, 20) == LONG
+    short = shorten(LONG, 1.5)
+    head, tail = short.split("…")
+    assert LONG.startswith(head) and LONG.endswith(tail) and head and tail
+    assert text_width(short) <= 1.5
+
+
+@pytest.mark.parametrize("dpi", [60, 100, 220])
+def test_no_text_is_wider_than_said(dpi):
+    figure = Figure(dpi=dpi)
+    box = figure.text(0, 0, LONG, size=9.5).get_window_extent()
+    assert box.width / dpi <= text_width(LONG, 9.5)
+
+
+def test_a_sheet_keeps_its_free_height_whatever_the_title():
+    short, long = sheet("a", 3), sheet("a long title with $ and _ " * 9, 3, "and a note")
+    for figure in (short, long):
+        assert min(text.get_window_extent().y0 for text in figure.texts) >= 3 * figure.dpi
+        assert not clashes(figure)
+
+
+def test_the_key_names_all_even_odd_ones():
+    names = ["_hidden", "$a$", LONG, "b"]
+    figure = sheet("", 2)
+    legend = key(figure, [Line2D([], []) for _ in names], names, 2)
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert not clashes(figure)

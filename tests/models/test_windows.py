@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from keyframe.models.windows import score_windows, windows
+
+
+def covered(count, length, span=1200):
+    """How often each frame is looked at."""
+    seen = np.zeros(count, dtype=int)
+    for frames, weights in windows(count, length, span):
+        assert frames.min() >= 0 and frames.max() < count and (np.diff(frames) >= 0).all()
+        assert (weights > 0).all() and (weights <= 1).all()
+        np.add.at(seen, frames, 1)
+    return seen
+
+
+@pytest.mark.parametrize("count", [1, 2, 59, 60, 61, 119, 120, 121, 707, 1200, 1201, 5000])
+@pytest.mark.parametrize("length", [None, 1, 12, 60])
+def test_every_frame_is_in_a_window(count, length):
+    assert covered(count, length).min() >= 1
+    assert {len(frames) for frames, _ in windows(count, length)} == {length or min(count, 1200)}
+
+
+def test_one_window_is_all_frames_in_order():
+    [(frames, weights)] = windows(60, 60)
+    assert frames.tolist() == list(range(60))
+    assert (weights > 0).all()
+
+
+def test_windows_are_spread_as_in_training():
+    # UniformSampling takes the centres of T equal spans: each window must do so too, up to its phase
+    for frames, _ in windows(600, 60):
+        assert set(np.diff(frames)) == {10}
+    assert sorted(frames[0] for frames, _ in windows(600, 60)) == list(range(10))
+
+
+def test_long_videos_are_cut_into_sections_that_overlap_by_half():
+    starts = sorted({int(frames[0]) for frames, _ in windows(3000, None)})
+    assert starts == [0, 600, 1200, 1800]
+    assert covered(3000, None)[600:2400].tolist() == [2] * 1800
+
+
+def test_a_video_of_one_window_gives_the_models_own_scores():
+    torch.manual_seed(0)
+    head = torch.nn.Sequential(torch.nn.Linear(8, 1), torch.nn.Sigmoid(), torch.nn.Flatten(-2))
+    features = torch.randn(60, 8)
+    own = head(features[None])[0].detach().numpy()
+    np.testing.assert_array_equal(score_windows(head, features, 60), own)
+    np.testing.assert_array_equal(score_windows(head, features), own)
+
+
+def test_scores_of_overlapping_sections_are_averaged_by_their_nearness_to_the_middle():
+    # by hand: 6 frames, sections 0-3 and 2-5, weights 2/5 4/5 4/5 2/5; the first section says 0, the second 1
+    answers = iter([0.0, 1.0])
+
+    def score(windows):
+        return torch.stack([torch.full((4,), next(answers)) for _ in windows])
+
+    merged = score_windows(score, torch.zeros(6, 1), None, span=4)
+    np.testing.assert_allclose(merged, [0, 0, (2 / 5) / (4 / 5 + 2 / 5), (4 / 5) / (2 / 5 + 4 / 5), 1, 1], atol=1e-6)
+
+
+def test_how_many_windows_are_scored_at_once_changes_nothing():
+    torch.manual_seed(0)
+    features = torch.randn(500, 4)
+
+    def score(windows):
+        return torch.sigmoid(windows.sum(-1) + windows.mean((1, 2), keepdim=True)[..., 0])
+
+    alone = score_windows(score, features, 60, batch=1)
+    np.testing.assert_allclose(score_windows(score, features, 60, batch=16), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [(0, 60, 10), (5, 0, 10), (5, 60, 0)])
+def test_sizes_are_checked(wrong):
+    with pytest.raises(ValueError, match="at least 1"):
+        list(windows(*wrong))
