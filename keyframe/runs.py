@@ -63,6 +63,11 @@ class Run:
         return parent.parent if parent.name == "checkpoints" else parent
 
     @property
+    def label(self) -> str:
+        """What tells it apart from other runs of the same model."""
+        return f"seed {self.config.get('seed')}, fold {self.datamodule.fold}"
+
+    @property
     def window(self) -> int | None:
         """How many frames the model was trained to see at once; None for any number."""
         return self.datamodule.sampling.window if isinstance(self.datamodule, VideoDataModule) else None

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -40,7 +40,13 @@ def compare(config: DictConfig) -> None:
     from keyframe.evaluation.cost import machine
     from keyframe.evaluation.measure import over_videos
     from keyframe.evaluation.pairs import pair_metrics, pairs
-    from keyframe.evaluation.pictures import accuracy_pictures, pair_pictures, tradeoff_picture, video_pictures
+    from keyframe.evaluation.pictures import (
+        accuracy_pictures,
+        chosen_videos,
+        pair_pictures,
+        tradeoff_picture,
+        video_pictures,
+    )
     from keyframe.evaluation.record import write_metrics, write_table
     from keyframe.evaluation.sections import run_notes, scored_as, skipped_notes
     from keyframe.evaluation.study import study
@@ -52,6 +58,7 @@ def compare(config: DictConfig) -> None:
     if len(groups) < 2:
         raise KeyframeError("runs= names one model, and a comparison needs two: for one model use keyframe-evaluate.")
     check_same_videos(groups, config.split)
+    _check_drawn(groups, config)
     runs = [run for group in groups.values() for run in group]
     scored = score_runs(runs, config, instantiate(config.shots))
     scores = dict(zip(map(id, runs), scored.scores, strict=True))
@@ -64,6 +71,8 @@ def compare(config: DictConfig) -> None:
     found = pairs(studies)
     costs = _costs({name: group[0] for name, group in groups.items()}, config)
 
+    asked = [str(video) for video in config.videos or ()]
+    drawn = [video for video in asked if video in scored.subjects] or chosen_videos(studies[0], config.pictures)
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     figures = run_dir / "figures"
@@ -73,7 +82,7 @@ def compare(config: DictConfig) -> None:
             overview.title,
             [*overview.blocks, *pair_pictures(studies, figures), tradeoff_picture(means, costs, figures)],
         ),
-        video_pictures(studies, scored.subjects, _drawn(studies[0], config), thumbnails_of(runs, scored), figures),
+        video_pictures(studies, scored.subjects, drawn, thumbnails_of(runs, scored), figures),
     ]
     notes = [note for one in studies for note in run_notes(one, max(one.runs.values()), None)]
     by_backbone = {group[0].detector.backbone.name: name for name, group in reversed(groups.items())}
@@ -87,10 +96,13 @@ def compare(config: DictConfig) -> None:
         machine(),
         (by_backbone[MODELS[0]], by_backbone[MODELS[1]]) if set(MODELS) <= by_backbone.keys() else None,
         pictures,
+        {name: [run.label for run in group] for name, group in groups.items()},
         [*notes, *skipped_notes(scored.skipped)],
         scored_as(config.protocol, runs[0].window),
     )
     flat = {f"{name}/{config.split}/{key}": value for name, values in means.items() for key, value in values.items()}
+    for one in studies:
+        flat |= {f"{one.name}/{config.split}/{key}": value for key, value in one.over_runs().items()}
     flat |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
     flat |= {f"training_free/{key}": value for key, value in baseline.items()}
     flat |= {**reference, **pair_metrics(found), "data/videos_skipped": len(scored.skipped)}
@@ -136,17 +148,14 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
     return costs
 
 
-def _drawn(first: Any, config: DictConfig) -> Sequence[str]:
-    """The videos whose curves are drawn."""
-    from keyframe.evaluation.pictures import chosen_videos
-
-    if config.videos is None:
-        return chosen_videos(first, config.pictures)
-    wanted = [str(video) for video in config.videos]
-    unknown = [video for video in wanted if video not in first.rows]
-    if unknown:
-        raise KeyframeError(f"videos={unknown[0]} is none of the {len(first.rows)} videos compared: see per_video.csv.")
-    return wanted
+def _check_drawn(groups: "Mapping[str, Sequence[Run]]", config: DictConfig) -> None:
+    """Refuse `videos=` that no model was tested on, before anything takes long."""
+    known = {video for group in groups.values() for run in group for video in run.videos(config.split)}
+    for video in config.videos or ():
+        if str(video) not in known:
+            raise KeyframeError(
+                f"videos={video} is none of the {len(known)} videos compared: see a run's per_video.csv."
+            )
 
 
 def main() -> None:

@@ -85,6 +85,7 @@ def _evaluate_runs(config: DictConfig) -> None:
         baseline,
         reference,
         pictures,
+        [run.label for run in runs],
         [*run_notes(result, len(runs), config.ensemble), *skipped_notes(scored.skipped)],
         scored_as(config.protocol, runs[0].window),
     )
@@ -97,6 +98,7 @@ def _evaluate_runs(config: DictConfig) -> None:
     )
     prefix = config.split if config.protocol == "picks" else f"{config.split}/sampled"
     flat = {f"{prefix}/{key}": value for key, value in metrics.items()}
+    flat |= {f"{prefix}/{key}": value for key, value in result.over_runs().items()}
     flat |= {f"training_free/{key}": value for key, value in baseline.items()}
     flat |= {**reference, "data/videos_skipped": len(scored.skipped)}
     write_report(document, run_dir)

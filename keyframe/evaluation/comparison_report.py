@@ -11,6 +11,7 @@ from keyframe.evaluation.sections import (
     agreement_section,
     method_section,
     metrics_section,
+    runs_sections,
     undefined_notes,
     videos_section,
 )
@@ -30,6 +31,7 @@ def comparison_document(
     machine: Mapping[str, str],
     claims: tuple[str, str] | None,
     pictures: Sequence[Section],
+    labels: Mapping[str, Sequence[str]],
     notes: Sequence[str],
     protocol: str,
 ) -> Document:
@@ -45,6 +47,7 @@ def comparison_document(
         machine: what costs were measured on.
         claims: the models that the reference design's claims are about, (ResNet50, EfficientNet-B0); None without.
         pictures: sections of pictures.
+        labels: by model, what tells its runs apart.
         notes: sentences about runs and videos left out.
         protocol: how the scores came about.
     """
@@ -60,6 +63,7 @@ def comparison_document(
             *cost_sections(costs, machine),
             *([_claims_section(claims, means, costs)] if claims else []),
             metrics_section(means, baseline),
+            *runs_sections(studies, labels),
             *pictures,
             videos_section(studies, metric),
             method_section(reference, [*notes, *undefined_notes(means, reference)], protocol),

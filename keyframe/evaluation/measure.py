@@ -56,7 +56,7 @@ def measure(scores: FloatArray, subject: Subject) -> dict[str, float]:
 
 
 def mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """One video's numbers by several runs as one row: means, the undefined ones left out."""
+    """Several rows as one: means, the undefined ones left out."""
     return {name: defined_mean([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -42,7 +42,7 @@ def sentence(pair: Pair, metric: str) -> str:
     if np.isnan(difference.p_value):
         return f"Whether {pair.first} or {pair.second} is better cannot be told from {difference.videos} video(s)."
     figures = (
-        f"difference {difference.value:+.3f} [{difference.lo:+.3f}, {difference.hi:+.3f}], p = {p_text(difference)}, "
+        f"difference {difference.value:+.3f} [{difference.lo:+.3f}, {difference.hi:+.3f}], p {p_text(difference)}, "
         f"{difference.videos} videos"
     )
     if difference.p_value >= SIGNIFICANT:
@@ -57,7 +57,7 @@ def p_text(difference: Difference) -> str:
     """A p-value to the digits that its draws bear."""
     if np.isnan(difference.p_value):
         return NONE
-    return "< 0.001" if difference.p_value < 0.001 else number(difference.p_value)
+    return "< 0.001" if difference.p_value < 0.001 else f"= {number(difference.p_value)}"
 
 
 def pair_rows(found: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, str]]:
@@ -70,7 +70,7 @@ def pair_rows(found: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, s
             "95 %": NONE
             if np.isnan(pair.differences[metric].lo)
             else f"{pair.differences[metric].lo:z.3f} to {pair.differences[metric].hi:z.3f}",
-            "p": p_text(pair.differences[metric]),
+            "p": p_text(pair.differences[metric]).removeprefix("= "),
             "videos": str(pair.differences[metric].videos),
         }
         for pair in found

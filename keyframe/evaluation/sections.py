@@ -90,6 +90,23 @@ def videos_section(studies: Sequence[Study], metric: str = "annotator_spearman")
     return Section("Each video", [Table(rows, caption)])
 
 
+def runs_sections(studies: Sequence[Study], labels: Mapping[str, Sequence[str]]) -> list[Section]:
+    """A row a run, where a model has several.
+
+    Args:
+        studies: the models.
+        labels: by model, what tells its runs apart.
+    """
+    shown = ("annotator_kendall", "annotator_spearman", "spearman", "f1_user_mean")
+    rows = [
+        {"model": one.name, "run": label, "videos": f"{run['videos']:.0f}"} | {key: number(run[key]) for key in shown}
+        for one in studies
+        if len(one.by_run) > 1
+        for label, run in zip(labels[one.name], one.by_run, strict=True)
+    ]
+    return [Section("Each run", [Table(rows, "Mean over the run's videos.")])] if rows else []
+
+
 def method_section(reference: Metrics, notes: Sequence[str], protocol: str) -> Section:
     """How everything was measured, and what is missing."""
     return Section("How it was measured", [Text(f"{protocol}\n\n{PROTOCOL}\n\n{_F1}"), Notes([*notes])])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from keyframe.evaluation.measure import mean_row, measure
+from keyframe.evaluation.measure import METRICS, mean_row, measure
 from keyframe.evaluation.subject import Subject
 from keyframe.types import FloatArray
 
@@ -23,12 +23,27 @@ class Study:
             ensemble the numbers of the joined scores.
         scores: video -> scores at the subject's entries, (n,), the mean over runs; for pictures.
         runs: video -> how many runs scored it.
+        by_run: for each run, the means over its videos, and `videos`; none for an ensemble.
     """
 
     name: str
     rows: dict[str, dict[str, float]]
     scores: dict[str, FloatArray]
     runs: dict[str, int]
+    by_run: list[dict[str, float]]
+
+    def over_runs(self) -> dict[str, float]:
+        """Standard deviation over runs of each mean, `<name>_over_runs`: what training by itself leaves to chance.
+
+        Empty where there is one run, or runs were tested on different videos.
+        """
+        if (
+            len(self.by_run) < 2
+            or len(set(self.runs.values())) > 1
+            or len(self.by_run) != next(iter(self.runs.values()))
+        ):
+            return {}
+        return {f"{name}_over_runs": float(np.std([one[name] for one in self.by_run], ddof=1)) for name in METRICS}
 
 
 def study(
@@ -52,12 +67,16 @@ def study(
     if ensemble not in (None, *ENSEMBLES):
         raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")
     rows, scores, runs = {}, {}, {}
+    each: list[list[dict[str, float]]] = [[] for _ in scored]
     for video, subject in subjects.items():
         tracks = [one[video] for one in scored if video in one]
         if not tracks:
             continue
         if ensemble is None:
-            rows[video] = mean_row([measure(track, subject) for track in tracks])
+            measured = {place: measure(one[video], subject) for place, one in enumerate(scored) if video in one}
+            rows[video] = mean_row(list(measured.values()))
+            for place, row in measured.items():
+                each[place].append(row)
             scores[video] = np.mean(tracks, axis=0)
         else:
             # divided last: frames whose ranks add up to the same must tie
@@ -67,4 +86,5 @@ def study(
             if ensemble == "rank":
                 rows[video] |= {"mse": float("nan"), "mae": float("nan")}
         runs[video] = len(tracks)
-    return Study(name, rows, scores, runs)
+    by_run = [mean_row(measured) | {"videos": float(len(measured))} for measured in each if measured]
+    return Study(name, rows, scores, runs, by_run)

@@ -8,6 +8,7 @@ from keyframe.evaluation.sections import (
     agreement_section,
     method_section,
     metrics_section,
+    runs_sections,
     undefined_notes,
     videos_section,
 )
@@ -21,6 +22,7 @@ def study_document(
     baseline: Metrics,
     reference: Metrics,
     pictures: Sequence[Section],
+    labels: Sequence[str],
     notes: Sequence[str],
     protocol: str,
 ) -> Document:
@@ -32,6 +34,7 @@ def study_document(
         baseline: the same of the training-free baseline.
         reference: of the reference lines, from `reference_metrics` and `f1_metrics`; may be empty.
         pictures: sections of pictures.
+        labels: what tells the model's runs apart.
         notes: sentences about runs and videos left out.
         protocol: how the scores came about.
     """
@@ -42,6 +45,7 @@ def study_document(
         sections=[
             agreement_section(models, baseline, reference),
             metrics_section(models, baseline),
+            *runs_sections([study], {study.name: labels}),
             *pictures,
             videos_section([study]),
             method_section(reference, [*notes, *undefined_notes(models, reference)], protocol),

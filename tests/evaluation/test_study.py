@@ -30,7 +30,8 @@ def test_folds_are_joined_each_video_once():
     every = scores(0)
     folds = [{"a": every["a"], "c": every["c"]}, {"b": every["b"], "d": every["d"]}]
     joined, whole = study("model", folds, SUBJECTS), study("model", [every], SUBJECTS)
-    assert joined.rows == whole.rows and joined.runs == {name: 1 for name in "abcd"}
+    assert joined.over_runs() == {} and [run["videos"] for run in joined.by_run] == [2, 2]
+    assert joined.rows == whole.rows and joined.runs == dict.fromkeys("abcd", 1)
     assert over_videos(list(joined.rows.values()))["videos"] == 4
 
 
@@ -41,6 +42,9 @@ def test_seeds_are_averaged_number_by_number():
         expected = np.mean([spearmanr(run[video], one.importance).statistic for run in runs])
         assert joined.rows[video]["spearman"] == pytest.approx(expected)
     assert set(joined.runs.values()) == {3}
+    means = [np.mean([row["kendall"] for row in study("one", [run], SUBJECTS).rows.values()]) for run in runs]
+    assert joined.over_runs()["kendall_over_runs"] == pytest.approx(np.std(means, ddof=1))
+    assert study("model", runs, SUBJECTS, "mean").over_runs() == {}
 
 
 def test_an_ensemble_is_measured_after_joining():
