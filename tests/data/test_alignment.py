@@ -1,11 +1,12 @@
 """Which label belongs to which frame."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from keyframe.data.alignment import label_positions, sample_labels
+from keyframe.data.alignment import label_positions, labelled_frames, sample_labels
 from keyframe.errors import KeyframeError
 from keyframe.types import Labels
 
@@ -80,3 +81,27 @@ def test_sample_labels_without_annotators():
     importance, each = sample_labels(labels, 2, np.array([1]), np.array([0.5]), 1.0, "a.mp4")
     assert importance.tolist() == [0.75]
     assert each.shape == (0, 1)
+
+
+def film(n_frames, rate, start=0.0):
+    times = start + np.arange(n_frames) / rate
+    return SimpleNamespace(n_frames=n_frames, timestamps=times, duration=n_frames / rate, path="film.mp4")
+
+
+def test_the_frame_of_an_entry_is_its_own_where_there_is_one_each():
+    assert labelled_frames(300, np.array([0, 15, 285]), film(300, 30, start=2.0)).tolist() == [0, 15, 285]
+
+
+def test_the_frame_of_an_entry_is_found_by_time_where_lengths_differ():
+    # 1000 labels over 40 s: entry 500 is 20 s, where 24.75 frames a second show frame 495
+    entries = np.array([0, 100, 500, 999])
+    found = labelled_frames(1000, entries, film(990, 24.75, start=1.5))
+    assert found.tolist() == [0, 99, 495, 989]
+    # and back: the frame's label is the entry, or a neighbour where 990 frames cannot show 1000 entries
+    back = label_positions(1000, 990, found, found / 24.75, 40.0, "film.mp4")
+    assert (np.abs(back - entries) <= 1).all()
+
+
+def test_an_entry_of_another_cut_of_the_video_has_no_frame():
+    with pytest.raises(KeyframeError, match=r"film\.mp4"):
+        labelled_frames(1000, np.array([0]), film(900, 30))
