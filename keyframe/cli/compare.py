@@ -23,17 +23,9 @@ def compare(config: DictConfig) -> None:
     """Score, measure, draw, and say where the results lie."""
     from hydra.utils import instantiate
 
+    from keyframe.cli.given_runs import check_same_videos, load_groups
     from keyframe.cli.results import report_lines, short_text
-    from keyframe.cli.studies import (
-        baseline_metrics,
-        check_choices,
-        check_same_videos,
-        load_groups,
-        reference_of,
-        score_runs,
-        thumbnails_of,
-        track,
-    )
+    from keyframe.cli.scoring import baseline_metrics, check_choices, reference_of, score_runs, thumbnails_of, track
     from keyframe.config import save_config
     from keyframe.evaluation.claims import MODELS
     from keyframe.evaluation.comparison_report import comparison_document

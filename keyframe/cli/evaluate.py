@@ -35,20 +35,9 @@ def evaluate(config: DictConfig) -> None:
 def _evaluate_runs(config: DictConfig) -> None:
     from hydra.utils import instantiate
 
+    from keyframe.cli.given_runs import as_list, check_one_model, load_runs, model_name, run_paths
     from keyframe.cli.results import report_lines, short_text
-    from keyframe.cli.studies import (
-        as_list,
-        baseline_metrics,
-        check_choices,
-        check_one_model,
-        load_runs,
-        model_name,
-        reference_of,
-        run_paths,
-        score_runs,
-        thumbnails_of,
-        track,
-    )
+    from keyframe.cli.scoring import baseline_metrics, check_choices, reference_of, score_runs, thumbnails_of, track
     from keyframe.config import save_config
     from keyframe.evaluation.measure import over_videos
     from keyframe.evaluation.pictures import accuracy_pictures, chosen_videos, video_pictures
