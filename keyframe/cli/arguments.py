@@ -1,5 +1,6 @@
 """Command-line arguments made ready for Hydra's grammar."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from keyframe.config import conf_dir
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
     *("data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights"),
-    *("labels", "run", "hydra.run.dir"),
+    *("labels", "run", "output", "hydra.run.dir"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("runs",)
+# Hydra's options that take the next argument as their value.
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 # Where hydra.run.dir puts runs unless asked otherwise.
 RUNS = Path("outputs/train")
 # Text that Hydra reads as it stands; what begins otherwise may be a number to it.
@@ -40,15 +43,54 @@ def prepare(arguments: list[str]) -> list[str]:
     return prepared
 
 
+def with_inputs(arguments: list[str]) -> list[str]:
+    """Turn arguments that are no options and no `key=value` into one `input=[...]`, together with those of `input=`.
+
+    So a shell's `*.mp4` works. A name with `=` or a leading dash in it is an input if it exists; after `--` all are.
+    """
+    inputs: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            inputs += map(_literal, rest)
+        elif argument in _WITH_VALUE:
+            others += [argument, *[value for _, value in zip("1", rest, strict=False)]]
+        elif argument.startswith("input=") and not os.path.lexists(argument):
+            inputs.append(_input(argument.removeprefix("input=")))
+        elif os.path.lexists(argument) or not ("=" in argument or argument.startswith(("-", "+", "~"))):
+            inputs.append(_literal(argument))
+        else:
+            others.append(argument)
+    return [*others, f"input=[{','.join(inputs)}]"] if inputs else others
+
+
+def _input(value: str) -> str:
+    """What `input=` was given, as entries of a list."""
+    if os.path.lexists(value):
+        return _literal(value)
+    quoted = _quote_list(value)
+    return quoted[1:-1] if quoted.startswith("[") else quoted
+
+
+def _literal(name: str) -> str:
+    """A name that is taken to the letter by Hydra and by OmegaConf: neither quotes nor `${` mean anything in it."""
+    name = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", name)
+    return f"'{_escaped(name)}'"
+
+
 def quote(value: str) -> str:
     """A value that Hydra reads as exactly this text; what is quoted or an interpolation already stays, and null."""
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     plain = _PLAIN.fullmatch(value) and not re.fullmatch(r"\.[\d_]+", value) and value.lower() not in _WORDS
     if quoted or plain or value.startswith("${") or value == "null":
         return value
-    # Hydra unescapes backslashes only before a quote, or at the end of the text
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
-    return f"'{escaped}'"
+    return f"'{_escaped(value)}'"
+
+
+def _escaped(value: str) -> str:
+    """The text between Hydra's quotes: there backslashes count only before a quote, or at the end."""
+    return re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
 
 
 def _quote_list(value: str) -> str:

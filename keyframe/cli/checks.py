@@ -51,6 +51,10 @@ NUMBERS = {
     "trainer.max_epochs": Number(1),
     "trainer.gradient_clip_val": Number(0, whole=False, optional=True),
     "callbacks.pictures.every": Number(1),
+    "rate": Number(0, whole=False, above=True),
+    "quality": Number(1),
+    "workers": Number(1, optional=True),
+    "threads": Number(1, optional=True),
 }
 
 

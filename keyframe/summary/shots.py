@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keyframe.data.packets import PacketIndex
+from keyframe.data.readers import VideoReader
+from keyframe.summary.descriptor import Look
 from keyframe.summary.segment import Segments, kts
-from keyframe.types import FloatArray
+from keyframe.types import FloatArray, IntArray
 
 # Seconds between the pictures that the penalty was calibrated on (every 15th of about 30 a second), and about what a
 # shot lasts.
@@ -76,6 +79,20 @@ class KtsShots:
             starts = starts[starts < middle]
             starts = np.append(starts, found[found >= max(middle, starts[-1] + fewest)])
         return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
+
+    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> Segments:
+        """Cut a video that was looked at already; nothing is decoded.
+
+        Args:
+            index: of the video.
+            frames: numbers of the frames that were looked at, increasing, (n,).
+            look: what they look like.
+            reader: not used here; see `keyframe.summary.content_shots` for who does.
+
+        Returns:
+            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
+        """
+        return self(look.descriptors, index.timestamps[frames] - index.timestamps[0])
 
 
 def _price(step: float) -> float:

@@ -1,0 +1,174 @@
+"""keyframe-extract: the keyframes of anybody's videos."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from keyframe.cli.app import command
+from keyframe.cli.arguments import prepare, with_inputs
+from keyframe.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from keyframe.batch import Outcome, Recipe
+
+log = logging.getLogger(__name__)
+
+_ENGINES = ("local",)
+_MOST_WORKERS = 8
+# A longer table is left to the file, but for what failed.
+_MOST_ROWS = 40
+
+
+def extract(config: DictConfig) -> None:
+    """Extract keyframes from the videos that the configuration names, and say what became of each."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from keyframe.batch import Job, plan, run_local
+    from keyframe.cli.progress import bar
+    from keyframe.cli.results import from_here
+    from keyframe.extraction.inputs import find_inputs
+
+    if config.engine not in _ENGINES:
+        raise KeyframeError(f"engine={config.engine} is none of {', '.join(_ENGINES)}.")
+    output = Path(str(config.output)).expanduser()
+    paths = find_inputs(_inputs(config), bool(config.recursive), output)
+    workers, threads = _workers(config, len(paths))
+    recipe = _recipe(config, threads)
+    if config.run is None:
+        log.info("No run= was given: scored without a trained model (shots, novelty, typicality, sharpness)")
+    entries = plan(paths, output, recipe, bool(config.overwrite))
+    jobs = [entry for entry in entries if isinstance(entry, Job)]
+    outcomes = {entry.path: entry for entry in entries if not isinstance(entry, Job)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends as Ctrl-C does: what was begun is removed.
+    try:
+        with logging_redirect_tqdm():
+            finished = run_local(recipe, jobs, workers)
+            for number, outcome in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
+                outcomes[outcome.path] = outcome
+                log.info("[%d/%d] %s", number, len(jobs), _line(outcome))
+    except KeyboardInterrupt:
+        log.info("Stopped after %d of %d videos: the same command goes on from there", len(outcomes), len(paths))
+        raise
+    _report([outcomes[path] for path in paths], Path(config.run_dir), from_here(output))
+
+
+def _inputs(config: DictConfig) -> list[str]:
+    if config.input is None:
+        raise KeyframeError("there is no video to extract from: name some, such as keyframe-extract holiday.mp4.")
+    entries = OmegaConf.to_container(config.input, resolve=True) if OmegaConf.is_list(config.input) else [config.input]
+    assert isinstance(entries, list)
+    return [str(entry) for entry in entries]
+
+
+def _workers(config: DictConfig, videos: int) -> tuple[int, int]:
+    """Processes, and the threads of each."""
+    from keyframe.batch import cores
+
+    workers = config.workers
+    if workers is None:
+        on_gpu = config.run is not None and (_has_gpu() if config.device == "auto" else config.device != "cpu")
+        workers = 1 if on_gpu else min(cores(), videos, _MOST_WORKERS)
+    return workers, config.threads or max(1, cores() // workers)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _recipe(config: DictConfig, threads: int) -> "Recipe":
+    from hydra.utils import instantiate
+
+    from keyframe.batch import Recipe
+    from keyframe.config import find_run
+    from keyframe.extraction.video import Settings
+
+    config.threads = threads
+    if config.quality > 95:
+        raise KeyframeError(f"quality={config.quality} must be a whole number from 1 to 95.")
+    return Recipe(
+        shots=instantiate(config.shots),
+        selector=instantiate(config.selection),
+        reader=instantiate(config.reader),
+        settings=Settings(float(config.rate), bool(config.summary_video), config.quality),
+        checkpoint=None if config.run is None else find_run(config.run),
+        device=config.device,
+        threads=threads,
+    )
+
+
+def _line(outcome: "Outcome") -> str:
+    """One video in the log."""
+    from keyframe.cli.results import from_here
+
+    if outcome.status == "failed" or outcome.directory is None:
+        return f"failed: {outcome.notes}"
+    found = f"{outcome.keyframes} {'keyframe' if outcome.keyframes == 1 else 'keyframes'}"
+    notes = f" ({outcome.notes})" if outcome.notes else ""
+    return f"{outcome.path.name}: {found} in {outcome.seconds:.1f} s, {from_here(outcome.directory)}{notes}"
+
+
+def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
+    """The table of all videos, for the terminal and as a file.
+
+    Raises:
+        KeyframeError: a video failed.
+    """
+    from keyframe.cli.results import from_here
+    from keyframe.evaluation.record import write_table
+    from keyframe.report.characters import one_line, printable
+    from keyframe.report.text_table import text_table
+
+    rows = [
+        {
+            "video": printable(one_line(str(outcome.path))),
+            "result": outcome.status,
+            "keyframes": str(outcome.keyframes) if outcome.directory else "",
+            "folder": "" if outcome.directory is None else str(from_here(outcome.directory)),
+            "notes": printable(one_line(outcome.notes)),
+        }
+        for outcome in outcomes
+    ]
+    write_table(run_dir / "videos.csv", rows)
+    failed = [row for row in rows if row["result"] == "failed"]
+    if len(rows) > 1:
+        counts = ", ".join(f"{_count(rows, status)} {status}" for status in ("done", "skipped", "failed"))
+        table = text_table(rows if len(rows) <= _MOST_ROWS else failed, {"keyframes"})
+        log.info("\n%s\n", table)
+        log.info(
+            "%d videos: %s. Results: %s; this table: %s", len(rows), counts, output, from_here(run_dir / "videos.csv")
+        )
+        if failed:
+            raise KeyframeError(f"{len(failed)} of {len(rows)} videos failed; the table above says why.")
+    elif failed:
+        raise KeyframeError(failed[0]["notes"])
+    else:
+        log.info("%s", _result_line(outcomes[0]))
+
+
+def _count(rows: Iterable[dict[str, str]], status: str) -> int:
+    return sum(row["result"] == status for row in rows)
+
+
+def _result_line(outcome: "Outcome") -> str:
+    from keyframe.cli.results import from_here
+
+    assert outcome.directory is not None
+    before = "Done before, with these settings" if outcome.status == "skipped" else "Done"
+    return f"{before}: see {from_here(outcome.directory) / 'index.html'}"
+
+
+def main() -> None:
+    """Console script."""
+    sys.argv[1:] = prepare(with_inputs(sys.argv[1:]))
+    command("extract", extract)
+
+
+if __name__ == "__main__":
+    main()

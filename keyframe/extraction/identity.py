@@ -1,0 +1,63 @@
+"""What makes two extractions the same: the video's content, and the settings."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keyframe.data.readers import VideoReader
+from keyframe.errors import VideoError
+
+# A whole file of a gigabyte takes seconds to hash, these pieces milliseconds. A file that was edited, cut, converted or
+# downloaded only in part differs in its size or in some of them.
+_PIECES, _PIECE_BYTES = 16, 1 << 16
+
+
+def content_id(path: Path) -> str:
+    """SHA-256 of a file's size and of 16 pieces of 64 KiB spread evenly over it (of all of it, where it is smaller).
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(str(size).encode())
+            for piece in range(_PIECES):
+                # Overlapping where the file is small, so that nothing of it is left out.
+                file.seek(max(0, size - _PIECE_BYTES) * piece // (_PIECES - 1))
+                digest.update(file.read(_PIECE_BYTES))
+    except FileNotFoundError as error:
+        raise VideoError(f"{path} does not exist: check the path.") from error
+    except IsADirectoryError as error:
+        raise VideoError(f"{path} is a folder: name a video file in it.") from error
+    except PermissionError as error:
+        raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path} cannot be read ({error}): check the path and the disk.") from error
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def described(part: Any) -> dict[str, Any]:
+    """A part of the extraction, a selection say, as its class's name and its attributes."""
+    return {"kind": type(part).__name__, **dataclasses.asdict(part)}
+
+
+def described_reader(reader: VideoReader) -> dict[str, Any]:
+    """A reader by what its pictures depend on, so without the number of threads."""
+    exact = getattr(reader, "exact", reader)
+    return {"kind": type(reader).__name__, "max_missing": getattr(exact, "max_missing", 0.0)}
+
+
+def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """SHA-256 of all that decides, beside the video and the versions of libraries, what an extraction gives."""
+    return hashlib.sha256(json.dumps([scorer, settings], sort_keys=True).encode()).hexdigest()

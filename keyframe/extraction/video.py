@@ -1,0 +1,170 @@
+"""One video to one folder: look, cut, score, select, write."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.readers import VideoReader
+from keyframe.data.sampling import FpsSampling
+from keyframe.extraction.curve import draw_curve, save_curve
+from keyframe.extraction.folder import whole
+from keyframe.extraction.identity import content_id, described, described_reader, fingerprint
+from keyframe.extraction.page import write_page
+from keyframe.extraction.record import shot_spans, summary_of, write_scores, write_summary
+from keyframe.extraction.scorers import Scorer
+from keyframe.summary.candidates import Candidates, Selection, Selector
+from keyframe.summary.contact_sheet import save_contact_sheet
+from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, join, look
+from keyframe.summary.skim import write_skim
+from keyframe.summary.stills import Still, save_stills
+from keyframe.types import IntArray
+
+
+class ShotCutter(Protocol):
+    """Cuts a video into shots; a dataclass, so that a record can say which."""
+
+    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> IntArray:
+        """First and last of the n frames looked at of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of an extraction is neither scoring, cutting, selecting nor reading.
+
+    Attributes:
+        rate: frames looked at for each second of video, above 0.
+        summary_video: whether to write a skim of the kept shots.
+        quality: of the JPEG files, 1 to 95.
+    """
+
+    rate: float = 2.0
+    summary_video: bool = False
+    quality: int = 92
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was found in one video.
+
+    Attributes:
+        directory: the folder that holds all of it.
+        stills: the keyframes, in order of time.
+        candidates: the frames looked at.
+        frames: their numbers in presentation order, (n,).
+        selection: which of them are keyframes.
+        summary: what `summary.json` holds, but for the list of files.
+    """
+
+    directory: Path
+    stills: list[Still]
+    candidates: Candidates
+    frames: npt.NDArray[np.int64]
+    selection: Selection
+    summary: dict[str, Any]
+
+
+def extract_video(
+    path: Path,
+    directory: Path,
+    scorer: Scorer,
+    shots: ShotCutter,
+    selector: Selector,
+    reader: VideoReader,
+    settings: Settings | None = None,
+) -> Extraction:
+    """Find the keyframes of a video and write them, with all that is known of them, into a folder.
+
+    The folder holds the keyframes as JPEG files, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
+    and, if asked for, skim.mp4. It appears whole or not at all; one that an earlier extraction has left there is
+    replaced, but for files in it that are not ours.
+
+    The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
+    a duplicate is must not depend on the model. Stills and skim decode what they show. Memory is bounded by the number
+    of frames looked at (about 1 KB each, with a model 6 to 10), not by pixels.
+
+    Args:
+        path: a video file.
+        directory: the folder of the results, made where it is missing.
+        scorer: says how much a frame matters.
+        shots: cuts the video.
+        selector: chooses the keyframes.
+        reader: decodes frames.
+        settings: everything else.
+
+    Raises:
+        VideoError: the video cannot be read.
+        KeyframeError: the folder holds something that is not ours, or a setting is wrong.
+    """
+    settings = settings or Settings()
+    content = content_id(path)
+    index = index_packets(path)
+    frames, seen = _looked_at(index, FpsSampling(settings.rate).indices(index), reader)
+    cut = shots.of_video(index, frames, seen, reader)
+    seconds = index.timestamps[frames] - index.timestamps[0]
+    scores = scorer(index, frames, seen, cut, reader)
+    candidates = Candidates(
+        scores, seconds, seen.descriptors, seen.sharpness, seen.brightness, seen.contrast, cut, index.duration
+    )
+    selection = selector(candidates)
+    settings_record = recorded(shots, selector, reader, settings)
+    with whole(directory) as draft:
+        stills = save_stills(path, frames[selection.keyframes], selection.ranks, draft, reader, settings.quality)
+        summary = summary_of(
+            index,
+            content,
+            candidates,
+            selection,
+            stills,
+            scorer,
+            settings_record,
+            fingerprint(scorer.description, settings_record),
+            getattr(shots, "libraries", ()),
+        )
+        write_scores(draft / "scores.csv", frames, candidates, selection)
+        save_contact_sheet(stills, draft / "contact_sheet.jpg")
+        save_curve(draw_curve(path.name, candidates, selection, scorer.name), draft / "curve.png")
+        write_page(draft, summary)
+        if settings.summary_video:
+            write_skim(path, _kept_spans(candidates, selection), draft / "skim.mp4", reader)
+        write_summary(draft, summary)
+    stills = [dataclasses.replace(still, path=directory / still.path.name) for still in stills]
+    return Extraction(directory, stills, candidates, frames, selection, summary)
+
+
+def recorded(shots: ShotCutter, selector: Selector, reader: VideoReader, settings: Settings) -> dict[str, Any]:
+    """The settings that decide what comes out, plain values; threads and places do not."""
+    return {
+        **dataclasses.asdict(settings),
+        "shots": described(shots),
+        "selection": described(selector),
+        "reader": described_reader(reader),
+    }
+
+
+def _looked_at(index: PacketIndex, wanted: IntArray, reader: VideoReader) -> tuple[npt.NDArray[np.int64], Look]:
+    """Distinct frames that decode, increasing, (n,), and what they look like."""
+    numbers: list[npt.NDArray[np.int64]] = []
+
+    def looks() -> Iterator[Look]:
+        latest = -1
+        for piece in reader.stream(index.path, np.unique(wanted), DESCRIPTOR_SIZE, index):
+            # In place of a frame that does not decode its neighbour comes again.
+            fresh = np.diff(piece.indices, prepend=latest) > 0
+            latest = int(piece.indices[-1])
+            numbers.append(piece.indices[fresh])
+            yield look(piece.pixels[fresh])
+
+    seen = join(looks())
+    return np.concatenate(numbers), seen
+
+
+def _kept_spans(candidates: Candidates, selection: Selection) -> list[tuple[float, float]]:
+    spans = zip(shot_spans(candidates), selection.shots_kept, strict=True)
+    return [span for span, kept in spans if kept and span[0] < span[1]]

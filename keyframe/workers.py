@@ -1,0 +1,165 @@
+"""Jobs on several processes of this machine, of which any may die without taking a job but its own along."""
+
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from keyframe.batch import Extractor, Job, Outcome, Recipe
+from keyframe.errors import KeyframeError
+from keyframe.extraction.folder import draft_prefix
+
+# Seconds that a worker has to remove its drafts when it is stopped.
+_PATIENCE = 10
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Iterator[Outcome]:
+    """Do jobs in processes, each with its own model.
+
+    A process that dies (a decoder can, on a damaged file) fails its job, and another takes its place. When the iterator
+    is closed, or interrupted, the processes are stopped and what they had begun is removed.
+
+    Args:
+        recipe: how; it is pickled.
+        jobs: what.
+        count: processes.
+
+    Yields:
+        An outcome a job, as they end.
+
+    Raises:
+        KeyframeError: as `Extractor` says.
+    """
+    waiting = list(reversed(jobs))
+    workers: list[_Worker] = []
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < count:
+                worker = _Worker(recipe)
+                workers.append(worker)
+                worker.give(waiting.pop())
+            for ready in wait([worker.connection for worker in workers]):
+                worker = next(worker for worker in workers if worker.connection is ready)
+                outcome = worker.answer()
+                if outcome is None:
+                    continue
+                yield outcome
+                if waiting and worker.alive:
+                    worker.give(waiting.pop())
+                else:
+                    workers.remove(worker)
+                    worker.stop()
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A process, and the job it has."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(recipe, theirs), daemon=True)
+        with _threads(recipe.threads):
+            self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+        self.alive = True
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        with suppress(OSError):  # Died already, which the next answer says.
+            self.connection.send(job)
+
+    def answer(self) -> Outcome | None:
+        """What the process says: an outcome, None for a line of log or where it was idle."""
+        assert self.job is not None
+        try:
+            message: Any = self.connection.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            self.process.join(_PATIENCE)
+            self._remove_drafts()
+            reason = (
+                f"{self.job.path} has ended the process that read it (exit status {self.process.exitcode}), for damage "
+                "in the file or for want of memory: convert it to H.264, or use fewer workers."
+            )
+            return Outcome(self.job.path, "failed", notes=reason)
+        if isinstance(message, logging.LogRecord):
+            logging.getLogger(message.name).handle(message)
+            return None
+        if isinstance(message, BaseException):
+            raise message
+        assert isinstance(message, Outcome)
+        return message
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            self._remove_drafts()
+
+    def _remove_drafts(self) -> None:
+        """What a process that was killed has left."""
+        if self.job is not None:
+            for draft in self.job.directory.parent.iterdir():
+                if draft.name.startswith(draft_prefix(self.job.directory)):
+                    shutil.rmtree(draft, ignore_errors=True)
+
+
+class _Messenger:
+    """A log queue whose other end is the connection to the parent."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        self.connection.send(record)
+
+
+def _serve(recipe: Recipe, connection: Connection) -> None:
+    """Do the jobs that come, until no more can come."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
+    root = logging.getLogger()
+    root.addHandler(logging.handlers.QueueHandler(_Messenger(connection)))  # type: ignore[arg-type]  # All it needs.
+    root.setLevel(logging.INFO)
+    try:
+        extractor = Extractor(recipe)
+    except KeyframeError as error:
+        connection.send(error)
+        return
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(extractor(job))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """What a process that starts here is told: threads of the libraries that decide it when they are imported."""
+    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
