@@ -26,7 +26,7 @@ from keyframe.types import FloatArray, LabelledVideo
 _USUAL_FRAMES = 60
 
 # Height in pixels.
-_THUMBNAIL = 96
+_THUMBNAIL = 100
 
 # Parts of the configuration that make a model what it is.
 _RECIPE = ("model", "loss", "optimizer", "finetune", "sampling", "augmentation")

@@ -51,10 +51,18 @@ NUMBERS = {
     "trainer.max_epochs": Number(1),
     "trainer.gradient_clip_val": Number(0, whole=False, optional=True),
     "callbacks.pictures.every": Number(1),
+    "pictures": Number(0),
+    "speed.videos": Number(1),
+    "speed.repeats": Number(1),
+    "memory.videos": Number(1),
     "rate": Number(0, whole=False, above=True),
     "quality": Number(1),
     "workers": Number(1, optional=True),
     "threads": Number(1, optional=True),
+    "repeats": Number(1),
+    "evaluate.videos": Number(1),
+    "evaluate.frames": Number(30),
+    "evaluate.annotators": Number(1),
 }
 
 

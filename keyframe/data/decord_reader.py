@@ -38,6 +38,9 @@ _MOST_OVERSTATED = 10
 _MOST_FILE_BYTES = 128 << 20
 _MOST_GROUP_BYTES = 256 << 20
 
+# Of all widths from 16 to 420 decord raises at these, over the padding of FFmpeg's rows.
+_IMPOSSIBLE_WIDTHS = frozenset({16, 24, 48, 72})
+
 
 class DecordReader(VideoReader):
     """Reads frames with decord, checked against the packet index; see `VideoReader` for the contract.
@@ -181,13 +184,15 @@ def why_not_decord(index: PacketIndex) -> str | None:
 
 
 def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> str | None:
-    """Why decord's memory would not hold these frames of a video that it reads rightly, None where it does.
+    """Why decord would fail on frames of a video that it reads rightly, or fill the memory; None where it does not.
 
     It reads packets to the end of the file while it waits for a picture, and answers with a group of pictures
     at a time.
     """
     if index.path.stat().st_size > _MOST_FILE_BYTES:
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
+    if size[1] in _IMPOSSIBLE_WIDTHS:
+        return f"decord cannot scale to a width of {size[1]} pixels"
     groups = _groups(np.unique(wanted), np.flatnonzero(index.key_frames))
     if max(map(len, groups)) * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
         return f"more than {_MOST_GROUP_BYTES >> 20} MB of pictures are wanted between two key frames"
