@@ -96,9 +96,9 @@ def _here(load: Callable[[], nn.Module], shape: tuple[int, int, int], count: int
     model = load().eval()
     model(random_videos(1, (1, *shape[1:])))  # what is imported and set up at the first call is no working memory
     reset = _reset_peak()
-    before, peak_before = _resident_mb()
+    before, peak_before = resident_mb()
     model(random_videos(count, shape))
-    peak = _resident_mb()[1]
+    peak = resident_mb()[1]
     # a peak of loading that was not passed hides the one of scoring
     return weights_mb(model), peak - before if reset or peak > peak_before else nan
 
@@ -112,7 +112,7 @@ def _reset_peak() -> bool:
     return True
 
 
-def _resident_mb() -> tuple[float, float]:
+def resident_mb() -> tuple[float, float]:
     """Resident memory of this process in MB: now, and its peak; NaN where the system does not tell."""
     if sys.platform == "linux":
         # not getrusage: its peak is handed down from the parent through fork and exec

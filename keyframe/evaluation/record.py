@@ -10,10 +10,13 @@ from pathlib import Path
 from keyframe.files import write_text
 
 
-def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Write one flat JSON object of numbers; what is not a number (NaN, infinity) is null."""
-    finite = {name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())}
-    write_text(path, json.dumps(finite, indent=2) + "\n")
+def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
+    """Write one flat JSON object of numbers, or words; what is not a number (NaN, infinity) is null."""
+    defined = {
+        name: value if isinstance(value, str) or math.isfinite(value) else None
+        for name, value in sorted(metrics.items())
+    }
+    write_text(path, json.dumps(defined, indent=2) + "\n")
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -73,17 +73,29 @@ def speeds(
         }
 
 
-def _rounds(models: Mapping[str, Contender], count: int, repeats: int, budget_s: float) -> dict[str, Timing]:
-    calls = {name: Timer(partial(model.score, model.make_input(count)), timer=_clock) for name, model in models.items()}
-    for call in calls.values():
-        call.timeit(1)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
+def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0) -> dict[str, list[float]]:
+    """Seconds of each call, by name, one a round; each is made once before to warm up, then they take turns.
+
+    Args:
+        calls: what to time.
+        repeats: rounds, at least 1.
+        budget_s: as for `speeds`.
+    """
+    timers = {name: Timer(call, timer=_clock) for name, call in calls.items()}
+    for timer in timers.values():
+        timer.timeit(1)
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
     for done in range(repeats):
         if done and max(sum(taken) + taken[-1] for taken in seconds.values()) > budget_s:
             break
-        for name, call in calls.items():
-            seconds[name].append(call.timeit(1))
-    return {name: _timing(taken) for name, taken in seconds.items()}
+        for name, timer in timers.items():
+            seconds[name].append(timer.timeit(1))
+    return seconds
+
+
+def _rounds(models: Mapping[str, Contender], count: int, repeats: int, budget_s: float) -> dict[str, Timing]:
+    calls = {name: partial(model.score, model.make_input(count)) for name, model in models.items()}
+    return {name: _timing(taken) for name, taken in in_turns(calls, repeats, budget_s).items()}
 
 
 def _clock() -> float:

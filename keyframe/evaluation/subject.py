@@ -12,10 +12,10 @@ from keyframe.data.packets import index_packets
 from keyframe.data.readers import VideoReader
 from keyframe.evaluation.keyshot import hold_scores, user_summaries
 from keyframe.evaluation.protocol import mean_track, picks
-from keyframe.summary.descriptor import DESCRIPTOR_SIZE, join, look
+from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, join, look
 from keyframe.summary.segment import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
-from keyframe.types import FloatArray, IntArray, LabelledVideo
+from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
 
 # Cuts a video: descriptors (n, d) and seconds (n,) of its picks -> first and last pick of each shot, (m, 2).
 Shots = Callable[[FloatArray, FloatArray], IntArray]
@@ -75,17 +75,42 @@ def pixel_subject(
         VideoError: the file cannot be read.
         KeyframeError: its labels do not fit it.
     """
-    labels = video.labels
     index = index_packets(video.path)
-    entries = picks(len(labels))
-    frames = labelled_frames(len(labels), entries, index)
+    entries = picks(len(video.labels))
+    frames = labelled_frames(len(video.labels), entries, index)
     seen = join(look(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index))
     seconds = index.timestamps[frames] - index.timestamps[0]
-    cut = shots(seen.descriptors, seconds)
+    return subject_from_look(video.id, video.labels, seen, seconds, shots(seen.descriptors, seconds), lowest, highest)
+
+
+def subject_from_look(
+    video: str,
+    labels: Labels,
+    seen: Look,
+    seconds: FloatArray,
+    cut: IntArray,
+    lowest: float = 1.0,
+    highest: float = 5.0,
+) -> Subject:
+    """The same from what a video's picks look like, without its file.
+
+    Args:
+        video: id.
+        labels: its labels.
+        seen: its picks, (n,).
+        seconds: their times, (n,).
+        cut: first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
+        lowest: as for `pixel_subject`.
+        highest: as for `pixel_subject`.
+
+    Raises:
+        ValueError: if labels, picks and shots do not fit each other.
+    """
+    entries = picks(len(labels))
     ranges = segments_to_frames(cut, entries, len(labels))
     annotators = labels.annotators[:, entries].astype(np.float64)
     return Subject(
-        video=video.id,
+        video=video,
         category=labels.category,
         n_frames=len(labels),
         entries=entries,
