@@ -34,6 +34,7 @@ def test_it_holds_the_package_and_all_of_conf(unpacked):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keyframe").rglob("*.py")}
     assert {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.py")} == modules
     assert (unpacked / "keyframe" / "py.typed").is_file()
+    assert (unpacked / "keyframe" / "report" / "page.html").is_file()
     assert {path.name for path in unpacked.iterdir() if not path.name.endswith(".dist-info")} == {"keyframe"}
 
 
@@ -59,6 +60,6 @@ def test_it_works_where_the_checkout_is_not_seen(unpacked, tmp_path):
     assert conf == unpacked / "keyframe" / "conf"
     program = ["-m", "keyframe.cli.train"]
     shown = cold([*program, "--help"], tmp_path, PYTHONPATH=str(unpacked)).good().out
-    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, resnet50, timm" in shown
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm" in shown
     job = cold([*program, "experiment=demo", "--cfg", "job"], tmp_path, PYTHONPATH=str(unpacked)).good().out
     assert "_target_: keyframe.data.sources.DemoSource" in job
