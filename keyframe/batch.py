@@ -6,7 +6,7 @@ An engine is a function of plain arguments, `(recipe, jobs) -> outcomes in any o
 import logging
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -164,7 +164,7 @@ class Extractor:
         return Outcome(job.path, "done", job.directory, len(done.stills), notes, perf_counter() - start)
 
 
-def run_local(recipe: Recipe, jobs: Sequence[Job], workers: int = 1) -> Iterator[Outcome]:
+def run_local(recipe: Recipe, jobs: Sequence[Job], workers: int = 1) -> Generator[Outcome, None, None]:
     """Do jobs on this machine.
 
     Args:

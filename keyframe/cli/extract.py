@@ -22,10 +22,13 @@ _ENGINES = ("local",)
 _MOST_WORKERS = 8
 # A longer table is left to the file, but for what failed.
 _MOST_ROWS = 40
+_MOST_LETTERS = 60
 
 
 def extract(config: DictConfig) -> None:
     """Extract keyframes from the videos that the configuration names, and say what became of each."""
+    from contextlib import closing
+
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from keyframe.batch import Job, plan, run_local
@@ -44,10 +47,11 @@ def extract(config: DictConfig) -> None:
     entries = plan(paths, output, recipe, bool(config.overwrite))
     jobs = [entry for entry in entries if isinstance(entry, Job)]
     outcomes = {entry.path: entry for entry in entries if not isinstance(entry, Job)}
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_make_printable)  # Whoever logs: a file's name may hold anything.
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends as Ctrl-C does: what was begun is removed.
     try:
-        with logging_redirect_tqdm():
-            finished = run_local(recipe, jobs, workers)
+        with logging_redirect_tqdm(), closing(run_local(recipe, jobs, workers)) as finished:
             for number, outcome in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
                 outcomes[outcome.path] = outcome
                 log.info("[%d/%d] %s", number, len(jobs), _line(outcome))
@@ -103,15 +107,23 @@ def _recipe(config: DictConfig, threads: int) -> "Recipe":
     )
 
 
+def _make_printable(record: logging.LogRecord) -> bool:
+    from keyframe.report.characters import printable
+
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
 def _line(outcome: "Outcome") -> str:
     """One video in the log."""
     from keyframe.cli.results import from_here
+    from keyframe.report.characters import one_line
 
     if outcome.status == "failed" or outcome.directory is None:
-        return f"failed: {outcome.notes}"
+        return one_line(f"failed: {outcome.notes}")
     found = f"{outcome.keyframes} {'keyframe' if outcome.keyframes == 1 else 'keyframes'}"
     notes = f" ({outcome.notes})" if outcome.notes else ""
-    return f"{outcome.path.name}: {found} in {outcome.seconds:.1f} s, {from_here(outcome.directory)}{notes}"
+    return one_line(f"{outcome.path.name}: {found} in {outcome.seconds:.1f} s, {from_here(outcome.directory)}{notes}")
 
 
 def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
@@ -139,7 +151,11 @@ def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
     failed = [row for row in rows if row["result"] == "failed"]
     if len(rows) > 1:
         counts = ", ".join(f"{_count(rows, status)} {status}" for status in ("done", "skipped", "failed"))
-        table = text_table(rows if len(rows) <= _MOST_ROWS else failed, {"keyframes"})
+        shown = [
+            {**row, "video": _shortened(row["video"]), "folder": _shortened(row["folder"])}
+            for row in (rows if len(rows) <= _MOST_ROWS else failed)
+        ]
+        table = text_table(shown, {"keyframes"})
         log.info("\n%s\n", table)
         log.info(
             "%d videos: %s. Results: %s; this table: %s", len(rows), counts, output, from_here(run_dir / "videos.csv")
@@ -150,6 +166,11 @@ def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
         raise KeyframeError(failed[0]["notes"])
     else:
         log.info("%s", _result_line(outcomes[0]))
+
+
+def _shortened(name: str) -> str:
+    """A name for a column of a terminal; its end tells it from others."""
+    return name if len(name) <= _MOST_LETTERS else f"...{name[3 - _MOST_LETTERS :]}"
 
 
 def _count(rows: Iterable[dict[str, str]], status: str) -> int:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 
-from keyframe.evaluation.style import FAINT, INK, PALETTE, TEXT, WIDTH, key, key_columns, panel, sheet
+from keyframe.evaluation.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
 from keyframe.evaluation.video_plot import time_axis
-from keyframe.report.characters import one_line, printable
+from keyframe.report.characters import one_line
 from keyframe.summary.candidates import Candidates, Selection
 
-_LEFT, _RIGHT, _BOTTOM, _TALL = 0.7, 0.35, 0.52, 2.9
+# Inches; narrower than the sheets of an evaluation, so that the text can be read on a phone.
+_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TALL = 6.2, 0.62, 0.25, 0.52, 2.4
 _DPI = 150
 # Ranks are written beside so many keyframes; more would cover the curve.
 _MOST_RANKS = 30
@@ -27,17 +29,17 @@ def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_
         scored_by: who scored, in a few words.
     """
     seconds, scores = candidates.seconds, candidates.scores
-    labels = ["score of a frame", "keyframe, with its rank", "start of a shot"]
+    labels = ["score", "keyframe and its rank", "start of a shot"]
     colour, mark = PALETTE[1], PALETTE[0]
     handles = [
         Line2D([], [], color=colour),
         Line2D([], [], color=mark, marker="o", linestyle=""),
         Line2D([], [], color=FAINT),
     ]
-    height = _BOTTOM + _TALL + 0.15 + key_columns(labels)[1]
-    figure = sheet(printable(one_line(title)), height, f"Scored by {scored_by}")
+    height = _BOTTOM + _TALL + 0.15 + key_columns(labels, _WIDTH)[1]
+    figure = sheet(_drawable(one_line(title)), height, f"Scored by {scored_by}", _WIDTH)
     key(figure, handles, labels, height)
-    axis = panel(figure, _LEFT, _BOTTOM, WIDTH - _LEFT - _RIGHT, _TALL)
+    axis = panel(figure, _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _TALL)
     starts = seconds[candidates.shots[1:, 0]]
     axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=min(1.0, 60 / max(len(starts), 1)), zorder=0)
     axis.fill_between(seconds, scores, color=colour, alpha=0.12, linewidth=0)
@@ -56,6 +58,12 @@ def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_
     axis.set_ylabel("importance", size=TEXT)
     time_axis(axis)
     return figure
+
+
+def _drawable(text: str) -> str:
+    """The text with a box for each character that the plots' font lacks, which would be a warning each."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(character if ord(character) in known else "\u25a1" for character in text)
 
 
 def save_curve(figure: Figure, path: Path) -> None:

@@ -37,7 +37,7 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     ours = isinstance(summary, dict) and summary.get("made_by") == MADE_BY
-    return summary if ours and isinstance(summary.get("files"), list) else None
+    return summary if ours and {"files", "fingerprint", "keyframes", "video"} <= summary.keys() else None
 
 
 def is_complete(directory: Path, summary: dict[str, Any]) -> bool:

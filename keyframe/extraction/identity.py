@@ -23,6 +23,9 @@ def content_id(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
+        # A pipe would keep whoever opens it waiting.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise VideoError(f"{path} is a pipe or a device, not a file: save what it gives as a video file.")
         with path.open("rb") as file:
             size = path.stat().st_size
             digest.update(str(size).encode())

@@ -7,7 +7,6 @@ from typing import Any
 
 from PIL import Image
 
-from keyframe.evaluation.video_plot import clock
 from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table
 from keyframe.report.render import write_report
 
@@ -26,7 +25,9 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
                 still.save(preview, quality=85)
             time = _time(keyframe["seconds"])
             pictures.append(
-                Picture(preview, f"The picture at {time}", f"{time} · no. {keyframe['rank']} · {keyframe['score']:.2f}")
+                Picture(
+                    preview, f"The picture at {time}", f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
+                )
             )
         write_report(_document(directory, summary, pictures), directory, ("html",), "index")
 
@@ -34,10 +35,7 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
 def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Picture]) -> Document:
     video, shots, scored_by = summary["video"], summary["shots"], summary["scorer"]["name"]
     count = len(pictures)
-    lead = (
-        f"{count} {'keyframe' if count == 1 else 'keyframes'} from {clock(video['duration'])} of video, "
-        f"scored by {scored_by}."
-    )
+    lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {_time(video['duration'])}, scored by {scored_by}."
     curve = Picture(
         directory / "curve.png",
         "Importance over time, with the keyframes on it",
@@ -53,7 +51,8 @@ def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Pictur
     }
     if "checkpoint_sha256" in summary["scorer"]:
         facts["checkpoint"] = f"SHA-256 {summary['scorer']['checkpoint_sha256']}"
-    facts |= {name: _settings(summary["settings"][name]) for name in ("selection", "shots", "reader")}
+    parts = {"cut by": "shots", "selected by": "selection", "read by": "reader"}
+    facts |= {name: _settings(summary["settings"][key]) for name, key in parts.items()}
     made = Table([{"": name, "value": value} for name, value in facts.items()], numeric=())
     notes = [Notes(summary["notes"])] if summary["notes"] else []
     return Document(
@@ -64,7 +63,7 @@ def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Pictur
             Section("Importance over time", [curve]),
             Section("How it was made", [made]),
         ],
-        footer=f"keyframe {summary['versions']['keyframe']}. Under each picture: its time, its rank, its score.",
+        footer=f"Made by keyframe {summary['versions']['keyframe']}.",
     )
 
 

@@ -53,7 +53,7 @@ class Scorer(Protocol):
 class TrainingFree:
     """Scores by shot structure, novelty, typicality and sharpness; see `keyframe.summary.training_free`."""
 
-    name = "training-free scoring, no trained model"
+    name = "a training-free rule, without a trained model"
     description: Mapping[str, Any] = {"kind": "training-free"}
     libraries: Sequence[str] = ()
 
@@ -81,7 +81,7 @@ class TrainedModel:
             )
         self.run = run
         self.size = run.frame_shape[1:]
-        self.name = f"a trained model ({run.detector.backbone.name})"
+        self.name = f"a trained model, {run.detector.backbone.name}"
         self.description: Mapping[str, Any] = model_description(run.checkpoint)
         self.libraries: Sequence[str] = ("torch", "timm")
 

@@ -1,0 +1,193 @@
+"""Many videos: names of folders, what is skipped, and that no video stops another."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from keyframe.batch import Extractor, Job, Outcome, Recipe, plan, run_local
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.errors import KeyframeError
+from keyframe.extraction.identity import content_id
+from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.video import Settings
+from keyframe.summary.selection import UniformSelection
+from keyframe.summary.shots import KtsShots
+from tests.dying import Dies
+from tests.videos import write_video
+
+RECIPE = Recipe(KtsShots(), UniformSelection(k=1), PyAVReader())
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Three different videos, a, b and c; b lasts longer than a second."""
+    place = tmp_path_factory.mktemp("videos")
+    return [
+        write_video(place / f"{name}.mp4", frames=frames, seed=seed)
+        for seed, (name, frames) in enumerate({"a": 10, "b": 40, "c": 10}.items())
+    ]
+
+
+def copied(video, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return shutil.copy(video, path)
+
+
+def names(entries):
+    return [entry.directory.name if entry.directory else None for entry in entries]
+
+
+def do(paths, output, recipe=RECIPE, **options):
+    """Plan and do; the outcomes in order."""
+    extractor = Extractor(recipe)
+    entries = plan(paths, output, recipe, **options)
+    return [extractor(entry) if isinstance(entry, Job) else entry for entry in entries]
+
+
+def test_a_second_start_skips_what_is_done(videos, tmp_path):
+    assert [one.status for one in do(videos[:2], tmp_path)] == ["done", "done"]
+    before = (tmp_path / "a" / "summary.json").stat().st_mtime_ns
+    again = do(videos, tmp_path)
+    assert [one.status for one in again] == ["skipped", "skipped", "done"]
+    assert again[0].keyframes == 1 and "done before" in again[0].notes
+    assert (tmp_path / "a" / "summary.json").stat().st_mtime_ns == before
+    assert [one.status for one in do(videos[:1], tmp_path, overwrite=True)] == ["done"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"selector": UniformSelection(k=1, min_distance=2)},
+        {"shots": KtsShots(penalty=0.2)},
+        {"settings": Settings(rate=3.0)},
+        {"settings": Settings(summary_video=True)},
+        {"reader": PyAVReader(max_missing=0.5)},
+    ],
+)
+def test_other_settings_are_other_work(change, videos, tmp_path):
+    do(videos[:1], tmp_path)
+    assert isinstance(plan(videos[:1], tmp_path, dataclasses.replace(RECIPE, **change))[0], Job)
+    same = dataclasses.replace(RECIPE, threads=7, reader=PyAVReader(threads=7), device="cpu")
+    assert isinstance(plan(videos[:1], tmp_path, same)[0], Outcome)
+
+
+def test_what_lacks_a_file_or_its_content_is_done_again(videos, tmp_path):
+    video = copied(videos[0], tmp_path / "in" / "v.mp4")
+    out = tmp_path / "out"
+    do([video], out)
+    next((out / "v").glob("keyframe_*.jpg")).unlink()
+    assert isinstance(plan([video], out, RECIPE)[0], Job)
+    copied(videos[1], video)  # Another video under the same name does not replace the first one's results.
+    (job,) = plan([video], out, RECIPE)
+    assert job.directory.name == f"v-{content_id(video)[:8]}"
+
+
+def test_videos_of_one_name_have_folders_of_their_own_in_any_order(videos, tmp_path):
+    one = copied(videos[0], tmp_path / "1" / "v.mp4")
+    two = copied(videos[1], tmp_path / "2" / "v.mkv")
+    three = copied(videos[2], tmp_path / "3" / "V.mp4")
+    out = tmp_path / "out"
+    first = names(do([one, two, three], out))
+    assert first == ["v", f"v-{content_id(two)[:8]}", f"V-{content_id(three)[:8]}"]
+    again = do([three, two, one], out)
+    assert names(again) == first[::-1] and {one.status for one in again} == {"skipped"}
+
+
+def test_the_same_video_twice_is_done_once(videos, tmp_path):
+    copy = copied(videos[0], tmp_path / "2" / "a.mp4")
+    done, skipped = do([videos[0], copy], tmp_path / "out")
+    assert (done.status, skipped.status) == ("done", "skipped")
+    assert "same video" in skipped.notes
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(videos, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "summary.json").write_text('{"mine": true}')
+    (done,) = do(videos[:1], tmp_path)
+    assert done.directory.name == f"a-{content_id(videos[0])[:8]}"
+    assert (tmp_path / "a" / "summary.json").read_text() == '{"mine": true}'
+
+
+def test_bad_files_among_good_ones(videos, tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(videos[1].read_bytes()[:-2000])
+    outcomes = do([tmp_path / "missing.mp4", text, videos[0], tmp_path, cut], tmp_path / "out")
+    assert [one.status for one in outcomes] == ["failed", "failed", "done", "failed", "failed"]
+    reasons = [one.notes for one in outcomes if one.status == "failed"]
+    for path, reason in zip(["missing.mp4", "text.mp4", str(tmp_path), "cut.mp4"], reasons, strict=True):
+        assert path in reason and reason.endswith(".")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+def test_every_byte_of_a_small_file_counts_and_the_size_of_a_large_one(tmp_path):
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(bytes(5000))
+    before = content_id(small)
+    small.write_bytes(bytes(2500) + b"\x01" + bytes(2499))
+    assert content_id(small) != before
+    large.write_bytes(bytes(3 << 20))
+    before = content_id(large)
+    large.write_bytes(bytes((3 << 20) + 1))
+    assert content_id(large) != before
+
+
+def test_an_output_that_cannot_be_written(videos, tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(KeyframeError, match=r"output=.*cannot be written"):
+            plan(videos, output, RECIPE)
+
+
+def test_processes_give_what_one_gives_and_one_that_dies_takes_only_its_video(videos, tmp_path):
+    do(videos, tmp_path / "one")
+    jobs = plan(videos, tmp_path / "many", RECIPE)
+    assert {one.status for one in run_local(RECIPE, jobs, 2)} == {"done"}
+    for name in ("a", "b", "c"):
+        for file in ("summary.json", "scores.csv"):
+            assert (tmp_path / "one" / name / file).read_bytes() == (tmp_path / "many" / name / file).read_bytes()
+    dying = dataclasses.replace(RECIPE, selector=Dies(k=1))
+    jobs = plan([videos[1], *videos[::2]], tmp_path / "dying", dying)
+    outcomes = {one.path.stem: one for one in run_local(dying, jobs, 2)}
+    assert {name: one.status for name, one in outcomes.items()} == {"a": "done", "b": "failed", "c": "done"}
+    assert "-9" in outcomes["b"].notes
+    assert sorted(path.name for path in (tmp_path / "dying").iterdir()) == ["a", "c"]
+
+
+def test_a_checkpoint_that_is_none_stops_all_at_once(videos, tmp_path):
+    (tmp_path / "x.ckpt").write_text("no checkpoint")
+    recipe = dataclasses.replace(RECIPE, checkpoint=tmp_path / "x.ckpt")
+    with pytest.raises(KeyframeError, match=r"x\.ckpt"):
+        list(run_local(recipe, [Job(videos[0], tmp_path / "out")]))
+
+
+def test_inputs(tmp_path):
+    for name in ("clip10.mp4", "clip2.MP4", "notes.txt", ".hidden.mp4", "deep/er/x.mkv", "out/a/skim.mp4", "[1] a.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "l.txt").write_text("# comment\n\n ../clip2.MP4 \n../deep/er\nmissing.mp4\n../clip2.MP4\n")
+
+    def found(*inputs, recursive=False):
+        paths = find_inputs([str(tmp_path / one) for one in inputs], recursive, tmp_path / "out")
+        return [path.resolve().relative_to(tmp_path).as_posix() for path in paths]
+
+    assert found("") == ["[1] a.mp4", "clip2.MP4", "clip10.mp4"]
+    assert found("", recursive=True) == ["[1] a.mp4", "clip2.MP4", "clip10.mp4", "deep/er/x.mkv"]
+    assert found("clip*") == ["clip2.MP4", "clip10.mp4"]
+    assert found("[1] a.mp4", "gone.mp4") == ["[1] a.mp4", "gone.mp4"]
+    assert found("**/*.mkv") == ["deep/er/x.mkv"]
+    assert found("lists/l.txt") == ["clip2.MP4", "deep/er/x.mkv", "lists/missing.mp4"]
+    assert found("out/a/skim.mp4") == ["out/a/skim.mp4"]
+    for wrong in ("deep", "no*thing"):
+        with pytest.raises(KeyframeError):
+            found(wrong)
+
+
+def test_a_summary_is_json_that_others_can_read(videos, tmp_path):
+    do(videos[:1], tmp_path)
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["video"]["name"] == "a.mp4"
