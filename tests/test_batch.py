@@ -143,18 +143,17 @@ def test_an_output_that_cannot_be_written(videos, tmp_path):
 
 
 def test_processes_give_what_one_gives_and_one_that_dies_takes_only_its_video(videos, tmp_path):
-    do(videos, tmp_path / "one")
-    jobs = plan(videos, tmp_path / "many", RECIPE)
-    assert {one.status for one in run_local(RECIPE, jobs, 2)} == {"done"}
-    for name in ("a", "b", "c"):
+    recipe = dataclasses.replace(RECIPE, selector=Dies(k=1))
+    a, b, c = videos
+    do([a, c], tmp_path / "one", recipe)
+    jobs = plan([b, a, c], tmp_path / "many", recipe)
+    outcomes = {one.path: one for one in run_local(recipe, jobs, 2)}
+    assert {path: one.status for path, one in outcomes.items()} == {a: "done", b: "failed", c: "done"}
+    assert "exit status -9" in outcomes[b].notes
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == ["a", "c"]
+    for name in ("a", "c"):
         for file in ("summary.json", "scores.csv"):
             assert (tmp_path / "one" / name / file).read_bytes() == (tmp_path / "many" / name / file).read_bytes()
-    dying = dataclasses.replace(RECIPE, selector=Dies(k=1))
-    jobs = plan([videos[1], *videos[::2]], tmp_path / "dying", dying)
-    outcomes = {one.path.stem: one for one in run_local(dying, jobs, 2)}
-    assert {name: one.status for name, one in outcomes.items()} == {"a": "done", "b": "failed", "c": "done"}
-    assert "-9" in outcomes["b"].notes
-    assert sorted(path.name for path in (tmp_path / "dying").iterdir()) == ["a", "c"]
 
 
 def test_a_checkpoint_that_is_none_stops_all_at_once(videos, tmp_path):

@@ -146,7 +146,7 @@ def test_bad_input_is_one_sentence(arguments, said, extract, video):
     assert said in sentence
 
 
-def test_a_feature_run_sees_no_pictures(extract, video, runs, tmp_path):
+def test_a_checkpoint_of_something_else(extract, video, tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     assert "x.ckpt" in extract(video, f"run={tmp_path / 'x.ckpt'}").sentence()
 
