@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +38,24 @@ def score_video(
     Raises:
         VideoError: the file cannot be read.
     """
+    features, timestamps, shown = encode_video(path, detector, reader, indices, size, index)
+    return Scores(score_windows(detector.score, features, window), timestamps, shown)
+
+
+def encode_video(
+    path: Path,
+    detector: KeyframeDetector,
+    reader: VideoReader,
+    indices: IntArray,
+    size: tuple[int, int],
+    index: PacketIndex | None = None,
+) -> tuple[Tensor, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The line up to the backbone's features; for the arguments and what is raised see `score_video`.
+
+    Returns:
+        Features (T, width) on the detector's device, and the time in seconds and the number of the frame that each
+        really shows, (T,).
+    """
     index = index or index_packets(path)
     parts: list[Tensor] = []
     timestamps, shown = [], []
@@ -44,8 +63,7 @@ def score_video(
         parts.append(_encode(detector, frames.pixels))
         timestamps.append(frames.timestamps)
         shown.append(frames.indices)
-    values = score_windows(detector.score, torch.cat(parts), window)
-    return Scores(values, np.concatenate(timestamps), np.concatenate(shown))
+    return torch.cat(parts), np.concatenate(timestamps), np.concatenate(shown)
 
 
 @torch.inference_mode()

@@ -1,0 +1,177 @@
+"""`keyframe-features`: from videos to a feature file that trains."""
+
+import json
+import shlex
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from keyframe.config import load_detector
+from keyframe.data.decord_reader import DecordReader
+from keyframe.data.features_h5 import read_feature_file
+from keyframe.data.labels import read_labels
+from keyframe.data.labels_tsv import write_tsv
+from keyframe.data.packets import index_packets
+from keyframe.summary.segment import check_shots
+from tests.commands import cold
+from tests.data.labelled import FRAMES, write_labelled
+
+SMALL = ("size=32", "backbone=resnet18", "backbone.pretrained=false")
+
+
+@pytest.fixture(scope="module")
+def demo(tiny_demo):
+    """The folder of the demo's videos, and its label file."""
+    (labels,) = tiny_demo.rglob("*.tsv")
+    return labels.parent / "videos", labels
+
+
+@pytest.fixture(scope="module")
+def made(command, demo, tmp_path_factory):
+    """A file of the demo's videos and one that is none, under names that Hydra cannot read unquoted."""
+    place = tmp_path_factory.mktemp("my features (1)")
+    (place / "torn.mp4").write_bytes(b"no video")
+    out = place / "a=b.h5"
+    videos, labels = demo
+    done = command(
+        f"input=[{videos},{place / 'torn.mp4'}]", f"out={out}", f"labels={labels}", *SMALL, program="keyframe-features"
+    )
+    return done.good(), out
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three short videos of a user's own, with labels."""
+    return write_labelled(tmp_path / "own", videos=3)
+
+
+def test_the_file_is_what_published_systems_read(made, demo):
+    _, out = made
+    videos, labels = demo
+    tracks = read_labels(labels)
+    with h5py.File(out) as file:
+        assert (file.attrs["backbone"], file.attrs["weights"]) == ("resnet18", "random, seed 0")
+        assert (file.attrs["height"], file.attrs["width"], file.attrs["step"]) == (32, 32, 15)
+        assert set(file) == {f"video_{number}" for number in range(1, 16)}
+        names = {group["video_name"].asstr()[()] for group in file.values()}
+        assert names == {path.stem for path in videos.iterdir()} == set(tracks)
+        for group in file.values():
+            name = group["video_name"].asstr()[()]
+            n_frames = index_packets(videos / f"{name}.mp4").n_frames
+            n_steps = len(range(0, n_frames, 15))
+            assert (group["n_frames"][()], group["n_steps"][()]) == (n_frames, n_steps)
+            np.testing.assert_array_equal(group["picks"], range(0, n_frames, 15))
+            assert group["features"].shape == (n_steps, 512) and group["features"].dtype == np.float32
+            check_shots(group["change_points"][()], n_frames)
+            np.testing.assert_array_equal(group["n_frame_per_seg"], np.diff(group["change_points"][()])[:, 0] + 1)
+            np.testing.assert_array_equal(group["gtscore"], tracks[name].annotators.mean(0)[::15].astype(np.float32))
+            assert group["gtsummary"].shape == (n_steps,)
+            users = group["user_summary"][()]
+            assert users.shape == (20, n_frames) and set(np.unique(users)) == {0, 1}
+            assert (users.sum(1) <= int(0.15 * n_frames)).all()
+
+
+def test_it_says_what_was_left_out_and_trains_as_it_says(command, made, tmp_path):
+    done, out = made
+    assert "1 of 16 videos were left out:\n  torn: " in done.out and "torn.mp4" in done.out
+    assert "(15 videos, 512 channels" in done.out
+    (line,) = [line for line in done.out.splitlines() if line.startswith("Train on it: ")]
+    program, *arguments = shlex.split(line.removeprefix("Train on it: "))
+    assert program == "keyframe-train" and f"data.path={out}" in arguments
+    quick = ("trainer=cpu", "logger=csv", "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'run'}")
+    command(*arguments, *quick).good()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert sum(metrics[f"data/videos_{part}"] for part in ("train", "val", "test")) == 15
+    assert -1 <= metrics["test/spearman"] <= 1
+
+
+def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path):
+    out = tmp_path / "run.h5"
+    videos, _ = demo
+    name = sorted(path.stem for path in videos.iterdir())[0]
+    command(videos / f"{name}.mp4", f"out={out}", f"run={runs / 'resnet'}", program="keyframe-features").good()
+    backbone = load_detector(runs / "resnet").backbone
+    picks = np.arange(0, index_packets(videos / f"{name}.mp4").n_frames, 15)
+    pixels = DecordReader().read(videos / f"{name}.mp4", picks, (32, 32)).pixels
+    pictures = (torch.from_numpy(pixels) / 255 - torch.tensor(backbone.mean)) / torch.tensor(backbone.std)
+    with torch.inference_mode():
+        expected = backbone(pictures.permute(0, 3, 1, 2)).numpy()
+    with h5py.File(out) as file:
+        assert file.attrs["weights"] == "of a training run" and file.attrs["width"] == 32
+        np.testing.assert_allclose(file["video_1/features"], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def test_videos_without_labels(command, own, tmp_path):
+    out = tmp_path / "none.h5"
+    arguments = (f"input={own / 'videos'}", f"out={out}", *SMALL)
+    done = command(*arguments, program="keyframe-features").good()
+    assert "labels=FILE" in done.out and "Train on it" not in done.out
+    with h5py.File(out) as file:
+        assert not {"gtscore", "gtsummary", "user_summary"} & set(file["video_3"])
+    # labels of two of three
+    write_tsv(tmp_path / "two.tsv", {name: np.ones((2, FRAMES), int) for name in ("clip0", "clip2", "elsewhere")})
+    done = command(*arguments, f"labels={tmp_path / 'two.tsv'}", "overwrite=true", program="keyframe-features").good()
+    assert "Without labels: 1 of 3 (clip1)" in done.out and "Train on it" not in done.out
+    with h5py.File(out) as file:
+        assert ["gtscore" in file[f"video_{number}"] for number in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
+    write_tsv(tmp_path / "l.tsv", {f"clip{n}": np.ones((2, FRAMES * (1 + n)), int) for n in range(3)})
+    done = command(
+        own / "videos", f"out={tmp_path / 'a.h5'}", f"labels={tmp_path / 'l.tsv'}", *SMALL, program="keyframe-features"
+    ).good()
+    assert "2 of 3 videos were left out" in done.out and f"its labels {2 * FRAMES}" in done.out
+    assert list(read_feature_file(tmp_path / "a.h5")) == ["clip0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["out={out}"], ["no video", "keyframe-features videos out="]),
+        (["input={videos}"], ["out is not set"]),
+        (["input={videos}", "out={there}"], ["there.h5 is there already", "overwrite=true"]),
+        (["input={videos}", "out={videos}"], ["videos is a folder", "features.h5"]),
+        (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
+        (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
+        (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
+        (["input={videos}", "out={out}", "lowest=low"], ["lowest=low must be a number"]),
+        (["input={videos}", "out={out}", "backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),
+        (["input={videos}", "out={out}", "backbone=none"], ["sees no pictures", "backbone=resnet50"]),
+        (["input={videos}", "out={out}", "backbone=vit_tiny_patch16_224"], ["vit_tiny", "32x32", "set size"]),
+        (["input={videos}", "out={out}", "run=gone"], ["run= and backbone", "exclude each other"]),
+        (["input={videos}", "out={out}", "labels=gone.tsv"], ["no file gone.tsv", "set labels"]),
+        (["input={videos}", "out={out}", "labels={stranger}"], ["elsewhere", "none of the videos clip0", "by its id"]),
+        (["input=[{videos},{copy}]", "out={out}"], ["both the video clip1", "rename one"]),
+        (["input={torn}", "out={out}"], ["torn.mp4"]),
+        (["input=[{torn},{stranger}]", "out={out}"], ["none of 2 videos", "torn.mp4"]),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(command, own, tmp_path, arguments, words):
+    places = {"videos": own / "videos", "out": tmp_path / "out.h5", "there": tmp_path / "there.h5"}
+    places |= {"torn": tmp_path / "torn.mp4", "copy": tmp_path / "clip1.mp4", "stranger": tmp_path / "strange.tsv"}
+    places["there"].write_text("precious")
+    places["torn"].write_text("no video")
+    shutil.copy(places["videos"] / "clip1.mp4", places["copy"])
+    write_tsv(places["stranger"], {"elsewhere": np.ones((1, 5), int)})
+    before = {path.name for path in tmp_path.iterdir()}
+    small = [one for one in SMALL if not any(given.startswith(one.split("=")[0] + "=") for given in arguments)]
+    if "backbone=none" in arguments:
+        small.remove("backbone.pretrained=false")
+    given = [argument.format(**places) for argument in arguments]
+    sentence = command(*given, *small, program="keyframe-features").sentence()
+    assert all(word in sentence for word in words), sentence
+    assert places["there"].read_text() == "precious" and {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_random_weights_are_never_silent(command, own, tmp_path):
+    arguments = (f"input={own / 'videos'}", f"out={tmp_path / 'a.h5'}", "size=32")
+    # read when the library is imported, so no warm process
+    done = cold(["-m", "keyframe.cli.features", *arguments], tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "no"))
+    sentence = done.sentence()
+    assert "ImageNet weights of efficientnet_b0" in sentence and "backbone.pretrained=false" in sentence
+    done = command(*arguments, "backbone.pretrained=false", program="keyframe-features").good()
+    assert "features of random weights (seed=0)" in done.out

@@ -1,0 +1,127 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from keyframe.data.labels_tsv import read_tvsum_tsv, write_tsv
+from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.errors import KeyframeError
+from keyframe.features import features_of
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.head import TemporalHead
+from keyframe.summary.shots import KtsShots
+from tests.videos import write_video
+
+FRAMES = 403
+PICKS = np.arange(0, FRAMES, 15)  # 0 ... 390
+STARTS = np.array([0, 1, 3, 6, 7, 11, 13, 14, 17, 23])  # first picks of ten shots
+SHOTS = np.stack([STARTS, np.append(STARTS[1:], 27) - 1], axis=1)
+CHANGE_POINTS = [
+    *([0, 14], [15, 44], [45, 89], [90, 104], [105, 164], [165, 194], [195, 209], [210, 254], [255, 344], [345, 402]),
+]
+
+
+class Cut:
+    """Always the same shots."""
+
+    def of_video(self, index, frames, look, reader):
+        np.testing.assert_array_equal(frames, PICKS)
+        assert len(look) == len(frames)
+        return SHOTS
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", frames=FRAMES, size=(80, 48))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    return KeyframeDetector(Backbone("resnet18", pretrained=False), TemporalHead, chunk=4).eval()
+
+
+@pytest.fixture(scope="module")
+def scores():
+    """What 4 people say, 1 to 5, constant over 20 frames: the best summaries differ, also by the scale."""
+    return np.repeat(np.random.default_rng(32).integers(1, 6, (4, 21)), 20, axis=1)[:, :FRAMES]
+
+
+@pytest.fixture(scope="module")
+def labelled(path, detector, scores, tmp_path_factory):
+    tsv = tmp_path_factory.mktemp("labels") / "labels.tsv"
+    write_tsv(tsv, {"a": scores})
+    labels = read_tvsum_tsv(tsv)["a"]
+    return features_of("a", path, detector, PyAVReader(), Cut(), (32, 40), labels=labels)
+
+
+def test_features_are_the_backbones_of_normalised_pictures(path, detector, labelled):
+    frames = PyAVReader().read(path, PICKS, (32, 40))
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
+    pictures = torch.from_numpy((frames.pixels / 255 - mean) / std).float().permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = detector.backbone.model(pictures).numpy()
+    assert labelled.features.shape == (27, 512) and labelled.features.dtype == np.float32
+    assert expected.std(axis=0).max() > 1e-3
+    np.testing.assert_allclose(labelled.features, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_picks_and_shots(labelled):
+    assert labelled.n_frames == FRAMES
+    np.testing.assert_array_equal(labelled.picks, PICKS)
+    np.testing.assert_array_equal(labelled.change_points, CHANGE_POINTS)
+
+
+def best_value(track):
+    """The greatest total of shot means that fits into 15 %, and the lengths, by trying all sets of shots."""
+    lengths = [last - first + 1 for first, last in CHANGE_POINTS]
+    means = [track[first : last + 1].mean() for first, last in CHANGE_POINTS]
+    sets = itertools.chain.from_iterable(itertools.combinations(range(10), count) for count in range(11))
+    fit = [chosen for chosen in sets if sum(lengths[shot] for shot in chosen) <= int(0.15 * FRAMES)]
+    return max(sum(means[shot] for shot in chosen) for chosen in fit), means
+
+
+def value(summary, means):
+    """The total of the shots that are kept; each is kept whole or not at all."""
+    parts = [summary[first : last + 1] for first, last in CHANGE_POINTS]
+    assert all(part.all() or not part.any() for part in parts)
+    return sum(mean for part, mean in zip(parts, means, strict=True) if part.all())
+
+
+def test_labels_become_scores_and_summaries(labelled, scores):
+    np.testing.assert_allclose(labelled.truth.gtscore, (scores.mean(0)[::15] - 1) / 4, atol=1e-6)
+    assert labelled.truth.user_summary.shape == (4, FRAMES)
+    for summary, track in zip(labelled.truth.user_summary, scores, strict=True):
+        best, means = best_value(track)
+        assert summary.sum() <= 60 and value(summary, means) == pytest.approx(best)
+    # the reference summary is known at the picks only, and no shot lies between two
+    held = np.repeat(labelled.truth.gtsummary, 15)[:FRAMES]
+    best, means = best_value(scores.mean(0))
+    assert value(held, means) == pytest.approx(best) and held.any()
+
+
+def test_another_step_and_no_labels(path, detector):
+    video = features_of("a", path, detector, PyAVReader(), KtsShots(), (32, 32), step=200)
+    np.testing.assert_array_equal(video.picks, [0, 200, 400])
+    assert video.features.shape == (3, 512) and video.truth is None
+    starts, ends = video.change_points.T
+    assert starts[0] == 0 and ends[-1] == FRAMES - 1 and (starts[1:] == ends[:-1] + 1).all()
+
+
+def test_labels_of_another_cut_are_told_before_anything_is_decoded(path, detector, tmp_path):
+    write_tsv(tmp_path / "labels.tsv", {"a": np.ones((1, 2 * FRAMES), int)})
+    with pytest.raises(KeyframeError, match=rf"a\.mp4 has {FRAMES} frames and its labels {2 * FRAMES}"):
+        features_of("a", path, detector, None, None, (32, 32), labels=read_tvsum_tsv(tmp_path / "labels.tsv")["a"])
+
+
+def test_labels_of_a_frame_more_are_read_by_time(path, detector, scores, tmp_path):
+    longer = np.concatenate([scores, scores[:, -1:]], axis=1)
+    write_tsv(tmp_path / "labels.tsv", {"a": longer})
+    labels = read_tvsum_tsv(tmp_path / "labels.tsv")["a"]
+    video = features_of("a", path, detector, PyAVReader(), Cut(), (32, 32), labels=labels)
+    assert video.truth.user_summary.shape == (4, FRAMES) == (4, index_packets(path).n_frames)
+    entries = PICKS * (FRAMES + 1) // FRAMES
+    np.testing.assert_allclose(video.truth.gtscore, (longer.mean(0)[entries] - 1) / 4, atol=1e-6)
