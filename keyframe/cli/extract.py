@@ -75,7 +75,11 @@ def _workers(config: DictConfig, videos: int) -> tuple[int, int]:
 
     workers = config.workers
     if workers is None:
-        on_gpu = config.run is not None and (_has_gpu() if config.device == "auto" else config.device != "cpu")
+        on_gpu = (
+            config.run is not None
+            and videos > 1
+            and (_has_gpu() if config.device == "auto" else config.device != "cpu")
+        )
         workers = 1 if on_gpu else min(cores(), videos, _MOST_WORKERS)
     return workers, config.threads or max(1, cores() // workers)
 

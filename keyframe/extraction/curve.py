@@ -42,8 +42,10 @@ def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_
     axis = panel(figure, _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _TALL)
     starts = seconds[candidates.shots[1:, 0]]
     axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=min(1.0, 60 / max(len(starts), 1)), zorder=0)
-    axis.fill_between(seconds, scores, color=colour, alpha=0.12, linewidth=0)
-    axis.plot(seconds, scores, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
+    # The last frame looked at stands for what follows it.
+    times, values = np.append(seconds, candidates.duration), np.append(scores, scores[-1])
+    axis.fill_between(times, values, color=colour, alpha=0.12, linewidth=0)
+    axis.plot(times, values, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
     chosen = selection.keyframes
     axis.plot(seconds[chosen], scores[chosen], "o", color=mark, markersize=5.5, mew=0.8, mec="white", clip_on=False)
     for place, rank in zip(chosen.tolist(), selection.ranks.tolist(), strict=True):
