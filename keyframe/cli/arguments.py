@@ -95,8 +95,10 @@ def _escaped(value: str) -> str:
 
 def _quote_list(value: str) -> str:
     """A path, or each of `[A,B,[C,D]]`; what has quotes already stays."""
-    if not value.startswith("[") or any(mark in value for mark in "'\""):
+    if not (value.startswith("[") and value.endswith("]")):
         return quote(value)
+    if any(mark in value for mark in "'\""):
+        return value
     return re.sub(r"[^\[\],]+", lambda item: quote(item[0].strip()), value)
 
 

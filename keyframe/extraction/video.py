@@ -82,7 +82,7 @@ def extract_video(
     """Find the keyframes of a video and write them, with all that is known of them, into a folder.
 
     The folder holds the keyframes as JPEG files, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
-    and, if asked for, skim.mp4. It appears whole or not at all; one that an earlier extraction has left there is
+    and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all; one that an earlier extraction has left there is
     replaced, but for files in it that are not ours.
 
     The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
@@ -131,8 +131,10 @@ def extract_video(
         save_contact_sheet(stills, draft / "contact_sheet.jpg")
         save_curve(draw_curve(path.name, candidates, selection, scorer.name), draft / "curve.png")
         write_page(draft, summary)
-        if settings.summary_video:
-            write_skim(path, _kept_spans(candidates, selection), draft / "skim.mp4", reader)
+        spans = _kept_spans(candidates, selection)
+        # Where knapsack keeps no shot there is nothing to show; the selection's notes say so.
+        if settings.summary_video and spans:
+            write_skim(path, spans, draft / "skim.mp4", reader)
         write_summary(draft, summary)
     stills = [dataclasses.replace(still, path=directory / still.path.name) for still in stills]
     return Extraction(directory, stills, candidates, frames, selection, summary)

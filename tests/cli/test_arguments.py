@@ -5,8 +5,9 @@ import random
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import prepare, quote
+from keyframe.cli.arguments import prepare, quote, with_inputs
 
 PATHS = [
     "plain",
@@ -121,3 +122,38 @@ def test_resuming_the_last_run_goes_on_in_the_newest_runs_directory(tmp_path, mo
         os.utime(checkpoint, (1000 - age, 1000 - age))
     assert prepare(["ckpt=last"]) == ["ckpt=last", "hydra.run.dir=outputs/train/newest"]
     assert prepare(["ckpt=last", "hydra.run.dir=mine"]) == ["ckpt=last", "hydra.run.dir=mine"]
+
+
+def inputs_of(*arguments):
+    """What a command finds in `input` for these arguments."""
+    (argument,) = prepare(with_inputs(list(arguments)))
+    override = parsed(argument)
+    assert override.key_or_group == "input" and not override.is_sweep_override()
+    return OmegaConf.to_container(OmegaConf.create({"input": override.value()}), resolve=True)["input"]
+
+
+@pytest.mark.parametrize(
+    "name", [*PATHS, "null", "'a b'", "${home}", "b\\${c}", "two\nlines", "~draft.mp4", "-dash.mp4"]
+)
+def test_a_name_that_exists_is_an_input_to_the_letter(name, tmp_path, monkeypatch):
+    if name and "/" not in name:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / name).touch()
+        assert inputs_of(name) == [name]
+    assert inputs_of("--", name) == [name]
+
+
+def test_any_name_is_an_input_to_the_letter():
+    draw = random.Random(0)
+    names = [
+        "".join(draw.choices("ab \\\\''\"\"=,#()[]{}$${:@~-+.0é日\t\n", k=draw.randint(1, 9))) for _ in range(2000)
+    ]
+    assert inputs_of("--", *names) == names
+
+
+def test_inputs_and_keys_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inputs_of("a b.mp4", "input=c d.mp4", "input=[e,'f g']") == ["a b.mp4", "c d.mp4", "e", "f g"]
+    others = ["selection=top", "--cfg", "job", "-m", "+x=1", "~y"]
+    assert with_inputs(["a", *others]) == [*others, "input=['a']"]
+    assert with_inputs(others) == others
