@@ -82,8 +82,8 @@ def extract_video(
     """Find the keyframes of a video and write them, with all that is known of them, into a folder.
 
     The folder holds the keyframes as JPEG files, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
-    and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all; one that an earlier extraction has left there is
-    replaced, but for files in it that are not ours.
+    and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all; one that an earlier extraction has
+    left there is replaced, but for files in it that are not ours.
 
     The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
     a duplicate is must not depend on the model. Stills and skim decode what they show. Memory is bounded by the number
