@@ -259,7 +259,7 @@ def _presented(packets: list[_Packet]) -> list[_Packet]:
     """The packets that a player shows, in presentation order (in decoding order where there is no such)."""
     start = next((number for number, packet in enumerate(packets) if packet.key), 0)
     kept = [packet for packet in packets[start:] if packet.shown]
-    if any(packet.pts is None for packet in kept):
+    if not kept or any(packet.pts is None for packet in kept):
         return kept
     # Frames shown before the first key frame lean on pictures that the file does not hold: none is decoded.
     first = packets[start].pts
