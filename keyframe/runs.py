@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from keyframe.benchmark.cost import random_videos
+from keyframe.benchmark.speed import Contender
 from keyframe.data.alignment import label_positions, labelled_frames
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.features_h5 import FeatureVideo
 from keyframe.data.packets import index_packets
 from keyframe.errors import KeyframeError
-from keyframe.evaluation.cost import random_videos
-from keyframe.evaluation.speed import Contender
 from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.windows import score_windows

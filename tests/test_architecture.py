@@ -21,6 +21,7 @@ RULES = {
     "keyframe.evaluation": ((*LIGHTNING, *HYDRA), ()),
     "keyframe.evaluation.metrics": (("torch",), ()),
     "keyframe.summary": ((*LIGHTNING, *HYDRA), ()),
+    "keyframe.drawing": (("torch", *LIGHTNING, *HYDRA), ()),
     "keyframe.report": ((*REST, "torch", *LIGHTNING, *HYDRA), ()),
     "keyframe": ((*HYDRA, "keyframe.cli"), ("keyframe.cli", "keyframe.config")),
 }

@@ -10,16 +10,16 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from keyframe.benchmark.child import in_child
+from keyframe.benchmark.memory import resident_mb
 from keyframe.benchmark.plain_kts import plain_kts
 from keyframe.benchmark.record import Measured, SuiteResult, ratio
+from keyframe.benchmark.speed import in_turns
 from keyframe.benchmark.synthetic import SyntheticVideo, synthetic_video
 from keyframe.evaluation.measure import measure, over_videos
-from keyframe.evaluation.memory import resident_mb
 from keyframe.evaluation.metrics import kendall_matrix
 from keyframe.evaluation.protocol import annotators_at_picks
 from keyframe.evaluation.reference import RANDOM_DRAWS, draws_of, reference_lines, reference_metrics
 from keyframe.evaluation.reference_f1 import f1_metrics, reference_f1
-from keyframe.evaluation.speed import in_turns
 from keyframe.evaluation.study import study
 from keyframe.evaluation.subject import Shots, Subject, subject_from_look
 from keyframe.summary.segment import kts

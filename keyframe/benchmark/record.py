@@ -62,7 +62,7 @@ def ratio(key: str, ours: Sequence[float], theirs: Sequence[float], meaning: str
 
     Args:
         key: of the figure.
-        ours: one a round, as `keyframe.evaluation.speed.in_turns` gives them.
+        ours: one a round, as `keyframe.benchmark.speed.in_turns` gives them.
         theirs: the baseline's, of the same rounds.
         meaning: as of `Measured`.
     """

@@ -23,11 +23,11 @@ def benchmark(config: DictConfig) -> None:
     if config.suite not in (*suites, "all"):
         raise KeyframeError(f"suite={config.suite} is none of {', '.join((*suites, 'all'))}.")
 
+    from keyframe.benchmark.cost import machine
     from keyframe.benchmark.record import benchmark_document, flat
     from keyframe.cli.results import from_here, short_text
     from keyframe.config import save_config
-    from keyframe.evaluation.cost import machine
-    from keyframe.evaluation.plots import draw_bars
+    from keyframe.drawing.plots import draw_bars
     from keyframe.evaluation.record import write_metrics
     from keyframe.report.render import write_report
 

@@ -23,13 +23,13 @@ def compare(config: DictConfig) -> None:
     """Score, measure, draw, and say where the results lie."""
     from hydra.utils import instantiate
 
+    from keyframe.benchmark.cost import machine
     from keyframe.cli.given_runs import check_same_videos, load_groups
     from keyframe.cli.results import report_lines, short_text
     from keyframe.cli.scoring import baseline_metrics, check_choices, reference_of, score_runs, thumbnails_of, track
     from keyframe.config import save_config
     from keyframe.evaluation.claims import MODELS
     from keyframe.evaluation.comparison_report import comparison_document
-    from keyframe.evaluation.cost import machine
     from keyframe.evaluation.measure import over_videos
     from keyframe.evaluation.pairs import pair_metrics, pairs
     from keyframe.evaluation.pictures import (
@@ -108,11 +108,11 @@ def compare(config: DictConfig) -> None:
 
 def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str, float]]:
     """Size, speed and peak memory of each model; seeds and folds of one cost the same."""
+    from keyframe.benchmark.cost import weights_mb
+    from keyframe.benchmark.memory import peak_memory
+    from keyframe.benchmark.speed import speeds
     from keyframe.cli.progress import bar
     from keyframe.config import load_detector
-    from keyframe.evaluation.cost import weights_mb
-    from keyframe.evaluation.memory import peak_memory
-    from keyframe.evaluation.speed import speeds
     from keyframe.models.sizes import sizes
 
     log.info("Measuring speed ...")

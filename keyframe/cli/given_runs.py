@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.config import load_run
 from keyframe.errors import KeyframeError
+from keyframe.models.device import find_device
 from keyframe.runs import Run
 
 
@@ -33,7 +33,7 @@ def load_runs(paths: Sequence[Path], config: DictConfig) -> list[Run]:
     Raises:
         KeyframeError: one is no run, or the device is not there.
     """
-    device = _device(config.device)
+    device = find_device(config.device)
     runs = [load_run(path, config.data.root, config.data.labels) for path in paths]
     for run in runs:
         run.detector.to(device)
@@ -118,15 +118,6 @@ def _names(entries: Sequence[Any], groups: Sequence[Sequence[Run]]) -> list[str]
         if len(set(names)) == len(names):
             return names
     return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise KeyframeError(f"device={name} is not on this machine: use device=auto or device=cpu.") from error
 
 
 def _natural(path: Path) -> tuple[int, str]:

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from keyframe.drawing.plots import draw_bars, draw_per_video
+from keyframe.drawing.scatter import draw_pairs, draw_scatter
+from keyframe.drawing.tradeoff import draw_tradeoff
+from keyframe.drawing.video_plot import draw_video
 from keyframe.evaluation.keyshot import hold_scores, keyshots
 from keyframe.evaluation.measure import METRICS
-from keyframe.evaluation.plots import draw_bars, draw_per_video
-from keyframe.evaluation.scatter import draw_pairs, draw_scatter
 from keyframe.evaluation.study import Study
 from keyframe.evaluation.subject import Subject
-from keyframe.evaluation.tradeoff import draw_tradeoff
-from keyframe.evaluation.video_plot import draw_video
 from keyframe.report.document import Picture, Section
 from keyframe.types import FloatArray
 

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 
-from keyframe.evaluation.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
-from keyframe.evaluation.video_plot import time_axis
+from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
+from keyframe.drawing.video_plot import time_axis
 from keyframe.report.characters import one_line
 from keyframe.summary.candidates import Candidates, Selection
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from keyframe.data.batch import Batch
+from keyframe.drawing.curves import Prediction
 from keyframe.errors import KeyframeError
-from keyframe.evaluation.curves import Prediction
 from keyframe.evaluation.metrics import over_videos
 from keyframe.evaluation.video_metrics import VideoMetrics
 from keyframe.models.detector import KeyframeDetector

@@ -56,15 +56,15 @@ class Limits:
     Attributes:
         min_distance: seconds between two keyframes at least, >= 0.
         max_similarity: product of their descriptors at most, in [-1, 1]; 1 sets no limit. With the project's
-            descriptor, neighbouring frames of a steady shot have .9 to 1 and frames of different shots .7 to .94
-            (measured on real clips).
+            descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
+            above .95; measured on real clips).
 
     Raises:
         KeyframeError: if an attribute is outside its range.
     """
 
     min_distance: float = 1.0
-    max_similarity: float = 0.95
+    max_similarity: float = 0.98
 
     def __post_init__(self) -> None:
         check_number("min_distance", self.min_distance, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from keyframe.evaluation.curves import draw_curves
+from keyframe.drawing.curves import draw_curves
 from keyframe.models.module import KeyframeModule
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from keyframe.benchmark.record import Measured, SuiteResult, benchmark_document, flat, ratio
-from keyframe.evaluation.plots import draw_bars
+from keyframe.drawing.plots import draw_bars
 from keyframe.report.render import render_text
 
 MACHINE = {"CPU": "Abacus 3", "cores": "2"}

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keyframe.evaluation.placing import staircase
-from keyframe.evaluation.style import (
+from keyframe.drawing.placing import staircase
+from keyframe.drawing.style import (
     FAINT,
     INK,
     MEAN,

@@ -3,8 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from keyframe.evaluation.tradeoff import draw_tradeoff
-from tests.evaluation.drawn import clashes, texts
+from keyframe.drawing.tradeoff import draw_tradeoff
+from tests.drawing.drawn import clashes, texts
 
 NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(10)]
 

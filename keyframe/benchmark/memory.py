@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from keyframe.benchmark.cost import MB, random_videos, weights_mb
 from keyframe.errors import KeyframeError
-from keyframe.evaluation.cost import MB, random_videos, weights_mb
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")

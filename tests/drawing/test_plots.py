@@ -3,8 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from keyframe.evaluation.plots import draw_bars, draw_per_video
-from tests.evaluation.drawn import clashes, texts
+from keyframe.drawing.plots import draw_bars, draw_per_video
+from tests.drawing.drawn import clashes, texts
 
 NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(6)]
 LINES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from keyframe.evaluation.curves import Prediction, draw_curves
+from keyframe.drawing.curves import Prediction, draw_curves
 
 
 def prediction(people, length=60, seed=0):

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from keyframe.drawing.style import BAND, MEAN, PALETTE, TEXT, dress, two_digits
 from keyframe.evaluation.metrics import spearman
-from keyframe.evaluation.style import BAND, MEAN, PALETTE, TEXT, dress, two_digits
 from keyframe.types import FloatArray
 
 # More points than this on a curve are a block of ink: neighbours are drawn as their mean.

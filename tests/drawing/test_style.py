@@ -6,8 +6,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keyframe.evaluation.style import PALETTE, key, look, sheet, shorten, text_width, wrap
-from tests.evaluation.drawn import clashes
+from keyframe.drawing.style import PALETTE, key, look, sheet, shorten, text_width, wrap
+from tests.drawing.drawn import clashes
 
 LONG = "efficientnet_b0-distilled-from-resnet50/seed 3"
 

@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from keyframe.evaluation.metrics import spearman
-from keyframe.evaluation.style import (
+from keyframe.drawing.style import (
     FAINT,
     INK,
     TEXT,
@@ -21,6 +20,7 @@ from keyframe.evaluation.style import (
     two_digits,
     wrap,
 )
+from keyframe.evaluation.metrics import spearman
 from keyframe.types import FloatArray
 
 # More points than this hide each other: their density is drawn.

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from keyframe.evaluation.placing import place_labels
-from keyframe.evaluation.style import FAINT, INK, MEAN, TEXT, WIDTH, line_height, look, panel, sheet, text_width, wrap
+from keyframe.drawing.placing import place_labels
+from keyframe.drawing.style import FAINT, INK, MEAN, TEXT, WIDTH, line_height, look, panel, sheet, text_width, wrap
 from keyframe.types import FloatArray
 
 _ACROSS, _UP = WIDTH - 1.2, 4.8  # inches of the axes

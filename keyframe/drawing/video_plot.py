@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from keyframe.evaluation.curves import draw_model, draw_people
+from keyframe.drawing.curves import draw_model, draw_people
+from keyframe.drawing.placing import side_by_side
+from keyframe.drawing.style import BAND, FAINT, MEAN, TEXT, WIDTH, key, key_columns, look, panel, sheet, two_digits
 from keyframe.evaluation.metrics import spearman
-from keyframe.evaluation.placing import side_by_side
-from keyframe.evaluation.style import BAND, FAINT, MEAN, TEXT, WIDTH, key, key_columns, look, panel, sheet, two_digits
 from keyframe.types import FloatArray, IntArray
 
 Thumbnail = tuple[float, npt.NDArray[np.uint8]]
