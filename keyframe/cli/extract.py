@@ -38,7 +38,10 @@ def extract(config: DictConfig) -> None:
 
     if config.engine not in _ENGINES:
         raise KeyframeError(f"engine={config.engine} is none of {', '.join(_ENGINES)}.")
-    output = Path(str(config.output)).expanduser()
+    try:
+        output = Path(str(config.output)).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
     paths = find_inputs(_inputs(config), bool(config.recursive), output)
     workers, threads = _workers(config, len(paths))
     recipe = _recipe(config, threads)

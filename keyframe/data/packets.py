@@ -20,7 +20,8 @@ from av.video.stream import VideoStream
 from keyframe.errors import VideoError
 
 # FFmpeg "plays" these too: text as a terminal recording, a picture as a video of one frame.
-_NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf"}
+# A "concat" text plays other files, wherever they lie: what it shows is not what it holds.
+_NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf", "concat"}
 # Its time stamps are FFmpeg's guess there: AVI stores none, and with H.264 B-frames the guess is wrong.
 _WITHOUT_PTS = {"avi"}
 # The display matrix reaches PyAV with a decoded frame only; later than this a decoder has nothing to give.

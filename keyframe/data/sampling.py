@@ -13,6 +13,9 @@ from keyframe.errors import KeyframeError
 # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
 _TOLERANCE_S = 1e-3
 
+# A day at 100 a second: more is a typing error, or a file whose times have gone mad.
+_MOST_STEPS = 10_000_000
+
 
 class Sampling(Protocol):
     """Chooses the frames of a video that the model sees."""
@@ -100,5 +103,9 @@ class FpsSampling:
             Frame numbers that do not decrease, int64, shape (T,), T >= 1.
         """
         n_steps = max(1, math.ceil((index.duration - _TOLERANCE_S) * self.rate))
+        if n_steps > _MOST_STEPS:
+            raise KeyframeError(
+                f"a rate of {self.rate:g} asks for {n_steps} frames of {index.path} ({index.duration:.0f} s): lower it."
+            )
         times = index.timestamps[0] + np.arange(n_steps) / self.rate
         return np.searchsorted(index.timestamps, times + _TOLERANCE_S, side="right").astype(np.int64) - 1

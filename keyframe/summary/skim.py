@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
@@ -19,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from keyframe.data.packets import PacketIndex, index_packets, open_video
 from keyframe.data.readers import VideoReader
-from keyframe.errors import KeyframeError
+from keyframe.errors import KeyframeError, VideoError
 from keyframe.summary.shown_size import shown_size
 from keyframe.summary.sound import Cut, audio_stream, cut_sound
 from keyframe.types import Frames
@@ -48,7 +49,7 @@ def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, read
         reader: decodes frames.
 
     Raises:
-        VideoError: the video cannot be opened, or too many of its frames do not decode.
+        VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.
         KeyframeError: this PyAV has no encoder for H.264 or AAC.
         ValueError: spans overlap, are out of order, not finite, or hold no frame.
     """
@@ -65,8 +66,13 @@ def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, read
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".skim-", dir=out.parent) as drafts:
         draft = Path(drafts) / "skim.mp4"
-        with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-            _encode(index, ranges, starts, output, reader)
+        try:
+            with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as output:
+                _encode(index, ranges, starts, output, reader)
+        except av.error.ArgumentError as error:
+            raise VideoError(
+                f"{path} has times that an MP4 file cannot hold: leave summary_video out for it."
+            ) from error
         draft.replace(out)
 
 

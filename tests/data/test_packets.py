@@ -243,3 +243,9 @@ def test_real_clip(name, n_frames, start):
     index = index_packets(CLIPS / name)
     assert (index.n_frames, index.timestamps[0]) == (n_frames, start)
     assert index.timestamps.tolist() == decoded(CLIPS / name)[0]
+
+
+def test_a_text_that_plays_other_files_is_no_video(tmp_path):
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(VideoError, match=r"list\.mp4"):
+        index_packets(tmp_path / "list.mp4")

@@ -104,3 +104,8 @@ def test_samplings_travel_and_take_a_real_index(sampling, tmp_path):
     index = index_packets(write_video(tmp_path / "a.mp4", frames=20))
     expected = [2, 7, 12, 17] if isinstance(sampling, UniformSampling) else [0, 5, 10, 15]
     assert pickle.loads(pickle.dumps(sampling)).indices(index).tolist() == expected
+
+
+def test_a_rate_that_nobody_means_is_refused():
+    with pytest.raises(KeyframeError, match=r"holiday\.mp4.*lower it"):
+        FpsSampling(1e9).indices(index_of([0.0, 0.04, 0.08]))

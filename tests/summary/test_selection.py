@@ -323,7 +323,9 @@ def test_adaptive_takes_the_best_of_frames_that_show_nearly_the_same():
     angles = np.linspace(0, 0.4, 11)
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     scores = np.where(np.arange(11) == 0, 0.6, 0.5)
-    assert AdaptiveSelection(coverage=0.5, max_similarity=0.95)(video(scores, descriptors=rows)).keyframes.tolist() == [0]
+    assert AdaptiveSelection(coverage=0.5, max_similarity=0.95)(video(scores, descriptors=rows)).keyframes.tolist() == [
+        0
+    ]
 
 
 def test_adaptive_follows_change_within_one_shot():
