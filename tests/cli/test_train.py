@@ -287,7 +287,10 @@ finally:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm", "lr: 0.0001"]),
+        (
+            ["--help"],
+            ["backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm", "lr: 0.0001"],
+        ),
         (["--cfg", "job", "experiment=demo"], ["max_epochs: 16", "keyframe.data.sources.DemoSource"]),
         (["--cfg", "job", "backbone=resnet18"], ["name: resnet18", "root: ???"]),
     ],
