@@ -16,7 +16,7 @@ from keyframe.config import load_run
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
-from tests.commands import environment
+from tests.commands import environment, hear_ctrl_c
 from tests.videos import write_video
 
 # Names that a shell, Hydra's grammar or OmegaConf take for something else.
@@ -163,6 +163,7 @@ def test_interrupted_it_leaves_whole_folders_only(workers, number, video, tmp_pa
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     limit = time.monotonic() + 120
     while not (out.is_dir() and any(path.name.startswith(".") for path in out.iterdir())):  # A draft.

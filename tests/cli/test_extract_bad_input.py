@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import pytest
 from PIL import Image
 
-from tests.commands import Done, environment
+from tests.commands import Done, environment, hear_ctrl_c
 from tests.strange_videos import NAMES, STRANGE, make, small, text
 
 # Seconds that a command may go without a line of log, which it writes for each video, before the watchdog kills it.
@@ -36,6 +36,7 @@ class Command:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=hear_ctrl_c,
             )
 
     def end(self) -> Done:
