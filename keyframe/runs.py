@@ -15,7 +15,7 @@ from keyframe.data.alignment import label_positions, labelled_frames
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.features_h5 import FeatureVideo
 from keyframe.data.packets import index_packets
-from keyframe.errors import KeyframeError
+from keyframe.errors import KeyframeError, VideoError
 from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.windows import score_windows
@@ -160,7 +160,10 @@ class Run:
         frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
         height, width = index.upright_size
         size = (_THUMBNAIL, max(1, round(_THUMBNAIL * width / height)))
-        pictures = self._pixels.reader.read(video.path, frames, size, index)
+        try:
+            pictures = self._pixels.reader.read(video.path, frames, size, index)
+        except VideoError:
+            return []  # its scored frames decode; these few are an ornament
         return [(float(times[frame]), pixels) for frame, pixels in zip(frames, pictures.pixels, strict=True)]
 
     @property

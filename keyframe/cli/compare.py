@@ -76,7 +76,7 @@ def compare(config: DictConfig) -> None:
         ),
         video_pictures(studies, scored.subjects, drawn, thumbnails_of(runs, scored), figures),
     ]
-    notes = [note for one in studies for note in run_notes(one, max(one.runs.values()), None)]
+    notes = [note for one in studies for note in run_notes(one)]
     by_backbone = {group[0].detector.backbone.name: name for name, group in reversed(groups.items())}
     document = comparison_document(
         studies,

@@ -75,7 +75,7 @@ def _evaluate_runs(config: DictConfig) -> None:
         reference,
         pictures,
         [run.label for run in runs],
-        [*run_notes(result, len(runs), config.ensemble), *skipped_notes(scored.skipped)],
+        [*run_notes(result), *skipped_notes(scored.skipped)],
         scored_as(config.protocol, runs[0].window),
     )
     write_table(

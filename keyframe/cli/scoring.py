@@ -88,13 +88,23 @@ def score_runs(runs: Sequence[Run], config: DictConfig, shots: Shots) -> Scored:
         _check_sampling(runs)
         for id_, subject in scored.subjects.items():
             scored.subjects[id_] = owners[id_].sampled(subject, scored.videos[id_])
-    for number, run in enumerate(runs, start=1):
-        mine = {id_: video for id_, video in run.videos(config.split).items() if id_ in scored.subjects}
-        title = f"Scoring, run {number} of {len(runs)}"
-        scored.scores.append(
-            {id_: run.score(video, scored.subjects[id_]) for id_, video in bar(mine.items(), title, len(mine))}
-        )
+    _score(runs, config.split, scored)
     return scored
+
+
+def _score(runs: Sequence[Run], split: str, scored: Scored) -> None:
+    """Add each run's scores; a video that one run cannot read is left out for all."""
+    for number, run in enumerate(runs, start=1):
+        mine = {id_: video for id_, video in run.videos(split).items() if id_ in scored.subjects}
+        scored.scores.append({})
+        for id_, video in bar(mine.items(), f"Scoring, run {number} of {len(runs)}", len(mine)):
+            try:
+                scored.scores[-1][id_] = run.score(video, scored.subjects[id_])
+            except VideoError as error:
+                scored.skipped[id_] = str(error)
+                del scored.subjects[id_]
+    if not scored.subjects:
+        raise KeyframeError(f"No video of the {split} split can be read: {'; '.join(scored.skipped.values())}")
 
 
 def baseline_metrics(subjects: Mapping[str, Subject]) -> dict[str, float]:

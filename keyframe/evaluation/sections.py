@@ -156,9 +156,9 @@ def scored_as(protocol: str, window: int | None) -> str:
     )
 
 
-def run_notes(study: Study, total: int, ensemble: str | None) -> list[str]:
+def run_notes(study: Study) -> list[str]:
     """How many runs stand behind the numbers."""
-    if total == 1:
+    if study.members == 1:
         return []
     least, most = min(study.runs.values()), max(study.runs.values())
     each = f"{least}" if least == most else f"{least} to {most}"
@@ -166,8 +166,8 @@ def run_notes(study: Study, total: int, ensemble: str | None) -> list[str]:
         None: "a video's numbers are the mean over the runs that did not see it in training",
         "mean": "the scores of the runs that did not see a video in training are averaged, then measured",
         "rank": "the ranks that the runs give a video's frames are averaged, then measured",
-    }[ensemble]
-    return [f"{study.name}: {total} runs, {each} a video; {joined}."]
+    }[study.ensemble]
+    return [f"{study.name}: {study.members} runs, {each} a video; {joined}."]
 
 
 def skipped_notes(skipped: Mapping[str, str]) -> list[str]:

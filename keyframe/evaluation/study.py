@@ -23,7 +23,9 @@ class Study:
             ensemble the numbers of the joined scores.
         scores: video -> scores at the subject's entries, (n,), the mean over runs; for pictures.
         runs: video -> how many runs scored it.
-        by_run: for each run, the means over its videos, and `videos`; none for an ensemble.
+        by_run: for each run, the means over its videos, NaN without any, and `videos`; none for an ensemble.
+        members: how many runs there are in all; folds have a part of the videos each.
+        ensemble: how the runs' scores were joined; None where their numbers were.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Study:
     scores: dict[str, FloatArray]
     runs: dict[str, int]
     by_run: list[dict[str, float]]
+    members: int = 1
+    ensemble: str | None = None
 
     def over_runs(self) -> dict[str, float]:
         """Standard deviation over runs of each mean, `<name>_over_runs`: what training by itself leaves to chance.
@@ -86,5 +90,6 @@ def study(
             if ensemble == "rank":
                 rows[video] |= {"mse": float("nan"), "mae": float("nan")}
         runs[video] = len(tracks)
-    by_run = [mean_row(measured) | {"videos": float(len(measured))} for measured in each if measured]
-    return Study(name, rows, scores, runs, by_run)
+    nothing = dict.fromkeys(METRICS, float("nan"))
+    by_run = [(mean_row(measured) if measured else nothing) | {"videos": float(len(measured))} for measured in each]
+    return Study(name, rows, scores, runs, [] if ensemble else by_run, len(scored), ensemble)
