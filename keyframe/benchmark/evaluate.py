@@ -1,10 +1,9 @@
 """The suite `evaluate`: what evaluation costs once videos are decoded and scored."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TypeVar
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -12,7 +11,7 @@ from scipy.stats import kendalltau
 from keyframe.benchmark.child import in_child
 from keyframe.benchmark.memory import resident_mb
 from keyframe.benchmark.plain_kts import plain_kts
-from keyframe.benchmark.record import Measured, SuiteResult, ratio
+from keyframe.benchmark.record import Bar, Measured, SuiteResult, ratio
 from keyframe.benchmark.speed import in_turns
 from keyframe.benchmark.synthetic import SyntheticVideo, synthetic_video
 from keyframe.evaluation.measure import measure, over_videos
@@ -25,10 +24,6 @@ from keyframe.evaluation.subject import Shots, Subject, subject_from_look
 from keyframe.summary.segment import kts
 from keyframe.summary.shots import KtsShots
 from keyframe.types import FloatArray, IntArray
-
-Item = TypeVar("Item")
-# Items, a title and their number -> the items, shown as progress.
-Bar = Callable[[Iterable[Item], str, int], Iterator[Item]]
 
 # What an evaluation of 50 videos of 10 000 frames may take on two cores.
 LIMIT_S = 60.0
@@ -68,17 +63,35 @@ class Size:
         return f"{self.videos} videos of {self.frames} frames with {self.annotators} annotators"
 
 
-def evaluate_suite(size: Size, shots: Shots, repeats: int, bar: Bar) -> SuiteResult:
-    """Time an evaluation and its parts, and two of them against what people write.
+@dataclass(frozen=True)
+class EvaluateSuite:
+    """Times an evaluation and its parts, and two of them against what people write.
 
     The evaluation runs once, in a fresh process; the ratios are measured on one of its videos, in turns.
 
     Args:
-        size: what is evaluated.
+        videos: how many are evaluated.
+        frames: of each.
+        annotators: of each.
+        seed: of what is generated.
         shots: cuts a video; picklable.
         repeats: rounds of each ratio.
-        bar: shows progress.
     """
+
+    shots: Shots
+    videos: int = 50
+    frames: int = 10_000
+    annotators: int = 20
+    seed: int = 0
+    repeats: int = 5
+
+    def __call__(self, bar: Bar) -> SuiteResult:
+        """Measure; `bar` shows progress."""
+        size = Size(self.videos, self.frames, self.annotators, self.seed)
+        return _measure(size, self.shots, self.repeats, bar)
+
+
+def _measure(size: Size, shots: Shots, repeats: int, bar: Bar) -> SuiteResult:
     seconds = dict.fromkeys(PARTS, 0.0)
     peak = float("nan")
     steps = in_child(partial(evaluation, size, shots))

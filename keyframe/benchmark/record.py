@@ -1,13 +1,17 @@
 """What a suite measured: figures with their spread, and the report of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from keyframe.evaluation.cells import number
 from keyframe.report.document import Document, Notes, Picture, Section, Table
+
+# Items, a title and their number -> the items, shown as progress.
+Bar = Callable[[Iterable[Any], str, int], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ class SuiteResult:
     figures: Sequence[Measured]
     bars: Mapping[str, float]
     notes: Sequence[str] = ()
+
+
+class Suite(Protocol):
+    """Measures what one part of the project costs, against named baselines of the same run."""
+
+    def __call__(self, bar: Bar) -> SuiteResult:
+        """Measure.
+
+        Args:
+            bar: shows progress.
+
+        Raises:
+            KeyframeError: something that it measures against is not installed.
+        """
+        ...
 
 
 def ratio(key: str, ours: Sequence[float], theirs: Sequence[float], meaning: str) -> Measured:

@@ -3,7 +3,6 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -11,27 +10,32 @@ from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
 from keyframe.errors import KeyframeError
 
-if TYPE_CHECKING:
-    from keyframe.benchmark.record import SuiteResult
-
 log = logging.getLogger(__name__)
+
+# In the order of a report; each is a node of conf/benchmark.yaml.
+_SUITES = ("evaluate",)
 
 
 def benchmark(config: DictConfig) -> None:
     """Run the suites that `suite=` names, and say where the results lie."""
-    suites = {"evaluate": _evaluate}
-    if config.suite not in (*suites, "all"):
-        raise KeyframeError(f"suite={config.suite} is none of {', '.join((*suites, 'all'))}.")
+    if config.suite not in (*_SUITES, "all"):
+        raise KeyframeError(f"suite={config.suite} is none of {', '.join((*_SUITES, 'all'))}.")
+
+    from functools import partial
+
+    from hydra.utils import instantiate
 
     from keyframe.benchmark.cost import machine
     from keyframe.benchmark.record import benchmark_document, flat
+    from keyframe.cli.progress import bar
     from keyframe.cli.results import from_here, short_text
     from keyframe.config import save_config
     from keyframe.drawing.plots import draw_bars
     from keyframe.evaluation.record import write_metrics
     from keyframe.report.render import write_report
 
-    results = [run(config) for name, run in suites.items() if config.suite in (name, "all")]
+    suites = [instantiate(config[name], _convert_="all") for name in _SUITES if config.suite in (name, "all")]
+    results = [suite(partial(bar, unit="step")) for suite in suites]
 
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
@@ -51,18 +55,6 @@ def benchmark(config: DictConfig) -> None:
         f"Run directory: {from_here(run_dir)}",
     ]
     log.info("%s", "\n".join(lines))
-
-
-def _evaluate(config: DictConfig) -> "SuiteResult":
-    from functools import partial
-
-    from hydra.utils import instantiate
-
-    from keyframe.benchmark.evaluate import Size, evaluate_suite
-    from keyframe.cli.progress import bar
-
-    size = Size(config.evaluate.videos, config.evaluate.frames, config.evaluate.annotators, config.seed)
-    return evaluate_suite(size, instantiate(config.shots), config.repeats, partial(bar, unit="step"))
 
 
 def main() -> None:
