@@ -1,6 +1,7 @@
 """Many videos: what is left to do, one video as a job that cannot stop the others, and who works on the jobs.
 
-An engine is a function of plain arguments, `(recipe, jobs) -> outcomes in any order`: `run_local` here.
+An engine is a function of plain arguments, `(recipe, jobs, workers) -> outcomes in any order`: `run_local` here, and
+`keyframe.ray_engine.RayEngine`, which does the same on Ray.
 """
 
 import logging
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError, VideoError
-from keyframe.extraction.folder import folder_name, is_complete, read_summary
+from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
 from keyframe.extraction.identity import content_id, fingerprint
 from keyframe.extraction.scorers import TrainingFree, load_scorer, model_description
 from keyframe.extraction.video import Settings, ShotCutter, extract_video, recorded
@@ -178,10 +179,12 @@ def run_local(recipe: Recipe, jobs: Sequence[Job], workers: int = 1) -> Generato
     Raises:
         KeyframeError: as `Extractor` says, before the first outcome.
     """
+    if not jobs:
+        return
     if workers == 1 or len(jobs) == 1:
         extractor = Extractor(recipe)
         yield from map(extractor, jobs)
-    elif jobs:
+    else:
         from keyframe.workers import run_in_processes
 
         yield from run_in_processes(recipe, jobs, min(workers, len(jobs)))
@@ -193,12 +196,16 @@ def cores() -> int:
 
 
 def _existing(output: Path) -> dict[str, str]:
-    """Names in the output folder by their caseless form; the folder is made and proven to be writable."""
+    """Names in the output folder by their caseless form.
+
+    The folder is made, proven to be writable, and rid of what a process that was killed has left.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # Another command's, at the same time.
+        remove_abandoned(output)
         return {entry.name.casefold(): entry.name for entry in output.iterdir()}
     except OSError as error:
         raise KeyframeError(f"output={output} cannot be written ({error.strerror}): choose another folder.") from error

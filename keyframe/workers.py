@@ -4,9 +4,9 @@ import logging
 import logging.handlers
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -14,7 +14,7 @@ from typing import Any
 
 from keyframe.batch import Extractor, Job, Outcome, Recipe
 from keyframe.errors import KeyframeError
-from keyframe.extraction.folder import draft_prefix
+from keyframe.extraction.folder import remove_abandoned
 
 # Seconds that a worker has to remove its drafts when it is stopped.
 _PATIENCE = 10
@@ -39,11 +39,11 @@ def run_in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Iterato
         KeyframeError: as `Extractor` says.
     """
     waiting = list(reversed(jobs))
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         while waiting or workers:
             while waiting and len(workers) < count:
-                worker = _Worker(recipe)
+                worker = Worker(recipe)
                 workers.append(worker)
                 worker.give(waiting.pop())
             for ready in wait([worker.connection for worker in workers]):
@@ -64,33 +64,44 @@ def run_in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Iterato
             worker.stop()
 
 
-class _Worker:
-    """A process, and the job it has."""
+class Worker:
+    """A process, and the job it has; it ends with the process that has started it.
+
+    Args:
+        recipe: how it does jobs; pickled.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(recipe, theirs), daemon=True)
-        with _threads(recipe.threads):
+        with thread_settings(recipe.threads):
             self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.alive = True
 
     def give(self, job: Job) -> None:
+        """Have a job done; the process has none."""
         self.job = job
         with suppress(OSError):  # Died already, which the next answer says.
             self.connection.send(job)
 
     def answer(self) -> Outcome | None:
-        """What the process says: an outcome, None for a line of log or where it was idle."""
+        """Wait for what the process says next of its job: the outcome, or None for a line of log.
+
+        Where the process has died, which `alive` then says, the job has failed.
+
+        Raises:
+            KeyframeError: as `Extractor` says.
+        """
         assert self.job is not None
         try:
             message: Any = self.connection.recv()
         except (EOFError, OSError):
             self.alive = False
             self.process.join(_PATIENCE)
-            self._remove_drafts()
+            remove_abandoned(self.job.directory.parent)
             reason = (
                 f"{self.job.path} has ended the process that read it (exit status {self.process.exitcode}), for damage "
                 "in the file or for want of memory: convert it to H.264, or use fewer workers."
@@ -105,19 +116,14 @@ class _Worker:
         return message
 
     def stop(self) -> None:
+        """End the process, by force where it does not end by itself."""
         self.connection.close()
         self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-            self._remove_drafts()
-
-    def _remove_drafts(self) -> None:
-        """What a process that was killed has left."""
-        if self.job is not None:
-            for draft in self.job.directory.parent.iterdir():
-                if draft.name.startswith(draft_prefix(self.job.directory)):
-                    shutil.rmtree(draft, ignore_errors=True)
+            if self.job is not None:
+                remove_abandoned(self.job.directory.parent)
 
 
 class _Messenger:
@@ -134,6 +140,7 @@ def _serve(recipe: Recipe, connection: Connection) -> None:
     """Do the jobs that come, until no more can come."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(_Messenger(connection)))  # type: ignore[arg-type]  # All it needs.
     root.setLevel(logging.INFO)
@@ -150,8 +157,16 @@ def _serve(recipe: Recipe, connection: Connection) -> None:
         connection.send(extractor(job))
 
 
+def _end_with_parent() -> None:
+    """Stop this process where the one that has started it is gone, killed say: nobody waits for what it does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def thread_settings(count: int) -> Iterator[None]:
     """What a process that starts here is told: threads of the libraries that decide it when they are imported."""
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, str(count)))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ENGINES = ("local",)
 _MOST_WORKERS = 8
 # A longer table is left to the file, but for what failed.
 _MOST_ROWS = 40
@@ -29,20 +28,21 @@ def extract(config: DictConfig) -> None:
     """Extract keyframes from the videos that the configuration names, and say what became of each."""
     from contextlib import closing
 
+    from hydra.utils import instantiate
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from keyframe.batch import Job, plan, run_local
+    from keyframe.batch import Job, Outcome, plan
     from keyframe.cli.progress import bar
     from keyframe.cli.results import from_here
-    from keyframe.extraction.inputs import find_inputs
+    from keyframe.extraction.inputs import Refused, find_inputs
 
-    if config.engine not in _ENGINES:
-        raise KeyframeError(f"engine={config.engine} is none of {', '.join(_ENGINES)}.")
+    engine = instantiate(config.engine)
     try:
         output = Path(str(config.output)).expanduser()
     except RuntimeError as error:  # ~somebody
         raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
-    paths = find_inputs(_inputs(config), bool(config.recursive), output)
+    inputs = find_inputs(_inputs(config), bool(config.recursive), [output, Path(config.run_dir)])
+    paths = [path for path in inputs if not isinstance(path, Refused)]
     workers, threads = _workers(config, len(paths))
     recipe = _recipe(config, threads)
     if config.run is None:
@@ -50,18 +50,23 @@ def extract(config: DictConfig) -> None:
     entries = plan(paths, output, recipe, bool(config.overwrite))
     jobs = [entry for entry in entries if isinstance(entry, Job)]
     outcomes = {entry.path: entry for entry in entries if not isinstance(entry, Job)}
+    outcomes |= {one.path: Outcome(one.path, "failed", notes=one.reason) for one in inputs if isinstance(one, Refused)}
     for handler in logging.getLogger().handlers:
         handler.addFilter(_make_printable)  # Whoever logs: a file's name may hold anything.
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends as Ctrl-C does: what was begun is removed.
     try:
-        with logging_redirect_tqdm(), closing(run_local(recipe, jobs, workers)) as finished:
+        with logging_redirect_tqdm(), closing(engine(recipe, jobs, workers)) as finished:
             for number, outcome in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
                 outcomes[outcome.path] = outcome
                 log.info("[%d/%d] %s", number, len(jobs), _line(outcome))
     except KeyboardInterrupt:
-        log.info("Stopped after %d of %d videos: the same command goes on from there", len(outcomes), len(paths))
+        log.info("Stopped after %d of %d videos: the same command goes on from there", len(outcomes), len(inputs))
         raise
-    _report([outcomes[path] for path in paths], Path(config.run_dir), from_here(output))
+    _report(
+        [outcomes[one.path if isinstance(one, Refused) else one] for one in inputs],
+        Path(config.run_dir),
+        from_here(output),
+    )
 
 
 def _inputs(config: DictConfig) -> list[str]:
@@ -72,18 +77,20 @@ def _inputs(config: DictConfig) -> list[str]:
     return [str(entry) for entry in entries]
 
 
-def _workers(config: DictConfig, videos: int) -> tuple[int, int]:
-    """Processes, and the threads of each."""
+def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:
+    """Processes, and the threads of each; None for as many as a cluster has room for."""
     from keyframe.batch import cores
 
     workers = config.workers
+    if config.engine.get("address") is not None:  # The cores of this machine say nothing of a cluster's.
+        return workers, config.threads or 1
     if workers is None:
         on_gpu = (
             config.run is not None
             and videos > 1
             and (_has_gpu() if config.device == "auto" else config.device != "cpu")
         )
-        workers = 1 if on_gpu else min(cores(), videos, _MOST_WORKERS)
+        workers = 1 if on_gpu else max(1, min(cores(), videos, _MOST_WORKERS))
     return workers, config.threads or max(1, cores() // workers)
 
 

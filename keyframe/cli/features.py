@@ -17,6 +17,7 @@ from keyframe.cli.checks import Number
 from keyframe.errors import KeyframeError
 
 if TYPE_CHECKING:
+    from keyframe.extraction.inputs import Refused
     from keyframe.models.detector import KeyframeDetector
     from keyframe.types import Labels
 
@@ -39,7 +40,7 @@ def features(config: DictConfig) -> None:
     _check(config)
     out = Path(str(config.out)).expanduser()
     entries = config.input if OmegaConf.is_list(config.input) else [config.input]
-    videos = _by_id(find_inputs([str(entry) for entry in entries], bool(config.recursive), out))
+    videos = _by_id(find_inputs([str(entry) for entry in entries], bool(config.recursive), [out]))
     labels = _labels(config, videos)
 
     from hydra.utils import instantiate
@@ -104,10 +105,16 @@ def _check(config: DictConfig) -> None:
         raise KeyframeError(f"run= and {stray[0]}= exclude each other: a run brings its own backbone.")
 
 
-def _by_id(paths: Sequence[Path]) -> dict[str, Path]:
-    """Videos by the stems of their files."""
+def _by_id(found: "Sequence[Path | Refused]") -> dict[str, Path]:
+    """Videos by the stems of their files.
+
+    Raises:
+        KeyframeError: an input leads to no video, or two have one id: a file of features is made as a whole.
+    """
     videos: dict[str, Path] = {}
-    for path in paths:
+    for path in found:
+        if not isinstance(path, Path):
+            raise KeyframeError(path.reason)
         # a name that is no UTF-8 could not be stored
         other = videos.setdefault(path.stem.encode("utf-8", "replace").decode(), path)
         if other != path:

@@ -1,12 +1,14 @@
 """The folder of one video's results: its name, what shows that it is ours, and how it appears whole or not at all."""
 
 import json
+import re
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 from keyframe.errors import KeyframeError
 
@@ -16,6 +18,9 @@ SUMMARY = "summary.json"
 # File systems take 255 bytes, and drafts and a clash need some of them.
 _MOST_BYTES = 160
 _FORBIDDEN = set('<>:"/\\|?*')
+# A draft of the folder NAME, beside it, as `tempfile` completes the prefix; within it, what `whole` puts there.
+_DRAFT = re.compile(r"\.(.+)\.draft-\w{8}", re.DOTALL)
+_NEW, _OLD, _LOCK = "new", "old", "lock"
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
@@ -49,33 +54,92 @@ def is_complete(directory: Path, summary: dict[str, Any]) -> bool:
 def whole(directory: Path) -> Iterator[Path]:
     """An empty folder to write into, which becomes `directory` when the block ends without an error.
 
-    A folder of ours that is there already is replaced; files in it that are not ours are kept.
+    A folder of ours that is there already is replaced; files in it that are not ours are kept. A process that is killed
+    leaves a draft beside `directory`, which `remove_abandoned` knows from that of one that lives.
 
     Raises:
         KeyframeError: `directory` holds something, and nothing of ours.
     """
     _require_ours(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=draft_prefix(directory), dir=directory.parent) as drafts:
-        draft, old = Path(drafts) / "new", Path(drafts) / "old"
+    # Errors: two may clean up at once.
+    with (
+        TemporaryDirectory(
+            prefix=f".{directory.name}.draft-", dir=directory.parent, ignore_cleanup_errors=True
+        ) as drafts,
+        _held(Path(drafts)),
+    ):
+        draft, old = Path(drafts) / _NEW, Path(drafts) / _OLD
         draft.mkdir()
         yield draft
         _require_ours(directory)
         if not directory.exists():
             draft.rename(directory)
             return
-        summary = read_summary(directory) or {"files": []}
         directory.rename(old)
         draft.rename(directory)
-        for entry in old.iterdir():
-            if entry.name not in summary["files"]:
-                place = directory / entry.name
-                entry.rename(place if not place.exists() else place.with_stem(f"{place.stem} (kept)"))
+        _keep_others(old, directory)
 
 
-def draft_prefix(directory: Path) -> str:
-    """How the names of drafts of a folder begin, beside it."""
-    return f".{directory.name}.draft-"
+def remove_abandoned(output: Path) -> set[Path]:
+    """Remove the drafts in a folder of folders whose writer is gone; a folder that it had moved aside is put back.
+
+    A writer holds a lock on its draft, which its end releases, however it ends and on whatever machine. Where there are
+    no locks (Windows, some network file systems) drafts are left.
+
+    Returns:
+        The folders that drafts are still being written of.
+    """
+    written: set[Path] = set()
+    for drafts in output.iterdir() if output.is_dir() else ():
+        match = _DRAFT.fullmatch(drafts.name)
+        if match is None:
+            continue
+        directory, old = output / match[1], drafts / _OLD
+        try:
+            lock = (drafts / _LOCK).open("r+b")
+        except OSError:  # One that is just beginning or ending.
+            continue
+        with lock:
+            if not _take(lock):
+                written.add(directory)
+                continue
+            if old.exists() and directory.exists():
+                _keep_others(old, directory)
+            elif old.exists():
+                old.rename(directory)
+        shutil.rmtree(drafts, ignore_errors=True)
+    return written
+
+
+@contextmanager
+def _held(drafts: Path) -> Iterator[None]:
+    """Hold the lock of a draft; its file is not there before it is locked."""
+    unlocked = drafts / "unlocked"
+    with unlocked.open("wb") as lock:
+        _take(lock)
+        unlocked.rename(drafts / _LOCK)
+        yield
+
+
+def _take(lock: IO[bytes]) -> bool:
+    """Whether an open file could be locked, which is so until it is closed."""
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _keep_others(old: Path, directory: Path) -> None:
+    """Move what is not ours from the folder that was into the one that has replaced it."""
+    ours = (read_summary(old) or {"files": []})["files"]
+    for entry in old.iterdir():
+        if entry.name not in ours:
+            place = directory / entry.name
+            entry.rename(place if not place.exists() else place.with_stem(f"{place.stem} (kept)"))
 
 
 def _require_ours(directory: Path) -> None:
