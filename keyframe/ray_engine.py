@@ -205,10 +205,10 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep from stderr what Ray's core says there while it starts; what matters it raises, and logs to its own files."""
+    """Keep from stderr what Ray's core says there while it starts; what matters it raises, and logs to its files."""
     kept = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
+        with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:

@@ -10,7 +10,7 @@ from keyframe.batch import Extractor, Job, Outcome, Recipe, plan, run_local
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.errors import KeyframeError
 from keyframe.extraction.identity import content_id
-from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.extraction.video import Settings
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
@@ -171,7 +171,7 @@ def test_inputs(tmp_path):
     (tmp_path / "lists" / "l.txt").write_text("# comment\n\n ../clip2.MP4 \n../deep/er\nmissing.mp4\n../clip2.MP4\n")
 
     def found(*inputs, recursive=False):
-        paths = find_inputs([str(tmp_path / one) for one in inputs], recursive, tmp_path / "out")
+        paths = find_inputs([str(tmp_path / one) for one in inputs], recursive, [tmp_path / "out"])
         return [path.resolve().relative_to(tmp_path).as_posix() for path in paths]
 
     assert found("") == ["[1] a.mp4", "clip2.MP4", "clip10.mp4"]
@@ -181,9 +181,43 @@ def test_inputs(tmp_path):
     assert found("**/*.mkv") == ["deep/er/x.mkv"]
     assert found("lists/l.txt") == ["clip2.MP4", "deep/er/x.mkv", "lists/missing.mp4"]
     assert found("out/a/skim.mp4") == ["out/a/skim.mp4"]
-    for wrong in ("deep", "no*thing"):
-        with pytest.raises(KeyframeError):
-            found(wrong)
+
+
+def test_an_input_that_leads_to_no_video_is_told_and_the_others_are_found(tmp_path):
+    for name in ("a.mp4", "deep/er/x.mkv", "out/a/skim.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "prose.txt").write_text("Dear diary,\nwhat a holiday!\nMore tomorrow?\n")
+    (tmp_path / "binary.txt").write_bytes(b"a.mp4\n\0\n")
+    (tmp_path / "list.txt").write_text("a.mp4\ndeep\nprose.txt\n")
+    wrong = {
+        "deep": "holds no videos",
+        "no*thing": "matches no file",
+        "prose.txt": "lists no file that is there",
+        "binary.txt": "is not a readable list",
+        "list.txt": "",
+    }
+    found = find_inputs([str(tmp_path / name) for name in wrong], False, [tmp_path / "out"])
+    refused = {one.path.name: one.reason for one in found if isinstance(one, Refused)}
+    assert [one.name for one in found if not isinstance(one, Refused)] == ["a.mp4"]
+    assert refused.keys() == wrong.keys() - {"list.txt"}
+    for name, reason in refused.items():
+        assert str(tmp_path / name) in reason and wrong[name] in reason and reason.endswith(".")
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_folder_that_only_leads_to_results_is_passed_over(recursive, tmp_path, caplog):
+    for name in ("a.mp4", "outputs/extract/a/skim.mp4", "outputs/logs/now/videos.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    outputs, ours = tmp_path / "outputs", [tmp_path / "outputs" / "extract", tmp_path / "outputs" / "logs" / "now"]
+    with caplog.at_level("INFO"):
+        assert find_inputs([str(tmp_path / "a.mp4"), str(outputs)], recursive, ours) == [tmp_path / "a.mp4"]
+    assert caplog.messages == [f"Passed over {outputs}: results go there"]
+    for place in ours:
+        assert find_inputs([str(tmp_path / "a.mp4"), str(place)], recursive, ours) == [tmp_path / "a.mp4"]
+    with pytest.raises(KeyframeError, match=r"outputs (holds|names) no video"):
+        find_inputs([str(outputs)], recursive, ours)
 
 
 def test_a_summary_is_json_that_others_can_read(videos, tmp_path):

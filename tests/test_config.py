@@ -28,7 +28,7 @@ ALSO = {
 }
 
 # Groups that training has nothing to do with: their command, and "+" where it does not choose one by itself.
-ELSEWHERE = {"shots": ("evaluate", ""), "selection": ("evaluate", "+")}
+ELSEWHERE = {"engine": ("extract", ""), "shots": ("evaluate", ""), "selection": ("evaluate", "+")}
 
 
 def composed(command, *overrides):

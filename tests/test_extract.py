@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from PIL import Image
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.errors import KeyframeError, VideoError
-from keyframe.extraction.folder import folder_name, whole
+from keyframe.extraction.folder import MADE_BY, folder_name, remove_abandoned, whole
 from keyframe.extraction.scorers import TrainingFree
 from keyframe.extraction.video import Settings, extract_video
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
+from tests.commands import environment
 from tests.videos import CAN_ROTATE, build, read_frame_number, write_video
 
 FILES = {"contact_sheet.jpg", "curve.png", "index.html", "scores.csv", "summary.json"}
@@ -156,6 +159,46 @@ def test_a_failure_leaves_nothing_and_takes_nothing(tmp_path):
         raise KeyboardInterrupt
     assert [path.name for path in (tmp_path / "place").iterdir()] == ["out"]
     assert (out / "summary.json").read_bytes() == before
+
+
+# A process that is killed while it writes a folder, before or while it replaces the one that is there.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from keyframe.extraction.folder import whole
+out = Path(sys.argv[1])
+with whole(out) as draft:
+    (draft / "half").touch()
+    if sys.argv[2] != "begun":
+        out.rename(draft.parent / "old")
+    if sys.argv[2] == "replaced":
+        draft.rename(out)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "left"),
+    [
+        ("begun", {"summary.json", "mine.txt"}),
+        ("moved", {"summary.json", "mine.txt"}),
+        ("replaced", {"half", "mine.txt"}),
+    ],
+)
+def test_what_a_killed_process_leaves_is_removed_and_what_it_had_moved_comes_back(when, left, tmp_path):
+    out = tmp_path / "a.draft-b"
+    out.mkdir()
+    summary = {"made_by": MADE_BY, "files": ["summary.json"], "fingerprint": "", "keyframes": [], "video": {}}
+    (out / "summary.json").write_text(json.dumps(summary))
+    (out / "mine.txt").write_text("mine")
+    subprocess.run([sys.executable, "-c", KILLED, out, when], check=False, env=environment())
+    with whole(tmp_path / "other") as draft:
+        assert len(list(tmp_path.glob(".*.draft-*"))) == 2
+        assert remove_abandoned(tmp_path) == {tmp_path / "other"}
+        assert [draft.parent] == list(tmp_path.glob(".*.draft-*"))
+    assert remove_abandoned(tmp_path) == set()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.draft-b", "other"}
+    assert {path.name for path in out.iterdir()} == left
 
 
 def test_a_file_that_is_no_video(tmp_path):

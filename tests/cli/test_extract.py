@@ -135,7 +135,7 @@ def test_another_run_is_other_work_and_the_same_is_none(extract, scored, runs, v
         (["VIDEO", "rate=0"], "rate=0 must be a number above 0"),
         (["VIDEO", "quality=100"], "quality=100"),
         (["VIDEO", "workers=0"], "workers=0 must be a whole number from 1 on"),
-        (["VIDEO", "engine=cloud"], "engine=cloud is none of local"),
+        (["VIDEO", "engine=cloud"], "engine=cloud is not there: choose one of local, ray"),
         (["VIDEO", "run=nowhere"], "run=nowhere: there is no checkpoint"),
         (["VIDEO", "output=VIDEO"], "cannot be written"),
         (["VIDEO", "hight=3"], "hight"),
