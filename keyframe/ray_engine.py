@@ -5,7 +5,9 @@ import importlib.util
 import logging
 import math
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -188,13 +190,15 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
+        if match := re.fullmatch(r"([^/:]+):(\d+)", address or ""):
+            # Ray would try for minutes.
+            socket.create_connection((match[1], int(match[2])), _PATIENCE).close()
         with _hushed():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise KeyframeError(
-            f"engine.address={address or 'null'}: Ray cannot be reached or started there ({reason}): see `ray status`."
-        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+        remedy = "check the address, or leave it out to run Ray on this machine" if address else "use engine=local"
+        raise KeyframeError(f"engine.address={address or 'null'} gives no Ray ({reason}): {remedy}.") from error
     if in_main:
         signal.signal(signal.SIGTERM, before)  # Ray has set its own.
     try:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.batch import Recipe
+from keyframe.batch import Job, Recipe
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.errors import KeyframeError
 from keyframe.ray_engine import RayEngine, Share, share_of
@@ -53,6 +54,15 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KeyframeError, match=r"pip install 'keyframe\[ray\]'"):
         RayEngine()
+
+
+@needs_ray
+def test_an_address_without_a_cluster(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # And does not listen.
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(KeyframeError, match=rf"engine\.address={address} gives no Ray"):
+            list(RayEngine(address)(RECIPE, [Job(tmp_path / "a.mp4", tmp_path / "a")]))
 
 
 @needs_ray
