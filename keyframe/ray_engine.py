@@ -197,7 +197,7 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).split(". ")[0]
-        remedy = "check the address, or leave it out to run Ray on this machine" if address else "use engine=local"
+        remedy = "check it, and whether the cluster wants RAY_AUTH_MODE=token" if address else "use engine=local"
         raise KeyframeError(f"engine.address={address or 'null'} gives no Ray ({reason}): {remedy}.") from error
     if in_main:
         signal.signal(signal.SIGTERM, before)  # Ray has set its own.
