@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from keyframe.benchmark.child import in_child
-from keyframe.benchmark.memory import resident_mb
 from keyframe.benchmark.plain_kts import plain_kts
 from keyframe.benchmark.record import Bar, Measured, SuiteResult, ratio
+from keyframe.benchmark.resident import resident_mb
 from keyframe.benchmark.speed import in_turns
 from keyframe.benchmark.synthetic import SyntheticVideo, synthetic_video
 from keyframe.evaluation.measure import measure, over_videos

@@ -1,24 +1,18 @@
 """How much memory a model takes: its weights, and what scoring needs on top of them."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from math import nan
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from keyframe.benchmark.cost import MB, random_videos, weights_mb
+from keyframe.benchmark.resident import reset_peak, resident_mb
 from keyframe.errors import KeyframeError
-
-_STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -95,33 +89,9 @@ def _here(load: Callable[[], nn.Module], shape: tuple[int, int, int], count: int
     torch.set_num_threads(threads)
     model = load().eval()
     model(random_videos(1, (1, *shape[1:])))  # what is imported and set up at the first call is no working memory
-    reset = _reset_peak()
+    reset = reset_peak()
     before, peak_before = resident_mb()
     model(random_videos(count, shape))
     peak = resident_mb()[1]
     # a peak of loading that was not passed hides the one of scoring
     return weights_mb(model), peak - before if reset or peak > peak_before else nan
-
-
-def _reset_peak() -> bool:
-    """Let the peak start anew from what is resident now; whether that could be done (on Linux, mostly)."""
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def resident_mb() -> tuple[float, float]:
-    """Resident memory of this process in MB: now, and its peak; NaN where the system does not tell."""
-    if sys.platform == "linux":
-        # not getrusage: its peak is handed down from the parent through fork and exec
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="utf-8").splitlines())
-        now, peak = (fields[name].split()[0] if name in fields else nan for name in ("VmRSS", "VmHWM"))
-        return float(now) * 1024 / MB, float(peak) * 1024 / MB
-    if sys.platform == "darwin":
-        import resource
-
-        answer = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
-        return float(answer.stdout) * 1024 / MB, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
-    return nan, nan

@@ -68,10 +68,12 @@ def wrap(text: str, width: float, size: float = TEXT) -> str:
     for word in re.findall(r"[^ _\-./]*[ _\-./]?", text):
         if lines[-1] and text_width(lines[-1] + word.rstrip(), size) > width:
             lines.append("")
-        for letter in word:
-            if lines[-1] and text_width(lines[-1] + letter, size) > width:
+        fits = lines[-1] or text_width(word.rstrip(), size) <= width
+        # Measuring is slow, so letter by letter only where it must be.
+        for part in [word] if fits else word:
+            if not fits and lines[-1] and text_width(lines[-1] + part, size) > width:
                 lines.append("")
-            lines[-1] += letter
+            lines[-1] += part
     return "\n".join(line.strip() for line in lines)
 
 

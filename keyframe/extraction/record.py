@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,13 @@ def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
     """Versions of those that are installed."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: version for name in names if (version := _version(name)) is not None}
+
+
+@cache
+def _version(name: str) -> str | None:
+    """Read once a process: it opens and parses a file."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
