@@ -13,13 +13,17 @@ from keyframe.errors import KeyframeError
 log = logging.getLogger(__name__)
 
 # In the order of a report; each is a node of conf/benchmark.yaml.
-_SUITES = ("evaluate",)
+_SUITES = ("scale", "evaluate")
+# Takes as long as all others together, so `all` leaves it out.
+_APART = ("long",)
 
 
 def benchmark(config: DictConfig) -> None:
     """Run the suites that `suite=` names, and say where the results lie."""
-    if config.suite not in (*_SUITES, "all"):
-        raise KeyframeError(f"suite={config.suite} is none of {', '.join((*_SUITES, 'all'))}.")
+    known = (*_SUITES, *_APART, "all")
+    if config.suite not in known:
+        raise KeyframeError(f"suite={config.suite} is none of {', '.join(known)}.")
+    names = _SUITES if config.suite == "all" else (config.suite,)
 
     from functools import partial
 
@@ -34,7 +38,7 @@ def benchmark(config: DictConfig) -> None:
     from keyframe.evaluation.record import write_metrics
     from keyframe.report.render import write_report
 
-    suites = [instantiate(config[name], _convert_="all") for name in _SUITES if config.suite in (name, "all")]
+    suites = [instantiate(config[name], _convert_="all") for name in names]
     results = [suite(partial(bar, unit="step")) for suite in suites]
 
     run_dir = Path(config.run_dir)

@@ -10,18 +10,20 @@ from PIL import Image
 from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table
 from keyframe.report.render import write_report
 
-# (width, height) that a picture on the page has at most: 60 keyframes of any resolution stay a page for a phone.
-_PREVIEW = (720, 720)
+# Pixels that a picture on the page is wide and high at most: 60 keyframes of any resolution stay a page for a phone.
+# More of them are smaller, down to the width of the page's columns, so that thousands still open.
+_PREVIEW, _MANY, _SMALLEST = 720, 60, 208
 
 
 def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
     """Write `index.html` into a folder that holds the keyframes and the curve."""
+    most = max(_SMALLEST, round(_PREVIEW * min(1.0, _MANY / len(summary["keyframes"])) ** 0.5))
     with TemporaryDirectory() as previews:
         pictures = []
         for keyframe in sorted(summary["keyframes"], key=lambda one: one["seconds"]):
             preview = Path(previews) / keyframe["file"]
             with Image.open(directory / keyframe["file"]) as still:
-                still.thumbnail(_PREVIEW, Image.Resampling.LANCZOS)
+                still.thumbnail((most, most), Image.Resampling.LANCZOS)
                 still.save(preview, quality=85)
             time = _time(keyframe["seconds"])
             pictures.append(

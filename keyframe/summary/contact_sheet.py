@@ -1,7 +1,7 @@
 """All keyframes of a video on one page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from keyframe.summary.stills import Still
 _NARROWEST_CELL = 130
 _SHEET_ASPECT = 1.4  # about a page in landscape, or a screen with its window's frame
 _TALLEST_CELL = 0.75  # of the sheet's width; taller pictures are fitted in
+_MOST_HEIGHT = 65_000
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
@@ -55,8 +56,38 @@ def contact_sheet(
     """
     if not pictures:
         raise ValueError("a contact sheet needs a picture")
-    aspect = float(np.median([picture.shape[1] / picture.shape[0] for _, picture in pictures]))
-    grid = _best_grid(len(pictures), aspect, width) if columns is None else _grid(len(pictures), columns, aspect, width)
+    grid = _grid_of([picture.shape[1] / picture.shape[0] for _, picture in pictures], columns, width)
+    return _laid_out(pictures, grid, width)
+
+
+def save_contact_sheet(stills: Sequence[Still], path: Path, columns: int | None = None, width: int = 1600) -> None:
+    """Save a JPEG of stills in order of time, captioned with time and rank, such as "1:23.4   #2".
+
+    Args:
+        stills: what `save_stills` wrote; the files must be there.
+        path: the JPEG file, which appears whole or not at all.
+        columns: as for `contact_sheet`.
+        width: as for `contact_sheet`.
+
+    Raises:
+        ValueError: as `contact_sheet` says.
+    """
+    if not stills:
+        raise ValueError("a contact sheet needs a picture")
+    ordered = sorted(stills, key=lambda still: still.seconds)
+    grid = _grid_of([_aspect(still.path) for still in ordered], columns, width)
+    # One at a time, so that thousands of them fit in memory.
+    pictures = ((_caption(still), _thumbnail(still.path, width)) for still in ordered)
+    sheet = _laid_out(pictures, grid, width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".sheet-", dir=path.parent) as drafts:
+        draft = Path(drafts) / path.name
+        Image.fromarray(sheet).save(draft, "JPEG", quality=90)
+        draft.replace(path)
+
+
+def _laid_out(pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]], grid: _Grid, width: int) -> npt.NDArray[np.uint8]:
+    """Pictures in their cells, in the order given, each over its caption."""
     sheet = Image.new("RGB", (width, grid.height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(grid.type_size)
@@ -73,25 +104,10 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def save_contact_sheet(stills: Sequence[Still], path: Path, columns: int | None = None, width: int = 1600) -> None:
-    """Save a JPEG of stills in order of time, captioned with time and rank, such as "1:23.4   #2".
-
-    Args:
-        stills: what `save_stills` wrote; the files must be there.
-        path: the JPEG file, which appears whole or not at all.
-        columns: as for `contact_sheet`.
-        width: as for `contact_sheet`.
-
-    Raises:
-        ValueError: as `contact_sheet` says.
-    """
-    pictures = [(_caption(still), _thumbnail(still.path, width)) for still in sorted(stills, key=lambda s: s.seconds)]
-    sheet = contact_sheet(pictures, columns, width)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".sheet-", dir=path.parent) as drafts:
-        draft = Path(drafts) / path.name
-        Image.fromarray(sheet).save(draft, "JPEG", quality=90)
-        draft.replace(path)
+def _grid_of(aspects: Sequence[float], columns: int | None, width: int) -> _Grid:
+    """The grid of pictures of these shapes, each its width over its height."""
+    count, aspect = len(aspects), float(np.median(aspects))
+    return _best_grid(count, aspect, width) if columns is None else _grid(count, columns, aspect, width)
 
 
 def _grid(count: int, columns: int, aspect: float, width: int) -> _Grid:
@@ -112,8 +128,13 @@ def _grid(count: int, columns: int, aspect: float, width: int) -> _Grid:
 
 
 def _best_grid(count: int, aspect: float, width: int) -> _Grid:
-    """The grid whose shape is nearest a page's, where an empty cell counts against it."""
+    """The grid whose shape is nearest a page's, where an empty cell counts against it.
+
+    Cells are wide enough for their captions, unless the sheet were higher than a JPEG file can be.
+    """
     most = max(1, min(count, width // _NARROWEST_CELL))
+    while _grid(count, most, aspect, width).height > _MOST_HEIGHT:
+        most += 1
 
     def badness(grid: _Grid) -> float:
         empty = 1 - count / (grid.columns * grid.rows)
@@ -138,8 +159,14 @@ def _caption(still: Still) -> str:
     return f"{clock}   #{still.rank}"
 
 
+def _aspect(path: Path) -> float:
+    """Width over height of a JPEG file's picture; only its header is read."""
+    with Image.open(path) as picture:
+        return picture.width / picture.height
+
+
 def _thumbnail(path: Path, width: int) -> npt.NDArray[np.uint8]:
-    """A JPEG file's picture, no larger than a sheet needs, so that 200 of them fit in memory."""
+    """A JPEG file's picture, no larger than a sheet needs."""
     with Image.open(path) as picture:
         picture.thumbnail((width, width), Image.Resampling.LANCZOS)
         return np.asarray(picture)

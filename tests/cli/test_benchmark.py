@@ -1,6 +1,7 @@
 """keyframe-benchmark as a user runs it, on next to nothing; how long it takes is not looked at."""
 
 import json
+import sys
 
 import pytest
 from omegaconf import OmegaConf
@@ -46,10 +47,36 @@ def test_table_report_picture_and_configuration(done):
     assert end.err == ""
 
 
+def test_scale(benchmark, tmp_path):
+    footage, run = tmp_path / "footage", tmp_path / "run"
+    sizes = ("scale.counts=[1,3]", "scale.seconds=1", f"footage={footage}")
+    benchmark("suite=scale", *sizes, f"hydra.run.dir={run}").good()
+    record = json.loads((run / "benchmark.json").read_text())
+    assert record["scale/ratio_3_over_1"] == pytest.approx(
+        record["scale/seconds_a_video_3"] / record["scale/seconds_a_video_1"]
+    )
+    assert 0 < record["scale/seconds_a_video_second_start"] < record["scale/seconds_a_video_3"]
+
+
+def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tmp_path):
+    run = tmp_path / "run"
+    video = ("long.minutes=[2]", "long.rate=0.1", "long.size=32", f"footage={tmp_path / 'footage'}")
+    small = ("long.footage.width=64", "long.footage.height=48", "long.footage.rate=1", "long.footage.key_every=10")
+    end = benchmark("suite=long", *video, *small, f"hydra.run.dir={run}").good()
+    record = json.loads((run / "benchmark.json").read_text())
+    assert record["long/seconds_2min"] > 0 and record["long/ratio_to_decode_2min_training_free"] > 0
+    if sys.platform == "linux":
+        assert 20 < record["long/peak_rss_mb_2min_training_free"] < record["long/peak_rss_mb_2min"] - 50
+    assert "of 64x48 at 1 frames a second" in " ".join(end.out.split())
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of evaluate, all."),
+        ("suite=fast", "suite=fast is none of scale, evaluate, long, all."),
+        ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
+        ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
+        ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
         ("evaluate.videos=0", "evaluate.videos=0 must be a whole number from 1 on."),
         ("evaluate.frames=many", "evaluate.frames=many must be a whole number from 30 on."),
         ("repeats=0", "repeats=0 must be a whole number from 1 on."),
