@@ -121,8 +121,8 @@ class ScaleSuite:
             figures=figures,
             bars={f"a video of {count}": run.seconds_a_video for count, run in runs.items()},
             notes=[
-                f"Videos of {self.seconds} s at 160x90, scored without a model, one after the other in a fresh process for "
-                "each batch: most of it is what a video costs beside its decoding.",
+                f"Videos of {self.seconds} s at 160x90, scored without a model, one after another, in a fresh process "
+                "for each batch: most of it is what a video costs beside its decoding.",
                 "One video is done before, untimed: what is imported and set up once is no cost of a video.",
                 "They are copies of few clips that differ in a number at the end of the file; copying is not timed.",
             ],
