@@ -19,6 +19,7 @@ from keyframe.extraction.page import write_page
 from keyframe.extraction.record import shot_spans, summary_of, write_scores, write_summary
 from keyframe.extraction.scorers import Scorer
 from keyframe.summary.candidates import Candidates, Selection, Selector
+from keyframe.summary.changes import Thumbnails, thumbnails
 from keyframe.summary.contact_sheet import save_contact_sheet
 from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, join, look
 from keyframe.summary.skim import write_skim
@@ -87,7 +88,7 @@ def extract_video(
 
     The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
     a duplicate is must not depend on the model. Stills and skim decode what they show. Memory is bounded by the number
-    of frames looked at (about 1 KB each, with a model 6 to 10), not by pixels.
+    of frames looked at (about 2 KB each, with a model 7 to 11), not by pixels.
 
     Args:
         path: a video file.
@@ -105,12 +106,12 @@ def extract_video(
     settings = settings or Settings()
     content = content_id(path)
     index = index_packets(path)
-    frames, seen = _looked_at(index, FpsSampling(settings.rate).indices(index), reader)
+    frames, seen, thumbs = _looked_at(index, FpsSampling(settings.rate).indices(index), reader)
     cut = shots.of_video(index, frames, seen, reader)
     seconds = index.timestamps[frames] - index.timestamps[0]
     scores = scorer(index, frames, seen, cut, reader)
     candidates = Candidates(
-        scores, seconds, seen.descriptors, seen.sharpness, seen.brightness, seen.contrast, cut, index.duration
+        scores, seconds, seen.descriptors, thumbs, seen.sharpness, seen.brightness, seen.contrast, cut, index.duration
     )
     selection = selector(candidates)
     settings_record = recorded(shots, selector, reader, settings)
@@ -150,9 +151,12 @@ def recorded(shots: ShotCutter, selector: Selector, reader: VideoReader, setting
     }
 
 
-def _looked_at(index: PacketIndex, wanted: IntArray, reader: VideoReader) -> tuple[npt.NDArray[np.int64], Look]:
-    """Distinct frames that decode, increasing, (n,), and what they look like."""
+def _looked_at(
+    index: PacketIndex, wanted: IntArray, reader: VideoReader
+) -> tuple[npt.NDArray[np.int64], Look, Thumbnails]:
+    """Distinct frames that decode, increasing, (n,), what they look like, and where."""
     numbers: list[npt.NDArray[np.int64]] = []
+    small: list[Thumbnails] = []
 
     def looks() -> Iterator[Look]:
         latest = -1
@@ -161,10 +165,11 @@ def _looked_at(index: PacketIndex, wanted: IntArray, reader: VideoReader) -> tup
             fresh = np.diff(piece.indices, prepend=latest) > 0
             latest = int(piece.indices[-1])
             numbers.append(piece.indices[fresh])
+            small.append(thumbnails(piece.pixels[fresh]))
             yield look(piece.pixels[fresh])
 
     seen = join(looks())
-    return np.concatenate(numbers), seen
+    return np.concatenate(numbers), seen, np.concatenate(small)
 
 
 def _kept_spans(candidates: Candidates, selection: Selection) -> list[tuple[float, float]]:

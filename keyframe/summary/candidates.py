@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.summary.changes import GRID, Thumbnails
 from keyframe.summary.segment import check_shots
 from keyframe.types import FloatArray, IntArray
 
@@ -20,7 +21,8 @@ class Candidates:
     Attributes:
         scores: importance in [0, 1], (n,), n >= 1.
         seconds: when each is shown, from the start of the video, in [0, duration], not decreasing, (n,).
-        descriptors: rows of length 1 whose product is the similarity of two frames, (n, d).
+        descriptors: rows of length 1 whose product is the similarity of two frames as a whole, (n, d).
+        thumbnails: what each shows where, uint8 (n, GRID, GRID, 3), as `keyframe.summary.changes.thumbnails` gives it.
         sharpness: in any unit that grows with sharpness, >= 0, (n,).
         brightness: mean luma in [0, 1], (n,).
         contrast: standard deviation of luma in [0, 1], (n,).
@@ -34,6 +36,7 @@ class Candidates:
     scores: FloatArray
     seconds: FloatArray
     descriptors: FloatArray
+    thumbnails: Thumbnails
     sharpness: FloatArray
     brightness: FloatArray
     contrast: FloatArray
@@ -63,6 +66,8 @@ class Candidates:
             raise ValueError("seconds must not decrease")
         if self.descriptors.ndim != 2 or len(self.descriptors) != n:
             raise ValueError(f"descriptors must be ({n}, d), not {self.descriptors.shape}")
+        if self.thumbnails.dtype != np.uint8 or self.thumbnails.shape != (n, GRID, GRID, 3):
+            raise ValueError(f"thumbnails must be uint8 ({n}, {GRID}, {GRID}, 3), not {self.thumbnails.shape}")
         squares = np.einsum("nd,nd->n", self.descriptors, self.descriptors)
         if not (np.abs(squares - 1) < 1e-3).all():
             raise ValueError("descriptors must have rows of length 1")

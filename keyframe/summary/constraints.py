@@ -18,6 +18,7 @@ import numpy as np
 
 from keyframe.errors import KeyframeError
 from keyframe.summary.candidates import Candidates, Mask, Positions
+from keyframe.summary.changes import Changes
 from keyframe.summary.exact import best_independent
 from keyframe.summary.local_search import LocalSearch
 from keyframe.summary.spacing import apart, best_apart
@@ -55,9 +56,11 @@ class Limits:
 
     Attributes:
         min_distance: seconds between two keyframes at least, >= 0.
-        max_similarity: product of their descriptors at most, in [-1, 1]; 1 sets no limit. With the project's
-            descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
-            above .95; measured on real clips).
+        max_similarity: how alike they may be at most, in [-1, 1]; 1 sets no limit. Two frames are as alike as their
+            descriptors' product says. With the project's descriptor, 82 % of pairs of one shot and 1.7 % of pairs from
+            different shots are above .98 (88 % and 5.7 % above .95; measured on real clips). Where moments of one
+            scene are wanted, it is the share of the picture that has not changed (see `keyframe.summary.changes`), if
+            that is less: at .98 a fiftieth of the picture makes another moment.
 
     Raises:
         KeyframeError: if an attribute is outside its range.
@@ -79,18 +82,32 @@ class Conflicts:
         limits: what two of them must not be.
         seconds: when each is shown, not decreasing, (n,).
         descriptors: rows of length 1, (n, d).
+        changes: between them; None where frames that look alike as a whole are duplicates, whatever moves in them.
     """
 
     limits: Limits
     seconds: FloatArray
     descriptors: FloatArray
+    changes: Changes | None = None
+
+    @classmethod
+    def of(cls, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> "Conflicts":
+        """Of some candidates; with `moments` only frames are duplicates in which nothing has changed."""
+        changes = Changes(candidates.thumbnails[among]) if moments else None
+        return cls(limits, candidates.seconds[among], candidates.descriptors[among], changes)
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> Mask:
         """Whether frames must not be kept together with others (all by default), (f, o); each with itself."""
         every = np.arange(len(self.seconds))
+        near = ~apart(self.seconds[frames, None], self.seconds[others], self.limits.min_distance)
+        near |= every[frames, None] == every[others]
         like = self.descriptors[frames] @ self.descriptors[others].T > self.limits.max_similarity + _SLACK
-        like |= ~apart(self.seconds[frames, None], self.seconds[others], self.limits.min_distance)
-        return like | (every[frames, None] == every[others])
+        if self.changes is not None:
+            like &= ~near  # of these there is nothing more to find out
+            for frame, row in zip(frames.tolist(), like, strict=True):
+                same = 1 - self.changes.between(frame, every[others][row])
+                row[row] = same > self.limits.max_similarity + _SLACK
+        return like | near
 
     def graph(self, frames: Positions) -> Mask:
         """Which of some frames must not be kept together, symmetric, (f, f); none with itself."""
@@ -99,7 +116,9 @@ class Conflicts:
         return result | result.T
 
 
-def choose(candidates: Candidates, merits: FloatArray, k: int, limits: Limits, among: Positions) -> Positions:
+def choose(
+    candidates: Candidates, merits: FloatArray, k: int, limits: Limits, among: Positions, moments: bool = False
+) -> Positions:
     """The k frames with the greatest total merit that the limits allow; see the top of this file.
 
     The number comes first, then the total.
@@ -110,12 +129,13 @@ def choose(candidates: Candidates, merits: FloatArray, k: int, limits: Limits, a
         k: how many, >= 1.
         limits: what two of them must not be.
         among: which candidates may be chosen, rising, (a,), a >= 1.
+        moments: whether several moments of one scene may be chosen, where something has changed between them.
 
     Returns:
         Positions in candidates, rising: k of them, or as many as were found.
     """
     worth = merits[among]
-    conflicts = Conflicts(limits, candidates.seconds[among], candidates.descriptors[among])
+    conflicts = Conflicts.of(candidates, limits, among, moments)
     spaced = best_apart(worth, conflicts.seconds, k, limits.min_distance)
     if not conflicts.graph(spaced).any():
         return among[spaced]

@@ -57,7 +57,7 @@ def cover(candidates: Candidates, faulty: Positions, coverage: float, most: int,
     tolerance = max(1 - limits.max_similarity, 1e-6)
     likeness = np.clip(2 - (1 - alike) / tolerance, 0, 1).astype(np.float32)
 
-    conflicts = Conflicts(limits, candidates.seconds[choices], candidates.descriptors[choices])
+    conflicts = Conflicts.of(candidates, limits, choices)
     scores = candidates.scores[choices]
     enough = coverage * (weights @ likeness.max(axis=1))
     shown = np.zeros(len(parts), dtype=likeness.dtype)

@@ -1,8 +1,10 @@
 """Four ways to choose keyframes, under the same limits.
 
-Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. One wish is
-soft: blurred, black and flat frames (`faults`) are passed over while a better frame is left, and taken only to reach
-a number that the user asked for, or where the video has nothing else. There is always one keyframe. Nothing is random.
+Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. Two wishes
+are soft. Frames that look alike as a whole, several moments of one scene, are taken only to reach a number that the
+user asked for (and by `UniformSelection`, which goes by time). Blurred, black and flat frames (`faults`) are passed
+over while a better frame is left, such a moment say, and taken only to reach that number, or where the video has
+nothing else. There is always one keyframe. Nothing is random.
 """
 
 from dataclasses import dataclass
@@ -127,7 +129,7 @@ class UniformSelection(Limits):
         span = np.minimum((candidates.seconds / step).astype(np.int64), self.k - 1)
         nearness = 1 - np.abs(candidates.seconds / step - span - 0.5).clip(0, 0.5) * 2
         groups = [np.flatnonzero(span == number) for number in np.unique(span)]
-        chosen = _one_of_each(candidates, groups, nearness, self.k, self)
+        chosen = _one_of_each(candidates, groups, nearness, self.k, self, moments=True)
         return _selection(candidates, _fill(candidates, nearness, self.k, self.k, self, chosen), self.k, self)
 
 
@@ -160,10 +162,15 @@ class AdaptiveSelection(Limits):
 
 
 def _one_of_each(
-    candidates: Candidates, groups: list[Positions], values: FloatArray, most: int, limits: Limits
+    candidates: Candidates,
+    groups: list[Positions],
+    values: FloatArray,
+    most: int,
+    limits: Limits,
+    moments: bool = False,
 ) -> Positions:
     """From the first groups the acceptable frame of the greatest value that earlier choices allow; `most` at most."""
-    conflicts = Conflicts(limits, candidates.seconds, candidates.descriptors)
+    conflicts = Conflicts.of(candidates, limits, np.arange(len(candidates)), moments)
     fit = faults(candidates) == ACCEPTABLE
     chosen: list[int] = []
     for group in groups:
@@ -187,6 +194,8 @@ def _fill(
     """The `wanted` frames that the limits allow: the fewest faults, then the most preferred, then the greatest values.
 
     Where nobody asked for a number, faulty frames are no candidates, unless there is nothing else: then it is one.
+    Where somebody did and faultless frames that look different are too few, they are preferred, and moments of what
+    they show come beside them.
     """
     faulty = faults(candidates)
     among = np.arange(len(candidates))
@@ -198,7 +207,13 @@ def _fill(
     merits = values.astype(np.float64) - step**2 * faulty
     if preferred is not None:
         merits[preferred] += step
-    return choose(candidates, merits, wanted, limits, among)
+    chosen = choose(candidates, merits, wanted, limits, among)
+    faultless = chosen[faulty[chosen] == ACCEPTABLE]
+    if asked is None or len(faultless) == wanted:
+        return chosen
+    if preferred is None:
+        merits[faultless] += step
+    return choose(candidates, merits, wanted, limits, among, moments=True)
 
 
 def _selection(

@@ -9,6 +9,7 @@ from keyframe.config import conf_dir
 from keyframe.errors import KeyframeError
 from keyframe.summary import constraints, local_search
 from keyframe.summary.candidates import Candidates, Selection
+from keyframe.summary.changes import GRID
 from keyframe.summary.constraints import Conflicts, Limits, choose
 from keyframe.summary.local_search import LocalSearch
 from keyframe.summary.quality import faults
@@ -24,6 +25,7 @@ def video(scores, seconds=None, descriptors=None, shots=None, duration=None, **q
         scores=np.asarray(scores, dtype=np.float32),
         seconds=seconds,
         descriptors=np.eye(n, dtype=np.float32) if descriptors is None else descriptors,
+        thumbnails=np.zeros((n, GRID, GRID, 3), dtype=np.uint8),
         shots=np.array([[0, n - 1]]) if shots is None else np.asarray(shots),
         duration=float(seconds[-1] + 1 if duration is None else duration),
         **quality,
@@ -385,6 +387,7 @@ def test_refuses_settings(make, key):
         {"duration": np.inf},
         {"descriptors": np.ones((2, 2), dtype=np.float32)},
         {"descriptors": np.eye(3, dtype=np.float32)},
+        {"thumbnails": np.zeros((2, 8, 8, 3), dtype=np.uint8)},
         {"sharpness": np.array([-1.0, 1.0])},
         {"brightness": np.array([0.5])},
         {"shots": np.array([[0, 0]])},
