@@ -26,14 +26,16 @@ _MOST_LETTERS = 60
 
 def extract(config: DictConfig) -> None:
     """Extract keyframes from the videos that the configuration names, and say what became of each."""
+    import dataclasses
     from contextlib import closing
 
     from hydra.utils import instantiate
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from keyframe.batch import Job, Outcome, plan
-    from keyframe.cli.progress import bar
+    from keyframe.cli.progress import VideoProgress, bar
     from keyframe.cli.results import from_here
+    from keyframe.data.watched_reader import WatchedReader
     from keyframe.extraction.inputs import Refused, find_inputs
 
     engine = instantiate(config.engine)
@@ -44,7 +46,9 @@ def extract(config: DictConfig) -> None:
     inputs = find_inputs(_inputs(config), bool(config.recursive), [output, Path(config.run_dir)])
     paths = [path for path in inputs if not isinstance(path, Refused)]
     workers, threads = _workers(config, len(paths))
+    progress = VideoProgress()
     recipe = _recipe(config, threads)
+    recipe = dataclasses.replace(recipe, reader=WatchedReader(recipe.reader, progress))
     if config.run is None:
         log.info("No run= was given: scored without a trained model (shots, novelty, typicality, sharpness)")
     entries = plan(paths, output, recipe, bool(config.overwrite))
@@ -55,7 +59,7 @@ def extract(config: DictConfig) -> None:
         handler.addFilter(_make_printable)  # Whoever logs: a file's name may hold anything.
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends as Ctrl-C does: what was begun is removed.
     try:
-        with logging_redirect_tqdm(), closing(engine(recipe, jobs, workers)) as finished:
+        with logging_redirect_tqdm(), closing(progress), closing(engine(recipe, jobs, workers)) as finished:
             for number, outcome in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
                 outcomes[outcome.path] = outcome
                 log.info("[%d/%d] %s", number, len(jobs), _line(outcome))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keyframe.data.readers import VideoReader
+from keyframe.data.watched_reader import WatchedReader
 from keyframe.errors import VideoError
 
 # A whole file of a gigabyte takes seconds to hash, these pieces milliseconds. A file that was edited, cut, converted or
@@ -57,6 +58,8 @@ def described(part: Any) -> dict[str, Any]:
 
 def described_reader(reader: VideoReader) -> dict[str, Any]:
     """A reader by what its pictures depend on, so without the number of threads."""
+    if isinstance(reader, WatchedReader):
+        reader = reader.reader
     exact = getattr(reader, "exact", reader)
     return {"kind": type(reader).__name__, "max_missing": getattr(exact, "max_missing", 0.0)}
 
