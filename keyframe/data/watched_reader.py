@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.readers import VideoReader
+from keyframe.data.readers import VideoReader, checked_indices
 from keyframe.types import Frames, IntArray
 
 # The file, the seconds of it that are behind, and how many there are to the last wanted frame.
@@ -41,20 +39,17 @@ class WatchedReader(VideoReader):
     ) -> Iterator[Frames]:
         """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says."""
         index = index or index_packets(path)
-        pieces = self.reader.stream(path, indices, size, index, chunk)
-        if not np.size(indices):
-            yield from pieces
+        wanted = checked_indices(indices, size or index.upright_size, index, chunk)
+        if not len(wanted):
             return
-        first, whole = index.timestamps[0], None
-        for piece in pieces:
-            if whole is None:  # Only now the indices are known to be good.
-                whole = float(index.timestamps[indices[-1]] - first)
-                self._tell(path, 0.0, whole)
+        first = index.timestamps[0]
+        whole = float(index.timestamps[wanted[-1]] - first)
+        self._tell(path, 0.0, whole)
+        for piece in self.reader.stream(path, wanted, size, index, chunk):
             yield piece
             # Asked for more: what was made of the piece is done.
             self._tell(path, float(piece.timestamps[-1] - first), whole)
-        if whole is not None:
-            self._tell(path, whole, whole)
+        self._tell(path, whole, whole)
 
 
 def _itself(reader: VideoReader) -> VideoReader:
