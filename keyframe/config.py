@@ -82,7 +82,7 @@ def load_detector(run: str | Path) -> "KeyframeDetector":
     return _detector(path, _read(path))
 
 
-def load_run(run: str | Path, root: str | None = None, labels: str | None = None) -> "Run":
+def load_run(run: str | Path, root: str | None = None, labels: str | None = None, device: str | None = None) -> "Run":
     """Rebuild the trained model of a run together with its data.
 
     All is read from the checkpoint, which holds the run's whole configuration.
@@ -91,10 +91,13 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
         run: a run directory (its best checkpoint), or a checkpoint file.
         root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
         labels: the label file to use instead of the run's own.
+        device: where the model computes, a name that torch knows, or "auto" for a GPU where there is one; None for the
+            CPU.
 
     Raises:
-        KeyframeError: as `load_detector`, or the run is of another version of keyframe.
+        KeyframeError: as `load_detector`, the run is of another version of keyframe, or the device is not there.
     """
+    from keyframe.models.device import find_device
     from keyframe.runs import Run
 
     path = find_run(run)
@@ -110,6 +113,8 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
         if value is not None:
             _replace(data, name, str(Path(value).expanduser()), path)
     datamodule = _instantiate(data, _DATA_CLASSES, path)
+    if device is not None:
+        detector.to(find_device(device))
     return Run(path, config, detector, datamodule)
 
 

@@ -112,9 +112,5 @@ def load_scorer(run: Path | None, device: str = "auto") -> Scorer:
     if run is None:
         return TrainingFree()
     from keyframe.config import load_run
-    from keyframe.models.device import find_device
 
-    loaded = load_run(run)
-    scorer = TrainedModel(loaded)
-    loaded.detector.to(find_device(device))
-    return scorer
+    return TrainedModel(load_run(run, device=device))

@@ -24,7 +24,7 @@ from keyframe.summary.contact_sheet import save_contact_sheet
 from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, join, look
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_stills
-from keyframe.types import IntArray
+from keyframe.types import FloatArray, IntArray
 
 
 class ShotCutter(Protocol):
@@ -51,22 +51,50 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class ScoredVideo:
+    """One video, looked at, cut into shots and scored: all that keyframes are selected from.
+
+    Attributes:
+        index: its packets.
+        frames: numbers of the frames looked at in presentation order, increasing, (n,).
+        candidates: these frames.
+        scored_by: who scored, in a few words.
+    """
+
+    index: PacketIndex
+    frames: npt.NDArray[np.int64]
+    candidates: Candidates
+    scored_by: str
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def scores(self) -> FloatArray:
+        """How much each frame matters, in [0, 1], (n,)."""
+        return self.candidates.scores
+
+    @property
+    def seconds(self) -> FloatArray:
+        """When a player shows each, where its clock says 0 at the first presented frame, (n,)."""
+        return self.candidates.seconds
+
+
+@dataclass(frozen=True)
 class Extraction:
     """What was found in one video.
 
     Attributes:
         directory: the folder that holds all of it.
         stills: the keyframes, in order of time.
-        candidates: the frames looked at.
-        frames: their numbers in presentation order, (n,).
+        scored: the frames looked at.
         selection: which of them are keyframes.
         summary: what `summary.json` holds, but for the list of files.
     """
 
     directory: Path
     stills: list[Still]
-    candidates: Candidates
-    frames: npt.NDArray[np.int64]
+    scored: ScoredVideo
     selection: Selection
     summary: dict[str, Any]
 
@@ -86,9 +114,7 @@ def extract_video(
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all; one that an earlier extraction has
     left there is replaced, but for files in it that are not ours.
 
-    The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
-    a duplicate is must not depend on the model. Stills and skim decode what they show. Memory is bounded by the number
-    of frames looked at (about 2 KB each, with a model 7 to 11), not by pixels.
+    Stills and skim decode what they show; for the rest see `score_frames`.
 
     Args:
         path: a video file.
@@ -105,14 +131,8 @@ def extract_video(
     """
     settings = settings or Settings()
     content = content_id(path)
-    index = index_packets(path)
-    frames, seen, thumbs = _looked_at(index, FpsSampling(settings.rate).indices(index), reader)
-    cut = shots.of_video(index, frames, seen, reader)
-    seconds = index.timestamps[frames] - index.timestamps[0]
-    scores = scorer(index, frames, seen, cut, reader)
-    candidates = Candidates(
-        scores, seconds, seen.descriptors, thumbs, seen.sharpness, seen.brightness, seen.contrast, cut, index.duration
-    )
+    scored = score_frames(path, scorer, shots, reader, settings.rate)
+    index, frames, candidates = scored.index, scored.frames, scored.candidates
     selection = selector(candidates)
     settings_record = recorded(shots, selector, reader, settings)
     with whole(directory) as draft:
@@ -138,7 +158,35 @@ def extract_video(
             write_skim(path, spans, draft / "skim.mp4", reader)
         write_summary(draft, summary)
     stills = [dataclasses.replace(still, path=directory / still.path.name) for still in stills]
-    return Extraction(directory, stills, candidates, frames, selection, summary)
+    return Extraction(directory, stills, scored, selection, summary)
+
+
+def score_frames(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0) -> ScoredVideo:
+    """Look at a video, cut it into shots and score it.
+
+    The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
+    a duplicate is must not depend on the model. Memory is bounded by the number of frames looked at (about 2 KB each,
+    with a model 7 to 11), not by pixels.
+
+    Args:
+        path: a video file.
+        scorer: says how much a frame matters.
+        shots: cuts the video.
+        reader: decodes frames.
+        rate: frames looked at for each second of video, above 0.
+
+    Raises:
+        VideoError: the video cannot be read.
+        KeyframeError: the rate is no such number.
+    """
+    index = index_packets(path)
+    frames, seen, thumbs = _looked_at(index, FpsSampling(rate).indices(index), reader)
+    cut = shots.of_video(index, frames, seen, reader)
+    scores = scorer(index, frames, seen, cut, reader)
+    light = seen.sharpness, seen.brightness, seen.contrast
+    seconds = index.timestamps[frames] - index.timestamps[0]
+    candidates = Candidates(scores, seconds, seen.descriptors, thumbs, *light, cut, index.duration)
+    return ScoredVideo(index, frames, candidates, scorer.name)
 
 
 def recorded(shots: ShotCutter, selector: Selector, reader: VideoReader, settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""Keyframes in three lines of Python; these functions are to be had from `keyframe` itself.
+
+run = keyframe.load_run("outputs/train/A")
+video = keyframe.score_video("holiday.mp4", run)
+keyframes = keyframe.select_keyframes(video, k=12)
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.data.decord_reader import DecordReader
+from keyframe.data.readers import VideoReader
+from keyframe.extraction.scorers import TrainedModel, TrainingFree
+from keyframe.extraction.video import ScoredVideo, ShotCutter, score_frames
+from keyframe.summary.candidates import Selection, Selector
+from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
+from keyframe.summary.shots import KtsShots
+from keyframe.summary.stills import Still, save_stills
+from keyframe.types import FloatArray
+
+if TYPE_CHECKING:  # torch takes seconds to import, and who has no model needs none of it
+    from keyframe.runs import Run
+
+Method = Literal["adaptive", "top", "knapsack", "uniform"]
+
+_METHODS: Mapping[Method, Callable[..., Selector]] = {
+    "adaptive": AdaptiveSelection,
+    "top": TopSelection,
+    "knapsack": KnapsackSelection,
+    "uniform": UniformSelection,
+}
+
+
+@dataclass(frozen=True)
+class Keyframes:
+    """The keyframes of one video, in order of time.
+
+    Attributes:
+        video: what they were selected from.
+        selection: which of its frames they are, which shots a skim would keep, and in `notes` what fell short.
+    """
+
+    video: ScoredVideo
+    selection: Selection
+
+    def __len__(self) -> int:
+        return len(self.selection)
+
+    def __iter__(self) -> Iterator[float]:
+        """The seconds, one by one."""
+        return iter(self.seconds.tolist())
+
+    @property
+    def frames(self) -> npt.NDArray[np.int64]:
+        """Frame numbers in presentation order, (k,)."""
+        return self.video.frames[self.selection.keyframes]
+
+    @property
+    def seconds(self) -> FloatArray:
+        """When a player shows each, (k,)."""
+        return self.video.seconds[self.selection.keyframes]
+
+    @property
+    def scores(self) -> FloatArray:
+        """How much each matters, in [0, 1], (k,)."""
+        return self.video.scores[self.selection.keyframes]
+
+    @property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """1 for the best, (k,)."""
+        return self.selection.ranks
+
+    def save(self, directory: str | Path, reader: VideoReader | None = None, quality: int = 92) -> list[Still]:
+        """Save them as JPEG files at full resolution, rank and time in the name.
+
+        Args:
+            directory: made where it is missing; files of the same name are replaced.
+            reader: decodes frames; None for `DecordReader`.
+            quality: of the JPEG files, 1 to 95.
+
+        Returns:
+            The files, in order of time.
+
+        Raises:
+            VideoError: the video cannot be read any more.
+        """
+        reader = reader or DecordReader()
+        return save_stills(
+            self.video.index.path, self.frames, self.ranks, Path(directory).expanduser(), reader, quality
+        )
+
+
+def score_video(
+    path: str | Path,
+    run: "Run | None" = None,
+    rate: float = 2.0,
+    shots: ShotCutter | None = None,
+    reader: VideoReader | None = None,
+) -> ScoredVideo:
+    """Score the frames of a video of any length, in memory that pixels do not fill.
+
+    Args:
+        path: a video file.
+        run: what `load_run` gave; None scores without a trained model.
+        rate: frames looked at for each second of video, above 0.
+        shots: cuts the video; None for `KtsShots`.
+        reader: decodes frames; None for `DecordReader`, which leaves to PyAV what decord gets wrong.
+
+    Returns:
+        `scores`, `seconds` and `frames` of the frames looked at, and what `select_keyframes` needs beside.
+
+    Raises:
+        VideoError: the file cannot be read.
+        KeyframeError: the run was trained on a feature file and sees no pictures, or the rate is no such number.
+    """
+    scorer = TrainingFree() if run is None else TrainedModel(run)
+    return score_frames(Path(path).expanduser(), scorer, shots or KtsShots(), reader or DecordReader(), rate)
+
+
+def select_keyframes(video: ScoredVideo, method: Method | None = None, **options: Any) -> Keyframes:
+    """Choose the keyframes of a scored video.
+
+    Args:
+        video: what `score_video` gave.
+        method: "adaptive", "top", "knapsack" or "uniform", as `selection=` of keyframe-extract; None for what the
+            options say: "knapsack" with `ratio`, "top" with `k`, else "adaptive".
+        options: the attributes of that selection (see `keyframe.summary.selection`): `k`, `ratio`, `min_distance`,
+            `max_similarity`, `coverage`, `most`, `per_minute`.
+
+    Raises:
+        KeyframeError: an option is outside its range.
+        TypeError: the method has no such option.
+        ValueError: there is no such method.
+    """
+    if method is None:
+        method = "knapsack" if "ratio" in options else "top" if "k" in options else "adaptive"
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+    return Keyframes(video, _METHODS[method](**options)(video.candidates))
