@@ -114,6 +114,7 @@ def missing(path: Path) -> None:
 _NO_INDEX = "cut short or damaged, its index is missing: copy, download or export it again."
 _NO_VIDEO = "is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."
 _DAMAGED = "wanted frames do not decode: copy or convert it again, leave it out, or raise reader.max_missing"
+_CLOCK = "has a clock that goes back, as where recordings were joined: convert it once"
 _VERY_LONG = bytes.fromhex("7ffffff0")
 
 # File name -> its maker, and what the sentence of refusal says after the name; None where keyframes are found.
@@ -159,11 +160,11 @@ STRANGE: dict[str, tuple[Maker, str | None]] = {
     "an hour between frames.mkv": (partial(small, times=[0, 4, 8, 4 * 8 * 3600, 8 * 8 * 3600]), None),
     "1000 frames a second.mkv": (partial(small, fps=1000), None),
     "change of size.h264": (two_sizes, None),
-    "change of size.ts": (two_sizes, _DAMAGED),
+    "change of size.ts": (two_sizes, _CLOCK),
     "negative times.mkv": (partial(copied, shift=-9), None),
     "negative times.mp4": (partial(copied, shift=-9), None),
     "times go back.flv": (clock_goes_back, None),
-    "times start again.ts": (twice, _DAMAGED),
+    "times start again.ts": (twice, _CLOCK),
 }
 
 # Names that shells, Hydra, terminals, HTML or file systems may stumble over.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ class PacketIndex:
         random_access: whether decoding can start at every packet marked as a key frame and its frame comes
             first; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
+        steady: whether the clock never goes back from packet to packet, as it does where recordings were joined byte by
+            byte.
     """
 
     path: Path
@@ -80,6 +83,7 @@ class PacketIndex:
     n_packets: int
     random_access: bool
     intact: bool
+    steady: bool
 
     @property
     def n_frames(self) -> int:
@@ -215,6 +219,7 @@ def index_packets(path: Path) -> PacketIndex:
             n_packets=len(packets),
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
             intact=ended_well and all(packet.intact for packet in packets),
+            steady=_is_steady(packets),
         )
 
 
@@ -291,6 +296,12 @@ def _keys_in_place(packets: list[_Packet]) -> bool:
     latest_before = np.maximum.accumulate(pts)
     earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
     return all(earliest_after[key] == pts[key] and (key == 0 or latest_before[key - 1] < pts[key]) for key in keys)
+
+
+def _is_steady(packets: list[_Packet]) -> bool:
+    """Whether decoding times never decrease in file order."""
+    dts = [packet.dts for packet in packets if packet.dts is not None]
+    return all(one <= two for one, two in pairwise(dts))
 
 
 def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) -> tuple[bool, bool, bool]:

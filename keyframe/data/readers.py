@@ -129,6 +129,11 @@ def gather(
                 n_missing += int(number != asked)
             pixels[row], shown[row] = picture, number
         if number < 0 or n_missing > allowed:
+            if not index.steady:
+                raise VideoError(
+                    f"{index.path} has a clock that goes back, as where recordings were joined: convert it once, "
+                    "ffmpeg -i FILE -c:v libx264 new.mp4."
+                )
             raise VideoError(
                 f"{index.path} is damaged, {n_missing} of {n_seen} wanted frames do not decode: copy or "
                 f"convert it again, leave it out, or raise reader.max_missing (now {max_missing:g})."

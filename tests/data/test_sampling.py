@@ -34,6 +34,7 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
         n_packets=len(times),
         random_access=True,
         intact=True,
+        steady=True,
     )
 
 
