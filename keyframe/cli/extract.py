@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # One worker a core with one thread each. Of six minutes of 360p on 2 cores, without a model, a second decoder thread
 # costs 1.06 times the processor time, a second worker 1.5 times, which is its start (1.7 s): longer batches earn it.
-# One worker a core with one thread each. Of six minutes of 360p on 2 cores, without a model, a second decoder thread
+_MOST_WORKERS = 8
 # A longer table is left to the file, but for what failed.
 _MOST_ROWS = 40
 _MOST_LETTERS = 60
