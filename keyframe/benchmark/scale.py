@@ -171,7 +171,7 @@ def batch(recipe: Recipe, clips: Sequence[Path], count: int) -> Iterator[Step]:
         list(run_local(recipe, [Job(clips[0], Path(place, "warm-up"))]))
 
         start = perf_counter()
-        jobs = plan(find_inputs([str(videos)], False, output), output, recipe)
+        jobs = plan(_found(videos, output), output, recipe)
         yield Step(perf_counter() - start, resident_mb()[0])
         start = perf_counter()
         for outcome in run_local(recipe, [job for job in jobs if isinstance(job, Job)]):
@@ -180,7 +180,12 @@ def batch(recipe: Recipe, clips: Sequence[Path], count: int) -> Iterator[Step]:
             yield Step(perf_counter() - start, resident_mb()[0])
             start = perf_counter()
         start = perf_counter()
-        left = plan(find_inputs([str(videos)], False, output), output, recipe)
+        left = plan(_found(videos, output), output, recipe)
         if any(isinstance(entry, Job) for entry in left):
             raise RuntimeError("a second start would do videos again")
         yield Step(perf_counter() - start, resident_mb()[0])
+
+
+def _found(videos: Path, output: Path) -> list[Path]:
+    """What a command finds in a folder of videos."""
+    return [path for path in find_inputs([str(videos)], False, [output]) if isinstance(path, Path)]
