@@ -32,7 +32,7 @@ def features_of(
     lowest: float = 1.0,
     highest: float = 5.0,
 ) -> EncodedVideo:
-    """Encode every `step`-th frame of a video, from frame 0 on.
+    """Encode every `step`-th frame of a video, from frame 0 on (or I-frames near them: `VideoReader.grid`).
 
     The video is decoded twice: small, to cut it by a descriptor that no model has a part in, and at the backbone's
     size. Held in memory are the features, not the pixels.
@@ -56,7 +56,7 @@ def features_of(
     index = index_packets(path)
     if labels is not None:  # told before anything is decoded
         label_positions(len(labels), index.n_frames, np.empty(0, np.int64), np.empty(0), index.duration, path)
-    picks = np.arange(0, index.n_frames, step, dtype=np.int64)
+    picks = reader.grid(np.arange(0, index.n_frames, step, dtype=np.int64), index)
     seen = join(look(part.pixels) for part in reader.stream(path, picks, DESCRIPTOR_SIZE, index))
     ranges = segments_to_frames(shots.of_video(index, picks, seen, reader), picks, index.n_frames)
     truth = None if labels is None else _truth(labels, index, picks, ranges, lowest, highest)

@@ -129,7 +129,7 @@ class Run:
         if isinstance(video, FeatureVideo):
             raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
         index = index_packets(video.path)
-        frames = self._pixels.sampling.indices(index)
+        frames = self._pixels.reader.grid(self._pixels.sampling.indices(index), index)
         seconds = index.timestamps[frames] - index.timestamps[0]
         entries = label_positions(len(video.labels), index.n_frames, frames, seconds, index.duration, video.path)
         entries, first = np.unique(entries, return_index=True)

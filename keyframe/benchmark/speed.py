@@ -73,16 +73,19 @@ def speeds(
         }
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0) -> dict[str, list[float]]:
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Seconds of each call, by name, one a round; each is made once before to warm up, then they take turns.
 
     Args:
         calls: what to time.
         repeats: rounds, at least 1.
         budget_s: as for `speeds`.
+        warm_up: False where a call takes so many seconds that what it sets up does not count.
     """
     timers = {name: Timer(call, timer=_clock) for name, call in calls.items()}
-    for timer in timers.values():
+    for timer in timers.values() if warm_up else ():
         timer.timeit(1)
     seconds: dict[str, list[float]] = {name: [] for name in timers}
     for done in range(repeats):

@@ -136,7 +136,7 @@ class VideoDataset(Dataset[Sample]):
         move: Callable[[IntArray, int], IntArray] = lambda indices, count: indices,
     ) -> Sample:
         index: PacketIndex = index_packets(video.path)
-        indices = move(self.sampling.indices(index), index.n_frames)
+        indices = self.reader.grid(move(self.sampling.indices(index), index.n_frames), index)
         frames = self.reader.read(video.path, indices, self.size, index)
         seconds = frames.timestamps - index.timestamps[0]
         importance, annotators = sample_labels(

@@ -25,13 +25,12 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import Picture, VideoReader, checked_indices, gather
+from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather
+from keyframe.data.seeking import groups, why_not_seek
 from keyframe.types import Frames, IntArray
 
 logger = logging.getLogger(__name__)
 
-_CODECS = {"h264", "vp8", "vp9"}
-_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 # decord reserves memory for as many frames as the header states: a header gone mad would end the process.
 _MOST_OVERSTATED = 10
 # Over 10, 30 and 120 minutes of 720p (61, 182 and 730 MB) decord's memory reached 144, 283 and over 710 MB.
@@ -53,14 +52,17 @@ class DecordReader(VideoReader):
     Args:
         threads: decoding threads, 0 for one a core.
         max_missing: as for `PyAVReader`; decord itself never replaces a frame here.
+        exact: as for `VideoReader`.
 
     Raises:
         ValueError: if an argument is out of range.
     """
 
-    def __init__(self, threads: int = 1, max_missing: float = 0.05) -> None:
-        self.exact = PyAVReader(threads, max_missing)
+    def __init__(self, threads: int = 1, max_missing: float = 0.05, exact: bool = True) -> None:
+        checked_settings(threads, max_missing, exact)
         self.threads = threads
+        self.max_missing = max_missing
+        self.exact = exact
 
     def stream(
         self,
@@ -74,15 +76,15 @@ class DecordReader(VideoReader):
         index = index or index_packets(path)
         size = size or index.upright_size
         wanted = checked_indices(indices, size, index, chunk)
+        pyav = PyAVReader(self.threads, self.max_missing)
         decord = _import_decord()
         if decord is None or not len(wanted):
-            yield from self.exact.stream(path, wanted, size, index, chunk)
+            yield from pyav.stream(path, wanted, size, index, chunk)
             return
-        distrust = why_not_decord(index)
-        reason = distrust or why_too_much_for_decord(index, wanted, size)
+        reason = why_not_decord(index) or why_too_much_for_decord(index, wanted, size)
         if reason is not None:
             _tell_once(logging.INFO, path, reason)
-            yield from self.exact.stream(path, wanted, size, index, chunk, jump=distrust is None)
+            yield from pyav.stream(path, wanted, size, index, chunk)
             return
         n_given, latest = 0, None
         try:
@@ -98,7 +100,7 @@ class DecordReader(VideoReader):
             logger.debug("decord on %s", path, exc_info=True)
             _tell_once(logging.WARNING, path, "decord fails on it")
         # From the start, so that as many frames may be missing as if PyAV had read them all.
-        for frames in itertools.islice(self.exact.stream(path, wanted, size, index, chunk), n_given, None):
+        for frames in itertools.islice(pyav.stream(path, wanted, size, index, chunk), n_given, None):
             yield frames if latest is None else _not_before(*latest, frames, index)
 
     def _pictures(
@@ -129,7 +131,7 @@ class DecordReader(VideoReader):
         keys = video.get_key_indices()
         if not set(keys) <= set(np.flatnonzero(index.key_frames).tolist()):
             raise _DisagreementError("decord starts at frames that are no key frames")
-        for group in _groups(wanted, np.array(keys, np.int64)):
+        for group in groups(wanted, np.array(keys, np.int64)):
             batch = video.get_batch(group)
             # Someone else's `decord.bridge.set_bridge` may have made it a tensor.
             pixels = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
@@ -137,12 +139,6 @@ class DecordReader(VideoReader):
             # more. The next group starts with a seek anyway.
             video.seek(0)
             yield from zip(group.tolist(), pixels, strict=True)
-
-
-def _groups(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Rising frame numbers, split into those that need the same key frame."""
-    needs = np.searchsorted(keys, wanted, side="right")
-    return np.split(wanted, np.flatnonzero(np.diff(needs)) + 1)
 
 
 def _not_before(picture: Picture, number: int, frames: Frames, index: PacketIndex) -> Frames:
@@ -165,22 +161,15 @@ def why_not_decord(index: PacketIndex) -> str | None:
     Each rule stands for files on which decord 0.6 was seen to give wrong pictures, to fail, or was not tried.
     """
     rules = {
-        f"its codec is {index.codec}": index.codec not in _CODECS,
-        f"its container is {index.container}": _CONTAINERS.isdisjoint(index.container.split(",")),
         f"its pixels are {index.pix_fmt or 'unknown'}": not _eight_bits(index.pix_fmt),
         f"it has {index.n_video_streams} video streams": index.n_video_streams > 1,
-        "it stores no time stamps": index.pts is None,
-        "two frames share a time stamp": index.pts is not None and bool(np.any(np.diff(index.pts) <= 0)),
-        "some packets are not shown (edit list, or no key frame first)": index.n_packets != index.n_frames,
-        "decoding cannot start at each key frame (open GOP or intra refresh)": not index.random_access,
-        "some packets are damaged": not index.intact,
         "its picture is mirrored": index.mirrored,
         "its first frame does not decode": index.rotation is None,
         "its header states no duration": index.stated_duration is None,
         "its header states a duration far from the true one": (index.stated_duration or 0)
         > _MOST_OVERSTATED * (index.duration + 1),
     }
-    return next((reason for reason, holds in rules.items() if holds), None)
+    return why_not_seek(index) or next((reason for reason, holds in rules.items() if holds), None)
 
 
 def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> str | None:
@@ -193,8 +182,8 @@ def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], s
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
     if size[1] in _IMPOSSIBLE_WIDTHS:
         return f"decord cannot scale to a width of {size[1]} pixels"
-    groups = _groups(np.unique(wanted), np.flatnonzero(index.key_frames))
-    if max(map(len, groups)) * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
+    largest = max(map(len, groups(np.unique(wanted), np.flatnonzero(index.key_frames))))
+    if largest * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
         return f"more than {_MOST_GROUP_BYTES >> 20} MB of pictures are wanted between two key frames"
     return None
 

@@ -305,7 +305,7 @@ def _is_steady(packets: list[_Packet]) -> bool:
 
 
 def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) -> tuple[bool, bool, bool]:
-    """Whether a packet is shown, looks intact, and restarts decoding; only the codecs that decord may read.
+    """Whether a packet is shown, looks intact, and restarts decoding; only the codecs that readers may seek in.
 
     Source: ITU-T H.264 7.3.1 and Annex B, ISO/IEC 14496-15 5.3 (lengths in MP4), RFC 6386 9.1 (VP8), the
     VP9 bitstream specification 6.2 and Annex B.
@@ -318,8 +318,8 @@ def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) ->
         return bool(data[0] & 0x10), starts_key == key, starts_key
     if codec == "vp9":
         several = data[-1] & 0xE0 == 0xC0
-        if data[0] & 0x30 == 0x30:  # Profile 3 has one bit more; what it codes is not read by decord anyway.
-            return True, True, key
+        if data[0] & 0x30 == 0x30:  # Profile 3 has one bit more: it is not looked into, and nothing is sure.
+            return True, True, False
         repeats = bool(data[0] & 0x08)
         shown = several or repeats or bool(data[0] & 0x02)
         return shown, data[0] >> 6 == 2, not repeats and not data[0] & 0x04

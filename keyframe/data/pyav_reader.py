@@ -1,6 +1,5 @@
-"""The exact reader: decodes from the start with PyAV and takes the frames it passes."""
+"""The default reader: PyAV, which decodes no frame that no wanted one needs."""
 
-import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +15,14 @@ from av.video.stream import VideoStream
 
 from keyframe.data.packets import Orientation, PacketIndex, index_packets, open_video
 from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather
+from keyframe.data.seeking import groups, why_not_seek
 from keyframe.types import Frames, IntArray
 
 # FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
 # refuses all others; they are taken for unspecified, as decord does.
 _CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
 _UNSPECIFIED = 2
-# Frames; decoding fewer costs less than a seek.
+# Frames; reading the packets of fewer costs less than a seek.
 _WORTH_A_SEEK = 32
 # From PyAV 17 on, scaling takes a thread for each core unless told otherwise.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
@@ -31,24 +31,27 @@ _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 class PyAVReader(VideoReader):
     """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for the contract.
 
-    It decodes every frame up to the last wanted one, so it never depends on seeking (unless `stream` is told to
-    jump), and knows each frame by its time stamp. Where the container has none (AVI, raw streams) it counts the
-    frames that come out, so that after damage that the decoder passes over in silence the numbers may be off. The
-    display matrix is applied.
+    It knows each frame by its time stamp. Where key frames are sure (`why_not_seek`) it decodes from the key frame
+    before each wanted frame, and leaves out of H.264 what no other frame leans on: the pictures are those of a full
+    decode, bit by bit. Should a wanted frame not come out so, or key frames be in doubt, it decodes every frame from
+    the start. Where the container has no time stamps (AVI, raw streams) it counts the frames that come out, so that
+    after damage that the decoder passes over in silence the numbers may be off. The display matrix is applied.
 
     Args:
         threads: decoding threads, 0 for one a core.
         max_missing: largest share of the wanted frames, in [0, 1], that may be replaced by a neighbour
             because they do not decode. A frame whose damage the decoder has patched counts as decoded.
+        exact: as for `VideoReader`.
 
     Raises:
         ValueError: if an argument is out of range.
     """
 
-    def __init__(self, threads: int = 1, max_missing: float = 0.05) -> None:
-        checked_settings(threads, max_missing)
+    def __init__(self, threads: int = 1, max_missing: float = 0.05, exact: bool = True) -> None:
+        checked_settings(threads, max_missing, exact)
         self.threads = threads
         self.max_missing = max_missing
+        self.exact = exact
 
     def stream(
         self,
@@ -57,13 +60,8 @@ class PyAVReader(VideoReader):
         size: tuple[int, int] | None,
         index: PacketIndex | None = None,
         chunk: int = 64,
-        jump: bool = False,
     ) -> Iterator[Frames]:
-        """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says.
-
-        With `jump` it seeks over groups of pictures in which nothing is wanted: only for a video whose key frames
-        are sure to be places where decoding can start.
-        """
+        """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says."""
         index = index or index_packets(path)
         size = size or index.upright_size
         wanted = checked_indices(indices, size, index, chunk)
@@ -74,8 +72,8 @@ class PyAVReader(VideoReader):
             stream.codec_context.thread_count = threads
             if threads != 1:
                 stream.codec_context.thread_type = "AUTO"
-            if jump:
-                frames = _wanted_groups(container, stream, index, distinct)
+            if why_not_seek(index) is None:
+                frames = _wanted_frames(container, stream, index, distinct)
             else:
                 frames = _numbered_frames(container, stream, index)
             pictures = _pictures(_nearest(frames, distinct), size)
@@ -109,28 +107,67 @@ def _nearest(
             yield latest
 
 
-def _wanted_groups(
+def _wanted_frames(
     container: InputContainer, stream: VideoStream, index: PacketIndex, wanted: npt.NDArray[np.int64]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """As `_numbered_frames`, without most of the groups of pictures that hold no wanted frame."""
+    """The wanted frames with their numbers, group of pictures by group; from one that does not come on, all frames."""
     keys = np.flatnonzero(index.key_frames)
-    frames = _numbered_frames(container, stream, index)
-    passed = -1
-    for target in wanted:
-        start = int(keys[np.searchsorted(keys, target, side="right") - 1])
-        if start > passed + _WORTH_A_SEEK:
+    latest = -1
+    for group in groups(wanted, keys) if len(wanted) else []:
+        start = int(keys[np.searchsorted(keys, group[0], side="right") - 1])
+        if start > latest + _WORTH_A_SEEK:
             _seek(container, stream, index, start)
-            frames = _numbered_frames(container, stream, index)
-            first = next(frames, None)
-            if first is None or first[0] > start:  # Not where the index says: back, and one by one.
-                _seek(container, stream, index, 0)
-                yield from (found for found in _numbered_frames(container, stream, index) if found[0] > passed)
+        for number, frame in _frames_of_group(container, stream, index, start, group):
+            latest = number
+            yield number, frame
+        if latest != group[-1]:
+            _seek(container, stream, index, 0)
+            stream.codec_context.skip_frame = "DEFAULT"
+            yield from (found for found in _numbered_frames(container, stream, index) if found[0] > latest)
+            return
+
+
+def _frames_of_group(
+    container: InputContainer, stream: VideoStream, index: PacketIndex, start: int, group: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Wanted frames of one group of pictures, in order; it ends before the first that does not come.
+
+    Args:
+        container: somewhere before the group, or it ends at once.
+        stream: of the container.
+        index: of the video, with time stamps.
+        start: the number of the key frame.
+        group: the wanted frames, rising.
+    """
+    assert index.pts is not None
+    first = int(index.pts[start])
+    numbers = dict(zip(index.pts[group].tolist(), group.tolist(), strict=True))
+    expected, to_feed = iter(numbers), set(numbers)
+    # Frames of nal_ref_idc 0 are never leant on (ITU-T H.264, 7.4.1), and FFmpeg passes over them unread.
+    droppable = "NONREF" if index.codec == "h264" else "DEFAULT"
+    decoding = False
+    with suppress(av.error.FFmpegError):
+        for packet in container.demux(stream):
+            if not packet.size:
+                return  # The end of the file, before all was fed.
+            if not decoding and packet.pts != first:
+                if packet.is_keyframe and (packet.pts is None or packet.pts > first):
+                    return  # Not where the index says.
+                continue
+            decoding = True
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in to_feed else droppable
+            to_feed.discard(packet.pts)
+            frames = stream.decode(packet)
+            if not to_feed:
+                frames += stream.decode(None)  # What the decoder holds back.
+                stream.codec_context.flush_buffers()
+            for frame in frames:
+                if frame.pts in numbers:
+                    if frame.pts != next(expected, None):
+                        return
+                    yield numbers[frame.pts], frame
+            if not to_feed:
                 return
-            frames = itertools.chain([first], frames)
-        for passed, frame in frames:
-            yield passed, frame
-            if passed >= target:
-                break
 
 
 def _seek(container: InputContainer, stream: VideoStream, index: PacketIndex, number: int) -> None:

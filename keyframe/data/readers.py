@@ -1,5 +1,7 @@
 """What every video reader offers, so that one can take another's place."""
 
+import functools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.snapping import Snapped, snap
 from keyframe.errors import VideoError
 from keyframe.types import Frames, IntArray
+
+logger = logging.getLogger(__name__)
 
 Picture = npt.NDArray[np.uint8]
 
@@ -20,7 +25,31 @@ class VideoReader(Protocol):
     A reader keeps nothing between two calls: it opens and closes the file in each, can be pickled, and serves
     in any number of processes. Readers differ in speed; their pictures differ by about one level of 255 on
     average (see `keyframe.data.decord_reader`), their timestamps and indices not at all.
+
+    Attributes:
+        exact: whether a grid of frames is read as it is; False lets `grid` move it to I-frames. `stream` and `read`
+            give the frames that they are asked for either way.
     """
+
+    exact: bool
+
+    def grid(self, wanted: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+        """The frames to ask for where a sampling wants some: these, or without `exact` I-frames near them.
+
+        Where frames move, a log line says once a file how many do not, and are decoded in full.
+
+        Args:
+            wanted: frame numbers in presentation order, not decreasing, (T,).
+            index: of the video.
+
+        Returns:
+            Frame numbers in presentation order, int64, (T,): as many distinct ones as wanted. See `snapping.snap`.
+        """
+        if self.exact:
+            return np.asarray(wanted, np.int64)
+        snapped = snap(wanted, index)
+        _tell_once(index.path, _what_snapped(snapped))
+        return snapped.indices
 
     def stream(
         self,
@@ -141,13 +170,28 @@ def gather(
         yield Frames(pixels, index.timestamps[shown], shown)
 
 
-def checked_settings(threads: int, max_missing: float) -> None:
+def checked_settings(threads: int, max_missing: float, exact: bool) -> None:
     """Check a reader's settings.
 
     Raises:
-        ValueError: if threads is negative or max_missing lies outside [0, 1].
+        ValueError: if threads is negative, max_missing lies outside [0, 1] or exact is neither true nor false.
     """
+    if not isinstance(exact, bool):
+        raise ValueError(f"reader.exact must be true or false, not {exact!r}")
     if threads < 0:
         raise ValueError(f"threads must be 0 (one for each core) or more, not {threads}")
     if not 0 <= max_missing <= 1:
         raise ValueError(f"max_missing must be a share in [0, 1], not {max_missing}")
+
+
+def _what_snapped(snapped: Snapped) -> str:
+    total = snapped.n_keys + snapped.n_decoded
+    if snapped.reason is not None:
+        return f"all {total} frames are read exactly in spite of reader.exact=false, for {snapped.reason}"
+    told = f"{snapped.n_keys} of {total} frames are I-frames near the grid"
+    return f"{told}, {snapped.n_decoded} are read exactly: no I-frame is near" if snapped.n_decoded else told
+
+
+@functools.lru_cache(maxsize=4096)
+def _tell_once(path: Path, sentence: str) -> None:
+    logger.info("%s: %s", path, sentence)

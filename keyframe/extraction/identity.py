@@ -60,8 +60,8 @@ def described_reader(reader: VideoReader) -> dict[str, Any]:
     """A reader by what its pictures depend on, so without the number of threads."""
     if isinstance(reader, WatchedReader):
         reader = reader.reader
-    exact = getattr(reader, "exact", reader)
-    return {"kind": type(reader).__name__, "max_missing": getattr(exact, "max_missing", 0.0)}
+    settings = {name: value for name, value in vars(reader).items() if name != "threads"}
+    return {"kind": type(reader).__name__, **settings}
 
 
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -208,7 +208,7 @@ def _looked_at(
 
     def looks() -> Iterator[Look]:
         latest = -1
-        for piece in reader.stream(index.path, np.unique(wanted), DESCRIPTOR_SIZE, index):
+        for piece in reader.stream(index.path, np.unique(reader.grid(wanted, index)), DESCRIPTOR_SIZE, index):
             # In place of a frame that does not decode its neighbour comes again.
             fresh = np.diff(piece.indices, prepend=latest) > 0
             latest = int(piece.indices[-1])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,9 +19,10 @@ import pytest
 
 from keyframe.data import decord_reader, pyav_reader
 from keyframe.data.decord_reader import DecordReader, why_not_decord, why_too_much_for_decord
-from keyframe.data.packets import index_packets
+from keyframe.data.packets import index_packets, open_video
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.readers import VideoReader
+from keyframe.data.seeking import why_not_seek
 from keyframe.errors import VideoError
 from keyframe.types import Frames
 from tests.videos import (
@@ -224,7 +226,9 @@ class TestContract:
         path.write_bytes(small.read_bytes() + large.read_bytes())
         assert numbers(reader.read(path, np.array([2, 11, 12, 20]), SIZE)) == [2, 11, 12, 20]
 
-    @pytest.mark.parametrize("arguments", [{"threads": -1}, {"max_missing": 1.5}, {"max_missing": -0.1}])
+    @pytest.mark.parametrize(
+        "arguments", [{"threads": -1}, {"max_missing": 1.5}, {"max_missing": -0.1}, {"exact": "no"}]
+    )
     def test_wrong_settings(self, reader, arguments):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             type(reader)(**arguments)
@@ -249,6 +253,36 @@ def open_files() -> list[Path]:
 
 def resident_mb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the frames that PyAV gives out from now on, wanted or not."""
+    decoded: list[int] = []
+
+    class Stream:
+        def __init__(self, stream, path):
+            self.stream = stream
+            self.pts = index_packets(path).pts.tolist()
+            self.codec_context = stream.codec_context
+
+        def decode(self, packet):
+            frames = self.stream.decode(packet)
+            decoded.extend(self.pts.index(frame.pts) for frame in frames)
+            return frames
+
+    @contextmanager
+    def counting(path):
+        with open_video(path) as (container, stream):
+            yield (
+                SimpleNamespace(
+                    demux=lambda counted: container.demux(counted.stream),
+                    seek=lambda place, stream: container.seek(place, stream=stream.stream),
+                ),
+                Stream(stream, path),
+            )
+
+    monkeypatch.setattr(pyav_reader, "open_video", counting)
+    return decoded
 
 
 @pytest.mark.parametrize("reader", READERS, ids=named)
@@ -356,36 +390,49 @@ class TestStream:
             assert resident_mb() < before + 60
 
 
-@needs_decord
-class TestBeyondDecord:
-    """Videos that decord reads rightly but not in little memory."""
+class TestSeeking:
+    """PyAV decodes no more than it needs, where key frames are sure."""
 
     @pytest.fixture(autouse=True)
-    def little_memory(self, monkeypatch):
-        monkeypatch.setattr(decord_reader, "_MOST_FILE_BYTES", 0)
+    def seeks_at_once(self, monkeypatch):
         monkeypatch.setattr(pyav_reader, "_WORTH_A_SEEK", 1)
 
-    @pytest.mark.parametrize("name", sorted(TRUSTED))
-    @pytest.mark.parametrize("wanted", [[0, 47], [40], [11, 12, 13, 23, 36], [5, 5, 6, 30, 30, 31], range(48)], ids=str)
-    def test_pyav_jumps_to_the_same_frames(self, name, wanted, video, caplog):
-        with caplog.at_level(logging.INFO):
-            frames = joined(DecordReader().stream(video(name), np.array(wanted), SIZE, chunk=2))
-        assert "larger than 0 MB" in caplog.text
-        assert numbers(frames) == list(wanted)
-        same(frames, PyAVReader().read(video(name), np.array(wanted), SIZE))
+    @pytest.fixture
+    def from_the_start(self, monkeypatch):
+        """Reads as where no key frame is sure: every frame is decoded."""
 
-    def test_it_decodes_less(self, video, monkeypatch):
-        passed = []
+        def read(path: Path, wanted: np.ndarray, size: tuple[int, int]) -> Frames:
+            with monkeypatch.context() as patch:
+                patch.setattr(pyav_reader, "why_not_seek", lambda index: "this is a test")
+                return PyAVReader().read(path, wanted, size)
 
-        def counted(*arguments):
-            for found in numbered(*arguments):
-                passed.append(found[0])
-                yield found
+        return read
 
-        numbered = pyav_reader._numbered_frames
-        monkeypatch.setattr(pyav_reader, "_numbered_frames", counted)
-        DecordReader().read(video("plain.mp4"), np.array([2, 38]), SIZE)
-        assert passed == [0, 1, 2, 36, 37, 38]
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("name", sorted({*TRUSTED, "ten_bit.mp4", "two_streams.mp4", "mirrored.mp4", "live.mkv"}))
+    def test_pictures_are_those_of_a_full_decode(self, name, threads, video, from_the_start):
+        assert why_not_seek(index_packets(video(name))) is None
+        everything = from_the_start(video(name), np.arange(N_FRAMES), SIZE)
+        for wanted in ([0, 47], [40], [11, 12, 13, 23, 36], [5, 6, 30, 31], range(48)):
+            frames = PyAVReader(threads).read(video(name), np.array(wanted), SIZE)
+            assert frames.indices.tolist() == list(wanted)
+            np.testing.assert_array_equal(frames.pixels, everything.pixels[list(wanted)])
+
+    @pytest.mark.parametrize("name", ["flower.mp4", "flower.webm", "friday.mp4", "bikes.mp4", "tc_h264_10bit.mp4"])
+    def test_pictures_of_real_clips_too(self, name, clips, from_the_start):
+        wanted = np.random.default_rng(0).choice(index_packets(clips / name).n_frames, 9, replace=False)
+        same(
+            PyAVReader().read(clips / name, np.sort(wanted), SIZE), from_the_start(clips / name, np.sort(wanted), SIZE)
+        )
+
+    def test_what_nobody_needs_is_not_decoded(self, video, monkeypatch):
+        """Frame 38 is a B-frame after the key frame 36, frame 2 one after 0; 3 and 39 are what they lean on."""
+        decoded = count_decoded(monkeypatch)
+        assert numbers(PyAVReader().read(video("plain.mp4"), np.array([2, 38]), SIZE)) == [2, 38]
+        assert {0, 2, 36, 38} <= set(decoded) <= {0, 1, 2, 3, 36, 37, 38, 39}
+        decoded.clear()
+        assert numbers(PyAVReader().read(video("plain.mp4"), np.array([0, 12, 36]), SIZE)) == [0, 12, 36]
+        assert decoded == [0, 12, 36]
 
     @pytest.mark.parametrize("lands", [36, 47])
     def test_seek_that_lands_too_late_costs_time_only(self, lands, video, monkeypatch):
@@ -393,10 +440,30 @@ class TestBeyondDecord:
         monkeypatch.setattr(
             pyav_reader, "_seek", lambda box, stream, index, number: seek(box, stream, index, lands if number else 0)
         )
-        assert numbers(DecordReader().read(video("plain.mp4"), np.array([2, 13, 30]), SIZE)) == [2, 13, 30]
+        assert numbers(PyAVReader().read(video("plain.mp4"), np.array([2, 13, 30]), SIZE)) == [2, 13, 30]
+
+    def test_a_frame_that_does_not_come_is_replaced_as_ever(self, video, tmp_path):
+        """Damage that the index is made not to see."""
+        path = tmp_path / "hole.mp4"
+        path.write_bytes(video("every_frame_key.mp4").read_bytes())
+        whole = index_packets(path)
+        overwrite(path, packet_places(path)[20:22])
+        frames = PyAVReader(max_missing=0.5).read(path, np.array([3, 21, 30]), SIZE, whole)
+        assert frames.indices.tolist() == numbers(frames) == [3, 19, 30]
+
+
+@needs_decord
+class TestBeyondDecord:
+    """Videos that decord reads rightly but not in little memory."""
+
+    def test_pyav_reads_large_files(self, video, monkeypatch, caplog):
+        monkeypatch.setattr(decord_reader, "_MOST_FILE_BYTES", 0)
+        with caplog.at_level(logging.INFO):
+            frames = DecordReader().read(video("plain.mp4"), np.array([3, 40]), SIZE)
+        assert "larger than 0 MB" in caplog.text
+        same(frames, PyAVReader().read(video("plain.mp4"), np.array([3, 40]), SIZE))
 
     def test_group_that_is_too_large(self, video, monkeypatch):
-        monkeypatch.setattr(decord_reader, "_MOST_FILE_BYTES", 1 << 20)
         monkeypatch.setattr(decord_reader, "_MOST_GROUP_BYTES", 3 * SIZE[0] * SIZE[1] * 5)
         index = index_packets(video("plain.mp4"))  # Key frames at 0, 12, 24 and 36.
         few, many = np.array([0, 1, 1, 2, 3, 11, 12, 20]), np.array([0, 12, 13, 14, 15, 16, 17])

@@ -1,0 +1,236 @@
+"""The suite `decode`: what it costs to get the frames of a video that a model sees."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from keyframe.benchmark.child import in_child
+from keyframe.benchmark.decoding import (
+    READERS,
+    FFmpegDecode,
+    InWorkers,
+    OpenCVSeeks,
+    Reading,
+    ffmpeg_version,
+    find_ffmpeg,
+    import_opencv,
+)
+from keyframe.benchmark.footage import Footage
+from keyframe.benchmark.record import Bar, Measured, SuiteResult, ratio
+from keyframe.benchmark.speed import in_turns
+from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.errors import KeyframeError
+
+Seconds = dict[str, list[float]]
+
+_LONG, _SHORT = 250, 50  # frames from one I-frame to the next: x264's own choice, and 2 s at 25 a second
+
+
+@dataclass(frozen=True)
+class DecodeSuite:
+    """Times every reader against FFmpeg decoding the whole file and against a seek for each frame with OpenCV.
+
+    Args:
+        footage: where the videos lie that are measured on; made where they are missing.
+        sizes: (width, height) of the videos in pixels; the figures without a size are of the first.
+        seconds: their length, a multiple of 40.
+        frames: evenly spaced frames that are read of each.
+        rate: and, apart from that, frames a second.
+        seed: of the videos.
+        repeats: rounds of each figure.
+        budget_s: seconds that all rounds of one call may take: less of them where it is slow, one at least.
+
+    Raises:
+        KeyframeError: a length that cannot be made.
+    """
+
+    footage: str
+    sizes: Sequence[Sequence[int]] = ((640, 360), (1280, 720))
+    seconds: int = 240
+    frames: int = 60
+    rate: float = 2.0
+    seed: int = 0
+    repeats: int = 3
+    budget_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.seconds % 40:
+            raise KeyframeError(f"decode.seconds={self.seconds} must be a multiple of 40.")
+        if any(len(size) != 2 or size[0] % 2 or size[1] % 2 for size in self.sizes):
+            raise KeyframeError(f"decode.sizes={list(self.sizes)} must be pairs of even numbers, [width, height].")
+
+    def __call__(self, bar: Bar) -> SuiteResult:
+        """Measure; `bar` shows progress."""
+        import_opencv()
+        find_ffmpeg()
+        tasks: list[Callable[[], list[Measured]]] = []
+        for width, height in self.sizes:
+            tasks += [
+                lambda size=(width, height): self._against_baselines(*size),  # type: ignore[misc]
+                lambda size=(width, height): self._snapped(*size),  # type: ignore[misc]
+            ]
+        tasks += [self._memory, self._workers]
+        figures = [figure for task in bar(tasks, "Decoding", len(tasks)) for figure in task()]
+        first = _named(self.sizes[0])
+        by_key = {figure.key: figure for figure in figures}
+        headlines = {
+            "ratio_to_ffmpeg": f"ratio_to_ffmpeg_pyav_{self.frames}_{first}",
+            "ratio_to_opencv_seek": f"ratio_to_opencv_seek_pyav_{self.frames}_{first}",
+            "snap_speedup": f"snap_speedup_pyav_{first}_gop{_SHORT}",
+        }
+        chosen = [
+            Measured(f"decode/{key}", by_key[f"decode/{one}"].values, "", by_key[f"decode/{one}"].meaning)
+            for key, one in headlines.items()
+        ]
+        bars = {
+            figure.key.removeprefix("decode/seconds_").removesuffix(f"_{first}"): figure.value
+            for figure in figures
+            if figure.key.startswith("decode/seconds_") and figure.key.endswith(first)
+        }
+        return SuiteResult("decode", self._summary(chosen, first), [*chosen, *figures], bars, self._notes())
+
+    def _summary(self, headlines: Sequence[Measured], size: str) -> str:
+        to_ffmpeg, to_opencv, speedup = (figure.value for figure in headlines)
+        return (
+            f"Reading {self.frames} frames of {self.seconds} s at {size} takes {to_ffmpeg:.2f} of the time in which "
+            f"FFmpeg decodes the file and {to_opencv:.2f} of a seek for each with OpenCV; moved to I-frames that come "
+            f"every {_SHORT / 25:g} s it is {speedup:.1f} times as fast."
+        )
+
+    def _notes(self) -> list[str]:
+        return [
+            f"H.264 with B-frames at 25 frames a second, generated; I-frames every {_LONG} frames unless a figure says "
+            f"gop{_SHORT}. Its I-frames are larger beside its other frames than those of natural video.",
+            "A reading opens the file, makes the packet index, and gives frames at 224x224, each reader in one thread "
+            "unless a figure says otherwise.",
+            f"FFmpeg {ffmpeg_version()} decodes every frame and drops it: `ffmpeg -threads 1 -i FILE -an -f null -`; "
+            "ratios are to one decoding thread, as the readers have, and seconds are given for its own choice too.",
+            "OpenCV sets CAP_PROP_POS_FRAMES for each frame, in one thread, and resizes. A seek costs it the same "
+            f"wherever the last one was, so its time for {self.rate:g} frames a second is that of {self.frames} frames "
+            "multiplied.",
+            f"Snapping is measured on {self.frames + 1} frames: {self.frames} would lie on I-frames by themselves, "
+            "and exact reading would be as fast. So frames stand anywhere between two I-frames, as in any video.",
+            "Calls take turns; ratios are taken in each round. Ratios of seconds below 1 are faster than the "
+            "baseline; a speedup is the other way round.",
+        ]
+
+    def _video(self, width: int, height: int, key_every: int) -> Path:
+        footage = Footage(self.seconds, width, height, key_every=key_every, seed=self.seed)
+        return footage.write(Path(self.footage).expanduser())
+
+    def _turns(self, calls: dict[str, Callable[[], object]]) -> Seconds:
+        return in_turns(calls, self.repeats, self.budget_s, warm_up=False)
+
+    def _against_baselines(self, width: int, height: int) -> list[Measured]:
+        """Exact reading of evenly spaced frames, and of some a second."""
+        path, size = self._video(width, height, _LONG), _named((width, height))
+        few, rate = f"{self.frames}_{size}", f"{self.rate:g}fps_{size}"
+        samplings = {few: UniformSampling(self.frames), rate: FpsSampling(self.rate)}
+        calls: dict[str, Callable[[], object]] = {
+            f"ffmpeg_{size}": FFmpegDecode(path),
+            f"ffmpeg_own_threads_{size}": FFmpegDecode(path, threads=0),
+            f"opencv_seek_{few}": OpenCVSeeks(path, samplings[few]),
+        }
+        for reader, kind in READERS.items():
+            calls |= {f"{reader}_{grid}": Reading(path, kind(), sampling) for grid, sampling in samplings.items()}
+        seconds = self._turns(calls)
+        seeks = self.seconds * self.rate / self.frames
+        seconds[f"opencv_seek_{rate}"] = [seeks * one for one in seconds[f"opencv_seek_{few}"]]
+        figures = [
+            Measured(f"decode/seconds_{name}", tuple(taken), "s", _meaning(name)) for name, taken in seconds.items()
+        ]
+        for reader in READERS:
+            for grid in samplings:
+                name, baseline = f"{reader}_{grid}", f"opencv_seek_{grid}"
+                figures += [
+                    ratio(
+                        f"decode/ratio_to_ffmpeg_{name}",
+                        seconds[name],
+                        seconds[f"ffmpeg_{size}"],
+                        "exact reading, over FFmpeg decoding the whole file to null in one thread",
+                    ),
+                    ratio(
+                        f"decode/ratio_to_opencv_seek_{name}",
+                        seconds[name],
+                        seconds[baseline],
+                        "exact reading, over a seek for each frame with OpenCV in one thread",
+                    ),
+                ]
+        return figures
+
+    def _snapped(self, width: int, height: int) -> list[Measured]:
+        """Reading near I-frames against exact reading, where they are close and where they are not."""
+        figures = []
+        size, sampling = _named((width, height)), UniformSampling(self.frames + 1)
+        for key_every in (_SHORT, _LONG):
+            path = self._video(width, height, key_every)
+            calls: dict[str, Callable[[], object]] = {
+                f"{reader}_{size}_gop{key_every}{'' if exact else '_snapped'}": Reading(
+                    path, kind(exact=exact), sampling
+                )
+                for reader, kind in READERS.items()
+                for exact in (True, False)
+            }
+            calls[f"ffmpeg_{size}_gop{key_every}"] = FFmpegDecode(path)
+            seconds = self._turns(calls)
+            for reader in READERS:
+                name = f"{reader}_{size}_gop{key_every}"
+                exact_s, snapped_s = seconds[name], seconds[f"{name}_snapped"]
+                figures += [
+                    ratio(
+                        f"decode/snap_speedup_{name}",
+                        exact_s,
+                        snapped_s,
+                        f"exact reading over reading near I-frames, these every {key_every} frames",
+                    ),
+                    ratio(
+                        f"decode/ratio_to_ffmpeg_snapped_{name}",
+                        snapped_s,
+                        seconds[f"ffmpeg_{size}_gop{key_every}"],
+                        "reading near I-frames, over FFmpeg decoding the whole file to null in one thread",
+                    ),
+                ]
+        return figures
+
+    def _memory(self) -> list[Measured]:
+        width, height = max(self.sizes, key=lambda size: size[0] * size[1])
+        path, size = self._video(width, height, _LONG), _named((width, height))
+        figures = []
+        for reader, kind in READERS.items():
+            (peak,) = in_child(Reading(path, kind(), UniformSampling(self.frames)).memory)
+            key = f"decode/peak_mb_{size}" if reader == "pyav" else f"decode/peak_mb_{reader}_{size}"
+            meaning = f"what reading {self.frames} frames with {reader} adds to a fresh process's memory at its peak"
+            figures.append(Measured(key, (peak,), "MB", meaning))
+        return figures
+
+    def _workers(self) -> list[Measured]:
+        """Two processes with a thread each against one with two."""
+        path, size = self._video(*self.sizes[0], _LONG), _named(self.sizes[0])
+        sampling = UniformSampling(self.frames)
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            two = InWorkers(pool, Reading(path, READERS["pyav"](), sampling), times=2)
+            two()  # the processes start
+            alone = Reading(path, READERS["pyav"](threads=2), sampling)
+            seconds = self._turns({"workers": two, "threads": lambda: [alone() for _ in range(2)]})
+        meaning = "two videos by two processes with a decoding thread each, over one process with two threads"
+        return [
+            ratio(f"decode/ratio_two_workers_to_two_threads_{size}", seconds["workers"], seconds["threads"], meaning)
+        ]
+
+
+def _named(size: Sequence[int]) -> str:
+    return f"{size[1]}p"
+
+
+def _meaning(name: str) -> str:
+    """What a time is of, from the name of its call."""
+    kinds = {
+        "ffmpeg_own": "FFmpeg decoding the whole file to null, with the threads it chooses",
+        "ffmpeg": "FFmpeg decoding the whole file to null, in one thread",
+        "opencv": "a seek for each frame with OpenCV",
+    }
+    return next((meaning for kind, meaning in kinds.items() if name.startswith(kind)), "exact reading")
