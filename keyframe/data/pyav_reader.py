@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import av
 import av.error
@@ -144,7 +145,7 @@ def _frames_of_group(
     numbers = dict(zip(index.pts[group].tolist(), group.tolist(), strict=True))
     expected, to_feed = iter(numbers), set(numbers)
     # Frames of nal_ref_idc 0 are never leant on (ITU-T H.264, 7.4.1), and FFmpeg passes over them unread.
-    droppable = "NONREF" if index.codec == "h264" else "DEFAULT"
+    droppable: Literal["NONREF", "DEFAULT"] = "NONREF" if index.codec == "h264" else "DEFAULT"
     decoding = False
     with suppress(av.error.FFmpegError):
         for packet in container.demux(stream):
