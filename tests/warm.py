@@ -12,14 +12,15 @@ import os
 import sys
 import traceback
 
-import decord  # noqa: F401
-import hydra  # noqa: F401
-import torch
+if __name__ != "__mp_main__":  # processes that a command spawns import what they need, as a user's do
+    import decord  # noqa: F401
+    import hydra  # noqa: F401
+    import torch
 
-import keyframe.cli.app
-import keyframe.models.sizes
-import keyframe.training.progress
-import keyframe.training.run  # noqa: F401
+    import keyframe.cli.app
+    import keyframe.models.sizes
+    import keyframe.training.progress
+    import keyframe.training.run  # noqa: F401
 
 
 def run(command: dict) -> None:

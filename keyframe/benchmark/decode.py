@@ -105,7 +105,7 @@ class DecodeSuite:
     def _notes(self) -> list[str]:
         return [
             f"H.264 with B-frames at 25 frames a second, generated; I-frames every {_LONG} frames unless a figure says "
-            f"gop{_SHORT}. They take .45 bytes a pixel (natural video: about .1), so that reading near them gains less.",
+            f"gop{_SHORT}. They take .45 bytes a pixel; in natural video, about .1, reading near them gains more.",
             "A reading opens the file, makes the packet index, and gives frames at 224x224, each reader in one thread "
             "unless a figure says otherwise.",
             f"FFmpeg {ffmpeg_version()} decodes every frame and drops it: `ffmpeg -threads 1 -i FILE -an -f null -`; "
@@ -113,8 +113,8 @@ class DecodeSuite:
             "OpenCV sets CAP_PROP_POS_FRAMES for each frame, in one thread, and resizes. A seek costs it the same "
             f"wherever the last one was, so its time for {self.rate:g} frames a second is that of {self.frames} frames "
             "multiplied.",
-            f"Snapping is measured on {self.frames + 1} frames: of a round length and a round number the grid may lie on "
-            "I-frames by itself. So frames stand anywhere between two of them, as in any video.",
+            f"Snapping is measured on {self.frames + 1} frames: a round number may lie on I-frames by itself. "
+            "So they stand anywhere between two of these, as in any video.",
             "Calls take turns; ratios are taken in each round. Ratios of seconds below 1 are faster than the "
             "baseline; a speedup is the other way round.",
         ]

