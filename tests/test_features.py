@@ -125,3 +125,16 @@ def test_labels_of_a_frame_more_are_read_by_time(path, detector, scores, tmp_pat
     assert video.truth.user_summary.shape == (4, FRAMES) == (4, index_packets(path).n_frames)
     entries = PICKS * (FRAMES + 1) // FRAMES
     np.testing.assert_allclose(video.truth.gtscore, (longer.mean(0)[entries] - 1) / 4, atol=1e-6)
+
+
+def test_picks_that_move_to_i_frames_are_told(detector, tmp_path):
+    video = write_video(
+        tmp_path / "b.mp4", frames=100, size=(80, 48), options={"g": "18", "keyint_min": "18", "sc_threshold": "0"}
+    )
+    picks = [0, 18, 36, 45, 54, 72, 90]  # wanted: 0, 15, 30, 45, 60, 75, 90
+    found = features_of("b", video, detector, PyAVReader(exact=False), KtsShots(), (32, 40))
+    assert found.picks.tolist() == picks
+    pixels = PyAVReader().read(video, found.picks, (32, 40)).pixels
+    with torch.inference_mode():
+        features = detector.encode("pixels", torch.from_numpy(pixels).permute(0, 3, 1, 2)[None])[0]
+    np.testing.assert_allclose(found.features, features, atol=1e-5)

@@ -187,9 +187,9 @@ def checked_settings(threads: int, max_missing: float, exact: bool) -> None:
 def _what_snapped(snapped: Snapped) -> str:
     total = snapped.n_keys + snapped.n_decoded
     if snapped.reason is not None:
-        return f"all {total} frames are read exactly in spite of reader.exact=false, for {snapped.reason}"
-    told = f"{snapped.n_keys} of {total} frames are I-frames near the grid"
-    return f"{told}, {snapped.n_decoded} are read exactly: no I-frame is near" if snapped.n_decoded else told
+        return f"all {total} frames read exactly in spite of reader.exact=false, for {snapped.reason}"
+    told = f"{total} frames, {snapped.n_keys} of them I-frames near the grid"
+    return f"{told}, {snapped.n_decoded} read exactly for want of one near" if snapped.n_decoded else told
 
 
 @functools.lru_cache(maxsize=4096)

@@ -58,6 +58,17 @@ def shown(sample):
     return [read_frame_number(picture.permute(1, 2, 0).numpy()) for picture in sample.inputs]
 
 
+def test_labels_and_times_follow_frames_that_move_to_i_frames(folder):
+    """Grid of 12 in 100 frames: 4, 12, 20, 29, 37, ...; I-frames every 12."""
+    made = VideoDataset("train", videos(folder, "v0", "v1"), PyAVReader(exact=False), UniformSampling(12), SIZE)
+    made.check()
+    for sample, rate in zip((made.plain(0), made.plain(1)), (20, 25), strict=True):
+        numbers = shown(sample)
+        assert numbers == [0, 12, 24, 29, 36, 48, 54, 60, 72, 79, 84, 96]
+        np.testing.assert_allclose(sample.importance * 128, numbers)
+        np.testing.assert_allclose(sample.seconds, np.array(numbers) / rate, rtol=1e-6)
+
+
 def same(one, other):
     assert (one.video, one.number, one.stage) == (other.video, other.number, other.stage)
     for name in ("inputs", "seconds", "importance", "annotators", "visible"):
