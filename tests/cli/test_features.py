@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from keyframe.config import load_detector
-from keyframe.data.decord_reader import DecordReader
 from keyframe.data.features_h5 import read_feature_file
 from keyframe.data.labels import read_labels
 from keyframe.data.labels_tsv import write_tsv
 from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
 from keyframe.summary.segment import check_shots
 from tests.commands import cold
 from tests.data.labelled import FRAMES, write_labelled
@@ -95,7 +95,7 @@ def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path
     command(videos / f"{name}.mp4", f"out={out}", f"run={runs / 'resnet'}", program="keyframe-features").good()
     backbone = load_detector(runs / "resnet").backbone
     picks = np.arange(0, index_packets(videos / f"{name}.mp4").n_frames, 15)
-    pixels = DecordReader().read(videos / f"{name}.mp4", picks, (32, 32)).pixels
+    pixels = PyAVReader().read(videos / f"{name}.mp4", picks, (32, 32)).pixels
     pictures = (torch.from_numpy(pixels) / 255 - torch.tensor(backbone.mean)) / torch.tensor(backbone.std)
     with torch.inference_mode():
         expected = backbone(pictures.permute(0, 3, 1, 2)).numpy()
