@@ -73,17 +73,21 @@ def speeds(
         }
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0) -> dict[str, list[float]]:
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0, warm: bool = False
+) -> dict[str, list[float]]:
     """Seconds of each call, by name, one a round; each is made once before to warm up, then they take turns.
 
     Args:
         calls: what to time.
         repeats: rounds, at least 1.
         budget_s: as for `speeds`.
+        warm: whether they are warm already, and none is made before.
     """
     timers = {name: Timer(call, timer=_clock) for name, call in calls.items()}
     for timer in timers.values():
-        timer.timeit(1)
+        if not warm:
+            timer.timeit(1)
     seconds: dict[str, list[float]] = {name: [] for name in timers}
     for done in range(repeats):
         if done and max(sum(taken) + taken[-1] for taken in seconds.values()) > budget_s:

@@ -107,7 +107,7 @@ class KeyframeDetector(nn.Module):
 
     def _pictures_at_once(self, frames: Tensor) -> int | None:
         if self.chunk == "auto":
-            return choose_chunk(*frames.shape[-2:], frames.device)
+            return choose_chunk(frames.shape[-2], frames.shape[-1], frames.device)
         return self.chunk
 
     def _by_frame(self, encode: Callable[[Tensor], Tensor], values: Tensor, chunk: int | None) -> Tensor:
