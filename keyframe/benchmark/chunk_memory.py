@@ -34,7 +34,7 @@ def chunk_peaks(
     for key, name in backbones.items():
         model = random_detector(name).to(device)
         model(frames[:, :1])  # what is set up at the first call is no working memory
-        for chunk in sorted(chunks):
+        for chunk in chunks:
             model.chunk = chunk
             yield key, chunk, _peak_on_cuda(model, frames) if frames.is_cuda else _peak(model, frames)
 

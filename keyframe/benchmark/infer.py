@@ -183,15 +183,17 @@ class _Measurement:
         """Peak memory at equal numbers of frames encoded at once, and at the default's."""
         length = max(*self.suite.chunks, self._auto)
         shape = (length, self.suite.size, self.suite.size)
-        chunks = {*self.suite.chunks, self._auto}
+        chunks = sorted({*self.suite.chunks, self._auto})
         task = partial(chunk_peaks, self.backbones, chunks, shape, str(self.device), torch.get_num_threads())
         peaks = {(key, chunk): peak for key, chunk, peak in in_child(task)}
         figures = []
-        for chunk in sorted(chunks):
+        for chunk in chunks:
             default = ", the default" if chunk == self._auto else ""
             what = f"peak beside weights and frames, {chunk} of {length} frames encoded at once{default}"
-            for key in self.twins:
-                figures.append(_one(f"{key}_peak_chunk{chunk}", peaks[key, chunk], "MB", f"{_TITLES[key]}, {what}"))
+            figures += [
+                _one(f"{key}_peak_chunk{chunk}", peaks[key, chunk], "MB", f"{_TITLES[key]}, {what}")
+                for key in self.twins
+            ]
             over = peaks["model2", chunk] / peaks["model1", chunk]
             figures.append(_one(f"model2_over_model1_peak_chunk{chunk}", over, "", f"{what}, Model 2 over Model 1"))
         return figures

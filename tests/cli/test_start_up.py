@@ -2,6 +2,7 @@
 
 import pytest
 
+from keyframe.config import conf_dir
 from tests.commands import cold
 
 PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "benchmark")
@@ -16,10 +17,19 @@ finally:
 """
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("option", [["--help"], ["--cfg", "job"]])
-def test_nothing_heavy_is_imported_to_print(program, option, tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["train", "--help"], *[[program, "--cfg", "job"] for program in PROGRAMS]], ids=" ".join
+)
+def test_nothing_heavy_is_imported_to_print(arguments, tmp_path):
+    program, *option = arguments
     done = cold(["-c", RUN.format(heavy=HEAVY), f"keyframe.cli.{program}", *option], tmp_path).good()
     assert done.out.splitlines()[-1].strip() == "HEAVY:"
     assert "run_dir" in done.out
     assert not list(tmp_path.iterdir())
+
+
+def test_help_lists_all_groups_though_hydra_copies_its_store_no_more(tmp_path):
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "experiment"}
+    listed = cold(["-m", "keyframe.cli.train", "--help"], tmp_path).good().out
+    assert all(f"{group}: " in listed for group in groups)
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm" in listed
