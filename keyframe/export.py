@@ -123,12 +123,13 @@ def _onnx_packages() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's remarks on its own insides from a user."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    levels = {log: log.level for log in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            for log in levels:
+                log.setLevel(logging.ERROR)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)
