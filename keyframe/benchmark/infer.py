@@ -253,7 +253,7 @@ class _Measurement:
             "is faster and smaller; on a GPU as many as fill it; halved while that would take more than a quarter of "
             "the free memory.",
             f"Weights and peak together by default: {total[0]:.0f} MB and {total[1]:.0f} MB, Model 2 over Model 1 "
-            f"{total[1] / total[0]:.2f} (the reference design claims .63 for one video). Most of the saving is weights: "
+            f"{total[1] / total[0]:.2f} (the reference design claims .63 for one video). Most of it is weights: "
             "encoding the same number of frames, Model 2, whose early layers are wide, takes "
             f"{value[f'model2_over_model1_peak_chunk{self._auto}']:.2f} of the working memory of Model 1.",
         ]
