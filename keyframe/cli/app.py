@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -53,6 +54,8 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             fail(name, sentence)
         write_status(directory, Status("completed"))
 
+    # Hydra copies its store of built-in configs, which it only reads, for every group that --help lists: a second.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Asked for full errors, Hydra raises its own instead of printing them over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

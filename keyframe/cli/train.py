@@ -71,6 +71,10 @@ def train(config: DictConfig) -> None:
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
     _check_trainer(trainer, config)
+    if config.compile:
+        from keyframe.models.compiled import compile_detector
+
+        compile_detector(detector)
     if trainer.is_global_zero:
         save_config(config, run_dir)
     try:
@@ -97,6 +101,8 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
     """Refuse what Lightning would do differently from what was asked."""
     if str(config.trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
+    if config.compile and trainer.world_size > 1:
+        raise KeyframeError("compile=true is for one device: leave it out, or set trainer.devices=1.")
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise KeyframeError(
             "A sweep (-m) with several processes a job would start the whole sweep again in every process: "

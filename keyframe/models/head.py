@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from keyframe.models.attention import EncoderLayer
+from keyframe.models.attention import EncoderLayer, visible_frames
 
 
 class TemporalHead(nn.Module):
@@ -49,11 +49,10 @@ class TemporalHead(nn.Module):
         self.projection = nn.Sequential(*steps)
         width = widths[-1]
         self.positions = positions
-        self.encoder = nn.ModuleList(
-            EncoderLayer(width, [encoder_window] * heads, feedforward, dropout) for _ in range(layers)
-        )
-        dual = [window] * local_heads + [None] * (heads - local_heads)
-        self.dual = EncoderLayer(width, dual, feedforward=0, dropout=dropout)
+        self.encoder_windows = [encoder_window] * heads
+        self.dual_windows = [window] * local_heads + [None] * (heads - local_heads)
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.dual = EncoderLayer(width, heads, feedforward=0, dropout=dropout)
         self.norm = nn.LayerNorm(width)
         self.scorer = nn.Sequential(
             nn.Linear(width, width // 2), nn.GELU(), nn.Dropout(dropout), nn.Linear(width // 2, 1)
@@ -74,9 +73,10 @@ class TemporalHead(nn.Module):
         x = self.projection(features)
         if self.positions:
             x = x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
+        visible = visible_frames(self.encoder_windows, mask)
         for layer in self.encoder:
-            x = layer(x, mask)
-        x = self.norm(self.dual(x, mask))
+            x = layer(x, visible)
+        x = self.norm(self.dual(x, visible_frames(self.dual_windows, mask)))
         scores = torch.sigmoid(self.scorer(x).squeeze(-1).float())
         return scores.masked_fill(~mask, 0.0)
 

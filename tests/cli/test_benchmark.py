@@ -73,7 +73,7 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tm
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of decode, scale, evaluate, long, all."),
+        ("suite=fast", "suite=fast is none of decode, infer, scale, evaluate, long, all."),
         ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from keyframe.models.attention import EncoderLayer, TemporalAttention
+from keyframe.models.attention import EncoderLayer, TemporalAttention, visible_frames
 
 T = 9
+ALL = torch.ones(1, T, dtype=torch.bool)
 
 
 def see_heads_apart(attention):
@@ -17,14 +18,14 @@ def see_heads_apart(attention):
 @pytest.mark.parametrize("windows", [(0, 1, 3, None), (None, None), (5, 0)])
 def test_each_head_sees_its_window_and_no_frame_more(windows):
     torch.manual_seed(0)
-    attention = TemporalAttention(8 * len(windows), windows).eval()
+    attention = TemporalAttention(8 * len(windows), len(windows)).eval()
     see_heads_apart(attention)
-    x, mask = torch.randn(1, T, 8 * len(windows)), torch.ones(1, T, dtype=torch.bool)
-    before = attention(x, mask)
+    x, visible = torch.randn(1, T, 8 * len(windows)), visible_frames(windows, ALL)
+    before = attention(x, visible)
     for changed in range(T):
         other = x.clone()
         other[0, changed] += 1
-        moved = (attention(other, mask) != before).view(T, len(windows), 8).any(-1)
+        moved = (attention(other, visible) != before).view(T, len(windows), 8).any(-1)
         for frame in range(T):
             expected = [window is None or abs(frame - changed) <= window for window in windows]
             assert moved[frame].tolist() == expected, (frame, changed)
@@ -32,16 +33,16 @@ def test_each_head_sees_its_window_and_no_frame_more(windows):
 
 def test_window_0_passes_on_the_frame_itself():
     torch.manual_seed(0)
-    attention = TemporalAttention(8, (0, 0)).eval()
+    attention = TemporalAttention(8, 2).eval()
     x = torch.randn(2, T, 8)
     itself = attention.project_out(attention.project_in(x)[..., 16:])
-    torch.testing.assert_close(attention(x, torch.ones(2, T, dtype=torch.bool)), itself)
+    torch.testing.assert_close(attention(x, visible_frames((0, 0), ALL)), itself)
 
 
 def test_equals_torch_multihead_attention():
     torch.manual_seed(0)
     windows, lengths = (2, None, 0, None), (T, 5, 1)
-    ours = TemporalAttention(16, windows).eval()
+    ours = TemporalAttention(16, len(windows)).eval()
     theirs = nn.MultiheadAttention(16, len(windows), batch_first=True).eval()
     theirs.in_proj_weight.data.copy_(ours.project_in.weight)
     theirs.in_proj_bias.data.copy_(ours.project_in.bias)
@@ -56,13 +57,12 @@ def test_equals_torch_multihead_attention():
                     hidden[video, head, i, j] = not (i == j or (near and j < length))
     expected, _ = theirs(x, x, x, attn_mask=hidden.flatten(0, 1))
     mask = torch.arange(T) < torch.tensor(lengths)[:, None]
-    torch.testing.assert_close(ours(x, mask), expected)
+    torch.testing.assert_close(ours(x, visible_frames(windows, mask)), expected)
 
 
 def test_padding_is_never_attended_to_and_no_row_is_empty():
-    attention = TemporalAttention(8, (2, None))
     mask = torch.tensor([[True, False, True, False, False, False]])
-    visible = attention.visible(mask)
+    visible = visible_frames((2, None), mask)
     assert visible.shape == (1, 2, 6, 6)
     assert visible.any(-1).all()
     off_diagonal = visible & ~torch.eye(6, dtype=torch.bool)
@@ -72,27 +72,34 @@ def test_padding_is_never_attended_to_and_no_row_is_empty():
     assert visible[0, 1, 5].tolist() == [True, False, True, False, False, True]
 
 
+def test_heads_of_one_window_share_what_they_see():
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    shared = visible_frames((1, 1, 1), mask)
+    assert shared.shape == (2, 1, 3, 3)
+    assert torch.equal(shared, visible_frames((1, None), mask)[:, :1])
+
+
 def test_dropout_acts_in_training_alone():
     torch.manual_seed(0)
-    attention = TemporalAttention(8, (None, None), dropout=0.5)
-    x, mask = torch.randn(1, T, 8), torch.ones(1, T, dtype=torch.bool)
-    assert not torch.equal(attention(x, mask), attention(x, mask))
+    attention = TemporalAttention(8, 2, dropout=0.5)
+    x, visible = torch.randn(1, T, 8), visible_frames((None, None), ALL)
+    assert not torch.equal(attention(x, visible), attention(x, visible))
     attention.eval()
-    assert torch.equal(attention(x, mask), attention(x, mask))
+    assert torch.equal(attention(x, visible), attention(x, visible))
 
 
 def test_width_must_divide_among_heads():
     with pytest.raises(ValueError, match=r"10.*4 heads"):
-        TemporalAttention(10, [None] * 4)
+        TemporalAttention(10, 4)
 
 
 def test_encoder_layer_adds_to_its_input():
     torch.manual_seed(0)
-    layer = EncoderLayer(8, (None, 1), feedforward=16).eval()
-    x, mask = torch.randn(2, T, 8), torch.ones(2, T, dtype=torch.bool)
-    after = x + layer.attention(nn.functional.layer_norm(x, (8,)), mask)
+    layer = EncoderLayer(8, 2, feedforward=16).eval()
+    x, visible = torch.randn(2, T, 8), visible_frames((None, 1), ALL)
+    after = x + layer.attention(nn.functional.layer_norm(x, (8,)), visible)
     mlp = layer.mlp
     normed = nn.functional.layer_norm(after, (8,))
     expected = after + mlp[4](nn.functional.gelu(mlp[1](normed)))
-    torch.testing.assert_close(layer(x, mask), expected)
-    assert EncoderLayer(8, (0,), feedforward=0).mlp is None
+    torch.testing.assert_close(layer(x, visible), expected)
+    assert EncoderLayer(8, 1, feedforward=0).mlp is None

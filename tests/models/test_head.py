@@ -96,11 +96,10 @@ def test_reach_of_the_heads():
 def test_the_yaml_files_say_what_their_names_promise():
     dual, local = TemporalHead(8, **head_options("dual")), TemporalHead(8, **head_options("local"))
     whole, single = TemporalHead(8, **head_options("global")), TemporalHead(8, **head_options("framewise"))
-    assert dual.dual.attention.windows == (5, 5, 5, 5, None, None, None, None)
-    assert [layer.attention.windows for layer in dual.encoder] == [(None,) * 8] * 3
-    assert all(layer.attention.windows == (5,) * 8 for layer in (*local.encoder, local.dual))
-    assert all(layer.attention.windows == (None,) * 8 for layer in (*whole.encoder, whole.dual))
-    assert all(layer.attention.windows == (0,) * 8 for layer in (*single.encoder, single.dual))
+    assert dual.dual_windows == [5, 5, 5, 5, None, None, None, None]
+    assert dual.encoder_windows == [None] * 8 and len(dual.encoder) == 3
+    for head, window in ((local, 5), (whole, None), (single, 0)):
+        assert head.encoder_windows == head.dual_windows == [window] * 8
 
 
 def test_framewise_head_does_not_know_the_order_and_the_others_do():

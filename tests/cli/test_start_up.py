@@ -1,0 +1,35 @@
+"""What a command does not import before it has something to do: seconds of torch and its friends."""
+
+import pytest
+
+from keyframe.config import conf_dir
+from tests.commands import cold
+
+PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "benchmark")
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "numpy", "av", "h5py", "wandb")
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+finally:
+    print("HEAVY:", *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "--help"], *[[program, "--cfg", "job"] for program in PROGRAMS]], ids=" ".join
+)
+def test_nothing_heavy_is_imported_to_print(arguments, tmp_path):
+    program, *option = arguments
+    done = cold(["-c", RUN.format(heavy=HEAVY), f"keyframe.cli.{program}", *option], tmp_path).good()
+    assert done.out.splitlines()[-1].strip() == "HEAVY:"
+    assert "run_dir" in done.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_lists_all_groups_though_hydra_copies_its_store_no_more(tmp_path):
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "experiment"}
+    listed = cold(["-m", "keyframe.cli.train", "--help"], tmp_path).good().out
+    assert all(f"{group}: " in listed for group in groups)
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm" in listed
