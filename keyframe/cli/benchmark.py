@@ -13,7 +13,7 @@ from keyframe.errors import KeyframeError
 log = logging.getLogger(__name__)
 
 # In the order of a report; each is a node of conf/benchmark.yaml.
-_SUITES = ("scale", "evaluate")
+_SUITES = ("train", "scale", "evaluate")
 # Takes as long as all others together, so `all` leaves it out.
 _APART = ("long",)
 
