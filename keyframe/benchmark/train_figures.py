@@ -196,27 +196,28 @@ def summary_of(outcomes: Sequence[Outcome]) -> str:
 def notes_of(outcomes: Sequence[Outcome], rounds: int, recipe: Sequence[str]) -> list[str]:
     """How it was measured."""
     first = outcomes[0]
-    ways = [
-        f"{ratio:.2f} for {outcome.contest.width}x{outcome.contest.height}"
-        for outcome in outcomes
-        for ratio in [outcome.plain["ways"][0]["sequential"] / outcome.plain["ways"][0]["seek"]]
-    ]
-    stage_2 = first.epochs - first.switch_epoch
-    return [
-        f"All sides train on the same {first.videos} videos, validate on one more after every epoch, write a checkpoint "
-        f"after every epoch, and test on another in the end; nobody draws pictures. keyframe-train: {' '.join(recipe)}.",
-        f"With the cache all {first.epochs} epochs were run, from an empty cache, by the command keyframe-train; the "
-        "time runs from the first look at the data to the end of the test, without starting Python and building the "
-        "model, which is in no side's time.",
-        f"Of the plain loop {rounds} epochs of each stage were run, half of them before ours and half after, and "
-        f"multiplied: {first.switch_epoch} times stage 1, {stage_2} times stage 2, and one test.",
-        "The plain loop is this model (the same backbone, head, loss, optimizer, clipping, batches), fed by a DataLoader "
-        "of as many persistent workers as there are cores. They open each video with OpenCV in every epoch and decode "
-        "it in one pass (grab; only the wanted frames are converted) or by a seek a frame, whichever is faster for this "
-        f"video: one pass took {', '.join(ways)} of the time of seeks. OpenCV decodes with its own choice of threads, "
-        "which was no slower than one thread a worker. The whole backbone runs in every step, channels_last, its "
+    stage_1, stage_2 = first.switch_epoch, first.epochs - first.switch_epoch
+    tried = [(outcome.contest, outcome.plain["ways"][0]) for outcome in outcomes]
+    ways = [f"{way['sequential'] / way['seek']:.2f} for {contest.width}x{contest.height}" for contest, way in tried]
+    notes = [
+        f"All sides train on the same {first.videos} videos, validate on one more and write a checkpoint after every "
+        "epoch, and test on another in the end; nobody draws pictures. Random weights: time does not depend on them. "
+        f"Overrides of keyframe-train for all sides: {' '.join(recipe)}.",
+        f"With the cache the command keyframe-train ran all {first.epochs} epochs, from an empty cache. Its time is "
+        "from the first look at the videos to the end of the test: on no side does starting Python or building the "
+        "model count.",
+        f"The plain loop ran {rounds} of each stage's epochs, half of them before ours and half after; they are "
+        f"multiplied: {stage_1} times stage 1, {stage_2} times stage 2, and one test.",
+        "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a DataLoader "
+        "with as many persistent workers as there are cores. They open each video with OpenCV in every epoch and read "
+        "it in one pass (grab; only wanted frames are converted) or by a seek a frame, whichever is faster: one pass "
+        f"took {', '.join(ways)} of the time of seeks. The whole backbone runs in every step, channels_last, its "
         "frozen part without gradients.",
-        f"Ours without a cache was run for {rounds} epochs of each stage and multiplied, after one in which its workers "
-        "start; what it does once (checking the videos, statistics of the features, the test) is counted once.",
-        "Random weights: time does not depend on them.",
     ]
+    if first.uncached is not None:
+        notes.append(
+            f"Without a cache keyframe-train ran {rounds} of each stage's epochs, with as many workers as there are "
+            "cores, after one more in which the workers start; they are multiplied, and what is done once (videos "
+            "checked, features' statistics, the test) is added."
+        )
+    return notes
