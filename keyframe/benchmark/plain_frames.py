@@ -46,7 +46,7 @@ def read_plainly(
 
     capture = cv2.VideoCapture(str(path))
     try:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         wanted = (2 * np.arange(frames) + 1) * count // (2 * frames)
         pictures = np.empty((len(wanted[:first]), *size, 3), np.uint8)
         position = 0
