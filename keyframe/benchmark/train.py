@@ -79,7 +79,7 @@ class TrainSuite:
 
     def _contest(self, outcome: Outcome, directory: Path) -> Iterator[object]:
         contest = outcome.contest
-        footage = Path(self.footage).resolve()
+        footage = Path(self.footage).expanduser().resolve()
         data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
         yield from data.write_videos()
         data.describe(directory)

@@ -47,7 +47,7 @@ class TrainData:
             try:
                 yield self._video(number).write(self.footage)
             except OSError as error:
-                raise KeyframeError(f"train.footage={self.footage} cannot be written ({error.strerror}).") from error
+                raise KeyframeError(f"footage={self.footage} cannot be written ({error.strerror}).") from error
 
     def describe(self, directory: Path) -> None:
         """Write `labels.tsv` and `splits.json` of the videos into a directory."""

@@ -77,5 +77,5 @@ def test_footage_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(KeyframeError, match=r"train.seconds=50 must be a multiple of 40"):
         next(data(tmp_path, seconds=50).write_videos())
     (tmp_path / "file").touch()
-    with pytest.raises(KeyframeError, match=r"train.footage=.* cannot be written"):
+    with pytest.raises(KeyframeError, match=r"footage=.* cannot be written"):
         next(data(tmp_path / "file", seconds=40).write_videos())
