@@ -14,9 +14,9 @@ class EpochLaps(Callback):
     """Writes a line of JSON an epoch: its seconds by part, which add up to the time from one epoch to the next.
 
     Parts are `wait` (for the next batch), `forward`, `backward`, `step` (clipping and optimizer), `validation`,
-    `checkpoint`, and `other` (what callbacks and loggers do around an epoch). The first line, `{"before": seconds}`,
-    is all from this object's making to the first epoch, where videos are found, decoded and encoded; the last,
-    `{"after": seconds}`, all from the last epoch to the end of the test.
+    `checkpoint` (and what loggers write, up to the next epoch), and `other` (what callbacks do before that). The first
+    line, `{"before": seconds}`, is all from this object's making to the first epoch, where videos are found, decoded
+    and encoded; the last, `{"after": seconds}`, all from the last epoch to the end of the test.
 
     Args:
         path: the file.
@@ -53,12 +53,12 @@ class EpochLaps(Callback):
         self._lap("other")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checkpoints are written next: Lightning calls their callbacks last."""
+        """All videos are measured."""
         self._lap("validation")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checkpoints are written."""
-        self._lap("checkpoint")
+        """Checkpoints are written next: Lightning calls their callbacks last."""
+        self._lap("other")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last epoch is over."""
@@ -75,7 +75,7 @@ class EpochLaps(Callback):
             self._laps.lap(part)
 
     def _close(self) -> None:
-        self._laps.lap("other" if self._training else "before")
+        self._laps.lap("checkpoint" if self._training else "before")
         self._write(self._laps.collect())
 
     def _write(self, seconds: dict[str, float]) -> None:

@@ -15,8 +15,8 @@ PARTS = {
     "backward": "backward",
     "step": "clipping and optimizer",
     "validation": "validation",
-    "checkpoint": "writing checkpoints",
-    "other": "all else: logging, callbacks",
+    "checkpoint": "writing checkpoints, and logs, up to the next epoch",
+    "other": "all else",
 }
 
 
