@@ -38,6 +38,10 @@ class TrainSuite:
         switch_epoch: first epoch (from 0) of stage 2.
         rounds: epochs of each stage that are run, and multiplied, where not all are.
         seed: of the footage.
+
+    Raises:
+        ValueError: if a stage has no epoch.
+        TypeError: if a contest has other attributes.
     """
 
     footage: str
@@ -51,6 +55,12 @@ class TrainSuite:
     switch_epoch: int = 10
     rounds: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.switch_epoch < self.epochs:
+            raise ValueError(f"switch_epoch must be from 1 to {self.epochs - 1}, not {self.switch_epoch}")
+        for entry in self.contests:
+            Contest(**entry)
 
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""

@@ -77,6 +77,7 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tm
         ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
+        ("train.epochs=10", "train.switch_epoch must be from 1 to 9, not 10"),
         ("evaluate.videos=0", "evaluate.videos=0 must be a whole number from 1 on."),
         ("evaluate.frames=many", "evaluate.frames=many must be a whole number from 30 on."),
         ("repeats=0", "repeats=0 must be a whole number from 1 on."),
