@@ -1,6 +1,7 @@
 """Where the YAML lies, and how a run's YAML becomes its model again."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from keyframe.errors import KeyframeError
 from keyframe.files import write_text
 
 if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
+    from keyframe.benchmark.recipe import Recipe
     from keyframe.models.detector import KeyframeDetector
     from keyframe.runs import Run
 
@@ -116,6 +118,34 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
     if device is not None:
         detector.to(find_device(device))
     return Run(path, config, detector, datamodule)
+
+
+def load_recipe(overrides: Sequence[str]) -> "Recipe":
+    """The parts and numbers of the training that `keyframe-train` makes of these overrides; of its data nothing.
+
+    Raises:
+        KeyframeError: a part refuses its options.
+    """
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from keyframe.benchmark.recipe import Recipe
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", list(overrides))
+    torch.manual_seed(config.seed)
+    size = config.data.size
+    return Recipe(
+        detector=instantiate(config.model, _convert_="all"),
+        loss=instantiate(config.loss, _convert_="all"),
+        make_optimizer=instantiate(config.optimizer),
+        frames=config.sampling.frames,
+        size=(size, size) if isinstance(size, int) else (size[0], size[1]),
+        batch_size=config.data.batch_size,
+        lr_factor=config.finetune.lr_factor,
+        clip=config.trainer.gradient_clip_val,
+        device="cpu" if config.trainer.accelerator == "cpu" else "auto",
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A generator in a fresh process: what it yields arrives here, and its memory is its own."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import TypeVar
@@ -11,8 +11,10 @@ from keyframe.errors import KeyframeError
 Item = TypeVar("Item")
 
 
-def in_child(task: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+def in_child(task: Callable[[], Iterable[Item]]) -> Generator[Item]:
     """What the task yields in a process that has done nothing else.
+
+    Like any generator it works only while an item is asked for, and may start processes of its own.
 
     Args:
         task: picklable, e.g. `functools.partial` of a generator function; so is what it yields.
@@ -22,22 +24,23 @@ def in_child(task: Callable[[], Iterable[Item]]) -> Iterator[Item]:
         RuntimeError: the task raised; its traceback is on stderr.
     """
     context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_all, args=(task, sender), daemon=True)
+    here, there = context.Pipe()
+    process = context.Process(target=_send_all, args=(task, there))
     process.start()
-    sender.close()  # the child's end alone keeps the pipe open
+    there.close()  # the child's end alone keeps the pipe open
     try:
         while True:
             try:
-                item = receiver.recv()
-            except EOFError:
+                here.send(None)
+                item = here.recv()
+            except (EOFError, BrokenPipeError, ConnectionResetError):
                 break
             yield item
     except BaseException:
         process.terminate()
         raise
     finally:
-        receiver.close()
+        here.close()
         process.join()
     if process.exitcode and process.exitcode < 0:
         raise KeyframeError(
@@ -47,7 +50,9 @@ def in_child(task: Callable[[], Iterable[Item]]) -> Iterator[Item]:
         raise RuntimeError(f"the process that was measured ended with status {process.exitcode}")
 
 
-def _send_all(task: Callable[[], Iterable[Item]], sender: Connection) -> None:
+def _send_all(task: Callable[[], Iterable[Item]], there: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    there.recv()
     for item in task():
-        sender.send(item)
+        there.send(item)
+        there.recv()

@@ -39,7 +39,7 @@ def machine() -> dict[str, str]:
     """What the figures were measured on; neither the machine's name nor the user's."""
     return {
         "CPU": _processor(),
-        "cores": str(_cores()),
+        "cores": str(cores()),
         "threads": str(torch.get_num_threads()),
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.machine()}",
@@ -48,7 +48,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

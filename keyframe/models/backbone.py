@@ -14,6 +14,7 @@ from timm.layers import RmsNorm, RmsNorm2d
 from torch import Tensor, nn
 
 from keyframe.errors import KeyframeError
+from keyframe.models.frozen_norm import freeze_norms
 
 NormMode = Literal["frozen", "train", "sync"]
 
@@ -67,6 +68,8 @@ class Backbone(nn.Module):
         self._check_cut(data["input_size"] if self.model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64))
         if norm == "sync":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        elif norm == "frozen":
+            freeze_norms(self.model)
         self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model
         self.train_tail(True)
 

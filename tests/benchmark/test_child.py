@@ -1,6 +1,8 @@
 import os
 import signal
+import time
 from functools import partial
+from multiprocessing import get_context
 
 import pytest
 
@@ -27,6 +29,32 @@ def test_what_is_yielded_comes_from_another_process():
     process, *items = in_child(partial(numbers, 3))
     assert process != os.getpid()
     assert items == [0, 1, 2]
+
+
+def starts_another():
+    context = get_context("spawn")
+    other = context.Process(target=print)
+    other.start()
+    other.join()
+    yield other.exitcode
+
+
+def leaves_marks(directory):
+    for number in range(3):
+        (directory / str(number)).touch()
+        yield number
+
+
+def test_it_works_only_while_it_is_asked(tmp_path):
+    items = in_child(partial(leaves_marks, tmp_path))
+    assert [next(items), next(items)] == [0, 1]
+    time.sleep(0.2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert list(items) == [2]
+
+
+def test_it_may_start_processes():
+    assert list(in_child(starts_another)) == [0]
 
 
 def test_a_killed_process_is_told():

@@ -73,13 +73,14 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tm
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of decode, infer, scale, evaluate, long, all."),
+        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, long, all."),
         ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
         ("decode.seconds=50", "decode.seconds=50 must be a multiple of 40."),
         ("decode.rate=0", "decode.rate=0 must be a number above 0."),
         ("decode.sizes=[[64,48],[96,48]]", "must be pairs [width, height] of even numbers, each height once."),
+        ("train.epochs=10", "train.switch_epoch must be from 1 to 9, not 10"),
         ("evaluate.videos=0", "evaluate.videos=0 must be a whole number from 1 on."),
         ("evaluate.frames=many", "evaluate.frames=many must be a whole number from 30 on."),
         ("repeats=0", "repeats=0 must be a whole number from 1 on."),
@@ -114,3 +115,25 @@ def test_decode_gives_its_figures(decoded):
     assert record["decode/ratio_two_workers_to_two_threads_48p"] > 0
     assert "of the time in which FFmpeg decodes the file" in " ".join(end.out.split())
     assert len(list((place / "footage").glob("*.mp4"))) == 2
+
+
+TINY_TRAINING = (
+    "suite=train",
+    "train.contests=[{name: 360p, backbone: efficientnet_b0, width: 96, height: 64}]",
+    'train.recipe=["data=labelled","data.size=32","sampling.frames=4","data.batch_size=1","trainer=cpu"]',
+    *("train.videos=1", "train.seconds=40", "train.epochs=2", "train.switch_epoch=1", "train.rounds=1"),
+)
+
+
+def test_training_is_measured(benchmark, tmp_path):
+    run = tmp_path / "run"
+    page = benchmark(*TINY_TRAINING, f"footage={tmp_path / 'foot age'}", f"hydra.run.dir={run}").good().out
+    record = json.loads((run / "benchmark.json").read_text())
+    for side in ("plain", "cached"):
+        assert record[f"train/seconds_{side}_360p"] > record[f"train/seconds_{side}_stage1_epoch_360p"] > 0
+        assert record[f"train/seconds_{side}_stage2_epoch_backward_360p"] > 0
+    plain, cached = record["train/seconds_plain_360p"], record["train/seconds_cached_360p"]
+    assert record["train/speedup_over_plain_360p"] == pytest.approx(plain / cached)
+    assert record["train/stage1_epoch_speedup"] > 0
+    assert "efficientnet_b0, 96x64" in page
+    assert len(list((tmp_path / "foot age").glob("*.mp4"))) == 3

@@ -1,0 +1,79 @@
+"""Labelled footage to train on: four minutes a video, annotators made up."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keyframe.benchmark.footage import Footage
+from keyframe.data.labels_tsv import read_tvsum_tsv, write_tsv
+from keyframe.errors import KeyframeError
+from keyframe.files import write_text
+from keyframe.types import LabelledVideo
+
+_ANNOTATORS = 20
+_HELD_S = 2  # as TVSum's labels
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """So many videos to train on, one more to validate, one to test.
+
+    Args:
+        footage: the folder in which videos are kept; one that is there is not made again.
+        videos: to train on.
+        seconds: length of each, a multiple of 40.
+        width: of a picture in pixels.
+        height: of a picture in pixels.
+        seed: of the first video; the others follow.
+    """
+
+    footage: Path
+    videos: int
+    seconds: int
+    width: int
+    height: int
+    seed: int
+
+    def write_videos(self) -> Iterator[Path]:
+        """Make the videos, one by one.
+
+        Raises:
+            KeyframeError: they cannot be as long, or as large, as asked; or cannot be written.
+        """
+        for number in range(self.videos + 2):
+            try:
+                yield self._video(number).write(self.footage)
+            except OSError as error:
+                raise KeyframeError(f"footage={self.footage} cannot be written ({error.strerror}).") from error
+
+    def describe(self, directory: Path) -> None:
+        """Write `labels.tsv` and `splits.json` of the videos into a directory."""
+        rng = np.random.default_rng(self.seed)
+        ids = self._ids()
+        steps = self.seconds // _HELD_S
+        held = _HELD_S * self._video(0).rate
+        opinions = {id_: np.repeat(rng.integers(1, 6, (_ANNOTATORS, steps)), held, axis=1) for id_ in ids}
+        write_tsv(directory / "labels.tsv", opinions)
+        splits = {f"{part}_keys": keys for part, keys in self._parts(ids).items()}
+        write_text(directory / "splits.json", json.dumps([splits]))
+
+    def videos_of(self, directory: Path) -> dict[str, list[LabelledVideo]]:
+        """The videos of each split, labelled as `describe` has written into a directory."""
+        labels = read_tvsum_tsv(directory / "labels.tsv")
+        videos = {id_: LabelledVideo(id_, self.footage / f"{id_}.mp4", labels[id_]) for id_ in labels}
+        return {part: [videos[key] for key in keys] for part, keys in self._parts(list(labels)).items()}
+
+    def _video(self, number: int) -> Footage:
+        try:
+            return Footage(self.seconds, self.width, self.height, seed=self.seed + number)
+        except ValueError as error:
+            raise KeyframeError(f"train.seconds={self.seconds} must be a multiple of 40.") from error
+
+    def _ids(self) -> list[str]:
+        return [self._video(number).name for number in range(self.videos + 2)]
+
+    def _parts(self, ids: list[str]) -> dict[str, list[str]]:
+        return {"train": ids[:-2], "val": ids[-2:-1], "test": ids[-1:]}

@@ -1,0 +1,25 @@
+import json
+from time import perf_counter
+
+from keyframe.benchmark.epoch_laps import EpochLaps
+from keyframe.benchmark.train_figures import PARTS
+from keyframe.training.two_stage import TwoStage
+from tests.training.tiny import make_datamodule, make_module, make_trainer
+
+
+def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
+    begin = perf_counter()
+    laps = EpochLaps(str(tmp_path / "laps.jsonl"))
+    trainer, module = make_trainer(tmp_path, 2, [TwoStage(1), laps]), make_module()
+    datamodule = make_datamodule(tiny_demo)
+    trainer.fit(module, datamodule)
+    trainer.validate(module, datamodule, verbose=False)
+    trainer.test(module, datamodule, verbose=False)
+    took = perf_counter() - begin
+
+    before, *epochs, after = map(json.loads, (tmp_path / "laps.jsonl").read_text().splitlines())
+    assert list(before) == ["before"] and list(after) == ["after"] and len(epochs) == 2
+    assert all(epoch.keys() == PARTS.keys() for epoch in epochs)
+    assert all(seconds >= 0 for epoch in epochs for seconds in epoch.values())
+    whole = before["before"] + sum(sum(epoch.values()) for epoch in epochs) + after["after"]
+    assert 0.9 * took < whole <= took
