@@ -18,6 +18,7 @@ from keyframe.cli.checks import check_values
 from keyframe.cli.resume import is_over, objective_of
 from keyframe.cli.sentences import sentence_of
 from keyframe.cli.status import Status, write_status
+from keyframe.cli.sweep import refresh
 from keyframe.config import conf_dir
 from keyframe.errors import KeyframeError
 
@@ -52,8 +53,9 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             task(config)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
             write_status(directory, status("interrupted"))
-            if not sweep:
-                print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
+            if sweep:
+                refresh(Path(settings.sweep.dir))
+            print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
             sentence = sentence_of(error)
@@ -71,6 +73,9 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
+    except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one
+        print(f"keyframe-{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or full_error == "1":

@@ -53,6 +53,7 @@ class OutputGuard(Callback):
             )
         _check_writable(config, directory, "hydra.sweep.dir")
         save_record(config, directory)
+        print(f"Sweep: {directory}; if it is stopped, go on with {how_to_go_on(config.hydra.job.name, directory)}")
 
 
 class SweepTable(Callback):
@@ -70,14 +71,10 @@ class SweepTable(Callback):
         if not jobs:
             return
         write_sweep_report(jobs, directory)
-        print(f"\n{sweep_text(jobs)}\n\nSweep:  {directory}\nTable:  {directory / 'sweep.csv'}")
-        print(f"Report: {directory / 'sweep.html'}")
+        print(f"\n{sweep_text(jobs)}\n\nTable:  {directory / 'sweep.csv'}\nReport: {directory / 'sweep.html'}")
         failed = [job.name for job in jobs if job.status != "completed"]
         if failed:
-            sys.exit(
-                f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}; "
-                f"to run what is missing: {how_to_go_on(name, directory)}"
-            )
+            sys.exit(f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")
 
 
 def _check_writable(config: DictConfig, directory: Path, key: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from keyframe.cli.resume import OBJECTIVE
 from keyframe.cli.status import read_status
 from keyframe.evaluation.record import write_table
-from keyframe.evaluation.sweep import INTERVALS, Job
+from keyframe.evaluation.sweep import INTERVALS, Job, shown
 from keyframe.report.text_table import text_table
 
 
@@ -73,7 +73,7 @@ def sweep_text(jobs: Sequence[Job]) -> str:
     rows = [
         {"job": job.name, "status": job.status}
         | {name: _cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
-        | {name: job.params.get(name, "") for name in params}
+        | {name: shown(job.params.get(name, "")) for name in params}
         | {"error": job.error}
         for job in jobs
     ]

@@ -66,11 +66,20 @@ _HOW = (
 )
 
 
+def shown(value: str) -> str:
+    """A parameter for a reader: of a number that a sweeper has drawn, four digits."""
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return value
+    return short if len(short) < len(value) else value
+
+
 def _lead(jobs: Sequence[Job], objective: str) -> str:
     best = jobs[0]
     if objective not in best.metrics:
         return "No job has a result."
-    params = ", ".join(f"{name}={value}" for name, value in best.params.items())
+    params = ", ".join(f"{name}={shown(value)}" for name, value in best.params.items())
     test = f"; its {INTERVALS[0]} is {_cell(best, INTERVALS[0])}" if INTERVALS[0] in best.metrics else ""
     return f"Best by {objective} is job {best.name}{f' ({params})' if params else ''}: {_cell(best, objective)}{test}."
 
@@ -79,7 +88,7 @@ def _row(job: Job, jobs: Sequence[Job], objective: str) -> dict[str, str]:
     params = dict.fromkeys(name for one in jobs for name in one.params)
     return (
         {"job": job.name, "status": job.status}
-        | {name: job.params.get(name, "") for name in params}
+        | {name: shown(job.params.get(name, "")) for name in params}
         | {name: _cell(job, name) for name in (objective, *INTERVALS)}
     )
 
