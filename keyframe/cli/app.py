@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from keyframe.cli.checks import check_values
-from keyframe.cli.resume import is_over, objective_of
+from keyframe.cli.resume import is_over, objective_of, overrides_of
 from keyframe.cli.sentences import sentence_of
 from keyframe.cli.status import Status, write_status
 from keyframe.cli.sweep import refresh
@@ -39,7 +39,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
         settings = HydraConfig.get()
         directory = Path(settings.runtime.output_dir)
         sweep = settings.mode == RunMode.MULTIRUN
-        status = partial(Status, overrides=tuple(settings.overrides.task))
+        status = partial(Status, overrides=overrides_of(settings))
         try:
             if sweep and is_over(directory, settings):
                 print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is

@@ -98,10 +98,18 @@ def is_over(directory: Path, hydra: HydraConf) -> bool:
     status = read_status(directory)
     if status is None:
         return False
-    if status.overrides != tuple(hydra.overrides.task):
-        before, after = _differing(status.overrides, hydra.overrides.task)
+    now = overrides_of(hydra)
+    if status.overrides != now:
+        before, after = _differing(status.overrides, now)
         raise KeyframeError(f"{directory} is of another job (it had {before}, now {after}): start a new sweep.")
     return status.state == "completed" or (status.state == "failed" and _is_adaptive(hydra.sweeper))
+
+
+def overrides_of(hydra: Any) -> tuple[str, ...]:
+    """The overrides of a job, or of a sweep, as they were typed."""
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return tuple(map(str, overrides))
 
 
 def objective_of(directory: Path) -> float | None:
@@ -125,7 +133,7 @@ def _record(config: DictConfig) -> dict[str, Any]:
     assert isinstance(sweeper, dict)
     job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return {
-        "overrides": list(hydra.overrides.task),
+        "overrides": list(overrides_of(hydra)),
         "hydra": [override for override in hydra.overrides.hydra if not override.startswith(_OWN)],
         "sweeper": {key: value for key, value in sweeper.items() if key not in _FREE},
         "config": OmegaConf.to_container(job, resolve=False),
