@@ -107,9 +107,7 @@ def is_over(directory: Path, hydra: HydraConf) -> bool:
 
 def overrides_of(hydra: Any) -> tuple[str, ...]:
     """The overrides of a job, or of a sweep, as they were typed."""
-    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    assert isinstance(overrides, list)
-    return tuple(map(str, overrides))
+    return tuple(_literal(hydra.overrides.task))
 
 
 def objective_of(directory: Path) -> float | None:
@@ -134,10 +132,15 @@ def _record(config: DictConfig) -> dict[str, Any]:
     job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return {
         "overrides": list(overrides_of(hydra)),
-        "hydra": [override for override in hydra.overrides.hydra if not override.startswith(_OWN)],
+        "hydra": [override for override in _literal(hydra.overrides.hydra) if not override.startswith(_OWN)],
         "sweeper": {key: value for key, value in sweeper.items() if key not in _FREE},
         "config": OmegaConf.to_container(job, resolve=False),
     }
+
+
+def _literal(overrides: Any) -> list[str]:
+    """A list of Hydra's with `${` as it stands in it."""
+    return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[union-attr]
 
 
 def _read(directory: Path) -> dict[str, Any]:
