@@ -19,7 +19,7 @@ _UP = 4.2  # inches of an axis
 _GAP = 1.15  # inches between two axes, at least
 _SIDE = 0.75  # inches left of the first axis and right of the last
 _BAND = 0.05  # half of what lines through one value may spread, in parts of an axis
-_LEVELS = 6  # so many different numbers are all labelled
+_LEVELS = 6  # so many different numbers are all labelled, if they are round
 
 _COLOURS = LinearSegmentedColormap.from_list("worth", ["#d9e3ec", "#56b4e9", "#004488"])
 _NO_VALUE = "#d1495b"
@@ -141,7 +141,7 @@ def _number_scale(numbers: npt.NDArray[np.float64], may_bend: bool = True) -> _S
         return np.asarray(0.04 + 0.92 * (bend(values) - low) / (high - low))
 
     marks: Sequence[float] = levels.tolist()
-    if len(levels) > _LEVELS:
+    if len(levels) > _LEVELS or any(f"{level:.4g}" != f"{level:.12g}" for level in marks):
         locator = LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(6)
         marks = locator.tick_values(levels[0], levels[-1])
     heights = at(marks)
