@@ -6,6 +6,7 @@ import json
 import pytest
 import yaml
 
+from tests.commands import cold
 from tests.data.feature_files import WIDTH, write_tvsum
 
 QUIET = ("trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
@@ -59,7 +60,8 @@ def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
     assert files(place / "0") == before and not (place / "2").exists()
 
     # its overrides need not be repeated; another launcher may run what is left
-    again = command(f"sweep.resume={place}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2").good()
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    again = cold(["-m", "keyframe.cli.train", f"sweep.resume={place}", *joblib], tmp_path).good()
     assert files(place / "0") == before
     assert f"Resuming from {place / '1' / 'checkpoints' / 'last.ckpt'} after epoch 1" in again.out
     assert sorted(path.name for path in (place / "1").glob("csv*")) == ["csv", "csv-2"]
@@ -89,7 +91,7 @@ def test_a_search_goes_on_with_the_jobs_it_has_drawn(command, sweep, tmp_path):
 
     # one more, by a launcher that gives each job a process of its own
     resume = [f"sweep.resume={place}", "hydra.sweeper.n_trials=3", "hydra/launcher=submitit_local"]
-    command(*resume).good()
+    cold(["-m", "keyframe.cli.train", *resume], tmp_path).good()
     after = table(place)
     assert {job: after[job] for job in before} == before
     assert after["2"]["status"] == "completed"
