@@ -1,6 +1,6 @@
 """A finished training run: its model, and the videos it was and was not trained on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from keyframe.errors import KeyframeError, VideoError
 from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.windows import score_windows
+from keyframe.nested import flat
 from keyframe.pipeline import score_video
 from keyframe.types import FloatArray, LabelledVideo
 
@@ -97,7 +98,7 @@ class Run:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the runs of one model have in common, flat; seeds and folds may differ."""
-        return dict(_flat({key: value for key, value in self.config.items() if key in _RECIPE}))
+        return dict(flat({key: value for key, value in self.config.items() if key in _RECIPE}))
 
     def videos(self, split: str) -> dict[str, Video]:
         """The videos of a split by id; none is decoded.
@@ -170,12 +171,3 @@ class Run:
     def _pixels(self) -> VideoDataModule:
         assert isinstance(self.datamodule, VideoDataModule)
         return self.datamodule
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values as (dotted key, value)."""
-    if isinstance(value, Mapping):
-        for name, child in value.items():
-            yield from _flat(child, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value

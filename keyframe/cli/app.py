@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,9 +16,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from keyframe.cli.checks import check_values
+from keyframe.cli.resume import is_over, objective_of, overrides_of
 from keyframe.cli.sentences import sentence_of
 from keyframe.cli.status import Status, write_status
+from keyframe.cli.sweep import refresh
 from keyframe.config import conf_dir
+from keyframe.errors import KeyframeError
 
 log = logging.getLogger(__name__)
 
@@ -26,33 +30,45 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
     """Run a task as the Hydra app `keyframe-<name>`, configured by `conf/<name>.yaml`.
 
     What a user can mend ends in one sentence on stderr and exit status 1. In a sweep the job's failure is written
-    into its directory and the sweep goes on.
+    into its directory and the sweep goes on; a sweeper is told each job's `val/spearman`.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
 
     @functools.wraps(task)
-    def guarded(config: DictConfig) -> None:
+    def guarded(config: DictConfig) -> float | None:
         os.environ["HYDRA_FULL_ERROR"] = full_error
         settings = HydraConfig.get()
         directory = Path(settings.runtime.output_dir)
-        write_status(directory, Status("running"))
+        sweep = settings.mode == RunMode.MULTIRUN
+        status = partial(Status, overrides=overrides_of(settings))
+        try:
+            if sweep and is_over(directory, settings):
+                print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
+                return objective_of(directory)
+        except KeyframeError as error:
+            log.error("Job %s was not run: %s", settings.job.num, error)
+            return None
+        write_status(directory, status("running"))
         try:
             check_values(config)
             task(config)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
-            write_status(directory, Status("interrupted"))
+            write_status(directory, status("interrupted"))
+            if sweep:
+                refresh(Path(settings.sweep.dir))
             print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
             sentence = sentence_of(error)
-            write_status(directory, Status("failed", sentence or f"{type(error).__name__}: {error}"))
-            if settings.mode == RunMode.MULTIRUN:
+            write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
+            if sweep:
                 log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
-                return
+                return None
             if sentence is None or full_error == "1":
                 raise
             fail(name, sentence)
-        write_status(directory, Status("completed"))
+        write_status(directory, status("completed"))
+        return objective_of(directory)
 
     # Hydra copies its store of built-in configs, which it only reads, for every group that --help lists: a second.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
@@ -60,6 +76,9 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
+    except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one
+        print(f"keyframe-{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or full_error == "1":

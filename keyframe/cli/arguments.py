@@ -4,12 +4,13 @@ import os
 import re
 from pathlib import Path
 
+from keyframe.cli.resume import resumed
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
     *("data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights"),
-    *("labels", "run", "output", "out", "hydra.run.dir"),
+    *("labels", "run", "output", "out", "hydra.run.dir", "sweep.resume"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("runs",)
@@ -23,7 +24,7 @@ _WORDS = ("true", "false", "nan", "inf")
 
 
 def prepare(arguments: list[str]) -> list[str]:
-    """Quote paths, let `backbone=` take any timm name, and let `ckpt=last` go on in the newest run's directory."""
+    """Quote paths, let `backbone=` take any timm name, let `ckpt=last` and `sweep.resume=` go on where they must."""
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     prepared: list[str] = []
     for argument in arguments:
@@ -40,7 +41,7 @@ def prepare(arguments: list[str]) -> list[str]:
         newest = max(RUNS.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
         if newest is not None:
             prepared.append(f"hydra.run.dir={quote(str(newest.parents[1]))}")
-    return prepared
+    return resumed(prepared)
 
 
 def with_inputs(arguments: list[str]) -> list[str]:

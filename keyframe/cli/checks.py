@@ -49,6 +49,8 @@ NUMBERS = {
     "finetune.switch_epoch": Number(0, optional=True),
     "finetune.lr_factor": Number(0, whole=False, above=True),
     "trainer.max_epochs": Number(1),
+    "trainer.accumulate_grad_batches": Number(1),
+    "tune.max_batch_size": Number(1, optional=True),
     "trainer.gradient_clip_val": Number(0, whole=False, optional=True),
     "callbacks.pictures.every": Number(1),
     "pictures": Number(0),

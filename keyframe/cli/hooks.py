@@ -9,52 +9,82 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from keyframe.cli.ranks import RANKS_IN_SWEEP, several, starts_ranks
+from keyframe.cli.resume import check_resumable, how_to_go_on, save_record
 from keyframe.cli.status import is_first_process, read_status
-from keyframe.cli.sweep import refresh, sweep_text
+from keyframe.cli.sweep import refresh, sweep_text, write_sweep_report
+from keyframe.errors import KeyframeError
 
 
 class OutputGuard(Callback):
-    """Refuses an output directory that cannot be written, or that holds another run."""
+    """Refuses an output directory that cannot be written, or that holds another run or sweep.
+
+    Args:
+        resume: the sweep directory holds a sweep that is to go on.
+    """
+
+    def __init__(self, resume: bool = False) -> None:
+        self.resume = resume
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the run directory."""
-        if is_first_process():
-            self._check(config, Path(config.hydra.run.dir), "hydra.run.dir", "config.yaml")
+        directory = Path(config.hydra.run.dir)
+        if not is_first_process():
+            return
+        if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt"):
+            remedy = ", or resume it with ckpt=last" if "ckpt" in config else ""
+            _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
+        _check_writable(config, directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the sweep directory."""
-        self._check(config, Path(config.hydra.sweep.dir), "hydra.sweep.dir", "sweep.csv")
-
-    def _check(self, config: DictConfig, directory: Path, key: str, mark: str) -> None:
-        name = f"keyframe-{config.hydra.job.name}"
-        if (directory / mark).is_file() and not _left_nothing(directory) and not config.get("ckpt"):
-            resume = ", or resume it with ckpt=last" if "ckpt" in config else ""
-            sys.exit(f"{name}: {directory} holds a run already: choose another {key}{resume}.")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            probe = directory / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            sys.exit(f"{name}: {key}={directory} cannot be written ({error.strerror}): choose another directory.")
+        """Check the sweep directory, and write into it which sweep it is."""
+        directory = Path(config.hydra.sweep.dir)
+        if several(config) and not starts_ranks(config.hydra):
+            _refuse(config, RANKS_IN_SWEEP)
+        if self.resume:
+            try:
+                check_resumable(config, directory)
+            except KeyframeError as error:
+                _refuse(config, str(error))
+        elif any(directory.glob("*/status.json")):
+            command = how_to_go_on(config.hydra.job.name, directory)
+            _refuse(
+                config, f"{directory} holds a sweep already: choose another hydra.sweep.dir, or resume it: {command}"
+            )
+        _check_writable(config, directory, "hydra.sweep.dir")
+        save_record(config, directory)
+        print(f"Sweep: {directory}; if it is stopped, go on with {how_to_go_on(config.hydra.job.name, directory)}")
 
 
 class SweepTable(Callback):
-    """Writes the sweep's table after every job; prints it at the end, and fails if a job did."""
+    """Writes the sweep's table after every job; prints it at the end with a report, and fails if a job did."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Refresh the table."""
-        if config.hydra.mode == RunMode.MULTIRUN:
+        if config.hydra.mode == RunMode.MULTIRUN and is_first_process():
             refresh(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the table; exit status 1 if any job failed."""
-        directory = Path(config.hydra.sweep.dir)
-        rows = refresh(directory)
-        print(f"\n{sweep_text(rows)}\n\nSweep: {directory}\nTable: {directory / 'sweep.csv'}")
-        failed = [row["job"] for row in rows if row["status"] != "completed"]
+        """Write the report and print the table; exit status 1 if any job failed."""
+        directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
+        jobs = refresh(directory)
+        if not jobs:
+            return
+        write_sweep_report(jobs, directory)
+        print(f"\n{sweep_text(jobs)}\n\nTable:  {directory / 'sweep.csv'}\nReport: {directory / 'sweep.html'}")
+        failed = [job.name for job in jobs if job.status != "completed"]
         if failed:
-            sys.exit(f"keyframe-{config.hydra.job.name}: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
+            sys.exit(f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")
+
+
+def _check_writable(config: DictConfig, directory: Path, key: str) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        _refuse(config, f"{key}={directory} cannot be written ({error.strerror}): choose another directory.")
 
 
 def _left_nothing(directory: Path) -> bool:
@@ -62,3 +92,8 @@ def _left_nothing(directory: Path) -> bool:
     status = read_status(directory)
     ended = status is not None and status.state in ("failed", "interrupted")
     return ended and not any(directory.glob("checkpoints/*.ckpt"))
+
+
+def _refuse(config: DictConfig, sentence: str) -> None:
+    """End the command; Hydra would swallow an exception here."""
+    sys.exit(f"keyframe-{config.hydra.job.name}: {sentence}")

@@ -10,6 +10,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from keyframe.errors import KeyframeError
 
+# Options that Hydra has with the extra `sweep` only.
+_PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "hydra/sweeper": ("optuna",)}
+
 
 def sentence_of(error: BaseException) -> str | None:
     """The sentence for a user, or None where the error is not theirs to mend."""
@@ -56,6 +59,8 @@ def _no_key(error: OmegaConfBaseException) -> str:
 def _no_option(name: str, options: Sequence[str]) -> str:
     """An option that a configuration group does not have."""
     group, _, option = name.rpartition("/")
+    if option in _PLUGINS.get(group, ()):
+        return f"{group}={option} is a plugin that is not installed: pip install 'keyframe[sweep]'."
     more = " (any other timm model: backbone=timm backbone.name=NAME)" if group == "backbone" else ""
     return f"{group}={option} is not there: choose one of {', '.join(options)}{more}."
 

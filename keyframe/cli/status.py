@@ -10,10 +10,11 @@ from keyframe.files import write_text
 
 @dataclass(frozen=True)
 class Status:
-    """`running`, `completed`, `failed` or `interrupted`, and why."""
+    """`running`, `completed`, `failed` or `interrupted`, and why; and which job it was, by its overrides."""
 
     state: str
     error: str = ""
+    overrides: tuple[str, ...] = ()
 
 
 def is_first_process() -> bool:
@@ -30,4 +31,7 @@ def write_status(directory: Path, status: Status) -> None:
 def read_status(directory: Path) -> Status | None:
     """What `write_status` has written into a directory, if it has."""
     path = directory / "status.json"
-    return Status(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Status(**{**content, "overrides": tuple(content.get("overrides", ()))})

@@ -1,21 +1,27 @@
 """keyframe-train: from videos to a two-stage-trained keyframe model."""
 
+import copy
 import logging
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
+from keyframe.cli.ranks import RANKS_IN_SWEEP, starts_ranks
 from keyframe.cli.status import is_first_process
 from keyframe.errors import KeyframeError
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
+
+    from keyframe.data.datamodule import KeyframeDataModule
+    from keyframe.models.detector import KeyframeDetector
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ def train(config: DictConfig) -> None:
     from keyframe.models.sizes import size_table, sizes
 
     run_dir = Path(config.run_dir)
-    _name_in_sweep(config)
+    _place_in_sweep(config, run_dir)
     torch.manual_seed(config.seed)
     # First the model, before Lightning is imported: what is wrong with it is told seconds earlier.
     detector = instantiate(config.model, _convert_="all")
@@ -50,6 +56,9 @@ def train(config: DictConfig) -> None:
     quiet_lightning()
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
+    datamodule = instantiate(config.datamodule, _convert_="all")
+    if config.tune.batch_size:
+        config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule, resume)
     seed_everything(config.seed, workers=True, verbose=False)
     module = KeyframeModule(
         detector=detector,
@@ -57,7 +66,6 @@ def train(config: DictConfig) -> None:
         optimizer=instantiate(config.optimizer),
         config={**plain(config), "params": counts},
     )
-    datamodule = instantiate(config.datamodule, _convert_="all")
     loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
     callbacks = [instantiate(entry, _convert_="all") for entry in config.callbacks.values() if entry]
     bar = config.trainer.enable_progress_bar
@@ -68,9 +76,9 @@ def train(config: DictConfig) -> None:
         enable_progress_bar=sys.stderr.isatty() if bar == "auto" else bar,
         _convert_="all",
     )
+    _check_trainer(trainer, config)
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
-    _check_trainer(trainer, config)
     if config.compile:
         from keyframe.models.compiled import compile_detector
 
@@ -88,13 +96,40 @@ def train(config: DictConfig) -> None:
         log.info("%s", result_lines(metrics, datamodule.skipped, run_dir, best))
 
 
-def _name_in_sweep(config: DictConfig) -> None:
-    """In a sweep, trackers group the jobs by the sweep's directory and name each by its number."""
+def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
+    """A job of a sweep goes on from its own last checkpoint, if an earlier start of the sweep has left one.
+
+    Trackers group the jobs by the sweep's directory and name each by its number.
+    """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        with open_dict(config):
-            config.group = config.group or Path(hydra.sweep.dir).name
-            config.name = config.name or f"job {hydra.job.num}"
+        config.group = config.group or Path(hydra.sweep.dir).name
+        config.name = config.name or f"job {hydra.job.num}"
+        if (run_dir / "checkpoints" / "last.ckpt").is_file():
+            config.ckpt = "last"
+
+
+def _batch_size(
+    config: DictConfig, detector: "KeyframeDetector", datamodule: "KeyframeDataModule[Any]", resume: Path | None
+) -> int:
+    """The largest batch that fits, tried on a copy of the model; a resumed run keeps the one it found at first."""
+    from hydra.utils import instantiate
+
+    from keyframe.models.module import KeyframeModule
+    from keyframe.training.batch_size import find_batch_size
+    from keyframe.training.checkpoints import read_checkpoint
+
+    if resume is not None:
+        return int(read_checkpoint(resume)["hyper_parameters"]["data"]["batch_size"])
+    module = KeyframeModule(
+        copy.deepcopy(detector), instantiate(config.loss, _convert_="all"), instantiate(config.optimizer)
+    )
+    module.detector.backbone.train_tail(config.finetune.switch_epoch is not None)
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "callbacks": []}
+        trainer = instantiate(config.trainer, **settings, default_root_dir=scratch, _convert_="all")
+        _check_trainer(trainer, config)
+        return find_batch_size(trainer, module, datamodule, config.tune.max_batch_size)
 
 
 def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
@@ -103,11 +138,9 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
     if config.compile and trainer.world_size > 1:
         raise KeyframeError("compile=true is for one device: leave it out, or set trainer.devices=1.")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
-        raise KeyframeError(
-            "A sweep (-m) with several processes a job would start the whole sweep again in every process: "
-            "start each job by itself, or sweep with trainer.devices=1."
-        )
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and trainer.world_size > 1 and not starts_ranks(hydra):
+        raise KeyframeError(RANKS_IN_SWEEP)
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ import csv
 import json
 
 import pytest
+from hydra.errors import MissingConfigException
 
+from keyframe.cli.sentences import sentence_of
 from tests.commands import TINY
 
 
@@ -29,7 +31,7 @@ def metrics_of(job):
 
 def test_a_failed_job_does_not_end_the_rest(swept):
     done, sweep = swept
-    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1", "2"}
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1", "2", "figures"}
     states = {job: json.loads((sweep / job / "status.json").read_text()) for job in "012"}
     assert [states[job]["state"] for job in "012"] == ["failed", "completed", "completed"]
     assert "sampling.frames=5000" in states["0"]["error"]
@@ -58,7 +60,9 @@ def test_the_table_is_sorted_best_first_and_failed_last(swept):
         metrics = metrics_of(sweep / row["job"])
         for name in ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_15"):
             assert float(row[name]) == pytest.approx(metrics[name], abs=5e-5)
-        assert row["overrides"] == f"sampling.frames={11 + int(row['job'])}"  # what all jobs share is left out
+        assert row["sampling.frames"] == str(11 + int(row["job"]))
+        assert float(row["test/spearman_lo"]) <= float(row["test/spearman"]) <= float(row["test/spearman_hi"])
+        assert "seed" not in row and "trainer.max_epochs" not in row  # what all jobs share is left out
 
 
 def test_the_table_is_printed(swept):
@@ -68,9 +72,47 @@ def test_the_table_is_printed(swept):
     lines = done.out[done.out.rindex("job  status") :].splitlines()
     for row, line in zip(rows, lines[1:], strict=False):
         assert line.split()[:2] == [row["job"], row["status"]]
-        assert row["test/spearman"] in line and row["overrides"] in line
+        assert row["test/spearman"] in line and row["sampling.frames"] in line
     assert f"Sweep: {sweep}" in done.out
     assert str(sweep / "sweep.csv") in done.out
+
+
+def test_the_report_shows_all_jobs_and_a_picture(swept):
+    _, sweep = swept
+    page = (sweep / "sweep.html").read_text()
+    assert "Sweep of 3 jobs" in page and "sampling.frames" in page and "Job 0 failed" in page
+    assert "data:image/png;base64," in page
+    assert (sweep / "figures" / "parallel.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_directory_that_holds_a_sweep_is_refused(command, swept):
+    _, sweep = swept
+    sentence = command("-m", *TINY, "seed=1,2", f"hydra.sweep.dir={sweep}").sentence()
+    assert "holds a sweep already" in sentence and f"sweep.resume={sweep}" in sentence
+
+
+@pytest.mark.parametrize(
+    "several", [["trainer=ddp"], ["trainer.devices=[0,1]"]], ids=["ddp on all devices", "two devices"]
+)
+def test_several_processes_a_job_are_refused_before_any_starts(command, tmp_path, several):
+    sentence = command("-m", *TINY, *several, "seed=1,2", f"hydra.sweep.dir={tmp_path / 'sweep'}").sentence()
+    assert "trainer=auto" in sentence and "submitit_slurm" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_jobs_that_would_start_processes_fail(command, tmp_path):
+    sweep = tmp_path / "sweep"
+    arguments = ["trainer.devices=2,3", "hydra/launcher=basic", f"hydra.sweep.dir={sweep}"]
+    done = command("-m", *TINY, *arguments)
+    assert done.status == 1 and done.out.count("trainer=auto") >= 2
+    assert not list(sweep.glob("*/config.yaml"))
+
+
+@pytest.mark.parametrize("option", ["hydra/launcher=joblib", "hydra/launcher=submitit_slurm", "hydra/sweeper=optuna"])
+def test_without_the_extra_its_name_is_told(option):
+    group, _, name = option.partition("=")
+    error = MissingConfigException("Could not find", f"{group}/{name}", ["basic"])
+    assert sentence_of(error) == f"{option} is a plugin that is not installed: pip install 'keyframe[sweep]'."
 
 
 def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp_path):

@@ -60,7 +60,8 @@ def test_everything_lies_in_the_run_directory(trained, tmp_path):
         "train.log",
     }
     assert {path.name for path in run.parents[2].iterdir()} == {"sets", "outputs"}
-    assert json.loads((run / "status.json").read_text()) == {"state": "completed", "error": ""}
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "completed" and status["error"] == "" and "experiment=demo" in status["overrides"]
 
 
 def test_the_configuration_is_written_resolved(trained):
