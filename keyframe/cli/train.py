@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
+from keyframe.cli.ranks import with_one_directory
 from keyframe.cli.status import is_first_process
 from keyframe.errors import KeyframeError
 
@@ -106,7 +107,7 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
 
 def main() -> None:
     """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
+    sys.argv[1:] = with_one_directory(prepare(sys.argv[1:]))
     command("train", train)
 
 
