@@ -98,6 +98,8 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
     """Refuse what Lightning would do differently from what was asked."""
     if str(config.trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
+    if config.finetune.norm == "sync" and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise KeyframeError("finetune.norm=sync needs GPUs: on CPUs use finetune.norm=frozen or train.")
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise KeyframeError(
             "A sweep (-m) with several processes a job would start the whole sweep again in every process: "

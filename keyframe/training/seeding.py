@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, epoch, rank, batch), so that a resumed run draws what an uninterrupted one would."""
+"""Randomness as a function of (seed, epoch, rank, batch): a resumed run draws what an uninterrupted one would."""
 
 from typing import Any
 

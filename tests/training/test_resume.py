@@ -125,11 +125,20 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uni
 
 
 @pytest.mark.parametrize(("number", "epoch"), [(signal.SIGINT, 0), (signal.SIGTERM, SWITCH), (signal.SIGUSR1, SWITCH)])
-def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(tiny_demo, tmp_path, uninterrupted, number, epoch):
+def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
+    tiny_demo, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
+):
+    queue = tmp_path_factory.mktemp("queue")
+    (queue / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {queue}/calls\n')
+    (queue / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{queue}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
     before, after = CountSteps(), CountSteps()
     with pytest.raises(SystemExit):
         fit(tiny_demo, tmp_path, before, Send(number, epoch, 1))
     assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    calls = (queue / "calls").read_text() if (queue / "calls").exists() else ""
+    assert calls == ("requeue 42\n" if number == signal.SIGUSR1 else "")
     checkpoint = read_checkpoint(tmp_path / "last.ckpt")
     assert checkpoint["VideoDataModule"] == {"batches_done": 2}
     ended = fit(tiny_demo, tmp_path, after, resume=tmp_path / "last.ckpt")
