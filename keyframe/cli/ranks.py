@@ -1,13 +1,47 @@
-"""Several processes a job, in a sweep: who may start them."""
+"""Several processes of one training: who may start them, and that the first alone writes."""
+
+import os
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
+
+from keyframe.cli.app import fail
+from keyframe.cli.status import is_first_process
 
 RANKS_IN_SWEEP = (
     "a sweep (-m) with several processes a job would start the whole sweep again in every process: sweep with "
     "trainer=auto, start each job by itself, or let SLURM start the processes (hydra/launcher=submitit_slurm "
     "hydra.launcher.tasks_per_node=DEVICES)."
 )
+# Hydra would have every rank write its log and its configuration into the one run directory.
+_SILENT = (
+    "hydra.output_subdir=null",
+    "hydra.job_logging.root.handlers=[console]",
+    "~hydra.job_logging.handlers.file",
+)
+
+
+def with_one_directory(arguments: list[str]) -> list[str]:
+    """Arguments of a command, changed where it is one rank of several, so that the first alone writes.
+
+    Lightning sees to that itself where it starts the ranks. By default a run directory is named after the time, which
+    differs from rank to rank: here it must be named, else the command ends with a sentence.
+    """
+    asked_only = any(argument in ("--help", "--hydra-help", "--info", "--cfg", "-c") for argument in arguments)
+    if asked_only or not _started_by_others():
+        return arguments
+    if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        fail(
+            "train",
+            "all processes of torchrun or srun must write into one directory: add hydra.run.dir=DIR to the command.",
+        )
+    return arguments if is_first_process() else [*arguments, *_SILENT]
+
+
+def _started_by_others() -> bool:
+    """Whether this is one of several processes that torchrun (TORCHELASTIC_RUN_ID) or srun (SLURM_NTASKS) started."""
+    tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(tasks) > 1
 
 
 def starts_ranks(hydra: HydraConf) -> bool:

@@ -36,6 +36,11 @@ def sentence_of(error: BaseException) -> str | None:
             return _no_key(error)
         case CompactHydraException() if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             return _no_key(error.__cause__)
+        case RuntimeError() if _lost_a_process(error):
+            return (
+                "another process of this training has ended, and its message, where it left one, tells why: "
+                "go on with ckpt=last."
+            )
         case Exception() if (
             type(error).__name__ == "MisconfigurationException"
         ):  # Lightning's, too heavy to import here
@@ -44,6 +49,14 @@ def sentence_of(error: BaseException) -> str | None:
             lines = [str(error), str(error.__cause__ or "")]
             return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())
     return None
+
+
+def _lost_a_process(error: RuntimeError) -> bool:
+    """Whether gloo or NCCL complains that a rank does not answer; their classes are too heavy to import here."""
+    text = str(error)
+    return type(error).__name__ in ("DistBackendError", "DistNetworkError") or (
+        "gloo" in text and ("onnection closed" in text or "onnection reset" in text or "imed out" in text)
+    )
 
 
 def _no_key(error: OmegaConfBaseException) -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
-from keyframe.cli.ranks import RANKS_IN_SWEEP, starts_ranks
+from keyframe.cli.ranks import RANKS_IN_SWEEP, starts_ranks, with_one_directory
 from keyframe.cli.status import is_first_process
 from keyframe.errors import KeyframeError
 
@@ -138,6 +138,8 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
     if config.compile and trainer.world_size > 1:
         raise KeyframeError("compile=true is for one device: leave it out, or set trainer.devices=1.")
+    if config.finetune.norm == "sync" and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise KeyframeError("finetune.norm=sync needs GPUs: on CPUs use finetune.norm=frozen or train.")
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN and trainer.world_size > 1 and not starts_ranks(hydra):
         raise KeyframeError(RANKS_IN_SWEEP)
@@ -145,7 +147,7 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
 
 def main() -> None:
     """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
+    sys.argv[1:] = with_one_directory(prepare(sys.argv[1:]))
     command("train", train)
 
 

@@ -66,6 +66,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self.datasets: dict[str, VideoDataset | FeatureDataset] = {}
         self.skipped: dict[str, str] = {}
         self._parts: dict[str, list[Video]] = {}
+        self._batches_done = 0
 
     def split_videos(self, name: str) -> list[Video]:
         """The videos of one split, as they are found: none is decoded, so none is known to be good.
@@ -105,8 +106,12 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self.datasets = datasets
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches in an order that is new every epoch."""
-        return self._loader("train", shuffle=True)
+        """Batches in an order that is new every epoch; after a resume within an epoch, first what is left of it."""
+        loader = self._loader("train", shuffle=True)
+        assert isinstance(loader.sampler, EpochSampler)
+        loader.sampler.skip(self._batches_done * self.batch_size)
+        self._batches_done = 0
+        return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the videos that checkpoints are chosen by."""
@@ -115,6 +120,17 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of the videos that are reported on."""
         return self._loader("test")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches of the epoch are behind this rank (Lightning keeps it in checkpoints)."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        done = loop.epoch_loop.batch_progress.current.ready
+        return {"batches_done": done if done < loop.max_batches else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where the checkpoint was."""
+        self._batches_done = int(state_dict["batches_done"])
 
     @abstractmethod
     def _find(self) -> list[Video]:

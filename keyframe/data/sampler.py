@@ -28,10 +28,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world = world
         self.epoch = 0
+        self.done = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order of that epoch from the next iteration on."""
         self.epoch = epoch
+
+    def skip(self, done: int) -> None:
+        """Leave out the first samples of the next iteration, which were seen before an interruption."""
+        self.done = done
 
     def _numbers(self) -> list[int]:
         if not self.shuffle:
@@ -41,7 +46,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return [int(n) for n in np.resize(order, count)[self.rank :: self.world]]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, number) for number in self._numbers()])
+        first, self.done = self.done, 0
+        return iter([(self.epoch, number) for number in self._numbers()[first:]])
 
     def __len__(self) -> int:
         return len(self._numbers())

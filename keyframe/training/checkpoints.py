@@ -14,19 +14,22 @@ from keyframe.errors import KeyframeError
 _STATE = ("epoch", "global_step", "loops", "callbacks", "optimizer_states")
 
 
-def find_checkpoint(ckpt: str, run_dir: Path) -> Path:
+def find_checkpoint(ckpt: str, run_dir: Path) -> Path | None:
     """The checkpoint that `ckpt=` means.
 
     Args:
-        ckpt: a checkpoint file; a run directory (its last checkpoint); or `last`: that of this run's directory.
+        ckpt: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
+            `auto`: the same, or none where the run has not got that far.
         run_dir: of the run that is to go on.
 
     Raises:
         KeyframeError: there is none.
     """
-    path = run_dir if ckpt == "last" else Path(ckpt).expanduser()
+    path = run_dir if ckpt in ("last", "auto") else Path(ckpt).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "last.ckpt"
+    if ckpt == "auto" and not path.exists():
+        return None
     if not path.is_file():
         raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
     return path
@@ -48,7 +51,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
                 "code from it. Use a checkpoint that keyframe wrote."
             ) from error
-        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: use another one.") from error
+        other = _newest_other(path)
+        remedy = "use another one" if other is None else f"use another one, such as {other}"
+        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: {remedy}.") from error
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
@@ -78,6 +83,23 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
             f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
             "that keyframe-train wrote."
         )
+
+
+def _newest_other(path: Path) -> Path | None:
+    """The newest of the other checkpoints in a run's folder that can be read."""
+    others = path.parent.glob("*.ckpt") if path.parent.name == "checkpoints" else ()
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        if other != path and _loads(other):
+            return other
+    return None
+
+
+def _loads(path: Path) -> bool:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever the bytes of a damaged file lead to
+        return False
+    return True
 
 
 def _is_archive(path: Path) -> bool:

@@ -53,6 +53,8 @@ def quiet_lightning() -> None:
         r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
         r".*does not have many workers",  # held frames need none
         r".*It is recommended to use `self.log\(",  # what we log is gathered over ranks already
+        r".*resuming from a checkpoint that ended before the epoch ended",  # our sampler goes on where it was
+        r".*Checkpoint directory .* exists and is not empty",  # that of the run that goes on
         r".*The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message)

@@ -13,6 +13,8 @@ import numpy as np
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from keyframe.files import write_text
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,7 @@ def wandb_logger(
             _tell_once()
     return WandbLogger(
         save_dir=save_dir,
+        version=_run_id(Path(save_dir)),
         project=project,
         name=name,
         group=group,
@@ -58,6 +61,24 @@ def wandb_logger(
         mode="offline" if offline else "online",
         log_model=False,
     )
+
+
+def _run_id(save_dir: Path) -> str:
+    """W&B's id of the run in a directory: a run that goes on there goes on in W&B too."""
+    place = save_dir / "wandb" / "run_id.txt"
+    if place.is_file():
+        return place.read_text(encoding="utf-8").strip()
+    from wandb.sdk.lib.runid import generate_id
+
+    run_id: str = generate_id()
+    _keep(place, run_id + "\n")
+    return run_id
+
+
+@rank_zero_only
+def _keep(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
 
 
 @rank_zero_only

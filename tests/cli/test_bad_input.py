@@ -71,6 +71,10 @@ VALUES = {
     "no epochs": (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "from 1 on"]),
     "seed": (["seed=abc"], ["seed=abc", "whole number"]),
     "precision": (["trainer.precision=nonsense"], ["trainer", "nonsense", "bf16-mixed"]),
+    "norms over ranks on CPUs": (
+        ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "finetune.norm=sync"],
+        ["finetune.norm=sync", "frozen or train"],
+    ),
     "temperature": (["loss.temperature=-1"], ["loss.temperature must be above 0, not -1"]),
     "attention heads": (["head.heads=7"], ["256", "7 heads"]),
     "jitter": (["augmentation=clip", "augmentation.jitter=2"], ["augmentation.jitter must lie in [0, 0.5]"]),

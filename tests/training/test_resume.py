@@ -1,38 +1,95 @@
+"""A run that was stopped, by whatever and whenever, ends as if it had not been."""
+
+import os
+import signal
+
 import pytest
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from keyframe.training import checkpoint_io
+from keyframe.training.checkpoint_io import AtomicCheckpointIO
+from keyframe.training.checkpoints import read_checkpoint
+from keyframe.training.interruption import SaveOnSignal
 from keyframe.training.plateau import PlateauSchedule
 from keyframe.training.two_stage import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 EPOCHS, SWITCH = 4, 2
+POINTS = ("epoch start", "mid-epoch", "validation", "checkpoint", "epoch end")
 
 
-class KilledError(Exception):
-    pass
+class Die(Callback):
+    """Kills the process at some point of an epoch, as a power cut does."""
 
+    def __init__(self, point, epoch):
+        self.point, self.epoch = point, epoch
 
-class Kill(Callback):
-    """Ends training in the middle of an epoch."""
+    def at(self, trainer, point):
+        if (point, trainer.current_epoch) == (self.point, self.epoch) and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.at(trainer, "epoch start")
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.current_epoch == self.epoch and batch_idx == 2:
-            raise KilledError
+        if batch_idx == 2:
+            self.at(trainer, "mid-epoch")
+
+    def on_validation_batch_end(self, trainer, *_):
+        self.at(trainer, "validation")
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        if (self.point, self.epoch) == ("checkpoint", trainer.current_epoch):
+            checkpoint_io.torch = HalfWriter
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.at(trainer, "epoch end")
 
 
-def fit(tiny_demo, directory, *extra, resume=None):
+class HalfWriter:
+    """Stands for torch, and dies while it saves."""
+
+    @staticmethod
+    def save(checkpoint, file):
+        file.write(b"PK, and then nothing")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Send(Callback):
+    """Sends a signal while a batch is on its way, once."""
+
+    def __init__(self, number, epoch, batch):
+        self.number, self.when = number, (epoch, batch)
+
+    def on_before_backward(self, trainer, pl_module, loss):
+        if (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx) == self.when:
+            os.kill(os.getpid(), self.number)
+
+
+class CountSteps(Callback):
+    def __init__(self):
+        self.steps = 0
+
+    def on_train_batch_end(self, *_):
+        self.steps += 1
+
+
+def fit(tiny_demo, directory, *extra, resume=None, **options):
     torch.manual_seed(0)
     module = make_module("efficientnet_b0")
     last = ModelCheckpoint(directory, filename="last", enable_version_counter=False)
+    stop = SaveOnSignal(str(directory / "last.ckpt"))
     trainer = make_trainer(
-        directory, EPOCHS, [PlateauSchedule(patience=0), TwoStage(SWITCH), last, *extra], enable_checkpointing=True
+        directory,
+        EPOCHS,
+        [PlateauSchedule(patience=0), TwoStage(SWITCH), last, *extra, stop],
+        enable_checkpointing=True,
+        plugins=[AtomicCheckpointIO()],
     )
-    trainer.fit(module, make_datamodule(tiny_demo), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, make_datamodule(tiny_demo, **options), ckpt_path=resume, weights_only=True)
     return module, trainer
 
 
@@ -41,14 +98,82 @@ def uninterrupted(tiny_demo, tmp_path_factory):
     return fit(tiny_demo, tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("epoch", [1, SWITCH, 3], ids=["stage 1", "switch epoch", "stage 2"])
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, epoch):
-    with pytest.raises(KilledError):
-        fit(tiny_demo, tmp_path, Kill(epoch))
-    module, trainer = fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt")
-    reference, whole = uninterrupted
+def assert_same_end(ended, uninterrupted):
+    (module, trainer), (reference, whole) = ended, uninterrupted
     for (name, ours), theirs in zip(module.state_dict().items(), reference.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
     assert rates == [group["lr"] for group in whole.optimizers[0].param_groups]
     assert trainer.callback_metrics["val/spearman"] == whole.callback_metrics["val/spearman"]
+    assert trainer.callback_metrics["val/loss"] == whole.callback_metrics["val/loss"]
+
+
+@pytest.mark.parametrize(
+    ("point", "epoch"), [*((point, epoch) for point in POINTS for epoch in (1, 3)), ("mid-epoch", SWITCH)]
+)
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
+    child = os.fork()
+    if not child:
+        try:
+            fit(tiny_demo, tmp_path, Die(point, epoch))
+        finally:
+            os._exit(0)  # not reached by what is killed
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epoch - 1
+    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+    assert [path.name for path in tmp_path.glob("*.ckpt*")] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(("number", "epoch"), [(signal.SIGINT, 0), (signal.SIGTERM, SWITCH), (signal.SIGUSR1, SWITCH)])
+def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
+    tiny_demo, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
+):
+    queue = tmp_path_factory.mktemp("queue")
+    (queue / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {queue}/calls\n')
+    (queue / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{queue}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    before, after = CountSteps(), CountSteps()
+    with pytest.raises(SystemExit):
+        fit(tiny_demo, tmp_path, before, Send(number, epoch, 1))
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    calls = (queue / "calls").read_text() if (queue / "calls").exists() else ""
+    assert calls == ("requeue 42\n" if number == signal.SIGUSR1 else "")
+    checkpoint = read_checkpoint(tmp_path / "last.ckpt")
+    assert checkpoint["VideoDataModule"] == {"batches_done": 2}
+    ended = fit(tiny_demo, tmp_path, after, resume=tmp_path / "last.ckpt")
+    assert before.steps == epoch * 5 + 2 and before.steps + after.steps == EPOCHS * 5
+    assert_same_end(ended, uninterrupted)
+
+
+def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, tmp_path, uninterrupted):
+    with pytest.raises(SystemExit):
+        fit(tiny_demo, tmp_path, Send(signal.SIGTERM, 1, 4))
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 1
+    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+
+
+def test_a_second_ctrl_c_stops_at_once(tiny_demo, tmp_path):
+    class Impatient(Send):
+        def on_before_backward(self, trainer, pl_module, loss):
+            super().on_before_backward(trainer, pl_module, loss)
+            super().on_before_backward(trainer, pl_module, loss)
+
+    with pytest.raises(SystemExit):
+        fit(tiny_demo, tmp_path, Impatient(signal.SIGINT, 0, 1))
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_failed_write_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
+
+    def full(checkpoint, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]

@@ -19,15 +19,17 @@ from keyframe.models.module import KeyframeModule
 from keyframe.training.feature_statistics import FeatureStatistics
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.prefix_cache import PrefixCache
-from keyframe.training.seeding import EpochSeed
+from keyframe.training.seeding import BatchSeed
 
 
-def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen"):
+def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1):
     cut = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
     return KeyframeModule(
         KeyframeDetector(
             Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm),
-            partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32),
+            partial(
+                TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32, dropout=dropout
+            ),
         ),
         SpearmanLoss(),
         partial(torch.optim.AdamW, lr=lr),
@@ -49,6 +51,6 @@ def make_trainer(directory: Path, epochs: int, callbacks=(), cache=True, **optio
         enable_model_summary=False,
         num_sanity_val_steps=1,
         use_distributed_sampler=False,
-        callbacks=[EpochSeed(0), *([PrefixCache()] if cache else []), FeatureStatistics(), *callbacks],
+        callbacks=[BatchSeed(0), *([PrefixCache()] if cache else []), FeatureStatistics(), *callbacks],
         **options,
     )
