@@ -114,7 +114,7 @@ class Encoder:
         """
         entries: dict[Address, Encoded] = {}
         skipped: dict[str, str] = {}
-        made, started = 0, time.monotonic()
+        there, made, started = 0, 0, time.monotonic()
         bar = tqdm(_ahead(self._find, wanted), "Encoding", len(wanted), unit="video", disable=True if quiet else None)
         for view, found in zip(wanted, bar, strict=True):
             video = view.dataset.videos[view.number]
@@ -124,10 +124,12 @@ class Encoder:
                 skipped[video.id] = str(found)
                 continue
             made += found.pictures is not None
+            there += found.pictures is None
             for stage, entry in (self._make(found) if found.pictures else found.entries).items():
                 entries[video.id, stage, view.view] = entry
         if not quiet:
-            self._report(len(wanted) - len(skipped), made, time.monotonic() - started)
+            unit = "videos" if all(view.view is None for view in wanted) else "views of videos"
+            self._report(unit, there, made, time.monotonic() - started)
         return entries, skipped
 
     def key(self, view: Wanted, stage: Stage) -> str:
@@ -174,11 +176,12 @@ class Encoder:
             )
         return rounded
 
-    def _report(self, count: int, made: int, seconds: float) -> None:
+    def _report(self, unit: str, there: int, made: int, seconds: float) -> None:
         log.info(
-            "Cache: %d of %d videos found%s; %s",
-            count - made,
-            count,
+            "Cache: %d of %d %s found%s; %s",
+            there,
+            there + made,
+            unit,
             f", {made} decoded and encoded in {seconds:.1f} s" if made else ", nothing to decode",
             self.cache.describe(),
         )

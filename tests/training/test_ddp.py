@@ -55,7 +55,8 @@ if __name__ == "__main__":
         module.detector.backbone.train_tail(False)
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
     trainer = make_trainer(out, 4, [TwoStage(switch_epoch=2, lr_factor=1.0), Save()], devices=2, strategy=strategy)
-    data = make_datamodule(root, val_fraction=0.25, batch_size=1, cache=VideoCache(None if late else str(out / "cache")))
+    cache = VideoCache(None if late else str(out / "cache"))
+    data = make_datamodule(root, val_fraction=0.25, batch_size=1, cache=cache)
     damaged.append(data.split_videos("train")[0].id)
     trainer.fit(module, data)
 """
