@@ -67,6 +67,7 @@ class VideoDataset(Dataset[Sample]):
         self.seed = seed
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, Encoded] = {}
+        self._contents: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -162,12 +163,16 @@ class VideoDataset(Dataset[Sample]):
     def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
         """All that what `decode` gives depends on, as plain values; where the file lies is no part of it.
 
+        The file is looked at once: after that it may be gone.
+
         Raises:
             VideoError: the file cannot be read.
         """
         video = self.videos[number]
+        if video.id not in self._contents:
+            self._contents[video.id] = content_id(video.path)
         identity = {
-            "content": content_id(video.path),
+            "content": self._contents[video.id],
             "reader": _described(self.reader, without={"threads"}),
             "decoders": {name: _version(name) for name in ("av", "decord")},
             "sampling": _described(self.sampling, without=()),

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 import torch.distributed as distributed
@@ -100,19 +101,22 @@ class PrefixCache(Callback):
     ) -> None:
         """Get all that is wanted of each split, on the first rank and then on the others; serve it from now on."""
         assert data.cache is not None
-        precision = trainer.precision_plugin
+        precision, fitting = trainer.precision_plugin, trainer.state.fn == TrainerFn.FITTING
         encoder = Encoder(module.detector, data.cache, str(precision.precision), precision.forward_context)
-        quiet = not (trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING)
+        quiet = not (trainer.is_global_zero and fitting)
+        strict = data.strict or not fitting  # by then it is known which videos are good
 
         def encode(strict: bool) -> tuple[dict[Address, Encoded], dict[str, str]]:
             views = [view for split in wanted for view in _views_of(_videos(data, split), wanted[split])]
             return encoder.encode(views, strict, quiet)
 
         if trainer.world_size == 1:
-            entries, skipped = encode(data.strict)
+            entries, skipped = encode(strict)
             data.leave_out(skipped)
         else:
-            entries = self._first_rank_first(trainer.is_global_zero, data, encode)
+            entries = self._first_rank_first(
+                trainer.is_global_zero, data, partial(encode, strict), partial(encode, True)
+            )
         for split in wanted:
             _videos(data, split).serve(schedules[split], entries)
 
@@ -120,9 +124,13 @@ class PrefixCache(Callback):
         self,
         first: bool,
         data: VideoDataModule,
-        encode: Callable[[bool], tuple[dict[Address, Encoded], dict[str, str]]],
+        encode: Callable[[], tuple[dict[Address, Encoded], dict[str, str]]],
+        find: Callable[[], tuple[dict[Address, Encoded], dict[str, str]]],
     ) -> dict[Address, Encoded]:
-        """One process encodes; the others leave out the same videos, and then find all the rest."""
+        """One process encodes; the others leave out the same videos, and then find all the rest.
+
+        On another machine, with another disk, finding is encoding too, of videos that the first rank could read.
+        """
         assert data.cache is not None
         group = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
         assert isinstance(group, distributed.ProcessGroup)
@@ -130,7 +138,7 @@ class PrefixCache(Callback):
         told: list[Any] = [None, {}, []]  # an error, what was skipped, and which keys are only in memory
         if first:
             try:
-                entries, told[1] = encode(data.strict)
+                entries, told[1] = encode()
             except KeyframeError as problem:
                 told[0] = problem
             told[2] = sorted(data.cache.in_memory.keys() - self._sent)
@@ -145,8 +153,7 @@ class PrefixCache(Callback):
         self._sent.update(keys)
         distributed.destroy_process_group(group)
         data.leave_out(skipped)
-        # on another machine, with another disk, this encodes: what the first rank could read must be readable there
-        return entries if first else encode(True)[0]
+        return entries if first else find()[0]
 
 
 def _videos(data: VideoDataModule, split: Split) -> VideoDataset:

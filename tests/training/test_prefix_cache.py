@@ -3,8 +3,10 @@
 import copy
 import errno
 import logging
+import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -47,6 +49,25 @@ class Few:
 
     def videos(self):
         return self.whole.videos()[:VIDEOS]
+
+
+class Borrowed(Few):
+    """The same videos, for a while."""
+
+    def videos(self):
+        place = self.whole.root / "borrowed"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        return [replace(video, path=Path(shutil.copy(video.path, place))) for video in super().videos()]
+
+
+class TakeAway(Callback):
+    """Removes the videos when the first epoch begins."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        for dataset in trainer.datamodule.datasets.values():
+            for video in dataset.videos:
+                video.path.unlink(missing_ok=True)
 
 
 class Relabelled(Few):
@@ -281,7 +302,7 @@ def test_videos_that_turn_out_to_be_damaged_are_left_out_and_listed(tiny_demo, t
 @pytest.mark.parametrize("mode", ["min", "max"], ids=["of stage 1", "of stage 2"])
 def test_the_best_checkpoint_is_measured_as_on_pictures(tiny_demo, tmp_path, cache, mode):
     best = ModelCheckpoint(tmp_path, monitor="train/stage", mode=mode, filename="best")
-    run = Run(tiny_demo, tmp_path, cache(), callbacks=[best])
+    run = Run(tiny_demo, tmp_path, cache(), source=Borrowed, callbacks=[best, TakeAway()])
     metrics, path = train_and_test(run.trainer, run.module, run.data, tmp_path)
     assert torch.load(path, weights_only=True)["epoch"] == (0 if mode == "min" else 1)
     plain = Run(tiny_demo, tmp_path, None)
