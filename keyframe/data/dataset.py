@@ -222,11 +222,11 @@ class VideoDataset(Dataset[Sample]):
 
 
 def _described(part: Any, without: Collection[str]) -> Any:
-    """An object as the name of its class and its attributes, all plain; plain values as they are."""
+    """An object as the name of its class and its public attributes, all plain; plain values as they are."""
     if not hasattr(part, "__dict__"):
         return part
-    attributes = {name: _described(value, without) for name, value in vars(part).items() if name not in without}
-    return {"kind": type(part).__qualname__, **attributes}
+    names = [name for name in vars(part) if name not in without and not name.startswith("_")]
+    return {"kind": type(part).__qualname__, **{name: _described(getattr(part, name), without) for name in names}}
 
 
 def _version(distribution: str) -> str | None:
