@@ -186,6 +186,7 @@ def test_draws_do_not_depend_on_which_other_videos_there_are(folder):
 IDENTITIES = {
     "another video": {"names": ("v1",)},
     "reader": {"reader": PyAVReader(max_missing=0.5)},
+    "reader that snaps": {"reader": PyAVReader(exact=False)},
     "another reader": {"reader": DecordReader()},
     "sampling": {"sampling": UniformSampling(11)},
     "another sampling": {"sampling": FpsSampling(2.0)},
