@@ -13,10 +13,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from keyframe.data.content import content_id
 from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError, VideoError
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
-from keyframe.extraction.identity import content_id, fingerprint
+from keyframe.extraction.identity import fingerprint
 from keyframe.extraction.scorers import TrainingFree, load_scorer, model_description
 from keyframe.extraction.video import Settings, ShotCutter, extract_video, recorded
 from keyframe.summary.candidates import Selector

@@ -110,7 +110,7 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
     if not isinstance(data, dict):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     # What only training needs is left out, and may be of any class.
-    data = {key: value for key, value in data.items() if key != "augmentation"}
+    data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
     for name, value in (("root", root), ("labels", labels)):
         if value is not None:
             _replace(data, name, str(Path(value).expanduser()), path)

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from keyframe.batch import Extractor, Job, Outcome, Recipe, plan, run_local
+from keyframe.data.content import content_id
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.errors import KeyframeError
-from keyframe.extraction.identity import content_id
 from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.extraction.video import Settings
 from keyframe.summary.selection import UniformSelection

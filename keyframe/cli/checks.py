@@ -43,6 +43,8 @@ NUMBERS = {
     "data.fold": Number(0),
     "data.val_fraction": Number(0, whole=False, above=True),
     "data.workers": Number(0),
+    "cache.max_gb": Number(0, whole=False, above=True),
+    "cache.views": Number(1),
     "head.window": Number(0),
     "optimizer.lr": Number(0, whole=False, above=True),
     "optimizer.weight_decay": Number(0, whole=False),

@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import collate
+from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.feature_dataset import FeatureDataset
 from keyframe.data.features_h5 import FeatureVideo, read_feature_file
@@ -40,7 +42,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         splits: a published split file to use instead of our own folds.
         seed: of the order of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
-        workers: processes that load batches; 0 loads in the training process.
+        workers: processes that load batches where videos are decoded for them; 0 loads in the training process.
     """
 
     def __init__(
@@ -95,15 +97,10 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         if self.datasets:
             return
         datasets = {name: self._dataset(name, self.split_videos(name)) for name in ("train", "val", "test")}
-        for name, dataset in datasets.items():
-            self.skipped.update(dataset.check(self.strict))
-            if not len(dataset):
-                reasons = "; ".join(list(self.skipped.values())[:3])
-                raise KeyframeError(f"No video of the {name} split can be decoded: {reasons}")
-        for id_, reason in self.skipped.items():
-            log.warning("Left out %s: %s", id_, reason)
-        log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in datasets.items()))
+        for dataset in datasets.values():
+            self._note_skipped(dataset, self._check(dataset))
         self.datasets = datasets
+        self._tell_counts()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches in an order that is new every epoch; after a resume within an epoch, first what is left of it."""
@@ -144,6 +141,21 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     def _dataset(self, name: str, videos: list[Video]) -> VideoDataset | FeatureDataset:
         """Samples of one split, not read yet."""
 
+    def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
+        """Leave out the dataset's bad videos, id -> why."""
+        return dataset.check(self.strict)
+
+    def _note_skipped(self, dataset: VideoDataset | FeatureDataset, skipped: Mapping[str, str]) -> None:
+        self.skipped.update(skipped)
+        for id_, reason in skipped.items():
+            log.warning("Left out %s: %s", id_, reason)
+        if not len(dataset):
+            reasons = "; ".join(list(self.skipped.values())[:3])
+            raise KeyframeError(f"No video of the {dataset.name} split can be decoded: {reasons}")
+
+    def _tell_counts(self) -> None:
+        log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in self.datasets.items()))
+
     def _address(self, video: Video) -> str | None:
         """What else a split file may call the video, `<file name>/video_N`."""
         return None
@@ -164,15 +176,17 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             raise KeyframeError(
                 f"The {name} split has {len(dataset)} videos, fewer than the {world} processes: lower trainer.devices."
             )
+        # what is kept is at hand: a worker would only copy it once more
+        workers = self.workers if isinstance(dataset, VideoDataset) and dataset.schedule is None else 0
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=EpochSampler(len(dataset), shuffle, self.seed, rank, world),
             collate_fn=collate,
-            num_workers=self.workers,
+            num_workers=workers,
             # a decoder that was opened before a fork may hang; spawned workers start clean
-            multiprocessing_context="spawn" if self.workers else None,
-            persistent_workers=self.workers > 0,
+            multiprocessing_context="spawn" if workers else None,
+            persistent_workers=workers > 0,
             # else every iterator draws from the global generator, and dropout differs after a resume
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -188,8 +202,9 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         size: height and width of a frame in pixels.
         augmentation: applied to training items; None leaves them as they are.
         seed: of the order and the augmentation of training items. Folds do not depend on it.
-        hold: keep decoded frames in memory; without it every epoch decodes again.
-        **common: see `KeyframeDataModule`; `workers=0` is best for held frames.
+        cache: keeps what training computes of each video once, so that none is decoded or encoded every epoch; None
+            decodes each item when it is asked for.
+        **common: see `KeyframeDataModule`.
     """
 
     def __init__(
@@ -200,18 +215,36 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         size: int | tuple[int, int] = 224,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        hold: bool = True,
+        cache: VideoCache | None = None,
         **common: Any,
     ) -> None:
         super().__init__(seed=seed, **common)
         self.source, self.reader, self.sampling = source, reader, sampling
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.augmentation = augmentation
-        self.hold = hold
+        self.cache = cache
 
     def prepare_data(self) -> None:
         """Make the data where it is made (one process a machine)."""
         self.source.prepare()
+
+    def leave_out(self, skipped: Mapping[str, str]) -> None:
+        """Go on without videos that turned out to be bad after `setup`.
+
+        Args:
+            skipped: id -> why.
+
+        Raises:
+            KeyframeError: nothing is left to train, validate or test on.
+        """
+        if not skipped:
+            return
+        for dataset in self.datasets.values():
+            assert isinstance(dataset, VideoDataset)
+            bad = {video.id: skipped[video.id] for video in dataset.videos if video.id in skipped}
+            dataset.leave_out(bad)
+            self._note_skipped(dataset, bad)
+        self._tell_counts()
 
     def _find(self) -> list[LabelledVideo]:
         return self.source.videos()
@@ -221,7 +254,12 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
 
     def _dataset(self, name: str, videos: list[LabelledVideo]) -> VideoDataset:
         augmentation = self.augmentation if name == "train" else None
-        return VideoDataset(name, videos, self.reader, self.sampling, self.size, augmentation, self.seed, self.hold)
+        return VideoDataset(name, videos, self.reader, self.sampling, self.size, augmentation, self.seed)
+
+    def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
+        assert isinstance(dataset, VideoDataset)
+        # filling the cache decodes them all, and leaves out what it finds then
+        return dataset.check(self.strict, decode=self.cache is None)
 
 
 class FeatureDataModule(KeyframeDataModule[FeatureVideo]):

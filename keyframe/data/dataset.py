@@ -1,27 +1,33 @@
-"""Videos of one split as samples: decoded once and held, or decoded anew each time."""
+"""Videos of one split as samples: decoded when asked for, or taken from what is kept of them."""
 
-import logging
+import importlib.metadata
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from keyframe.data.alignment import sample_labels
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import Sample
-from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.content import content_id
+from keyframe.data.encoded import Encoded
+from keyframe.data.packets import index_packets
 from keyframe.data.readers import VideoReader
 from keyframe.data.sampling import Sampling
+from keyframe.data.schedule import Schedule
 from keyframe.errors import VideoError
-from keyframe.types import IntArray, LabelledVideo, Stage
+from keyframe.types import LabelledVideo, Stage
 
-log = logging.getLogger(__name__)
+# An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
+Address = tuple[str, Stage, int | None]
+
+# What random numbers are drawn for: hiding frames changes no picture, so it takes no part in their draw.
+_PICTURES, _HIDING = 0, 1
 
 
 class VideoDataset(Dataset[Sample]):
@@ -29,6 +35,8 @@ class VideoDataset(Dataset[Sample]):
 
     An item is asked for by `(epoch, number)`, as `EpochSampler` gives it, so that augmentation is a function of
     (seed, epoch, video) in whatever process it runs; a plain `number` means epoch 0.
+
+    Each item is decoded when it is asked for, until `serve` says where to find it encoded.
 
     Args:
         name: of the split, for messages.
@@ -38,8 +46,6 @@ class VideoDataset(Dataset[Sample]):
         size: (height, width) of a frame in pixels.
         augmentation: applied to every item; None leaves items as they are.
         seed: of the augmentation.
-        hold: keep the decoded frames in memory. Without it (and always where augmentation needs other frames) each
-            item is decoded when asked for.
     """
 
     def __init__(
@@ -51,7 +57,6 @@ class VideoDataset(Dataset[Sample]):
         size: tuple[int, int],
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        hold: bool = True,
     ) -> None:
         self.name = name
         self.videos = list(videos)
@@ -60,17 +65,19 @@ class VideoDataset(Dataset[Sample]):
         self.size = size
         self.augmentation = augmentation
         self.seed = seed
-        self.hold = hold and not (augmentation is not None and augmentation.changes_frames)
-        self.held: list[Sample] = []
+        self.schedule: Schedule | None = None
+        self._entries: Mapping[Address, Encoded] = {}
+        self._contents: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.videos)
 
-    def check(self, strict: bool = False) -> dict[str, str]:
-        """Decode every video once; keep the frames where they are to be held; leave out what does not decode.
+    def check(self, strict: bool = False, decode: bool = True) -> dict[str, str]:
+        """Look at every video and its labels, and leave out the videos that cannot be read.
 
         Args:
             strict: raise at the first bad video instead of leaving it out.
+            decode: decode them; without it only the packets are looked at, and damage within them is not seen.
 
         Returns:
             The videos left out, id -> why.
@@ -80,75 +87,150 @@ class VideoDataset(Dataset[Sample]):
             KeyframeError: whatever is wrong with the data set rather than with one file.
         """
         skipped: dict[str, str] = {}
-        held: list[Sample] = []
-        good: list[LabelledVideo] = []
 
-        def attempt(video: LabelledVideo) -> Sample | VideoError:
+        def attempt(number: int) -> VideoError | None:
             try:
-                return self._decode(video)
+                self._sample("pixels", number, self.decode(number)) if decode else self._look(number)
             except VideoError as error:
                 return error
+            return None
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            outcomes = pool.map(attempt, self.videos)
-            bar = tqdm(outcomes, f"Decoding {self.name}", len(self.videos), unit="video", disable=None)
-            for video, outcome in zip(self.videos, bar, strict=True):
-                if isinstance(outcome, VideoError):
+            outcomes = pool.map(attempt, range(len(self)))
+            title = f"{'Decoding' if decode else 'Looking at'} {self.name}"
+            bar = tqdm(outcomes, title, len(self), unit="video", disable=None)
+            for video, error in zip(self.videos, bar, strict=True):
+                if error is not None:
                     if strict:
-                        raise outcome
-                    skipped[video.id] = str(outcome)
-                    continue
-                if self.hold:
-                    held.append(replace(outcome, number=len(good)))
-                good.append(video)
-        self.videos, self.held = good, held
+                        raise error
+                    skipped[video.id] = str(error)
+        self.leave_out(skipped)
         return skipped
 
-    def replace_inputs(self, stage: Stage, change: Callable[[Tensor], Tensor]) -> None:
-        """Put something further down the line in place of the held pixels: `change` maps (T, 3, H, W) to (T, ...)."""
-        bar = tqdm(self.held, f"Encoding {self.name}", unit="video", disable=None)
-        self.held = [replace(sample, stage=stage, inputs=change(sample.inputs)) for sample in bar]
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Go on without these videos."""
+        self.videos = [video for video in self.videos if video.id not in ids]
+
+    def serve(self, schedule: Schedule, entries: Mapping[Address, Encoded]) -> None:
+        """From now on make samples of what is kept of the videos; nothing is decoded any more."""
+        self.schedule, self._entries = schedule, entries
 
     def plain(self, number: int) -> Sample:
-        """A sample without augmentation."""
-        return self.held[number] if self.held else self._decode(self.videos[number], number)
+        """A sample without augmentation, as far down the line as one is kept."""
+        if self.schedule is not None:
+            for stage in (self.schedule.before, self.schedule.after):
+                kept = self._entries.get((self.videos[number].id, stage, None))
+                if kept is not None:
+                    return self._sample(stage, number, kept)
+        return self._sample("pixels", number, self.decode(number))
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, number = key if isinstance(key, tuple) else (0, key)
-        if self.augmentation is None:
-            return self.plain(number)
-        rng = np.random.default_rng((self.seed, epoch, number))
-        if self.held:
-            sample = self.held[number]
-        else:
-            augmentation = self.augmentation
-            sample = self._decode(
-                self.videos[number], number, lambda indices, count: augmentation.move(indices, count, rng)
-            )
-        if sample.stage == "pixels":
-            sample = replace(sample, inputs=self.augmentation.paint(sample.inputs, rng))
-        return replace(sample, visible=torch.from_numpy(self.augmentation.keep(len(sample.inputs), rng)))
+        if self.schedule is None:
+            return self._sample("pixels", number, self.decode(number, epoch), epoch)
+        stage, view = self.schedule.stage(epoch), self.schedule.view(epoch)
+        return self._sample(stage, number, self._entries[self.videos[number].id, stage, view], epoch)
 
-    def _decode(
-        self,
-        video: LabelledVideo,
-        number: int = 0,
-        move: Callable[[IntArray, int], IntArray] = lambda indices, count: indices,
-    ) -> Sample:
-        index: PacketIndex = index_packets(video.path)
-        indices = self.reader.grid(move(self.sampling.indices(index), index.n_frames), index)
-        frames = self.reader.read(video.path, indices, self.size, index)
-        seconds = frames.timestamps - index.timestamps[0]
-        importance, annotators = sample_labels(
-            video.labels, index.n_frames, frames.indices, seconds, index.duration, video.path
+    def decode(self, number: int, view: int | None = None) -> Encoded:
+        """Pictures of a video, (T, 3, H, W).
+
+        Args:
+            number: the video's place in the data set.
+            view: which draw of the augmentation, if there is one; None for pictures as they are.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        video = self.videos[number]
+        index = index_packets(video.path)
+        indices = self.sampling.indices(index)
+        augmentation = self.augmentation if view is not None else None
+        rng = self._rng(video, view or 0, _PICTURES)
+        if augmentation is not None:
+            indices = augmentation.move(indices, index.n_frames, rng)
+        frames = self.reader.read(video.path, self.reader.grid(indices, index), self.size, index)
+        pictures = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
+        if augmentation is not None:
+            pictures = augmentation.paint(pictures, rng)
+        return Encoded(
+            inputs=pictures,
+            indices=torch.from_numpy(frames.indices),
+            seconds=torch.from_numpy(frames.timestamps - index.timestamps[0]),
+            n_frames=index.n_frames,
+            duration=index.duration,
         )
+
+    def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
+        """All that what `decode` gives depends on, as plain values; where the file lies is no part of it.
+
+        The file is looked at once: after that it may be gone.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        video = self.videos[number]
+        if video.id not in self._contents:
+            self._contents[video.id] = content_id(video.path)
+        identity = {
+            "content": self._contents[video.id],
+            "reader": _described(self.reader, without={"threads"}),
+            "decoders": {name: _version(name) for name in ("av", "decord")},
+            "sampling": _described(self.sampling, without=()),
+            "size": list(self.size),
+        }
+        if self.augmentation is not None and view is not None:
+            augmentation = _described(self.augmentation, without={"drop"})
+            identity |= {"augmentation": augmentation, "draw": [self.seed, view, video.id]}
+        return identity
+
+    def _rng(self, video: LabelledVideo, draw: int, purpose: int) -> np.random.Generator:
+        """A generator that is the same wherever the video stands: in other folds, or after others were left out."""
+        return np.random.default_rng([self.seed, draw, purpose, *video.id.encode()])
+
+    def _look(self, number: int) -> None:
+        """As far as a video can be checked without decoding it."""
+        video = self.videos[number]
+        index = index_packets(video.path)
+        indices = self.sampling.indices(index)
+        seconds = index.timestamps[indices] - index.timestamps[0]
+        sample_labels(video.labels, index.n_frames, indices, seconds, index.duration, video.path)
+
+    def _sample(self, stage: Stage, number: int, encoded: Encoded, epoch: int | None = None) -> Sample:
+        """A sample, with the labels as they are now; an epoch hides some of its frames."""
+        video = self.videos[number]
+        importance, annotators = sample_labels(
+            video.labels,
+            encoded.n_frames,
+            encoded.indices.numpy(),
+            encoded.seconds.numpy(),
+            encoded.duration,
+            video.path,
+        )
+        visible = torch.ones(len(encoded.inputs), dtype=torch.bool)
+        if self.augmentation is not None and epoch is not None:
+            visible = torch.from_numpy(self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING)))
         return Sample(
             video=video.id,
             number=number,
-            stage="pixels",
-            inputs=torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous(),
-            seconds=torch.from_numpy(seconds).float(),
+            stage=stage,
+            inputs=encoded.inputs,
+            seconds=encoded.seconds.float(),
             importance=torch.from_numpy(importance),
             annotators=torch.from_numpy(annotators),
-            visible=torch.ones(len(frames), dtype=torch.bool),
+            visible=visible,
         )
+
+
+def _described(part: Any, without: Collection[str]) -> Any:
+    """An object as the name of its class and its public attributes, all plain; plain values as they are."""
+    if not hasattr(part, "__dict__"):
+        return part
+    names = [name for name in vars(part) if name not in without and not name.startswith("_")]
+    return {"kind": type(part).__qualname__, **{name: _described(getattr(part, name), without) for name in names}}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

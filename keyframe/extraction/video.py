@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.data.content import content_id
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.readers import VideoReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.extraction.curve import draw_curve, save_curve
 from keyframe.extraction.folder import whole
-from keyframe.extraction.identity import content_id, described, described_reader, fingerprint
+from keyframe.extraction.identity import described, described_reader, fingerprint
 from keyframe.extraction.page import write_page
 from keyframe.extraction.record import shot_spans, summary_of, write_scores, write_summary
 from keyframe.extraction.scorers import Scorer

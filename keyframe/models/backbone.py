@@ -1,6 +1,7 @@
 """Any timm image model, cut into a prefix that never trains and a tail that trains in stage 2."""
 
 import difflib
+import hashlib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -95,6 +96,20 @@ class Backbone(nn.Module):
     def tail_parameters(self) -> list[nn.Parameter]:
         """The parameters that train in stage 2 (norm layers only where `norm` lets them)."""
         return [p for m in self._tail_modules() for p in self._trainable(m)]
+
+    def fingerprint(self, tail: bool) -> str:
+        """SHA-256 of all that decides what pictures become in the prefix (`tail`: and in the tail).
+
+        Structure, weights, BatchNorm statistics, normalisation, and the version of timm, which runs them.
+        """
+        paths = (*self._prefix, *self._tail) if tail and self._tail else self._prefix
+        parts = [self.model] if tail and not self._tail else [self.model.get_submodule(path) for path in paths]
+        digest = hashlib.sha256(f"{timm.__version__} {self.mean} {self.std} {paths} {parts}".encode())
+        for part in parts:
+            for name, value in part.state_dict().items():
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def train_tail(self, trains: bool) -> None:
         """Freeze or release the tail: gradients and modes. The prefix stays frozen either way."""

@@ -16,7 +16,7 @@ class FeatureStatistics(Callback):
     """Sets the mean and deviation that `FeatureStandardizer` takes out of backbone features.
 
     From the training videos only, as they are without augmentation; computed on rank 0 and sent to all; skipped on
-    resume, because they are in the checkpoint.
+    resume, because they are in the checkpoint. Behind `PrefixCache`, it reads the features that are kept.
     """
 
     @torch.no_grad()
@@ -43,7 +43,8 @@ class FeatureStatistics(Callback):
         count, total, squares = 0, torch.zeros(1), torch.zeros(1)
         for number in range(len(dataset)):
             batch = collate([dataset.plain(number)]).to(module.device)
-            features = detector.encode(batch.stage, batch.inputs)[0].double().cpu()
+            with trainer.precision_plugin.forward_context():
+                features = detector.encode(batch.stage, batch.inputs)[0].double().cpu()
             count, total, squares = (
                 count + len(features),
                 total + features.sum(0),

@@ -184,9 +184,13 @@ def test_the_last_checkpoint_goes_on_after_the_switch(command, trained, tiny_dem
 
 
 def test_the_cache_changes_no_number(command, trained, tiny_demo, tmp_path):
-    _, run = trained
+    done, run = trained
+    assert "Cache: 0 of 15 videos found, 15 decoded and encoded in" in done.out
+    assert "MB of 20 GB in outputs/cache" in done.out
+    assert len(list((run.parents[1] / "cache").rglob("*.safetensors"))) == 2 * 12 + 3
     settings = [f"trainer.max_epochs={SWITCH + 1}", f"finetune.switch_epoch={SWITCH}", "cache=off"]
-    command(*TINY, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
+    done = command(*TINY, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
+    assert "Cache off (cache=off)" in done.out
     for name in ("train/loss", "val/loss"):
         cached, uncached = column(run, name), column(tmp_path, name)
         for epoch in range(SWITCH + 1):
@@ -216,7 +220,8 @@ def test_other_backbones_by_their_name_alone_and_other_losses(command, tiny, tmp
 def test_frames_by_rate_and_a_weighted_loss(command, tiny, tmp_path):
     arguments = [argument for argument in tiny if not argument.startswith("sampling.")]
     rate = ["sampling=fps", "sampling.rate=1", "loss=weighted", "loss.weights.spearman=0", "loss.weights.mse=3"]
-    command(*arguments, *rate, f"hydra.run.dir={tmp_path}").good()
+    done = command(*arguments, *rate, "cache=memory", f"hydra.run.dir={tmp_path}").good()
+    assert "MB in memory" in done.out
     metrics = metrics_of(tmp_path)
     assert metrics["test/loss"] == pytest.approx(3 * metrics["test/mse"], rel=1e-4)
     with (tmp_path / "per_video.csv").open() as file:
@@ -229,6 +234,7 @@ def test_augmentation_plateau_and_early_stopping(command, trained, tiny_demo, tm
     _, plain = trained
     settings = [
         "augmentation=clip",
+        "cache.views=2",
         "scheduler=plateau",
         "scheduler.patience=0",
         "+scheduler.threshold=10",  # no epoch is ever better by so much
@@ -239,7 +245,8 @@ def test_augmentation_plateau_and_early_stopping(command, trained, tiny_demo, tm
         "trainer.max_epochs=9",
     ]
     done = command(*TINY, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
-    assert "Prefix cache off for train" in done.out
+    # ten videos in two views, and as they are for the mean and deviation of features; five for validation and test
+    assert "Cache: 0 of 35 views of videos found, 35 decoded and encoded in" in done.out
     losses = column(tmp_path, "train/loss")
     # idle in stage 1; the first epoch of stage 2 starts the clock, the next one stops
     assert list(losses) == [0, 1, 2, 3]

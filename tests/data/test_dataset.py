@@ -1,5 +1,7 @@
 """Videos as samples. The test videos carry their frame numbers, so labels can be checked against pictures."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from torch.utils.data import DataLoader
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import collate
 from keyframe.data.dataset import VideoDataset
+from keyframe.data.decord_reader import DecordReader
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampler import EpochSampler
 from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.data.schedule import Schedule
 from keyframe.errors import KeyframeError, VideoError
 from keyframe.types import LabelledVideo, Labels
 from tests.videos import read_frame_number, write_video
@@ -90,10 +94,13 @@ def test_a_sample_holds_what_it_says(folder):
     torch.testing.assert_close(sample.seconds, torch.tensor(centres) / 25)
 
 
-@pytest.mark.parametrize("hold", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("sampling", [UniformSampling(12), FpsSampling(4.0)], ids=["uniform", "fps"])
-def test_labels_follow_the_pictures(folder, sampling, hold):
-    for sample in (dataset(folder, sampling=sampling, hold=hold)[number] for number in range(3)):
+def test_labels_follow_the_pictures(folder, sampling, kept):
+    made = dataset(folder, sampling=sampling)
+    if kept:
+        serve(made)
+    for sample in (made[number] for number in range(3)):
         numbers = torch.tensor(shown(sample))
         torch.testing.assert_close(sample.importance, numbers / 128)
         torch.testing.assert_close(sample.annotators[2], (numbers + 2).clamp(max=FRAMES - 1) / 128)
@@ -119,35 +126,101 @@ def test_a_track_that_is_a_little_off_is_read_by_time(folder):
     assert (made[0].importance * 128 - numbers).abs().max() <= 1
 
 
-def test_a_track_that_is_far_off_stops_the_run_even_where_bad_files_are_skipped(folder):
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_track_that_is_far_off_stops_the_run_even_where_bad_files_are_skipped(folder, decode):
     made = VideoDataset("train", videos(folder, "v0", entries=90), PyAVReader(), UniformSampling(5), SIZE)
     with pytest.raises(KeyframeError, match=r"v0\.mp4 has 100 frames and its labels 90"):
-        made.check()
+        made.check(decode=decode)
 
 
-def test_held_and_streamed_items_are_equal(folder):
-    held, streamed = dataset(folder, hold=True), dataset(folder, hold=False)
-    assert len(held.held) == 3
-    assert not streamed.held
+def serve(made, views=None):
+    """Have a data set serve its own pictures."""
+    draws = [None, *range(views or 0)]
+    entries = {
+        (video.id, "pixels", view): made.decode(number, view)
+        for number, video in enumerate(made.videos)
+        for view in draws
+    }
+    made.serve(Schedule("pixels", "pixels", None, views), entries)
+    return made
+
+
+def test_kept_and_decoded_items_are_equal(folder):
+    kept, decoded = serve(dataset(folder)), dataset(folder)
     for number in range(3):
-        same(held[number], streamed[number])
-        same(held[7, number], streamed[number])
-        same(held.plain(number), streamed.plain(number))
+        same(kept[number], decoded[number])
+        same(kept[7, number], decoded[number])
+        same(kept.plain(number), decoded.plain(number))
 
 
-def test_held_and_streamed_items_are_equal_under_augmentation(folder):
-    still = Augmentation(0.0, EVERYTHING.drop, EVERYTHING.colour, EVERYTHING.flip)
-    held = dataset(folder, augmentation=still, seed=3, hold=True)
-    streamed = dataset(folder, augmentation=still, seed=3, hold=False)
-    assert held.held
-    for epoch in range(3):
-        same(held[epoch, 1], streamed[epoch, 1])
+def test_kept_views_are_the_first_draws_in_turn(folder):
+    kept, decoded = (dataset(folder, augmentation=EVERYTHING, seed=3) for _ in range(2))
+    serve(kept, views=2)
+    for epoch in range(5):
+        ours, theirs = kept[epoch, 1], decoded[epoch % 2, 1]
+        for name in ("inputs", "seconds", "importance", "annotators"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+        # frames are hidden anew in every epoch
+        assert torch.equal(ours.visible, decoded[epoch, 1].visible)
+    assert not torch.equal(kept[0, 1].inputs, kept[1, 1].inputs)
+    assert not torch.equal(kept[0, 1].visible, kept[2, 1].visible)
+    same(kept.plain(1), decoded.plain(1))
 
 
-def test_jitter_needs_other_frames_so_nothing_is_held(folder):
-    made = dataset(folder, augmentation=EVERYTHING, hold=True)
-    assert not made.held
-    assert not torch.equal(made[0, 0].inputs, made[1, 0].inputs)
+def test_what_is_kept_is_served_by_the_epoch(folder):
+    made = dataset(folder, "v0")
+    pictures = made.decode(0)
+    maps, features = (replace(pictures, inputs=torch.full((12, width), 1.0)) for width in (5, 3))
+    made.serve(Schedule("features", "prefix", 2), {("v0", "prefix", None): maps, ("v0", "features", None): features})
+    assert [made[epoch, 0].stage for epoch in range(4)] == ["features", "features", "prefix", "prefix"]
+    assert made[3, 0].inputs is maps.inputs
+    assert made.plain(0).stage == "features"
+    assert torch.equal(made[1, 0].importance, dataset(folder, "v0")[0].importance)
+
+
+def test_draws_do_not_depend_on_which_other_videos_there_are(folder):
+    few, all_three = (dataset(folder, *names, augmentation=EVERYTHING) for names in (("v2",), ("v0", "v1", "v2")))
+    same(replace(few[3, 0], number=2), all_three[3, 2])
+
+
+IDENTITIES = {
+    "another video": {"names": ("v1",)},
+    "reader": {"reader": PyAVReader(max_missing=0.5)},
+    "reader that snaps": {"reader": PyAVReader(exact=False)},
+    "another reader": {"reader": DecordReader()},
+    "sampling": {"sampling": UniformSampling(11)},
+    "another sampling": {"sampling": FpsSampling(2.0)},
+    "size": {"size": (48, 81)},
+    "view": {"view": 1},
+    "seed": {"seed": 1},
+    "augmentation": {"augmentation": Augmentation(jitter=0.4, drop=0.3, colour=0.3, flip=0.4)},
+    "no augmentation": {"augmentation": None},
+    "plain": {"view": None},
+}
+
+
+def identity(folder, names=("v0",), reader=None, sampling=None, size=SIZE, view=0, seed=0, augmentation=EVERYTHING):
+    made = VideoDataset(
+        "val", videos(folder, *names), reader or PyAVReader(), sampling or UniformSampling(12), size, augmentation, seed
+    )
+    return json.dumps(made.identity(0, view), sort_keys=True)
+
+
+@pytest.mark.parametrize("change", IDENTITIES.values(), ids=IDENTITIES)
+def test_the_identity_of_pictures_changes_with_all_that_changes_them(folder, change):
+    assert identity(folder, **change) != identity(folder)
+
+
+def test_the_identity_of_pictures_is_in_the_video_not_in_its_place(folder, tmp_path):
+    shutil.copy(folder / "v0.mp4", tmp_path / "v0.mp4")
+    assert identity(tmp_path) == identity(folder)
+    assert identity(folder, reader=PyAVReader(threads=2)) == identity(folder)
+    hides_more = Augmentation(jitter=0.4, drop=0.5, colour=0.3, flip=0.5)
+    assert identity(folder, augmentation=hides_more) == identity(folder)
+    content = bytearray((folder / "v0.mp4").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "v0.mp4").write_bytes(content)
+    assert identity(tmp_path) != identity(folder)
 
 
 def test_an_item_is_a_function_of_seed_epoch_and_video(folder):
@@ -189,11 +262,11 @@ def test_workers_give_the_batches_of_the_process_itself_in_every_epoch(folder):
     assert not torch.equal(first, second)  # else a worker kept the epoch it started with
 
 
-@pytest.mark.parametrize("hold", [True, False])
-def test_corrupt_files_are_left_out_and_listed(folder, hold):
+@pytest.mark.parametrize("decode", [True, False])
+def test_corrupt_files_are_left_out_and_listed(folder, decode):
     names = ("text", "v0", "empty", "v2", "cut")
-    made = VideoDataset("val", videos(folder, *names), PyAVReader(), UniformSampling(12), SIZE, hold=hold)
-    skipped = made.check()
+    made = VideoDataset("val", videos(folder, *names), PyAVReader(), UniformSampling(12), SIZE)
+    skipped = made.check(decode=decode)
     assert set(skipped) == {"text", "empty", "cut"}
     assert all(f"{name}.mp4" in reason for name, reason in skipped.items())
     assert len(made) == 2
@@ -212,15 +285,3 @@ def test_more_frames_than_the_video_has_is_an_error_of_the_configuration(folder)
     made = VideoDataset("val", videos(folder, "v0"), PyAVReader(), UniformSampling(101), SIZE)
     with pytest.raises(KeyframeError, match=r"fewer than sampling\.frames=101"):
         made.check()
-
-
-def test_held_pixels_can_give_way_to_something_further_down_the_line(folder):
-    made = dataset(folder, augmentation=Augmentation(drop=0.5, flip=1.0))
-    before = [made.plain(number) for number in range(3)]
-    made.replace_inputs("prefix", lambda frames: frames.float().mean((2, 3)))
-    for number in range(3):
-        sample = made[1, number]
-        assert sample.stage == "prefix"
-        assert torch.equal(sample.inputs, before[number].inputs.float().mean((2, 3)))  # not painted
-        assert not sample.visible.all()  # but hidden
-        assert torch.equal(sample.importance, before[number].importance)

@@ -1,5 +1,6 @@
 """Two gloo processes on the CPU, across the switch from stage 1 to stage 2."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,11 +18,14 @@ SWITCH = 2
 DATA = {"val_fraction": 0.25, "batch_size": 1}
 
 PROGRAM = """
-import os, signal, sys, torch
+import json, os, signal, sys, torch
 from pathlib import Path
 from pytorch_lightning import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from keyframe.cli.sentences import sentence_of
+from keyframe.data.cache import VideoCache
+from keyframe.data.decord_reader import DecordReader
+from keyframe.errors import VideoError
 from keyframe.training.two_stage import TwoStage
 from tests.training.test_ddp import DATA, SWITCH
 from tests.training.tiny import make_datamodule, make_module, make_trainer
@@ -29,6 +33,17 @@ from tests.training.tiny import make_datamodule, make_module, make_trainer
 if __name__ == "__main__":
     torch.set_num_threads(1)
     root, out, case = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+    decoded, damaged = [], []
+    read = DecordReader.read
+
+    def noted(self, path, *arguments, **options):
+        decoded.append(path.stem)
+        if path.stem in damaged:
+            raise VideoError(f"{path} is damaged.")
+        return read(self, path, *arguments, **options)
+
+    DecordReader.read = noted
 
     class Save(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -47,6 +62,10 @@ if __name__ == "__main__":
             state = {"weights": pl_module.state_dict(), "count": len(trainer.train_dataloader.sampler)}
             torch.save(state, out / f"epoch{trainer.current_epoch}-rank{trainer.global_rank}.pt")
 
+        def on_fit_end(self, trainer, pl_module):
+            told = {"decoded": decoded, "skipped": sorted(data.skipped), "in_memory": len(data.cache.in_memory)}
+            (out / f"videos-rank{trainer.global_rank}.json").write_text(json.dumps(told))
+
         def on_validation_epoch_end(self, trainer, pl_module):
             if not trainer.sanity_checking:
                 torch.save(sorted(pl_module.table), out / f"videos-rank{trainer.global_rank}.pt")
@@ -57,8 +76,11 @@ if __name__ == "__main__":
         module.detector.backbone.train_tail(False)
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
     trainer = make_trainer(out, 4, [TwoStage(SWITCH, lr_factor=1.0), Save()], devices=2, strategy=strategy)
+    cache = VideoCache(None if case == "late" else str(out / "cache"))
+    data = make_datamodule(root, **DATA, cache=cache)
+    damaged.append(data.split_videos("train")[0].id)
     try:
-        trainer.fit(module, make_datamodule(root, **DATA))
+        trainer.fit(module, data)
     except RuntimeError as error:
         sys.exit(sentence_of(error) or repr(error))
 """
@@ -95,10 +117,19 @@ def tails_agree(out, epoch):
     return all(torch.equal(value, two["weights"][name]) for name, value in one["weights"].items())
 
 
+def told(out):
+    return [json.loads((out / f"videos-rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
 def test_ranks_hold_the_same_weights_in_both_stages_and_count_each_video_once(trained):
     assert [tails_agree(trained, epoch) for epoch in range(4)] == [True] * 4
     seen = load(trained, "videos")
     assert seen[0] == seen[1] == [0, 1, 2]
+    # the first rank decodes each video once, a damaged one among them; the other finds all the rest on the disk
+    first, second = told(trained)
+    assert len(first["decoded"]) == len(set(first["decoded"])) == 15 and not second["decoded"]
+    assert first["skipped"] == second["skipped"] and len(first["skipped"]) == 1
+    assert first["in_memory"] == second["in_memory"] == 0
 
 
 @pytest.mark.parametrize("epoch", [0, SWITCH], ids=["stage 1", "stage 2"])
@@ -112,7 +143,8 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, tiny_dem
     module = make_module("efficientnet_b0", dropout=0.0)
     module.load_state_dict(one["weights"])
     module.detector.backbone.train_tail(epoch == SWITCH)
-    batch = collate([datamodule.datasets["train"][epoch, number] for number in numbers])
+    # the damaged video, which is left out above, was the first
+    batch = collate([datamodule.datasets["train"][epoch, number + 1] for number in numbers])
     scores = module.detector.enter(batch.stage, batch.inputs, batch.mask)
     module.loss(scores, batch.importance, batch.mask).backward()
     expected = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
@@ -127,6 +159,11 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, tiny_dem
 def test_the_check_sees_parameters_that_were_released_too_late(tiny_demo, tmp_path):
     assert train(tiny_demo, tmp_path, "late").returncode == 0
     assert [tails_agree(tmp_path, epoch) for epoch in range(4)] == [True, True, False, False]
+    # where entries are kept in memory, the first rank sends them: features and maps of those trained and validated on,
+    # maps of the test's
+    first, second = told(tmp_path)
+    assert len(first["decoded"]) == 15 and not second["decoded"]
+    assert first["in_memory"] == second["in_memory"] == 2 * 11 + 3
 
 
 def test_a_rank_that_dies_ends_the_other_with_a_sentence(tiny_demo, tmp_path):

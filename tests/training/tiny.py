@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from keyframe.config import conf_dir
+from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.sampling import UniformSampling
@@ -37,11 +38,11 @@ def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1)
 
 
 def make_datamodule(root: Path, **options):
-    options = {"size": 32, "batch_size": 2, **options}
+    options = {"size": 32, "batch_size": 2, "cache": VideoCache(), **options}
     return VideoDataModule(DemoSource(str(root), videos=15, shots=12), DecordReader(), UniformSampling(12), **options)
 
 
-def make_trainer(directory: Path, epochs: int, callbacks=(), cache=True, **options):
+def make_trainer(directory: Path, epochs: int, callbacks=(), **options):
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, **options}
     return Trainer(
         default_root_dir=directory,
@@ -51,6 +52,6 @@ def make_trainer(directory: Path, epochs: int, callbacks=(), cache=True, **optio
         enable_model_summary=False,
         num_sanity_val_steps=1,
         use_distributed_sampler=False,
-        callbacks=[BatchSeed(0), *([PrefixCache()] if cache else []), FeatureStatistics(), *callbacks],
+        callbacks=[BatchSeed(0), PrefixCache(), FeatureStatistics(), *callbacks],
         **options,
     )

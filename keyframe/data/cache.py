@@ -1,0 +1,157 @@
+"""Where what was computed of videos is kept: found by key, on disk and bounded, or in memory."""
+
+import logging
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from keyframe.data.encoded import Encoded, read_encoded, to_bytes
+from keyframe.files import write_bytes
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
+# What a killed process has left of a file it was writing.
+_DRAFT = re.compile(r"\.[0-9a-f]{64}\.safetensors-\w+")
+_DRAFT_LIVES_S = 24 * 3600.0
+
+
+class _File(NamedTuple):
+    used: float
+    size: int
+    path: Path
+
+
+class VideoCache:
+    """Keeps `Encoded` videos by key. It knows neither videos nor models: a key says all that an entry depends on.
+
+    On disk an entry is a file that appears whole or not at all, and is checked when it is opened: what is torn,
+    damaged or foreign counts as not there. Any number of processes may share the directory. Entries that this process
+    has opened stay readable whoever removes their files. Where the disk is full or may not be written, or
+    `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning.
+
+    Args:
+        dir: the directory, made when first needed; None keeps everything in memory, for this process alone.
+        max_gb: the entries in `dir` take so many gigabytes at most; the least recently used go first.
+        dtype: of feature maps, `float32` or `float16` (half the size, rounded to 3 digits; losses of stage 2 were seen
+            to move by 1e-4 to 7e-3 in small runs of random backbones). Features are float32 either way: they are
+            small, and a backbone without ImageNet weights gives them differences of 1e-5.
+        views: how many augmented views of a training video are kept; epoch e trains on view e mod `views`.
+
+    Raises:
+        ValueError: another dtype, or a number that is not above 0.
+    """
+
+    def __init__(self, dir: str | None = None, max_gb: float = 20.0, dtype: str = "float32", views: int = 5) -> None:
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, not {dtype}")
+        if not (max_gb > 0 and math.isfinite(max_gb)):
+            raise ValueError(f"max_gb must be above 0, not {max_gb}")
+        if views < 1:
+            raise ValueError(f"views must be at least 1, not {views}")
+        self.directory = Path(dir).expanduser() if dir is not None else None
+        self.max_bytes = int(max_gb * 1e9)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.views = views
+        self.in_memory: dict[str, Encoded] = {}
+        self._mapped: dict[str, Encoded] = {}
+        self._writable = True
+        self._room = 0  # bytes that may be written before the directory is looked at again
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Encoded | None:
+        """The entry of a key (64 hexadecimal digits), or None."""
+        found = self.in_memory.get(key) or self._mapped.get(key)
+        if found is not None or self.directory is None:
+            return found
+        path = self._path(key)
+        found = read_encoded(path, key)
+        if found is not None:
+            with suppress(OSError):  # somebody else's directory may be read all the same
+                os.utime(path)
+            self._mapped[key] = found
+        return found
+
+    def put(self, key: str, encoded: Encoded) -> Encoded:
+        """Keep an entry, in place of any that is there; the result is the entry as it is kept."""
+        if self.directory is not None and self._writable and self._write(key, encoded):
+            # from now on by the file, so that the memory is given back
+            self._mapped[key] = read_encoded(self._path(key), key) or encoded
+            return self._mapped[key]
+        self.in_memory[key] = encoded
+        return encoded
+
+    def describe(self) -> str:
+        """Where the entries are and how much they take, in words."""
+        held = sum(entry.nbytes for entry in self.in_memory.values())
+        places = (
+            [] if self.directory is None else [f"{_size(self._used())} of {_size(self.max_bytes)} in {self.directory}"]
+        )
+        if held or not places:
+            places.append(f"{_size(held)} in memory")
+        return ", ".join(places)
+
+    def _path(self, key: str) -> Path:
+        assert self.directory is not None
+        return self.directory / key[:2] / f"{key}.safetensors"
+
+    def _write(self, key: str, encoded: Encoded) -> bool:
+        """Write an entry's file; False, after a warning, where it cannot be."""
+        content, path = to_bytes(key, encoded), self._path(key)
+        with self._lock:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if self._make_room(len(content)):
+                    write_bytes(path, content)
+                    return True
+                reason = f"cache.max_gb={self.max_bytes / 1e9:g} is less than this run needs"
+            except OSError as error:
+                reason = f"{self.directory} cannot be written ({error.strerror or error})"
+            self._writable = False
+        log.warning("Cache: %s. What is not in it yet is kept in memory.", reason)
+        return False
+
+    def _make_room(self, size: int) -> bool:
+        """Remove the least recently used entries until `size` more bytes fit; False where they cannot."""
+        if size > self._room:
+            mine = {self._path(key) for key in self._mapped}
+            files = sorted(self._files())
+            others = [file for file in files if file.path not in mine]
+            used = sum(file.size for file in files)
+            if used - sum(file.size for file in others) + size > self.max_bytes:
+                return False
+            for file in others:
+                if used + size <= self.max_bytes:
+                    break
+                file.path.unlink(missing_ok=True)
+                used -= file.size
+            # not all of what is free: other processes write as well
+            self._room = min(self.max_bytes - used, max(size, self.max_bytes // 20))
+        self._room -= size
+        return True
+
+    def _used(self) -> int:
+        return sum(file.size for file in self._files())
+
+    def _files(self) -> Iterator[_File]:
+        """The entries' files; nothing else that may lie in the directory is ever touched."""
+        assert self.directory is not None
+        for path in self.directory.glob("[0-9a-f][0-9a-f]/*.safetensors*"):
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                if _NAME.fullmatch(path.name):
+                    yield _File(state.st_mtime, state.st_size, path)
+                elif _DRAFT.fullmatch(path.name) and time.time() - state.st_mtime > _DRAFT_LIVES_S:
+                    path.unlink()
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"

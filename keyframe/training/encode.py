@@ -1,0 +1,214 @@
+"""Decode videos, run the frozen part of the model on them, and keep what comes out: each video once."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from keyframe.data.cache import VideoCache
+from keyframe.data.dataset import Address, VideoDataset
+from keyframe.data.encoded import FORMAT, Encoded
+from keyframe.errors import KeyframeError, VideoError
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.types import Stage
+
+log = logging.getLogger(__name__)
+
+# More decode faster than one model encodes, and each takes the memory of a decoder.
+_MOST_THREADS = 16
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A view of one video, and what is wanted of it.
+
+    Attributes:
+        dataset: that has the video.
+        number: its place there.
+        view: which augmented view; None for the pictures as they are.
+        stages: what is wanted.
+    """
+
+    dataset: VideoDataset
+    number: int
+    view: int | None
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the cache has of a wanted view already.
+
+    Attributes:
+        keys: of each stage.
+        entries: those that are there.
+        pictures: decoded where any is missing.
+    """
+
+    keys: dict[Stage, str]
+    entries: dict[Stage, Encoded]
+    pictures: Encoded | None
+
+
+class Encoder:
+    """Gets encoded videos from a cache, and makes those that it lacks.
+
+    Args:
+        detector: the model.
+        cache: where entries are found and kept.
+        precision: of the arithmetic, as the trainer calls it; another one gives other entries.
+        autocast: makes the context that the model runs in.
+    """
+
+    def __init__(
+        self,
+        detector: KeyframeDetector,
+        cache: VideoCache,
+        precision: str = "32-true",
+        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.detector = detector
+        self.cache = cache
+        self.autocast = autocast
+        self.device = detector.pixel_mean.device
+        backbone = detector.backbone
+        assert isinstance(backbone, Backbone)
+        prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
+        arithmetic = {"device": self.device.type, "precision": precision}
+        self._model: dict[Stage, dict[str, str]] = {
+            "pixels": {},
+            "prefix": {**arithmetic, "weights": prefix, "dtype": str(cache.dtype)},
+            "features": {**arithmetic, "weights": whole},
+        }
+
+    def encode(
+        self, wanted: list[Wanted], strict: bool, quiet: bool = False
+    ) -> tuple[dict[Address, Encoded], dict[str, str]]:
+        """Find or make all that is wanted, one video after the other; the next ones are decoded meanwhile.
+
+        Args:
+            wanted: the views.
+            strict: raise at the first bad video.
+            quiet: without a bar and a line.
+
+        Returns:
+            The entries, and the videos that do not decode, id -> why.
+
+        Raises:
+            VideoError: a bad video, if `strict`.
+        """
+        entries: dict[Address, Encoded] = {}
+        skipped: dict[str, str] = {}
+        there, made, started = 0, 0, time.monotonic()
+        bar = tqdm(_ahead(self._find, wanted), "Encoding", len(wanted), unit="video", disable=True if quiet else None)
+        for view, found in zip(wanted, bar, strict=True):
+            video = view.dataset.videos[view.number]
+            if isinstance(found, VideoError):
+                if strict:
+                    raise found
+                skipped[video.id] = str(found)
+                continue
+            made += found.pictures is not None
+            there += found.pictures is None
+            for stage, entry in (self._make(found) if found.pictures else found.entries).items():
+                entries[video.id, stage, view.view] = entry
+        if not quiet:
+            unit = "videos" if all(view.view is None for view in wanted) else "views of videos"
+            self._report(unit, there, made, time.monotonic() - started)
+        return entries, skipped
+
+    def key(self, view: Wanted, stage: Stage) -> str:
+        """SHA-256 of all that an entry depends on: the pictures, the weights they pass through, the arithmetic.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        parts = [FORMAT, view.dataset.identity(view.number, view.view), stage, self._model[stage]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _find(self, view: Wanted) -> Found | VideoError:
+        try:
+            keys = {stage: self.key(view, stage) for stage in view.stages}
+            entries = {stage: entry for stage, key in keys.items() if (entry := self.cache.get(key)) is not None}
+            pictures = view.dataset.decode(view.number, view.view) if len(entries) < len(keys) else None
+        except VideoError as error:
+            return error
+        return Found(keys, entries, pictures)
+
+    @torch.no_grad()
+    def _make(self, found: Found) -> dict[Stage, Encoded]:
+        """Run the model as far as is wanted, and keep what comes out."""
+        assert found.pictures is not None
+        frames = found.pictures.inputs[None].to(self.device)
+        made: dict[Stage, Tensor] = {"pixels": found.pictures.inputs}
+        with _eval_mode(self.detector), self.autocast():
+            # By the same chunks as in training, so that the numbers are the same. The maps of a whole video are large.
+            if "prefix" in found.keys:
+                made["prefix"] = self.detector.encode_prefix(frames)[0].cpu()
+            if "features" in found.keys:
+                made["features"] = self.detector.encode("pixels", frames)[0].float().cpu()
+        entries: dict[Stage, Encoded] = {}
+        for stage, key in found.keys.items():
+            inputs = self._rounded(made[stage]) if stage == "prefix" else made[stage]
+            entries[stage] = self.cache.put(key, replace(found.pictures, inputs=inputs.contiguous()))
+        return entries
+
+    def _rounded(self, maps: Tensor) -> Tensor:
+        rounded = maps.to(self.cache.dtype)
+        if not rounded.isfinite().all():
+            raise KeyframeError(
+                f"The feature maps of {self.detector.backbone.name} are beyond float16: set cache.dtype=float32."
+            )
+        return rounded
+
+    def _report(self, unit: str, there: int, made: int, seconds: float) -> None:
+        log.info(
+            "Cache: %d of %d %s found%s; %s",
+            there,
+            there + made,
+            unit,
+            f", {made} decoded and encoded in {seconds:.1f} s" if made else ", nothing to decode",
+            self.cache.describe(),
+        )
+
+
+@contextmanager
+def _eval_mode(detector: KeyframeDetector) -> Iterator[None]:
+    training = detector.training
+    detector.eval()
+    try:
+        yield
+    finally:
+        detector.train(training)
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results in order; threads are ahead by about one item each, so that few results wait in memory."""
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
