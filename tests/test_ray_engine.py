@@ -85,7 +85,7 @@ def test_it_gives_what_local_gives_and_a_process_that_dies_takes_only_its_video(
         files[engine] = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
     assert files["ray"] == files["local"]
     assert {path.parts[0] for path in files["ray"]} == {"it's #1, a=b (é) ${x}", "c"}
-    done_before = (*videos, *arguments[-4:], "engine=ray", f"output={tmp_path / 'out' / 'local'}")
+    done_before = (*videos, *arguments[-5:], "engine=ray", f"output={tmp_path / 'out' / 'local'}")
     assert "2 videos: 0 done, 2 skipped, 0 failed" in command(*done_before, program="keyframe-extract").good().out
 
 

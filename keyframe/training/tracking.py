@@ -13,8 +13,6 @@ import numpy as np
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from keyframe.files import write_text
-
 log = logging.getLogger(__name__)
 
 
@@ -63,22 +61,10 @@ def wandb_logger(
     )
 
 
-def _run_id(save_dir: Path) -> str:
-    """W&B's id of the run in a directory: a run that goes on there goes on in W&B too."""
-    place = save_dir / "wandb" / "run_id.txt"
-    if place.is_file():
-        return place.read_text(encoding="utf-8").strip()
-    from wandb.sdk.lib.runid import generate_id
-
-    run_id: str = generate_id()
-    _keep(place, run_id + "\n")
-    return run_id
-
-
-@rank_zero_only
-def _keep(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+def _run_id(save_dir: Path) -> str | None:
+    """W&B's id of the run in a directory, so that a run that goes on there goes on in W&B too; None for a new one."""
+    folders = sorted((save_dir / "wandb").glob("*run-*-*"))  # offline-run-<time>-<id>, or run-<time>-<id>
+    return folders[-1].name.rsplit("-", 1)[1] if folders else None
 
 
 @rank_zero_only

@@ -20,7 +20,7 @@ def test_workers_change_no_bit(tiny_demo, tmp_path):
     for workers in (0, 2):
         torch.manual_seed(0)
         module = make_module()
-        datamodule = make_datamodule(tiny_demo, hold=False, workers=workers, augmentation=Augmentation())
-        make_trainer(tmp_path, 2, cache=False, limit_val_batches=0, deterministic=True).fit(module, datamodule)
+        datamodule = make_datamodule(tiny_demo, workers=workers, augmentation=Augmentation())
+        make_trainer(tmp_path, 2, limit_val_batches=0, deterministic=True).fit(module, datamodule)
         weights.append(module.state_dict())
     assert all(torch.equal(ours, weights[1][name]) for name, ours in weights[0].items())

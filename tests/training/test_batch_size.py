@@ -50,7 +50,7 @@ def datamodule(tmp_path_factory):
 def test_the_largest_batch_that_fits(datamodule, tmp_path, room, largest, size, tried):
     module = make_scorer()
     seen = full_at(module, room)
-    trainer = make_trainer(tmp_path, 1, cache=False)
+    trainer = make_trainer(tmp_path, 1)
     assert find_batch_size(trainer, module, datamodule, largest) == size
     assert max(seen) == tried
     assert datamodule.batch_size == 2  # as it was
@@ -61,12 +61,12 @@ def test_one_video_that_does_not_fit_is_told(datamodule, tmp_path):
     module = make_scorer()
     full_at(module, 1)
     with pytest.raises(KeyframeError, match=r"not even one video fits in memory: lower data\.size"):
-        find_batch_size(make_trainer(tmp_path, 1, cache=False), module, datamodule)
+        find_batch_size(make_trainer(tmp_path, 1), module, datamodule)
     assert datamodule.batch_size == 2
 
 
 def test_several_devices_are_refused(datamodule, tmp_path):
-    trainer = make_trainer(tmp_path, 1, cache=False, strategy="ddp", devices=2)
+    trainer = make_trainer(tmp_path, 1, strategy="ddp", devices=2)
     with pytest.raises(KeyframeError, match=r"trainer=auto, then set data\.batch_size"):
         find_batch_size(trainer, make_scorer(), datamodule)
 
@@ -76,5 +76,5 @@ def test_what_is_tried_is_stage_2(tiny_demo, tmp_path):
     seen = []
     tail = module.detector.backbone.tail_parameters()
     module.on_after_backward = lambda: seen.append([parameter.grad is not None for parameter in tail])
-    find_batch_size(make_trainer(tmp_path, 1, cache=False), module, make_datamodule(tiny_demo), 1)
+    find_batch_size(make_trainer(tmp_path, 1), module, make_datamodule(tiny_demo), 1)
     assert seen and all(map(all, seen))

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from keyframe.data.cache import VideoCache
 from keyframe.training import checkpoint_io
 from keyframe.training.checkpoint_io import AtomicCheckpointIO
 from keyframe.training.checkpoints import read_checkpoint
@@ -77,7 +78,13 @@ class CountSteps(Callback):
         self.steps += 1
 
 
-def fit(tiny_demo, directory, *extra, resume=None, **options):
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where encoded videos are kept, so that each fit takes a second."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+def fit(tiny_demo, cache, directory, *extra, resume=None):
     torch.manual_seed(0)
     module = make_module("efficientnet_b0")
     last = ModelCheckpoint(directory, filename="last", enable_version_counter=False)
@@ -89,13 +96,13 @@ def fit(tiny_demo, directory, *extra, resume=None, **options):
         enable_checkpointing=True,
         plugins=[AtomicCheckpointIO()],
     )
-    trainer.fit(module, make_datamodule(tiny_demo, **options), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, make_datamodule(tiny_demo, cache=VideoCache(cache)), ckpt_path=resume, weights_only=True)
     return module, trainer
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_demo, tmp_path_factory):
-    return fit(tiny_demo, tmp_path_factory.mktemp("whole"))
+def uninterrupted(tiny_demo, cache, tmp_path_factory):
+    return fit(tiny_demo, cache, tmp_path_factory.mktemp("whole"))
 
 
 def assert_same_end(ended, uninterrupted):
@@ -111,22 +118,22 @@ def assert_same_end(ended, uninterrupted):
 @pytest.mark.parametrize(
     ("point", "epoch"), [*((point, epoch) for point in POINTS for epoch in (1, 3)), ("mid-epoch", SWITCH)]
 )
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, cache, tmp_path, uninterrupted, point, epoch):
     child = os.fork()
     if not child:
         try:
-            fit(tiny_demo, tmp_path, Die(point, epoch))
+            fit(tiny_demo, cache, tmp_path, Die(point, epoch))
         finally:
             os._exit(0)  # not reached by what is killed
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epoch - 1
-    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+    assert_same_end(fit(tiny_demo, cache, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
     assert [path.name for path in tmp_path.glob("*.ckpt*")] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize(("number", "epoch"), [(signal.SIGINT, 0), (signal.SIGTERM, SWITCH), (signal.SIGUSR1, SWITCH)])
 def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
-    tiny_demo, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
+    tiny_demo, cache, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
 ):
     queue = tmp_path_factory.mktemp("queue")
     (queue / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {queue}/calls\n')
@@ -135,32 +142,32 @@ def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     before, after = CountSteps(), CountSteps()
     with pytest.raises(SystemExit):
-        fit(tiny_demo, tmp_path, before, Send(number, epoch, 1))
+        fit(tiny_demo, cache, tmp_path, before, Send(number, epoch, 1))
     assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
     calls = (queue / "calls").read_text() if (queue / "calls").exists() else ""
     assert calls == ("requeue 42\n" if number == signal.SIGUSR1 else "")
     checkpoint = read_checkpoint(tmp_path / "last.ckpt")
     assert checkpoint["VideoDataModule"] == {"batches_done": 2}
-    ended = fit(tiny_demo, tmp_path, after, resume=tmp_path / "last.ckpt")
+    ended = fit(tiny_demo, cache, tmp_path, after, resume=tmp_path / "last.ckpt")
     assert before.steps == epoch * 5 + 2 and before.steps + after.steps == EPOCHS * 5
     assert_same_end(ended, uninterrupted)
 
 
-def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, tmp_path, uninterrupted):
+def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, cache, tmp_path, uninterrupted):
     with pytest.raises(SystemExit):
-        fit(tiny_demo, tmp_path, Send(signal.SIGTERM, 1, 4))
+        fit(tiny_demo, cache, tmp_path, Send(signal.SIGTERM, 1, 4))
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 1
-    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+    assert_same_end(fit(tiny_demo, cache, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
 
 
-def test_a_second_ctrl_c_stops_at_once(tiny_demo, tmp_path):
+def test_a_second_ctrl_c_stops_at_once(tiny_demo, cache, tmp_path):
     class Impatient(Send):
         def on_before_backward(self, trainer, pl_module, loss):
             super().on_before_backward(trainer, pl_module, loss)
             super().on_before_backward(trainer, pl_module, loss)
 
     with pytest.raises(SystemExit):
-        fit(tiny_demo, tmp_path, Impatient(signal.SIGINT, 0, 1))
+        fit(tiny_demo, cache, tmp_path, Impatient(signal.SIGINT, 0, 1))
     assert not (tmp_path / "last.ckpt").exists()
 
 
