@@ -26,6 +26,11 @@ class EpochLaps(Callback):
         self.path = Path(path)
         self._laps = Laps()
         self._training = False
+        self._writes = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Of several ranks the first alone writes."""
+        self._writes = trainer.is_global_zero
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One epoch is over, the next begins."""
@@ -79,5 +84,6 @@ class EpochLaps(Callback):
         self._write(self._laps.collect())
 
     def _write(self, seconds: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(seconds) + "\n")
+        if self._writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(seconds) + "\n")

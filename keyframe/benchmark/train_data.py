@@ -19,7 +19,7 @@ _HELD_S = 2  # as TVSum's labels
 
 @dataclass(frozen=True)
 class TrainData:
-    """So many videos to train on, one more to validate, one to test.
+    """So many videos to train on, and a few more to validate and to test.
 
     Args:
         footage: the folder in which videos are kept; one that is there is not made again.
@@ -28,6 +28,7 @@ class TrainData:
         width: of a picture in pixels.
         height: of a picture in pixels.
         seed: of the first video; the others follow.
+        held_out: videos to validate, and as many to test.
     """
 
     footage: Path
@@ -36,6 +37,7 @@ class TrainData:
     width: int
     height: int
     seed: int
+    held_out: int = 1
 
     def write_videos(self) -> Iterator[Path]:
         """Make the videos, one by one.
@@ -43,7 +45,7 @@ class TrainData:
         Raises:
             KeyframeError: they cannot be as long, or as large, as asked; or cannot be written.
         """
-        for number in range(self.videos + 2):
+        for number in range(self._count):
             try:
                 yield self._video(number).write(self.footage)
             except OSError as error:
@@ -72,8 +74,16 @@ class TrainData:
         except ValueError as error:
             raise KeyframeError(f"train.seconds={self.seconds} must be a multiple of 40.") from error
 
+    @property
+    def _count(self) -> int:
+        return self.videos + 2 * self.held_out
+
     def _ids(self) -> list[str]:
-        return [self._video(number).name for number in range(self.videos + 2)]
+        return [self._video(number).name for number in range(self._count)]
 
     def _parts(self, ids: list[str]) -> dict[str, list[str]]:
-        return {"train": ids[:-2], "val": ids[-2:-1], "test": ids[-1:]}
+        return {
+            "train": ids[: self.videos],
+            "val": ids[self.videos : self.videos + self.held_out],
+            "test": ids[self.videos + self.held_out :],
+        }

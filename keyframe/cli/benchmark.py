@@ -13,7 +13,7 @@ from keyframe.errors import KeyframeError
 log = logging.getLogger(__name__)
 
 # In the order of a report; each is a node of conf/benchmark.yaml.
-_SUITES = ("decode", "train", "infer", "scale", "evaluate")
+_SUITES = ("decode", "train", "infer", "scale", "evaluate", "ddp")
 # Takes as long as all others together, so `all` leaves it out.
 _APART = ("long",)
 

@@ -73,7 +73,7 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(benchmark, tm
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, long, all."),
+        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, ddp, long, all."),
         ("scale.counts=[0,10]", "scale.counts=[0, 10] must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
@@ -137,3 +137,16 @@ def test_training_is_measured(benchmark, tmp_path):
     assert record["train/stage1_epoch_speedup"] > 0
     assert "efficientnet_b0, 96x64" in page
     assert len(list((tmp_path / "foot age").glob("*.mp4"))) == 3
+
+
+def test_two_processes_are_measured(benchmark, tmp_path):
+    run, small = tmp_path / "run", ("ddp.videos=2", "ddp.epochs=2", "ddp.rounds=1", "ddp.width=96", "ddp.height=64")
+    small = (*small, "~ddp.sides.tracked")
+    recipe = "ddp.recipe=[data=labelled,backbone.pretrained=false,data.size=32,sampling.frames=4,cache=memory]"
+    page = benchmark("suite=ddp", *small, recipe, f"footage={tmp_path}", f"hydra.run.dir={run}").good().out
+    record = json.loads((run / "benchmark.json").read_text())
+    for stage in ("stage1", "stage2"):
+        one, ranks = (record[f"ddp/seconds_{side}_{stage}_epoch"] for side in ("one", "ranks"))
+        assert record[f"ddp/ranks_over_one_{stage}"] == pytest.approx(ranks / one)
+    assert record["ddp/run_directory_mb"] > record["ddp/checkpoint_mb"] > 10
+    assert "gradients go over gloo" in page
