@@ -157,11 +157,14 @@ class Encoder:
         frames = found.pictures.inputs[None].to(self.device)
         made: dict[Stage, Tensor] = {"pixels": found.pictures.inputs}
         with _eval_mode(self.detector), self.autocast():
-            # By the same chunks as in training, so that the numbers are the same. The maps of a whole video are large.
+            # The way of training, by the same chunks, so that the numbers are the same; each frame passes once.
+            maps = self.detector.encode_prefix(frames) if self.detector.backbone.is_cut else None
             if "prefix" in found.keys:
-                made["prefix"] = self.detector.encode_prefix(frames)[0].cpu()
+                assert maps is not None  # asked for of a backbone that is cut only
+                made["prefix"] = maps[0].cpu()
             if "features" in found.keys:
-                made["features"] = self.detector.encode("pixels", frames)[0].float().cpu()
+                features = self.detector.encode("pixels", frames) if maps is None else self.detector.encode_tail(maps)
+                made["features"] = features[0].float().cpu()
         entries: dict[Stage, Encoded] = {}
         for stage, key in found.keys.items():
             inputs = self._rounded(made[stage]) if stage == "prefix" else made[stage]
