@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.data.decord_reader import DecordReader
+from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.readers import VideoReader
 from keyframe.extraction.scorers import TrainedModel, TrainingFree
 from keyframe.extraction.video import ScoredVideo, ShotCutter, score_frames
@@ -80,7 +80,7 @@ class Keyframes:
 
         Args:
             directory: made where it is missing; files of the same name are replaced.
-            reader: decodes frames; None for `DecordReader`.
+            reader: decodes frames; None for `PyAVReader`.
             quality: of the JPEG files, 1 to 95.
 
         Returns:
@@ -89,7 +89,7 @@ class Keyframes:
         Raises:
             VideoError: the video cannot be read any more.
         """
-        reader = reader or DecordReader()
+        reader = reader or PyAVReader()
         return save_stills(
             self.video.index.path, self.frames, self.ranks, Path(directory).expanduser(), reader, quality
         )
@@ -109,7 +109,7 @@ def score_video(
         run: what `load_run` gave; None scores without a trained model.
         rate: frames looked at for each second of video, above 0.
         shots: cuts the video; None for `KtsShots`.
-        reader: decodes frames; None for `DecordReader`, which leaves to PyAV what decord gets wrong.
+        reader: decodes frames; None for `PyAVReader`.
 
     Returns:
         `scores`, `seconds` and `frames` of the frames looked at, and what `select_keyframes` needs beside.
@@ -119,7 +119,7 @@ def score_video(
         KeyframeError: the run was trained on a feature file and sees no pictures, or the rate is no such number.
     """
     scorer = TrainingFree() if run is None else TrainedModel(run)
-    return score_frames(Path(path).expanduser(), scorer, shots or KtsShots(), reader or DecordReader(), rate)
+    return score_frames(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
 
 
 def select_keyframes(video: ScoredVideo, method: Method | None = None, **options: Any) -> Keyframes:

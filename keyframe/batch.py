@@ -5,7 +5,6 @@ An engine is a function of plain arguments, `(recipe, jobs, workers) -> outcomes
 """
 
 import logging
-import os
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,11 +188,6 @@ def run_local(recipe: Recipe, jobs: Sequence[Job], workers: int = 1) -> Generato
         from keyframe.workers import run_in_processes
 
         yield from run_in_processes(recipe, jobs, min(workers, len(jobs)))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _existing(output: Path) -> dict[str, str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from keyframe.batch import Job, Outcome, Recipe, cores
+from keyframe.batch import Job, Outcome, Recipe
+from keyframe.cores import cores
 from keyframe.errors import KeyframeError
 from keyframe.extraction.folder import remove_abandoned
 from keyframe.workers import Worker

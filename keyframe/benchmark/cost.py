@@ -1,11 +1,12 @@
 """What a cost is measured on: the weights, the input, the machine."""
 
-import os
 import platform
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from keyframe.cores import cores
 
 MB = 1e6
 
@@ -46,11 +47,6 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
-
-
-def cores() -> int:
-    """Those this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyframe.benchmark.cost import MB, cores
+from keyframe.benchmark.cost import MB
 from keyframe.benchmark.our_training import Trained, train
 from keyframe.benchmark.record import Bar, Measured, SuiteResult
 from keyframe.benchmark.train_data import TrainData
+from keyframe.cores import cores
 
 _STAGES = ("stage1", "stage2")
 

@@ -1,6 +1,5 @@
 """Videos of any length to be measured on: one piece is encoded, the rest are copies of its packets."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
+
+from keyframe.cores import cores
 
 _PIECE_S = 40
 _SHOTS_S = (2, 3, 5, 7, 4, 6, 3, 10)  # of a piece
@@ -75,7 +76,7 @@ class Footage:
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             group = str(self.key_every)
             stream.options = {"preset": "veryfast", "crf": "23", "g": group, "keyint_min": group, "sc_threshold": "0"}
-            stream.codec_context.thread_count = os.cpu_count() or 1
+            stream.codec_context.thread_count = cores()
             for picture in self._pictures():
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))

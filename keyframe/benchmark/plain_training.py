@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from keyframe.benchmark.cost import cores
 from keyframe.benchmark.laps import Laps
 from keyframe.benchmark.plain_frames import seconds_of_ways
 from keyframe.benchmark.plain_loop import Parts, PlainLoop
 from keyframe.config import load_recipe
+from keyframe.cores import cores
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from keyframe.benchmark.child import in_child
-from keyframe.benchmark.cost import cores
 from keyframe.benchmark.our_training import train
 from keyframe.benchmark.plain_frames import require_opencv
 from keyframe.benchmark.plain_training import PlainTraining
 from keyframe.benchmark.record import Bar, SuiteResult
 from keyframe.benchmark.train_data import TrainData
 from keyframe.benchmark.train_figures import Contest, Outcome, figures_of, notes_of, summary_of
+from keyframe.cores import cores
 
 
 @dataclass(frozen=True)

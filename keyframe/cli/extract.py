@@ -85,7 +85,7 @@ def _inputs(config: DictConfig) -> list[str]:
 
 def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:
     """Processes, and the threads of each; None for as many as a cluster has room for."""
-    from keyframe.batch import cores
+    from keyframe.cores import cores
 
     workers = config.workers
     if config.engine.get("address") is not None:  # The cores of this machine say nothing of a cluster's.

@@ -32,7 +32,7 @@ class OutputGuard(Callback):
         if not is_first_process():
             return
         if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt"):
-            remedy = ", or resume it with ckpt=last" if "ckpt" in config else ""
+            remedy = ", or resume it with ckpt=auto" if "ckpt" in config else ""
             _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
         _check_writable(config, directory, "hydra.run.dir")
 

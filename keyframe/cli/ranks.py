@@ -24,13 +24,13 @@ _SILENT = (
 def with_one_directory(arguments: list[str]) -> list[str]:
     """Arguments of a command, changed where it is one rank of several, so that the first alone writes.
 
-    Lightning sees to that itself where it starts the ranks. By default a run directory is named after the time, which
-    differs from rank to rank: here it must be named, else the command ends with a sentence.
+    By default a run directory is named after the time, which differs from rank to rank. Lightning tells it to the ranks
+    that it starts itself; otherwise it must be named, else the command ends with a sentence.
     """
     asked_only = any(argument in ("--help", "--hydra-help", "--info", "--cfg", "-c") for argument in arguments)
-    if asked_only or not _started_by_others():
+    if asked_only:
         return arguments
-    if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+    if _started_by_others() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         fail(
             "train",
             "all processes of torchrun or srun must write into one directory: add hydra.run.dir=DIR to the command.",
@@ -39,9 +39,9 @@ def with_one_directory(arguments: list[str]) -> list[str]:
 
 
 def _started_by_others() -> bool:
-    """Whether this is one of several processes that torchrun (TORCHELASTIC_RUN_ID) or srun (SLURM_NTASKS) started."""
+    """Whether this is one of several processes that torchrun, srun or, on another machine, somebody has started."""
     tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(tasks) > 1
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(tasks) > 1 or os.environ.get("NODE_RANK", "0") != "0"
 
 
 def starts_ranks(hydra: HydraConf) -> bool:

@@ -1,7 +1,6 @@
 """What evaluation and comparison do alike: look at the runs' videos, score them, measure what stands beside them."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from omegaconf import DictConfig
 
 from keyframe.cli.progress import bar
+from keyframe.cores import cores
 from keyframe.data.features_h5 import FeatureVideo
 from keyframe.errors import KeyframeError, VideoError
 from keyframe.evaluation.measure import measure, over_videos
@@ -75,7 +75,7 @@ def score_runs(runs: Sequence[Run], config: DictConfig, shots: Shots) -> Scored:
         except VideoError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         outcomes = pool.map(attempt, scored.videos)
         for id_, outcome in zip(scored.videos, bar(outcomes, "Looking at videos", len(scored.videos)), strict=True):
             if isinstance(outcome, VideoError):

@@ -19,7 +19,7 @@ class Status:
 
 def is_first_process() -> bool:
     """Whether this is the process a user started, or rank 0, rather than a further DDP rank."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"))
 
 
 def write_status(directory: Path, status: Status) -> None:

@@ -51,6 +51,8 @@ def train(config: DictConfig) -> None:
     from keyframe.training.progress import quiet_lightning
     from keyframe.training.run import train_and_test
 
+    if config.ckpt == "auto" and not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
+        raise KeyframeError("ckpt=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
     resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
@@ -67,7 +69,9 @@ def train(config: DictConfig) -> None:
         config={**plain(config), "params": counts},
     )
     loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
-    callbacks = [instantiate(entry, _convert_="all") for entry in config.callbacks.values() if entry]
+    # without a logger Lightning's monitor of learning rates refuses to work
+    wanted = [entry for name, entry in config.callbacks.items() if entry and (loggers or name != "learning_rate")]
+    callbacks = [instantiate(entry, _convert_="all") for entry in wanted]
     bar = config.trainer.enable_progress_bar
     trainer: Trainer = instantiate(
         config.trainer,

@@ -38,11 +38,6 @@ class Augmentation:
         self.flip = flip
 
     @property
-    def changes_frames(self) -> bool:
-        """Whether other frames of the video are needed than those of the sampling."""
-        return self.jitter > 0
-
-    @property
     def changes_pixels(self) -> bool:
         """Whether pictures change, so that what was computed from them once does not hold."""
         return self.jitter > 0 or self.colour > 0 or self.flip > 0

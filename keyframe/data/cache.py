@@ -35,8 +35,8 @@ class VideoCache:
 
     On disk an entry is a file that appears whole or not at all, and is checked when it is opened: what is torn,
     damaged or foreign counts as not there. Any number of processes may share the directory. Entries that this process
-    has opened stay readable whoever removes their files. Where the disk is full or may not be written, or
-    `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning.
+    has opened stay readable whoever on this machine removes their files. Where the disk is full or may not be written,
+    or `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning.
 
     Args:
         dir: the directory, made when first needed; None keeps everything in memory, for this process alone.
@@ -122,7 +122,7 @@ class VideoCache:
     def _make_room(self, size: int) -> bool:
         """Remove the least recently used entries until `size` more bytes fit; False where they cannot."""
         if size > self._room:
-            mine = {self._path(key) for key in self._mapped}
+            mine = {self._path(key) for key in list(self._mapped)}  # threads add to it
             files = sorted(self._files())
             others = [file for file in files if file.path not in mine]
             used = sum(file.size for file in files)

@@ -107,6 +107,10 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         loader = self._loader("train", shuffle=True)
         assert isinstance(loader.sampler, EpochSampler)
         loader.sampler.skip(self._batches_done * self.batch_size)
+        if self.trainer is not None:
+            # Lightning tells the epoch after workers have begun to load
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            loader.sampler.set_epoch(progress.processed)
         self._batches_done = 0
         return loader
 

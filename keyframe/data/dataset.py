@@ -1,7 +1,6 @@
 """Videos of one split as samples: decoded when asked for, or taken from what is kept of them."""
 
 import importlib.metadata
-import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from keyframe.cores import cores
 from keyframe.data.alignment import sample_labels
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import Sample
@@ -95,7 +95,7 @@ class VideoDataset(Dataset[Sample]):
                 return error
             return None
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             outcomes = pool.map(attempt, range(len(self)))
             title = f"{'Decoding' if decode else 'Looking at'} {self.name}"
             bar = tqdm(outcomes, title, len(self), unit="video", disable=None)

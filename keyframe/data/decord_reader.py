@@ -1,4 +1,4 @@
-"""The fast reader: decord where it is known to be right, PyAV everywhere else.
+"""decord where it is known to be right, PyAV everywhere else.
 
 decord 0.6 seeks, so it decodes less than a whole file; but it takes a key frame's place among the packets for
 its place among the frames, and counts frames instead of looking at their time stamps. Where the two differ it

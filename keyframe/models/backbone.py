@@ -11,7 +11,7 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.layers import RmsNorm, RmsNorm2d
+from timm.layers import RmsNorm, RmsNorm2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
 from keyframe.errors import KeyframeError
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         # a small picture is enough where the model takes any size
         self._check_cut(data["input_size"] if self.model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64))
         if norm == "sync":
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.model = convert_sync_batchnorm(self.model)  # torch's own would drop the activations inside timm's
         elif norm == "frozen":
             freeze_norms(self.model)
         self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model

@@ -91,7 +91,8 @@ class KeyframeDetector(nn.Module):
         return self._by_frame(
             lambda chunk: self.backbone.encode_tail(chunk.to(self.pixel_mean.dtype)),
             maps,
-            _MAPS_AT_ONCE if self.chunk == "auto" else self.chunk,
+            # without a prefix the maps are pictures still
+            _MAPS_AT_ONCE if self.chunk == "auto" and self.backbone.is_cut else self._pictures_at_once(maps),
         )
 
     def score(self, features: Tensor, mask: Tensor | None = None) -> Tensor:

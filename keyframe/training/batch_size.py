@@ -8,7 +8,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.tuner import Tuner
 
-from keyframe.data.datamodule import KeyframeDataModule
+from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
+from keyframe.data.dataset import VideoDataset
 from keyframe.errors import KeyframeError
 from keyframe.models.module import KeyframeModule
 
@@ -42,7 +43,10 @@ def find_batch_size(
         )
     datamodule.prepare_data()
     datamodule.setup()
-    videos = len(datamodule.datasets["train"])
+    train = datamodule.datasets["train"]
+    if isinstance(datamodule, VideoDataModule) and isinstance(train, VideoDataset) and datamodule.cache is not None:
+        datamodule.leave_out(train.check(datamodule.strict))  # so far only their packets were looked at
+    videos = len(train)
     limit = min(videos, largest or videos)
     before, datamodule.batch_size = datamodule.batch_size, 1
     try:

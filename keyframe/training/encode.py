@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from keyframe.cores import cores
 from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import Address, VideoDataset
 from keyframe.data.encoded import FORMAT, Encoded
@@ -89,7 +89,8 @@ class Encoder:
         backbone = detector.backbone
         assert isinstance(backbone, Backbone)
         prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
-        arithmetic = {"device": self.device.type, "precision": precision}
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        arithmetic = {"device": kind, "precision": precision, "torch": str(torch.__version__)}
         self._model: dict[Stage, dict[str, str]] = {
             "pixels": {},
             "prefix": {**arithmetic, "weights": prefix, "dtype": str(cache.dtype)},
@@ -158,9 +159,8 @@ class Encoder:
         made: dict[Stage, Tensor] = {"pixels": found.pictures.inputs}
         with _eval_mode(self.detector), self.autocast():
             # The way of training, by the same chunks, so that the numbers are the same; each frame passes once.
-            maps = self.detector.encode_prefix(frames) if self.detector.backbone.is_cut else None
-            if "prefix" in found.keys:
-                assert maps is not None  # asked for of a backbone that is cut only
+            maps = self.detector.encode_prefix(frames) if "prefix" in found.keys else None
+            if maps is not None:
                 made["prefix"] = maps[0].cpu()
             if "features" in found.keys:
                 features = self.detector.encode("pixels", frames) if maps is None else self.detector.encode_tail(maps)
@@ -202,7 +202,7 @@ def _eval_mode(detector: KeyframeDetector) -> Iterator[None]:
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The results in order; threads are ahead by about one item each, so that few results wait in memory."""
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = min(cores(), _MOST_THREADS)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -30,10 +30,18 @@ class SaveOnSignal(Callback):
         self.path = path
         self.received: int | None = None
         self._before: dict[int, Any] = {}
+        self._first = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Before training, while videos are encoded, there is nothing to save: a job goes back to the queue at once."""
+        if stage == "fit" and _REQUEUE is not None and threading.current_thread() is threading.main_thread():
+            self._first = trainer.is_global_zero
+            self._before[_REQUEUE] = signal.signal(_REQUEUE, self._requeue_now)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; Lightning's own handlers are in place by now, and put aside."""
         self.received = None
+        self._restore()
         if threading.current_thread() is not threading.main_thread():
             return  # Python delivers signals to the main thread only
         for number in (signal.SIGINT, signal.SIGTERM, _REQUEUE):
@@ -72,6 +80,11 @@ class SaveOnSignal(Callback):
         self.received = number
         # a log call may be what the signal has interrupted
         os.write(2, b"\nStopping after this batch, with a checkpoint; Ctrl-C again stops at once.\n")
+
+    def _requeue_now(self, number: int, frame: FrameType | None) -> None:
+        if self._first and "SLURM_JOB_ID" in os.environ:
+            _requeue()
+        raise KeyboardInterrupt
 
     def _stops(self, trainer: Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)

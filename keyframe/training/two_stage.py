@@ -51,10 +51,12 @@ class TwoStage(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the model into the stage of this epoch; at the switch, set the learning rates too."""
         self._apply(trainer, pl_module)
-        stage = self.stage(trainer.current_epoch)
-        if stage == 2 and not self.switched:
+        if self.stage(trainer.current_epoch) == 2 and not self.switched:
             self._switch(trainer)
-        pl_module.log("train/stage", float(stage), batch_size=1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the stage of the epoch."""
+        pl_module.log("train/stage", float(self.stage(trainer.current_epoch)), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the switch is behind us."""

@@ -162,7 +162,7 @@ def test_a_second_run_into_the_same_directory_is_refused_without_harm(command, t
     _, run = trained
     before = contents(run)
     sentence = command(*tiny, f"hydra.run.dir={run}").sentence()
-    assert str(run) in sentence and "another hydra.run.dir" in sentence and "ckpt=last" in sentence
+    assert str(run) in sentence and "another hydra.run.dir" in sentence and "ckpt=auto" in sentence
     assert contents(run) == before
 
 

@@ -26,12 +26,11 @@ def test_at_0_nothing_changes_and_nothing_is_drawn():
     assert plain.move(indices, 10, given).tolist() == [0, 3, 9]
     assert torch.equal(plain.paint(frames, given), frames)
     assert plain.keep(500, given).all()
-    assert (plain.changes_frames, plain.changes_pixels) == (False, False)
+    assert not plain.changes_pixels
 
 
 def test_what_each_part_changes():
     parts = {name: Augmentation(**{name: 0.5}) for name in ("jitter", "drop", "colour", "flip")}
-    assert {name for name, part in parts.items() if part.changes_frames} == {"jitter"}
     assert {name for name, part in parts.items() if part.changes_pixels} == {"jitter", "colour", "flip"}
 
 

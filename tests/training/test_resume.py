@@ -160,6 +160,33 @@ def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, cache, tmp
     assert_same_end(fit(tiny_demo, cache, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
 
 
+def test_workers_that_load_ahead_know_the_epoch_that_goes_on(tiny_demo, tmp_path):
+    """Without a cache, where workers begin before Lightning has told the epoch."""
+
+    class Seen(Callback):
+        def __init__(self):
+            self.numbers = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.numbers.append((trainer.current_epoch, *batch.numbers.tolist()))
+
+    def order(directory, *extra, resume=None):
+        torch.manual_seed(0)
+        seen = Seen()
+        stop = SaveOnSignal(str(tmp_path / "last.ckpt"))
+        trainer = make_trainer(directory, 2, [TwoStage(None), seen, *extra, stop], limit_val_batches=0)
+        data = make_datamodule(tiny_demo, workers=1)
+        try:
+            trainer.fit(make_module("efficientnet_b0"), data, ckpt_path=resume, weights_only=True)
+        except SystemExit:
+            assert extra
+        return seen.numbers
+
+    whole = order(tmp_path)
+    first = order(tmp_path, Send(signal.SIGTERM, 1, 1))
+    assert first + order(tmp_path, resume=tmp_path / "last.ckpt") == whole
+
+
 def test_a_second_ctrl_c_stops_at_once(tiny_demo, cache, tmp_path):
     class Impatient(Send):
         def on_before_backward(self, trainer, pl_module, loss):

@@ -3,7 +3,6 @@
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from keyframe.cores import cores
 from keyframe.data.demo.annotators import label
 from keyframe.data.demo.render import STYLES, pictures
 from keyframe.data.demo.story import SHOT_SECONDS, Story, tell
@@ -75,7 +75,7 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     log.info("Generating %d demo videos (seed %d) in %s", demo.videos, demo.seed, directory)
     draft = Path(tempfile.mkdtemp(prefix=".demo-", dir=root))
     try:
-        _write(draft, demo, workers or os.cpu_count() or 1)
+        _write(draft, demo, workers or cores())
         draft.chmod(0o755)
         draft.rename(directory)
     except OSError:
