@@ -33,15 +33,16 @@ class SaveOnSignal(Callback):
         self._first = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Before training, while videos are encoded, there is nothing to save: a job goes back to the queue at once."""
-        if stage == "fit" and _REQUEUE is not None and threading.current_thread() is threading.main_thread():
+        """Outside training, while videos are encoded or measured, nothing is to be saved: a job is put back at once."""
+        in_main = threading.current_thread() is threading.main_thread()
+        if stage == "fit" and _REQUEUE is not None and "SLURM_JOB_ID" in os.environ and in_main:
             self._first = trainer.is_global_zero
-            self._before[_REQUEUE] = signal.signal(_REQUEUE, self._requeue_now)
+            # Lightning notes this handler, and puts it back when training is over
+            signal.signal(_REQUEUE, self._requeue_now)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; Lightning's own handlers are in place by now, and put aside."""
         self.received = None
-        self._restore()
         if threading.current_thread() is not threading.main_thread():
             return  # Python delivers signals to the main thread only
         for number in (signal.SIGINT, signal.SIGTERM, _REQUEUE):
@@ -82,7 +83,7 @@ class SaveOnSignal(Callback):
         os.write(2, b"\nStopping after this batch, with a checkpoint; Ctrl-C again stops at once.\n")
 
     def _requeue_now(self, number: int, frame: FrameType | None) -> None:
-        if self._first and "SLURM_JOB_ID" in os.environ:
+        if self._first:
             _requeue()
         raise KeyboardInterrupt
 
