@@ -142,7 +142,9 @@ def test_training_is_measured(benchmark, tmp_path):
 def test_two_processes_are_measured(benchmark, tmp_path):
     run, small = tmp_path / "run", ("ddp.videos=2", "ddp.epochs=2", "ddp.rounds=1", "ddp.width=96", "ddp.height=64")
     small = (*small, "~ddp.sides.tracked")
-    recipe = "ddp.recipe=[data=labelled,backbone.pretrained=false,data.size=32,sampling.frames=4,cache=memory]"
+    recipe = (
+        'ddp.recipe=["data=labelled","backbone.pretrained=false","data.size=32","sampling.frames=4","cache=memory"]'
+    )
     page = benchmark("suite=ddp", *small, recipe, f"footage={tmp_path}", f"hydra.run.dir={run}").good().out
     record = json.loads((run / "benchmark.json").read_text())
     for stage in ("stage1", "stage2"):

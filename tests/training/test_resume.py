@@ -78,6 +78,14 @@ class CountSteps(Callback):
         self.steps += 1
 
 
+@pytest.fixture(autouse=True)
+def hears_ctrl_c():
+    """A shell starts what runs in the background deaf to SIGINT, and that is inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """Where encoded videos are kept, so that each fit takes a second."""
