@@ -3,6 +3,7 @@
 import logging
 import sys
 from pathlib import Path
+from time import perf_counter
 
 from omegaconf import DictConfig
 
@@ -30,7 +31,7 @@ def benchmark(config: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from keyframe.benchmark.cost import machine
-    from keyframe.benchmark.record import benchmark_document, flat
+    from keyframe.benchmark.record import SuiteResult, benchmark_document, flat
     from keyframe.cli.progress import bar
     from keyframe.cli.results import from_here, short_text
     from keyframe.config import save_config
@@ -39,19 +40,24 @@ def benchmark(config: DictConfig) -> None:
     from keyframe.report.render import write_report
 
     suites = [instantiate(config[name], _convert_="all") for name in names]
-    results = [suite(partial(bar, unit="step")) for suite in suites]
-
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     figures = run_dir / "figures"
     figures.mkdir(exist_ok=True)
-    pictures = {result.name: figures / f"{result.name}.png" for result in results}
-    for result in results:
+    results: list[SuiteResult] = []
+    pictures: dict[str, Path] = {}
+    for suite in suites:
+        start = perf_counter()
+        result = suite(partial(bar, unit="step"))
+        results.append(result)
+        pictures[result.name] = figures / f"{result.name}.png"
         bars = draw_bars(result.bars, {}, {}, f"Suite {result.name}: where the time goes", "seconds")
         bars.savefig(pictures[result.name], dpi=110)
-    document = benchmark_document(results, pictures, machine())
-    write_report(document, run_dir)
-    write_metrics(run_dir / "benchmark.json", flat(results, machine()))
+        # After each suite: what is measured stays when a later one fails or is stopped.
+        document = benchmark_document(results, pictures, machine())
+        write_report(document, run_dir)
+        write_metrics(run_dir / "benchmark.json", flat(results, machine()))
+        log.info("Suite %s: %.0f s. %s", result.name, perf_counter() - start, result.summary)
     lines = [
         short_text(document, len(document.sections)),
         f"Figures:       {from_here(run_dir) / 'benchmark.json'}",
