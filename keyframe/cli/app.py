@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -18,10 +19,11 @@ from omegaconf import DictConfig
 from keyframe.cli.checks import check_values
 from keyframe.cli.resume import is_over, objective_of, overrides_of
 from keyframe.cli.sentences import sentence_of
-from keyframe.cli.status import Status, write_status
+from keyframe.cli.status import Status, is_first_process, write_status
 from keyframe.cli.sweep import refresh
 from keyframe.config import conf_dir
 from keyframe.errors import KeyframeError
+from keyframe.locks import claim
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +47,32 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             if sweep and is_over(directory, settings):
                 print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
                 return objective_of(directory)
+            # a run's own is claimed before anything is written; a job may outlive the process that has begun the sweep
+            lock = claim(directory) if sweep and is_first_process() else nullcontext()
         except KeyframeError as error:
             log.error("Job %s was not run: %s", settings.job.num, error)
             return None
-        write_status(directory, status("running"))
-        try:
-            check_values(config)
-            task(config)
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
-            write_status(directory, status("interrupted"))
-            if sweep:
-                refresh(Path(settings.sweep.dir))
-            print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
-            sys.exit(130)
-        except Exception as error:
-            sentence = sentence_of(error)
-            write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
-            if sweep:
-                log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
-                return None
-            if sentence is None or full_error == "1":
-                raise
-            fail(name, sentence)
-        write_status(directory, status("completed"))
+        with lock:
+            write_status(directory, status("running"))
+            try:
+                check_values(config)
+                task(config)
+            except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
+                write_status(directory, status("interrupted"))
+                if sweep:
+                    refresh(Path(settings.sweep.dir))
+                print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
+                sys.exit(130)
+            except Exception as error:
+                sentence = sentence_of(error)
+                write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
+                if sweep:
+                    log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
+                    return None
+                if sentence is None or full_error == "1":
+                    raise
+                fail(name, sentence)
+            write_status(directory, status("completed"))
         return objective_of(directory)
 
     # Hydra copies its store of built-in configs, which it only reads, for every group that --help lists: a second.

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -14,10 +14,14 @@ from keyframe.cli.resume import check_resumable, how_to_go_on, save_record
 from keyframe.cli.status import is_first_process, read_status
 from keyframe.cli.sweep import refresh, sweep_text, write_sweep_report
 from keyframe.errors import KeyframeError
+from keyframe.locks import claim
+
+# No part of the callback, which some launchers send to other processes.
+_claims: list[IO[bytes]] = []
 
 
 class OutputGuard(Callback):
-    """Refuses an output directory that cannot be written, or that holds another run or sweep.
+    """Refuses an output directory that cannot be written, is in use, or holds another run or sweep.
 
     Args:
         resume: the sweep directory holds a sweep that is to go on.
@@ -34,7 +38,7 @@ class OutputGuard(Callback):
         if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt"):
             remedy = ", or resume it with ckpt=auto" if "ckpt" in config else ""
             _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
-        _check_writable(config, directory, "hydra.run.dir")
+        _claim(config, directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep directory, and write into it which sweep it is."""
@@ -51,7 +55,7 @@ class OutputGuard(Callback):
             _refuse(
                 config, f"{directory} holds a sweep already: choose another hydra.sweep.dir, or resume it: {command}"
             )
-        _check_writable(config, directory, "hydra.sweep.dir")
+        _claim(config, directory, "hydra.sweep.dir")
         save_record(config, directory)
         print(f"Sweep: {directory}; if it is stopped, go on with {how_to_go_on(config.hydra.job.name, directory)}")
 
@@ -77,12 +81,13 @@ class SweepTable(Callback):
             sys.exit(f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")
 
 
-def _check_writable(config: DictConfig, directory: Path, key: str) -> None:
+def _claim(config: DictConfig, directory: Path, key: str) -> None:
+    """Make the directory and have it for this process alone, to its end: two would write the same checkpoints."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
+        _claims.append(claim(directory))
+    except KeyframeError as error:
+        _refuse(config, str(error))
     except OSError as error:
         _refuse(config, f"{key}={directory} cannot be written ({error.strerror}): choose another directory.")
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from keyframe.errors import KeyframeError
+from keyframe.locks import take
 
 MADE_BY = "keyframe-extract"
 SUMMARY = "summary.json"
@@ -101,7 +102,7 @@ def remove_abandoned(output: Path) -> set[Path]:
         except OSError:  # One that is just beginning or ending.
             continue
         with lock:
-            if not _take(lock):
+            if not _taken(lock):
                 written.add(directory)
                 continue
             if old.exists() and directory.exists():
@@ -117,20 +118,17 @@ def _held(drafts: Path) -> Iterator[None]:
     """Hold the lock of a draft; its file is not there before it is locked."""
     unlocked = drafts / "unlocked"
     with unlocked.open("wb") as lock:
-        _take(lock)
+        _taken(lock)
         unlocked.rename(drafts / _LOCK)
         yield
 
 
-def _take(lock: IO[bytes]) -> bool:
-    """Whether an open file could be locked, which is so until it is closed."""
+def _taken(lock: IO[bytes]) -> bool:
+    """Whether a draft's lock could be taken."""
     try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+        return take(lock)
+    except OSError:
         return False
-    return True
 
 
 def _keep_others(old: Path, directory: Path) -> None:

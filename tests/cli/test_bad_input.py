@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from keyframe.data.labels_tsv import write_tsv
+from keyframe.locks import claim
 from tests.commands import TINY, cold
 from tests.data.labelled import FRAMES, write_labelled
 
@@ -297,6 +298,31 @@ def test_sweep_below_a_file(command, good, tmp_path):
     (tmp_path / "file").touch()
     done = command("-m", *OWN, f"data.root={good}", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file' / 'sweep'}")
     refused(done, "hydra.sweep.dir", tmp_path / "file" / "sweep", "choose another directory")
+
+
+def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, good, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    again = [*OWN, f"data.root={good}", "ckpt=auto", f"hydra.run.dir={run}"]
+    with claim(run):
+        refused(command(*again), run, "in use by another process")
+        assert [path.name for path in run.iterdir()] == [".lock"]
+    # a further rank takes part in the run of the first, which has the directory
+    with claim(run):
+        assert "in use" not in command(*again, "data.fold=7", LOCAL_RANK="1").err
+
+
+def test_a_sweep_directory_and_its_jobs_in_use_are_refused(command, good, tmp_path):
+    sweep = tmp_path / "sweep"
+    (sweep / "0").mkdir(parents=True)
+    start = ["-m", *OWN, f"data.root={good}", "data.fold=7,8", f"hydra.sweep.dir={sweep}"]
+    with claim(sweep):
+        refused(command(*start), sweep, "in use by another process")
+        assert not list(sweep.glob("*.yaml"))
+    with claim(sweep / "0"):  # by a job that has outlived the command that began the sweep
+        done = command(*start)
+    assert f"Job 0 was not run: {sweep / '0'} is in use" in done.out
+    assert json.loads((sweep / "1" / "status.json").read_text())["state"] == "failed"  # there is no fold 8
 
 
 def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, data, tmp_path):

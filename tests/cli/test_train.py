@@ -50,6 +50,7 @@ def test_everything_lies_in_the_run_directory(trained, tmp_path):
     _, run = trained
     assert {path.name for path in run.iterdir()} == {
         ".hydra",
+        ".lock",
         "checkpoints",
         "config.yaml",
         "csv",
