@@ -1,8 +1,8 @@
 """How many frames a backbone encodes at once, where nobody has said it."""
 
-from pathlib import Path
-
 import torch
+
+from keyframe import memory
 
 # Four frames of 224x224 a thread. With more of them EfficientNet-B0's early layers leave the caches: a frame takes 1.3
 # times as long with 8 at once, 1.6 with 16 or 32; ResNet50 takes the same. Smaller pictures want more of them at once.
@@ -13,8 +13,6 @@ _PIXELS_ON_GPU = 256 * 224 * 224
 # What encoding takes at most a pixel, in bytes, of the networks at hand; and the part of the free memory to be taken.
 _BYTES_A_PIXEL = 800
 _SHARE = 0.25
-
-_MEMINFO = Path("/proc/meminfo")
 
 
 def choose_chunk(height: int, width: int, device: torch.device) -> int:
@@ -49,8 +47,4 @@ def free_bytes(device: torch.device) -> int | None:
         # what torch has reserved and not handed out is free to us, and to nobody else
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    if device.type == "cpu" and _MEMINFO.is_file():
-        for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+    return memory.free_bytes() if device.type == "cpu" else None

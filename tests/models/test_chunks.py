@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from keyframe import memory
 from keyframe.models import chunks
 from keyframe.models.chunks import choose_chunk, free_bytes
 
@@ -34,16 +35,9 @@ def test_a_chunk_is_halved_while_memory_is_short(plenty, monkeypatch):
     assert whole == 1
 
 
-def test_what_the_system_does_not_tell_limits_nothing(plenty, monkeypatch, tmp_path):
+def test_what_the_system_does_not_tell_limits_nothing(plenty, monkeypatch):
     whole = choose_chunk(64, 64, CPU)
     monkeypatch.undo()
-    monkeypatch.setattr(chunks, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)
     assert free_bytes(CPU) is None
     assert choose_chunk(64, 64, CPU) == whole
-
-
-def test_free_memory_is_what_linux_calls_available(monkeypatch, tmp_path):
-    table = tmp_path / "meminfo"
-    table.write_text("MemTotal:       16000000 kB\nMemFree:         1000 kB\nMemAvailable:    2000 kB\n")
-    monkeypatch.setattr(chunks, "_MEMINFO", table)
-    assert free_bytes(CPU) == 2000 * 1024
