@@ -50,7 +50,8 @@ def _folders(controller: str) -> Iterator[Path]:
 def _reclaimable(table: Path) -> int:
     """Of the memory in use, bytes of files that the system gives up when it needs room."""
     rows = dict(line.split() for line in _text(table).splitlines())
-    return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
+    kind = "total_" if "total_inactive_file" in rows else ""  # version 1 counts the groups within apart
+    return sum(int(rows.get(f"{kind}{files}_file", 0)) for files in ("active", "inactive"))
 
 
 def _number(path: Path) -> int | None:

@@ -38,7 +38,7 @@ def test_a_machine_for_ourselves(machine, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("own", ["0::/\n", "0::/docker/abc\n"], ids=["own namespace", "the machine's path"])
 def test_a_container(machine, own):
-    stat = f"anon {200 * MB}\ninactive_file {60 * MB}\nactive_file 5"
+    stat = f"anon {200 * MB}\ninactive_file {40 * MB}\nactive_file {20 * MB}"
     files = {"memory.max": 300 * MB, "memory.current": 260 * MB, "memory.stat": stat, "cpu.max": "150000 100000"}
     machine(own, files)
     assert (free_bytes(), cores()) == (100 * MB, 2)
@@ -64,7 +64,7 @@ def test_version_1(machine):
     files = {
         "memory/docker/abc/memory.limit_in_bytes": 200 * MB,
         "memory/docker/abc/memory.usage_in_bytes": 250 * MB,
-        "memory/docker/abc/memory.stat": f"inactive_file 1\ntotal_inactive_file {70 * MB}",
+        "memory/docker/abc/memory.stat": f"inactive_file 1\ntotal_inactive_file {70 * MB}\ntotal_active_file 0",
         "memory/memory.limit_in_bytes": 9223372036854771712,
         "memory/memory.usage_in_bytes": 5000 * MB,
         "cpu/docker/abc/cpu.cfs_quota_us": 50000,

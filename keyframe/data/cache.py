@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 
 from keyframe.data.encoded import Encoded, read_encoded, to_bytes
+from keyframe.errors import KeyframeError
 from keyframe.files import write_bytes
+from keyframe.memory import free_bytes
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,23 @@ _NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 # What a killed process has left of a file it was writing.
 _DRAFT = re.compile(r"\.[0-9a-f]{64}\.safetensors-\w+")
 _DRAFT_LIVES_S = 24 * 3600.0
+
+
+# Memory that is left to training and to others, in bytes.
+_LEFT_FREE = 2 << 30
+
+
+class CacheFull(KeyframeError):
+    """There is no room for one more entry, neither on disk nor in memory.
+
+    Args:
+        reason: why nothing is written to the disk.
+        nbytes: size of the entry.
+    """
+
+    def __init__(self, reason: str, nbytes: int) -> None:
+        super().__init__(f"{reason}, and memory has no room for the rest")
+        self.nbytes = nbytes
 
 
 class _File(NamedTuple):
@@ -36,7 +55,8 @@ class VideoCache:
     On disk an entry is a file that appears whole or not at all, and is checked when it is opened: what is torn,
     damaged or foreign counts as not there. Any number of processes may share the directory. Entries that this process
     has opened stay readable whoever on this machine removes their files. Where the disk is full or may not be written,
-    or `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning.
+    or `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning, as far as
+    memory goes.
 
     Args:
         dir: the directory, made when first needed; None keeps everything in memory, for this process alone.
@@ -61,9 +81,10 @@ class VideoCache:
         self.max_bytes = int(max_gb * 1e9)
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.views = views
+        self.processes = 1  # of this machine that will hold what is in memory, each a copy
         self.in_memory: dict[str, Encoded] = {}
         self._mapped: dict[str, Encoded] = {}
-        self._writable = True
+        self._unwritable = ""  # why nothing is written any more
         self._room = 0  # bytes that may be written before the directory is looked at again
         self._lock = threading.Lock()
 
@@ -81,23 +102,35 @@ class VideoCache:
         return found
 
     def put(self, key: str, encoded: Encoded) -> Encoded:
-        """Keep an entry, in place of any that is there; the result is the entry as it is kept."""
-        if self.directory is not None and self._writable and self._write(key, encoded):
+        """Keep an entry, in place of any that is there; the result is the entry as it is kept.
+
+        Raises:
+            CacheFull: there is room for it neither on disk nor in memory.
+        """
+        if self.directory is not None and not self._unwritable and self._write(key, encoded):
             # from now on by the file, so that the memory is given back
             self._mapped[key] = read_encoded(self._path(key), key) or encoded
             return self._mapped[key]
+        room = free_bytes()
+        copies = (self.processes - 1) * self._held()  # the others' are yet to come
+        if room is not None and self.processes * encoded.nbytes + copies > room - _LEFT_FREE:
+            raise CacheFull(self._unwritable or "cache=memory", encoded.nbytes)
         self.in_memory[key] = encoded
         return encoded
 
     def describe(self) -> str:
         """Where the entries are and how much they take, in words."""
-        held = sum(entry.nbytes for entry in self.in_memory.values())
+        held = self._held()
         places = (
             [] if self.directory is None else [f"{_size(self._used())} of {_size(self.max_bytes)} in {self.directory}"]
         )
         if held or not places:
             places.append(f"{_size(held)} in memory")
         return ", ".join(places)
+
+    def _held(self) -> int:
+        """Bytes of the entries in memory."""
+        return sum(entry.nbytes for entry in self.in_memory.values())
 
     def _path(self, key: str) -> Path:
         assert self.directory is not None
@@ -112,11 +145,10 @@ class VideoCache:
                 if self._make_room(len(content)):
                     write_bytes(path, content)
                     return True
-                reason = f"cache.max_gb={self.max_bytes / 1e9:g} is less than this run needs"
+                self._unwritable = f"cache.max_gb={self.max_bytes / 1e9:g} is less than this run needs"
             except OSError as error:
-                reason = f"{self.directory} cannot be written ({error.strerror or error})"
-            self._writable = False
-        log.warning("Cache: %s. What is not in it yet is kept in memory.", reason)
+                self._unwritable = f"{self.directory} cannot be written ({error.strerror or error})"
+        log.warning("Cache: %s. What is not in it yet is kept in memory.", self._unwritable)
         return False
 
     def _make_room(self, size: int) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from keyframe.cores import cores
-from keyframe.data.cache import VideoCache
+from keyframe.data.cache import CacheFull, VideoCache
 from keyframe.data.dataset import Address, VideoDataset
 from keyframe.data.encoded import FORMAT, Encoded
 from keyframe.errors import KeyframeError, VideoError
@@ -112,6 +113,7 @@ class Encoder:
 
         Raises:
             VideoError: a bad video, if `strict`.
+            KeyframeError: the cache cannot hold it all; what is on disk by then is found by the next start.
         """
         entries: dict[Address, Encoded] = {}
         skipped: dict[str, str] = {}
@@ -124,9 +126,14 @@ class Encoder:
                     raise found
                 skipped[video.id] = str(found)
                 continue
+            try:
+                kept = self._make(found) if found.pictures else found.entries
+            except CacheFull as full:
+                so_far = sum(entry.nbytes for entry in entries.values()) + full.nbytes
+                raise _too_small(full, so_far / (there + made + 1) * len(wanted)) from full
             made += found.pictures is not None
             there += found.pictures is None
-            for stage, entry in (self._make(found) if found.pictures else found.entries).items():
+            for stage, entry in kept.items():
                 entries[video.id, stage, view.view] = entry
         if not quiet:
             unit = "videos" if all(view.view is None for view in wanted) else "views of videos"
@@ -188,6 +195,15 @@ class Encoder:
             f", {made} decoded and encoded in {seconds:.1f} s" if made else ", nothing to decode",
             self.cache.describe(),
         )
+
+
+def _too_small(full: CacheFull, needed: float) -> KeyframeError:
+    """What a user is told of a cache that would have to hold about so many bytes."""
+    size = math.ceil(needed / 1e8) / 10
+    return KeyframeError(
+        f"Cache: {full}: the videos of this run need about {size:g} GB. Set cache.max_gb={size:g} with cache.dir on a "
+        "disk that has the room, halve the maps with cache.dtype=float16, or train without a cache (cache=off)."
+    )
 
 
 @contextmanager

@@ -101,6 +101,7 @@ class PrefixCache(Callback):
     ) -> None:
         """Get all that is wanted of each split, on the first rank and then on the others; serve it from now on."""
         assert data.cache is not None
+        data.cache.processes = trainer.num_devices
         precision, fitting = trainer.precision_plugin, trainer.state.fn == TrainerFn.FITTING
         encoder = Encoder(module.detector, data.cache, str(precision.precision), precision.forward_context)
         quiet = not (trainer.is_global_zero and fitting)

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from keyframe.data import cache as module
-from keyframe.data.cache import VideoCache
+from keyframe.data.cache import CacheFull, VideoCache
 from keyframe.data.encoded import Encoded
 
 
@@ -39,6 +39,10 @@ def same(one, other):
 
 def on_disk(directory):
     return {path.stem: path for path in directory.rglob("*.safetensors")}
+
+
+def sum_of(entries):
+    return sum(entry.nbytes for entry in entries.values())
 
 
 def size_of(directory):
@@ -147,6 +151,23 @@ def test_a_run_that_needs_more_than_the_bound_keeps_the_rest_in_memory(tmp_path,
     assert cache.in_memory.keys() == {key(3), key(4), key(5)}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "cache.max_gb=0.00035 is less than this run needs" in caplog.text
+
+
+@pytest.mark.parametrize("directory", ["cache", None])
+def test_memory_is_taken_only_as_far_as_it_goes(tmp_path, monkeypatch, directory):
+    """One entry fits on the disk; 400 KB of memory are free for three processes, beyond what is left alone."""
+    cache = VideoCache(directory and str(tmp_path / directory), max_gb=150e-6)
+    cache.processes = 3
+    monkeypatch.setattr(module, "free_bytes", lambda: module._LEFT_FREE + 400_000 - sum_of(cache.in_memory))
+    if directory:
+        cache.put(key(0), made(0))
+    cache.put(key(1), made(1))
+    with pytest.raises(CacheFull, match="cache.max_gb=0.00015 is less" if directory else "cache=memory") as full:
+        cache.put(key(2), made(2))
+    assert full.value.nbytes == made(2).nbytes
+    assert cache.in_memory.keys() == {key(1)}
+    monkeypatch.setattr(module, "free_bytes", lambda: None)  # a system that does not tell limits nothing
+    same(cache.put(key(2), made(2)), made(2))
 
 
 def test_an_entry_in_use_outlives_its_removal(tmp_path):

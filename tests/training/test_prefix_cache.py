@@ -238,6 +238,17 @@ def test_damaged_entries_are_made_again(tiny_demo, tmp_path, cache):
     assert not Run(tiny_demo, tmp_path, cache()).fit().reader.decoded
 
 
+def test_what_fits_nowhere_is_refused_with_the_size_it_needs(tiny_demo, tmp_path, cache, monkeypatch):
+    entry = FRAMES * 1280 * 4  # bytes of a video's features
+    monkeypatch.setattr(cache_module, "free_bytes", lambda: 0)
+    with pytest.raises(KeyframeError, match=r"need about 0.1 GB. Set cache.max_gb=0.1 with cache.dir") as refusal:
+        Run(tiny_demo, tmp_path, cache(max_gb=2.5 * entry / 1e9), None).fit()
+    assert "cache.max_gb=" in str(refusal.value) and "memory has no room" in str(refusal.value)
+    # what did fit is found when there is room
+    again = Run(tiny_demo, tmp_path, cache(), None).fit()
+    assert len(again.reader.decoded) == VIDEOS - 2
+
+
 def test_a_full_disk_is_one_warning_and_no_end(tiny_demo, tmp_path, cache, monkeypatch, caplog):
     written, write = [], cache_module.write_bytes
 
