@@ -16,6 +16,9 @@ from keyframe.evaluation.metrics import over_videos
 from keyframe.evaluation.video_metrics import VideoMetrics
 from keyframe.models.detector import KeyframeDetector
 
+# Of a checkpoint: the numbers of the last epoch of training, by name.
+TRAIN_NUMBERS = "train_numbers"
+
 
 class KeyframeModule(LightningModule):
     """Trains a detector.
@@ -100,6 +103,11 @@ class KeyframeModule(LightningModule):
             return self.make_optimizer([group for group in groups if group["params"]])
         except (TypeError, ValueError) as error:
             raise KeyframeError(f"optimizer: {error}.") from error
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the last epoch's numbers: a run that goes on after its last epoch has no other."""
+        numbers = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        checkpoint[TRAIN_NUMBERS] = {name: value for name, value in numbers.items() if name.startswith("train/")}
 
     def _metric(self, split: str) -> VideoMetrics:
         metric = self.metrics[split]

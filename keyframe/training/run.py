@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule
 from keyframe.errors import KeyframeError
 from keyframe.evaluation.record import write_table
-from keyframe.models.module import KeyframeModule
+from keyframe.models.module import TRAIN_NUMBERS, KeyframeModule
 from keyframe.models.no_backbone import NoBackbone
 from keyframe.training.checkpoints import check_fits, read_checkpoint
 
@@ -36,16 +36,18 @@ def train_and_test(
             training that left no checkpoint.
     """
     _check_fits_data(module, datamodule)
+    metrics: dict[str, float] = {}
     if resume is not None:
         checkpoint = read_checkpoint(resume)
         check_fits(resume, checkpoint, module)
         log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
+        metrics.update(checkpoint.get(TRAIN_NUMBERS, {}))
         del checkpoint
     # Lightning would do so after trackers have begun a run, which bad data should not leave behind.
     datamodule.prepare_data()
     datamodule.setup()
     trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
-    metrics = _numbers(trainer, "train/")
+    metrics.update(_numbers(trainer, "train/"))
     best = _best(trainer)
     for measure in (trainer.validate, trainer.test):
         measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)

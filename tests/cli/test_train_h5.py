@@ -112,6 +112,18 @@ def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_
     assert column(tmp_path / "run", "train/loss")[EPOCHS] < 0.7 * column(run, "train/loss")[0]
 
 
+def test_a_run_that_was_stopped_before_its_test_has_the_numbers_of_its_training(command, trained, features, tmp_path):
+    _, run = trained
+    arguments = [f"data.path={features}", f"data.width={WIDTH}", f"trainer.max_epochs={EPOCHS}"]
+    command("data=h5", *arguments, *QUIET, f"ckpt={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
+    theirs, ours = (
+        {name: value for name, value in json.loads((place / "metrics.json").read_text()).items() if "train/" in name}
+        for place in (run, tmp_path / "run")
+    )
+    assert {"train/loss", "train/grad_norm", "train/stage"} <= ours.keys()
+    assert ours == theirs
+
+
 def test_the_model_comes_back_and_scores_features_only(trained, features):
     _, run = trained
     detector = load_detector(run)
