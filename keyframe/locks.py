@@ -6,6 +6,9 @@ from typing import IO
 
 from keyframe.errors import KeyframeError
 
+# In a directory that is, or was, of one process.
+LOCK = ".lock"
+
 
 def take(file: IO[bytes]) -> bool:
     """Lock an open file until it is closed; False where it is locked already.
@@ -33,7 +36,7 @@ def claim(directory: Path) -> IO[bytes]:
         KeyframeError: another process has it.
         OSError: the directory cannot be written.
     """
-    file = (directory / ".lock").open("ab")
+    file = (directory / LOCK).open("ab")
     try:
         free = take(file)
     except OSError:

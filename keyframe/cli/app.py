@@ -38,7 +38,6 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
 
     @functools.wraps(task)
     def guarded(config: DictConfig) -> float | None:
-        os.environ["HYDRA_FULL_ERROR"] = full_error
         settings = HydraConfig.get()
         directory = Path(settings.runtime.output_dir)
         sweep = settings.mode == RunMode.MULTIRUN
@@ -53,6 +52,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             log.error("Job %s was not run: %s", settings.job.num, error)
             return None
         with lock:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
             write_status(directory, status("running"))
             try:
                 check_values(config)
@@ -72,6 +72,9 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
                 if sentence is None or full_error == "1":
                     raise
                 fail(name, sentence)
+            finally:
+                if sweep:  # what the sweeper raises is ours to tell again
+                    os.environ["HYDRA_FULL_ERROR"] = "1"
             write_status(directory, status("completed"))
         return objective_of(directory)
 

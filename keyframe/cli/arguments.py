@@ -4,13 +4,14 @@ import os
 import re
 from pathlib import Path
 
+from keyframe.cli.quoting import escaped, quote
 from keyframe.cli.resume import resumed
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
     *("data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights", "cache.dir"),
-    *("labels", "run", "output", "out", "hydra.run.dir", "sweep.resume"),
+    *("labels", "run", "output", "out", "hydra.run.dir"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("runs",)
@@ -18,9 +19,6 @@ _LISTS = ("runs",)
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 # Where hydra.run.dir puts runs unless asked otherwise.
 RUNS = Path("outputs/train")
-# Text that Hydra reads as it stands; what begins otherwise may be a number to it.
-_PLAIN = re.compile(r"[A-Za-z_/.][\w./\-]*", re.ASCII)
-_WORDS = ("true", "false", "nan", "inf")
 
 
 def prepare(arguments: list[str]) -> list[str]:
@@ -29,7 +27,7 @@ def prepare(arguments: list[str]) -> list[str]:
     prepared: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and key in _PATHS and not sweep:
+        if equals and (key == "hydra.sweep.dir" or (key in _PATHS and not sweep)):
             prepared.append(f"{key}={quote(value)}")
         elif equals and key in _LISTS and not sweep:
             prepared.append(f"{key}={_quote_list(value)}")
@@ -77,21 +75,7 @@ def _input(value: str) -> str:
 def _literal(name: str) -> str:
     """A name that is taken to the letter by Hydra and by OmegaConf: neither quotes nor `${` mean anything in it."""
     name = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", name)
-    return f"'{_escaped(name)}'"
-
-
-def quote(value: str) -> str:
-    """A value that Hydra reads as exactly this text; what is quoted or an interpolation already stays, and null."""
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    plain = _PLAIN.fullmatch(value) and not re.fullmatch(r"\.[\d_]+", value) and value.lower() not in _WORDS
-    if quoted or plain or value.startswith("${") or value == "null":
-        return value
-    return f"'{_escaped(value)}'"
-
-
-def _escaped(value: str) -> str:
-    """The text between Hydra's quotes: there backslashes count only before a quote, or at the end."""
-    return re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped(name)}'"
 
 
 def _quote_list(value: str) -> str:

@@ -1,6 +1,9 @@
 """Hydra callbacks: look at the output directory before anything is written, and end a sweep with its table."""
 
+import atexit
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,11 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from keyframe.cli.ranks import RANKS_IN_SWEEP, several, starts_ranks
-from keyframe.cli.resume import check_resumable, how_to_go_on, save_record
+from keyframe.cli.resume import RECORD, check_resumable, how_to_go_on, save_record
 from keyframe.cli.status import is_first_process, read_status
 from keyframe.cli.sweep import refresh, sweep_text, write_sweep_report
 from keyframe.errors import KeyframeError
-from keyframe.locks import claim
+from keyframe.locks import LOCK, claim
 
 # No part of the callback, which some launchers send to other processes.
 _claims: list[IO[bytes]] = []
@@ -55,7 +58,9 @@ class OutputGuard(Callback):
             _refuse(
                 config, f"{directory} holds a sweep already: choose another hydra.sweep.dir, or resume it: {command}"
             )
+        made = [place for place in (directory, *directory.parents) if not place.exists()]
         _claim(config, directory, "hydra.sweep.dir")
+        atexit.register(_forget_unstarted, directory, made)
         save_record(config, directory)
         print(f"Sweep: {directory}; if it is stopped, go on with {how_to_go_on(config.hydra.job.name, directory)}")
 
@@ -90,6 +95,17 @@ def _claim(config: DictConfig, directory: Path, key: str) -> None:
         _refuse(config, str(error))
     except OSError as error:
         _refuse(config, f"{key}={directory} cannot be written ({error.strerror}): choose another directory.")
+
+
+def _forget_unstarted(directory: Path, made: Sequence[Path]) -> None:
+    """Remove a sweep that has ended before its first job, for a typo in what it varies say, and folders made for it."""
+    entries = list(directory.iterdir())
+    if all(entry.name in (LOCK, RECORD, "multirun.yaml") for entry in entries):
+        for entry in entries:
+            entry.unlink()
+        with suppress(OSError):  # somebody else has put something there
+            for place in made:
+                place.rmdir()
 
 
 def _left_nothing(directory: Path) -> bool:

@@ -6,6 +6,7 @@ an interrupted one trains on from its last checkpoint, the others start.
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from keyframe.cli.quoting import quote, unquoted
 from keyframe.cli.status import read_status
 from keyframe.errors import KeyframeError
 from keyframe.files import write_text
@@ -21,7 +23,7 @@ from keyframe.nested import flat
 # What a sweeper is told of each job, and jobs are ranked by.
 OBJECTIVE = "val/spearman"
 
-_RECORD = "sweep.yaml"
+RECORD = "sweep.yaml"
 _KEY = "sweep.resume="
 # Set by the command line itself: not a part of what was asked for.
 _OWN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.callbacks.guard.resume=")
@@ -39,7 +41,8 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     if place is None:
         return list(arguments)
     given = [argument for argument in arguments if not argument.startswith((_KEY, "-m", "--multirun"))]
-    record = _read(Path(place.strip("'\"")))
+    place = unquoted(place)
+    record = _read(Path(place))
     if not any("=" in argument and not argument.startswith(("hydra", "-")) for argument in given):
         given += record.get("overrides", [])
     kept = list(record.get("hydra", []))
@@ -47,12 +50,12 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         kept = [argument for argument in kept if not argument.startswith(_LAUNCHER)]
     given_keys = {argument.partition("=")[0] for argument in given}
     kept = [argument for argument in kept if argument.partition("=")[0] not in given_keys]
-    return ["-m", *kept, *given, f"hydra.sweep.dir={place}", "hydra.callbacks.guard.resume=true"]
+    return ["-m", *kept, *given, f"hydra.sweep.dir={quote(place)}", "hydra.callbacks.guard.resume=true"]
 
 
 def save_record(config: DictConfig, directory: Path) -> None:
     """Write `sweep.yaml` into the sweep's directory."""
-    write_text(directory / _RECORD, OmegaConf.to_yaml(OmegaConf.create(_record(config))))
+    write_text(directory / RECORD, OmegaConf.to_yaml(OmegaConf.create(_record(config))))
 
 
 def check_resumable(config: DictConfig, directory: Path) -> None:
@@ -63,7 +66,7 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
     """
     was = _read(directory)
     if not was:
-        raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({_RECORD}); give the directory of a sweep (-m).")
+        raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({RECORD}); give the directory of a sweep (-m).")
     now = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(_record(config)))))
     assert isinstance(now, dict)
     before, after = _differing(was["overrides"], now["overrides"])
@@ -119,10 +122,9 @@ def objective_of(directory: Path) -> float | None:
 
 def how_to_go_on(name: str, directory: Path) -> str:
     """The command that resumes a sweep."""
-    from keyframe.cli.arguments import quote
     from keyframe.cli.results import from_here
 
-    return f"keyframe-{name} {_KEY}{quote(str(from_here(directory)))}"
+    return f"keyframe-{name} {_KEY}{shlex.quote(str(from_here(directory)))}"
 
 
 def _record(config: DictConfig) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _literal(overrides: Any) -> list[str]:
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    path = directory.expanduser() / _RECORD
+    path = directory.expanduser() / RECORD
     record = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     return {str(key): value for key, value in record.items()} if isinstance(record, dict) else {}
 

@@ -36,6 +36,8 @@ def sentence_of(error: BaseException) -> str | None:
             return _no_key(error)
         case CompactHydraException() if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             return _no_key(error.__cause__)
+        case ValueError() if str(error) == "No trials are completed yet.":  # Optuna's, at the end of a search
+            return "no job of the search has completed: the lines above and sweep.csv in its directory tell why."
         case RuntimeError() if _lost_a_process(error):
             return (
                 "another process of this training has ended, and its message, where it left one, tells why: "

@@ -30,7 +30,7 @@ _DRAFT_LIVES_S = 24 * 3600.0
 _LEFT_FREE = 2 << 30
 
 
-class CacheFull(KeyframeError):
+class CacheFullError(KeyframeError):
     """There is no room for one more entry, neither on disk nor in memory.
 
     Args:
@@ -105,7 +105,7 @@ class VideoCache:
         """Keep an entry, in place of any that is there; the result is the entry as it is kept.
 
         Raises:
-            CacheFull: there is room for it neither on disk nor in memory.
+            CacheFullError: there is room for it neither on disk nor in memory.
         """
         if self.directory is not None and not self._unwritable and self._write(key, encoded):
             # from now on by the file, so that the memory is given back
@@ -114,7 +114,7 @@ class VideoCache:
         room = free_bytes()
         copies = (self.processes - 1) * self._held()  # the others' are yet to come
         if room is not None and self.processes * encoded.nbytes + copies > room - _LEFT_FREE:
-            raise CacheFull(self._unwritable or "cache=memory", encoded.nbytes)
+            raise CacheFullError(self._unwritable or "cache=memory", encoded.nbytes)
         self.in_memory[key] = encoded
         return encoded
 

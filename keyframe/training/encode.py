@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from keyframe.cores import cores
-from keyframe.data.cache import CacheFull, VideoCache
+from keyframe.data.cache import CacheFullError, VideoCache
 from keyframe.data.dataset import Address, VideoDataset
 from keyframe.data.encoded import FORMAT, Encoded
 from keyframe.errors import KeyframeError, VideoError
@@ -128,7 +128,7 @@ class Encoder:
                 continue
             try:
                 kept = self._make(found) if found.pictures else found.entries
-            except CacheFull as full:
+            except CacheFullError as full:
                 so_far = sum(entry.nbytes for entry in entries.values()) + full.nbytes
                 raise _too_small(full, so_far / (there + made + 1) * len(wanted)) from full
             made += found.pictures is not None
@@ -197,7 +197,7 @@ class Encoder:
         )
 
 
-def _too_small(full: CacheFull, needed: float) -> KeyframeError:
+def _too_small(full: CacheFullError, needed: float) -> KeyframeError:
     """What a user is told of a cache that would have to hold about so many bytes."""
     size = math.ceil(needed / 1e8) / 10
     return KeyframeError(

@@ -7,7 +7,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import prepare, quote, with_inputs
+from keyframe.cli.arguments import prepare, with_inputs
+from keyframe.cli.quoting import quote
 
 PATHS = [
     "plain",
@@ -43,6 +44,13 @@ PATHS = [
     " leading and trailing ",
     "",
 ]
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name.strip("'\"") == name])
+def test_a_sweep_in_a_directory_of_any_name_is_started_and_resumed(name):
+    for arguments in (["-m", f"hydra.sweep.dir={name}", "seed=1,2"], [f"sweep.resume={name}"]):
+        [place] = [argument for argument in prepare(arguments) if argument.startswith("hydra.sweep.dir=")]
+        assert value_of(place) == name
 
 
 def parsed(argument):

@@ -119,4 +119,14 @@ def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp
     sweep = tmp_path / "sweep"
     sentence = command("-m", *TINY, "loss=mse,sperman", f"hydra.sweep.dir={sweep}").sentence()
     assert "loss=sperman" in sentence and "spearman" in sentence
-    assert not list(tmp_path.rglob("status.json"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_of_which_no_job_succeeds_ends_in_a_sentence(command, tmp_path):
+    sweep = tmp_path / "search"
+    arguments = ["data=h5", f"data.path={tmp_path / 'gone.h5'}", "trainer=cpu", "logger=csv", "experiment=search"]
+    done = command(*arguments, "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={sweep}")
+    assert done.status == 1 and "Traceback" not in done.out + done.err
+    assert done.err.splitlines()[-1].startswith("keyframe-train: no job of the search has completed: ")
+    with (sweep / "sweep.csv").open() as file:
+        assert ["gone.h5" in row["error"] for row in csv.DictReader(file)] == [True, True]

@@ -40,7 +40,7 @@ def table(place):
 
 
 def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
-    place, flags = tmp_path / "my sweep", tmp_path / "flags"
+    place, flags = tmp_path / "my sweep, that's it", tmp_path / "flags"
     flags.mkdir()
     for seed in (1, 3):
         (flags / str(seed)).touch()  # these two do not die
@@ -49,7 +49,7 @@ def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
         "+callbacks.dies.epoch=2",
         f"+callbacks.dies.file={flags}/${{seed}}",
     ]
-    done = command("-m", *sweep, *dies, "seed=1,2,3", f"hydra.sweep.dir='{place}'")
+    done = command("-m", *sweep, *dies, "seed=1,2,3", f"hydra.sweep.dir={place}")
     assert done.status == -9
     assert [state(place / job) for job in "01"] == ["completed", "running"]
     assert list(table(place)) == ["0"]  # written as the first job ended

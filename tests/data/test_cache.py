@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from keyframe.data import cache as module
-from keyframe.data.cache import CacheFull, VideoCache
+from keyframe.data.cache import CacheFullError, VideoCache
 from keyframe.data.encoded import Encoded
 
 
@@ -162,7 +162,7 @@ def test_memory_is_taken_only_as_far_as_it_goes(tmp_path, monkeypatch, directory
     if directory:
         cache.put(key(0), made(0))
     cache.put(key(1), made(1))
-    with pytest.raises(CacheFull, match="cache.max_gb=0.00015 is less" if directory else "cache=memory") as full:
+    with pytest.raises(CacheFullError, match="cache.max_gb=0.00015 is less" if directory else "cache=memory") as full:
         cache.put(key(2), made(2))
     assert full.value.nbytes == made(2).nbytes
     assert cache.in_memory.keys() == {key(1)}
