@@ -13,12 +13,8 @@ RANKS_IN_SWEEP = (
     "trainer=auto, start each job by itself, or let SLURM start the processes (hydra/launcher=submitit_slurm "
     "hydra.launcher.tasks_per_node=DEVICES)."
 )
-# Hydra would have every rank write its log and its configuration into the one run directory.
-_SILENT = (
-    "hydra.output_subdir=null",
-    "hydra.job_logging.root.handlers=[console]",
-    "~hydra.job_logging.handlers.file",
-)
+# Hydra would have every rank write its configuration into the one run directory.
+_SILENT = "hydra.output_subdir=null"
 
 
 def with_one_directory(arguments: list[str]) -> list[str]:
@@ -35,7 +31,7 @@ def with_one_directory(arguments: list[str]) -> list[str]:
             "train",
             "all processes of torchrun or srun must write into one directory: add hydra.run.dir=DIR to the command.",
         )
-    return arguments if is_first_process() else [*arguments, *_SILENT]
+    return arguments if is_first_process() else [*arguments, _SILENT]
 
 
 def _started_by_others() -> bool:
