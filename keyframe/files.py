@@ -2,20 +2,30 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under another name beside it, then rename it into place."""
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A file beside its place, to be written; the end of the block renames it, an error removes it."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    draft = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
+        yield draft
+        draft.chmod(0o644)
+        draft.replace(path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file."""
+    with draft_of(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """Read and write labels in the form of TVSum's official `ydata-tvsum50-anno.tsv`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.errors import KeyframeError
+from keyframe.files import draft_of
 from keyframe.types import IntArray, Labels
 
 
@@ -94,17 +94,11 @@ def write_tsv(
         texts = (name, (categories or {}).get(name, ""))
         if not name or any(c in text for text in texts for c in "\t\r\n"):
             raise ValueError(f"{name!r} cannot stand in a row: no tabs or line breaks, and an id is needed")
-    # The process id keeps two processes that write the same file apart.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            for name, scores in annotators.items():
-                category = (categories or {}).get(name, "")
-                for row in scores.tolist():
-                    file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        for name, scores in annotators.items():
+            category = (categories or {}).get(name, "")
+            for row in scores.tolist():
+                file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
 
 
 def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:

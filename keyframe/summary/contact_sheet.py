@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from keyframe.files import draft_of
 from keyframe.summary.stills import Still
 
 # A caption with hours and a rank of three digits is about 110 pixels wide in the smallest type.
@@ -80,10 +80,8 @@ def save_contact_sheet(stills: Sequence[Still], path: Path, columns: int | None 
     pictures = ((_caption(still), _thumbnail(still.path, width)) for still in ordered)
     sheet = _laid_out(pictures, grid, width)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".sheet-", dir=path.parent) as drafts:
-        draft = Path(drafts) / path.name
+    with draft_of(path) as draft:
         Image.fromarray(sheet).save(draft, "JPEG", quality=90)
-        draft.replace(path)
 
 
 def _laid_out(pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]], grid: _Grid, width: int) -> npt.NDArray[np.uint8]:
