@@ -14,7 +14,9 @@ _MOST_PARTS = 2048
 _NEARLY = 0.9
 
 
-def cover(candidates: Candidates, faulty: Positions, coverage: float, most: int, limits: Limits) -> Positions:
+def cover(
+    candidates: Candidates, faulty: Positions, coverage: float, most: int, limits: Limits
+) -> tuple[Positions, float]:
     """Add frames greedily until together they show enough.
 
     Maximised is facility location (Lin, Bilmes: Learning mixtures of submodular shells with application to document
@@ -42,7 +44,7 @@ def cover(candidates: Candidates, faulty: Positions, coverage: float, most: int,
         limits: what two of them must not be.
 
     Returns:
-        Positions in candidates, rising: at least one, though all be faulty.
+        Positions in candidates, rising: at least one, though all be faulty; and the share that they show, in [0, 1].
     """
     fit = faulty == ACCEPTABLE
     if not fit.any():
@@ -59,19 +61,19 @@ def cover(candidates: Candidates, faulty: Positions, coverage: float, most: int,
 
     conflicts = Conflicts.of(candidates, limits, choices)
     scores = candidates.scores[choices]
-    enough = coverage * (weights @ likeness.max(axis=1))
+    whole = weights @ likeness.max(axis=1)
     shown = np.zeros(len(parts), dtype=likeness.dtype)
     free = np.ones(len(choices), dtype=bool)
     chosen: list[int] = []
     more = np.empty_like(likeness)
-    while free.any() and len(chosen) < most and (not chosen or weights @ shown < enough):
+    while free.any() and len(chosen) < most and (not chosen or weights @ shown < coverage * whole):
         np.subtract(likeness, shown[:, None], out=more)
         gains = np.where(free, weights @ np.maximum(more, 0, out=more), -1.0)
         best = int(np.where(gains >= _NEARLY * gains.max(), scores, -1.0).argmax())
         chosen.append(best)
         shown = np.maximum(shown, likeness[:, best])
         free &= ~conflicts.between(np.array([best]))[0]
-    return np.sort(choices[chosen])
+    return np.sort(choices[chosen]), float(weights @ shown / whole) if whole else 1.0
 
 
 def _choices(candidates: Candidates, fit: np.ndarray, weights: np.ndarray, min_length: float) -> Positions:

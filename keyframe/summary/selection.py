@@ -157,8 +157,14 @@ class AdaptiveSelection(Limits):
 
     def __call__(self, candidates: Candidates) -> Selection:
         """Choose; the number follows from the video."""
-        chosen = cover(candidates, faults(candidates), self.coverage, self.most, self)
-        return _selection(candidates, chosen, None, self)
+        chosen, shown = cover(candidates, faults(candidates), self.coverage, self.most, self)
+        notes: tuple[str, ...] = ()
+        if shown < self.coverage and len(chosen) == self.most:
+            notes = (
+                f"stopped at selection.most={self.most} keyframes, which show {shown:.0%} of what matters, "
+                f"not the {self.coverage:.0%} of selection.coverage",
+            )
+        return _selection(candidates, chosen, None, self, notes=notes)
 
 
 def _one_of_each(

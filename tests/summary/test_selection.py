@@ -307,7 +307,9 @@ def test_adaptive_takes_one_of_each_scene():
     chosen = AdaptiveSelection()(video(scores, descriptors=looks(scenes.tolist()), shots=shots))
     assert chosen.keyframes.tolist() == [5, 33, 47]
     assert chosen.asked is None and chosen.notes == ()
-    assert len(AdaptiveSelection(most=2)(video(scores, descriptors=looks(scenes.tolist()), shots=shots))) == 2
+    few = AdaptiveSelection(most=2)(video(scores, descriptors=looks(scenes.tolist()), shots=shots))
+    assert len(few) == 2
+    assert few.notes[0].startswith("stopped at selection.most=2 keyframes, which show ")
     # scenes 0 and 1 are 80 % of it
     assert len(AdaptiveSelection(coverage=0.75)(video(scores, descriptors=looks(scenes.tolist()), shots=shots))) == 2
 
