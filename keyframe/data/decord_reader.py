@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather
+from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather, tell_once
 from keyframe.data.seeking import groups, why_not_seek
 from keyframe.types import Frames, IntArray
 
@@ -83,7 +83,7 @@ class DecordReader(VideoReader):
             return
         reason = why_not_decord(index) or why_too_much_for_decord(index, wanted, size)
         if reason is not None:
-            _tell_once(logging.INFO, path, reason)
+            _tell(logging.INFO, path, reason)
             yield from pyav.stream(path, wanted, size, index, chunk)
             return
         n_given, latest = 0, None
@@ -95,10 +95,10 @@ class DecordReader(VideoReader):
                 yield frames
             return
         except _DisagreementError as error:
-            _tell_once(logging.WARNING, path, str(error))
+            _tell(logging.WARNING, path, str(error))
         except Exception:  # decord raises its own class, RuntimeError, AssertionError, all with C++ text.
             logger.debug("decord on %s", path, exc_info=True)
-            _tell_once(logging.WARNING, path, "decord fails on it")
+            _tell(logging.WARNING, path, "decord fails on it")
         # From the start, so that as many frames may be missing as if PyAV had read them all.
         for frames in itertools.islice(pyav.stream(path, wanted, size, index, chunk), n_given, None):
             yield frames if latest is None else _not_before(*latest, frames, index)
@@ -205,6 +205,5 @@ def _import_decord() -> ModuleType | None:
     return decord
 
 
-@functools.lru_cache(maxsize=4096)
-def _tell_once(level: int, path: Path, reason: str) -> None:
-    logger.log(level, "PyAV reads %s, for %s", path, reason)
+def _tell(level: int, path: Path, reason: str) -> None:
+    tell_once(level, path, reason, f"PyAV reads {path}, for {reason}")

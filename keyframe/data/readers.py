@@ -1,6 +1,5 @@
 """What every video reader offers, so that one can take another's place."""
 
-import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +47,7 @@ class VideoReader(Protocol):
         if self.exact:
             return np.asarray(wanted, np.int64)
         snapped = snap(wanted, index)
-        _tell_once(index.path, _what_snapped(snapped))
+        tell_once(logging.INFO, index.path, "grid", f"{index.path}: {_what_snapped(snapped)}")
         return snapped.indices
 
     def stream(
@@ -192,6 +191,12 @@ def _what_snapped(snapped: Snapped) -> str:
     return f"{told}, {snapped.n_decoded} read exactly for want of one near" if snapped.n_decoded else told
 
 
-@functools.lru_cache(maxsize=4096)
-def _tell_once(path: Path, sentence: str) -> None:
-    logger.info("%s: %s", path, sentence)
+# What has been told: a video, and what it was about.
+_told: set[tuple[Path, str]] = set()
+
+
+def tell_once(level: int, path: Path, topic: str, sentence: str) -> None:
+    """Log what is to be known of a video: of each topic the first sentence, once in a process."""
+    if (path, topic) not in _told:
+        _told.add((path, topic))
+        logger.log(level, "%s", sentence)

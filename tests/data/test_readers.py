@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from keyframe.data import decord_reader, pyav_reader
+from keyframe.data import decord_reader, pyav_reader, readers
 from keyframe.data.decord_reader import DecordReader, why_not_decord, why_too_much_for_decord
 from keyframe.data.packets import index_packets, open_video
 from keyframe.data.pyav_reader import PyAVReader
@@ -97,7 +97,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
     """What is told once a process is told once a test."""
-    decord_reader._tell_once.cache_clear()
+    readers._told.clear()
     decord_reader._import_decord.cache_clear()
 
 

@@ -26,7 +26,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_log():
-    readers._tell_once.cache_clear()
+    readers._told.clear()
 
 
 def brute_force(wanted, index):
