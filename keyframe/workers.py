@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -15,6 +14,7 @@ from typing import Any
 from keyframe.batch import Extractor, Job, Outcome, Recipe
 from keyframe.errors import KeyframeError
 from keyframe.extraction.folder import remove_abandoned
+from keyframe.orphans import end_with_parent
 
 # Seconds that a worker has to remove its drafts when it is stopped.
 _PATIENCE = 10
@@ -140,7 +140,7 @@ def _serve(recipe: Recipe, connection: Connection) -> None:
     """Do the jobs that come, until no more can come."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(_Messenger(connection)))  # type: ignore[arg-type]  # All it needs.
     root.setLevel(logging.INFO)
@@ -155,14 +155,6 @@ def _serve(recipe: Recipe, connection: Connection) -> None:
         except EOFError:
             return
         connection.send(extractor(job))
-
-
-def _end_with_parent() -> None:
-    """Stop this process where the one that has started it is gone, killed say: nobody waits for what it does."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -82,6 +83,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Asked for full errors, Hydra raises its own instead of printing them over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was begun is removed
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
     except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one

@@ -1,7 +1,6 @@
 """keyframe-extract: the keyframes of anybody's videos."""
 
 import logging
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,7 +58,6 @@ def extract(config: DictConfig) -> None:
     outcomes |= {one.path: Outcome(one.path, "failed", notes=one.reason) for one in inputs if isinstance(one, Refused)}
     for handler in logging.getLogger().handlers:
         handler.addFilter(_make_printable)  # Whoever logs: a file's name may hold anything.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends as Ctrl-C does: what was begun is removed.
     try:
         with logging_redirect_tqdm(), closing(progress), closing(engine(recipe, jobs, workers)) as finished:
             for number, outcome in enumerate(bar(finished, "Extracting", len(jobs)), start=1):

@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +61,6 @@ def features(config: DictConfig) -> None:
         "width": size[1],
         "step": config.step,
     }
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: no draft is left
     failed: dict[str, str] = {}
     with logging_redirect_tqdm(), FeatureFile(out, about) as file:
         numbers = video_numbers(list(videos))

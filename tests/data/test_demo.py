@@ -2,6 +2,9 @@
 
 import filecmp
 import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,6 +25,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sources import DemoSource, DirectorySource
 from keyframe.errors import KeyframeError
+from tests.commands import environment
 
 
 class Told(NamedTuple):
@@ -247,7 +251,7 @@ def test_the_picture_changes_where_the_story_does(demo_videos):
 @pytest.fixture
 def in_process(monkeypatch):
     """Generate with threads: no processes to start, and what a test puts in place is seen."""
-    monkeypatch.setattr(generator, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    monkeypatch.setattr(generator, "ProcessPoolExecutor", lambda count, *_: ThreadPoolExecutor(count))
 
 
 SMALL = DemoSet(seed=3, videos=2, shots=12)
@@ -332,3 +336,15 @@ def test_the_shortest_set_can_be_told_for_every_seed():
         story = tell(np.random.default_rng(seed), 12)
         assert len(story.colours) == len(story.discs) == len(story.importance) == 12
         assert story.importance.min() >= 0
+
+
+def test_no_process_outlives_one_that_was_killed(tmp_path):
+    text = "import sys; from pathlib import Path; from keyframe.data.demo.generate import *; "
+    text += "generate(Path(sys.argv[1]), DemoSet(videos=400), 2)"
+    process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=environment(), stdout=subprocess.PIPE)
+    limit = time.monotonic() + 60
+    while not any(tmp_path.glob(".demo-*/videos/*.mp4")):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=30)  # the pipe ends when nobody holds it any more
