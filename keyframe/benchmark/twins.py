@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from keyframe.export.load import load_onnx
-from keyframe.export.onnx_file import export_onnx
+from keyframe.export.onnx_file import write_onnx
 from keyframe.export.program import export_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.chunks import choose_chunk
@@ -62,7 +62,7 @@ def other_way(way: str, detector: KeyframeDetector, frames: Tensor) -> Score:
         case "onnx":
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
-                export_onnx(detector, path, size)
+                write_onnx(export_program(detector, size), path)
                 program = load_onnx(path, torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
         case _:

@@ -120,7 +120,7 @@ def _table(
             text_table(rows, {"MB"}),
             "",
             f"Against the run's own model on {videos} {split} videos: the largest difference of a score, and the",
-            "change in Spearman with the annotators' mean at the frames that the run's sampling chooses (95 % interval).",
+            "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
             f"Time: of a window, over the model's in torch, median and range of {len(seconds['eager'])} rounds.",
             f"Files, a card (.json) beside each: {from_here(run_dir)}",
         ]

@@ -66,5 +66,6 @@ def read_clips(
 
 
 def _spread(items: Sequence[T], most: int) -> list[T]:
-    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)) if items else []
-    return [items[place] for place in places]
+    """So many of them at most, spread evenly."""
+    count = min(most, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]

@@ -3,12 +3,13 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.export import ExportedProgram
 
 from keyframe.benchmark.speed import in_turns
 from keyframe.errors import KeyframeError
@@ -18,8 +19,8 @@ from keyframe.export.card import Card, card_path, versions, write_card
 from keyframe.export.clips import Clip
 from keyframe.export.formats import SUFFIXES, onnx_packages
 from keyframe.export.load import Program, load_program
-from keyframe.export.onnx_file import export_onnx
-from keyframe.export.program import write_program
+from keyframe.export.onnx_file import write_onnx
+from keyframe.export.program import export_program, write_program
 from keyframe.export.torchscript import write_torchscript
 from keyframe.extraction.identity import file_hash
 from keyframe.models.sizes import sizes
@@ -115,18 +116,22 @@ class Exporter:
             calls[one.card.format] = partial(load_program(one.path, one.card.format, torch.get_num_threads()), frames)
         return in_turns(calls, repeats)
 
+    @cached_property
+    def _program(self) -> ExportedProgram:
+        """What all formats but TorchScript come from."""
+        return export_program(self.run.detector, self.size)
+
     def _write(self, format: str, path: Path) -> dict[str, Any]:
         """Write an unchecked file; what its card says of how."""
-        detector = self.run.detector
         match format:
             case "torchscript":
-                write_torchscript(detector, path, self.size)
+                write_torchscript(self.run.detector, path, self.size)
                 return {}
             case "torch_export":
-                write_program(detector, path, self.size)
+                write_program(self._program, path)
                 return {}
             case "onnx":
-                export_onnx(detector, path, self.size, opset=self.opset)
+                write_onnx(self._program, path, self.opset)
                 return {"opset": self.opset}
             case "onnx_int8":
                 return self._write_int8(path)
@@ -139,7 +144,7 @@ class Exporter:
         if not self.calibration:
             raise KeyframeError("onnx_int8 needs training videos to calibrate on: raise calibration.videos.")
         source = path.with_name("float32.onnx")
-        export_onnx(self.run.detector, source, self.size, opset=self.opset)
+        write_onnx(self._program, source, self.opset)
         quantize(source, path, [clip.frames for clip in self.calibration])
         videos = [clip.video for clip in self.calibration]
         frames = sum(len(clip.frames) for clip in self.calibration)

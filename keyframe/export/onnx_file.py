@@ -7,29 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.export import ExportedProgram
 
-from keyframe.export.formats import FRAMES, SCORES, require_packages
-from keyframe.export.program import export_program
-from keyframe.models.detector import KeyframeDetector
+from keyframe.export.formats import FRAMES, SCORES
 
 
-def export_onnx(
-    detector: KeyframeDetector, path: Path, size: tuple[int, int], dtype: torch.dtype = torch.uint8, opset: int = 18
-) -> None:
-    """Write a detector as an ONNX file with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
+def write_onnx(program: ExportedProgram, path: Path, opset: int = 18) -> None:
+    """Write a program as an ONNX file with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
 
     Args:
-        detector: in eval mode.
+        program: what `export_program` gave.
         path: the file, written over one that is there.
-        size: as of `export_program`.
-        dtype: as of `export_program`.
         opset: version of ONNX's operators, one of `OPSETS`.
-
-    Raises:
-        KeyframeError: a package of the extra `onnx` is missing.
     """
-    require_packages()
-    program = export_program(detector, size, dtype)
     with _quiet(), torch.no_grad():
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, input_names=[FRAMES], output_names=[SCORES], verbose=False

@@ -6,6 +6,7 @@ it chooses the pieces.
 """
 
 import copy
+import warnings
 from pathlib import Path
 
 import torch
@@ -38,9 +39,11 @@ def export_program(
         return torch.export.export(unchunked(detector), (frames,), dynamic_shapes=dynamic, strict=False)
 
 
-def write_program(detector: KeyframeDetector, path: Path, size: tuple[int, int]) -> None:
-    """Write what `export_program` gives of uint8 frames; another Python loads it with `torch.export.load`."""
-    torch.export.save(export_program(detector, size), path)
+def write_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program; `torch.export.load` reads it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about how weights that share memory are stored
+        torch.export.save(program, path)
 
 
 def unchunked(detector: KeyframeDetector) -> KeyframeDetector:
