@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from keyframe.export.formats import require_packages
 from keyframe.export.load import load_onnx
 from keyframe.export.onnx_file import write_onnx
 from keyframe.export.program import export_program
@@ -60,6 +61,7 @@ def other_way(way: str, detector: KeyframeDetector, frames: Tensor) -> Score:
         case "exported":
             return export_program(detector, size).module()
         case "onnx":
+            require_packages()
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
                 write_onnx(export_program(detector, size), path)

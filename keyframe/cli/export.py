@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
@@ -63,10 +63,9 @@ def _formats(config: DictConfig) -> list[str]:
     Raises:
         KeyframeError: one is unknown, its packages are missing, or the opset is not supported.
     """
-    from keyframe.cli.given_runs import as_list
     from keyframe.export.formats import OPSETS, SUFFIXES, require_packages
 
-    formats = list(dict.fromkeys(str(format) for format in as_list(config.format)))
+    formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
     for format in formats:
         if format not in SUFFIXES:
             raise KeyframeError(f"format={format} is none of {', '.join(SUFFIXES)}.")

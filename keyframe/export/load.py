@@ -1,6 +1,5 @@
 """An exported file as a function of frames."""
 
-import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from keyframe.export.formats import FRAMES, SCORES, onnx_packages
 
 # Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
 Program = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-
-log = logging.getLogger(__name__)
 
 
 def load_program(path: Path, format: str, threads: int = 0) -> Program:

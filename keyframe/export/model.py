@@ -1,5 +1,6 @@
 """An exported file as a model that scores videos; with an ONNX file no torch is imported."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from keyframe.export.card import Card, read_card
 from keyframe.export.load import Program, load_program
 from keyframe.types import Frames, IntArray, Scores
 from keyframe.windows import average_windows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class ExportedModel:
     def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
         """Score frames of one video.
 
-        Unlike a run's model, which encodes each frame once, a program takes whole windows: where windows overlap, in
-        videos above ten minutes, a frame is encoded twice. The pictures of one section (see `keyframe.windows`) are
+        Unlike a run's model, which encodes each frame once, a program takes whole windows: where they overlap, a frame
+        is encoded more than once. The pictures of one section (see `keyframe.windows`) are
         held at once, 1200 at most.
 
         Args:
@@ -64,6 +67,10 @@ def load_exported(path: Path, device: str = "auto", threads: int = 0) -> Exporte
     """
     require_cpu(path, device)
     card = read_card(path)
+    if not card.format.startswith("onnx"):
+        log.warning(
+            "%s is a program that torch runs: load it only if you trust who made it (ONNX files are data)", path
+        )
     return ExportedModel(path, card, load_program(path, card.format, threads))
 
 
