@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from keyframe.export.formats import require_packages
 from keyframe.export.load import load_onnx
-from keyframe.export.onnx_file import write_onnx
+from keyframe.export.onnx_file import onnx_program, write_onnx
 from keyframe.export.program import export_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.chunks import choose_chunk
@@ -64,7 +64,7 @@ def other_way(way: str, detector: KeyframeDetector, frames: Tensor) -> Score:
             require_packages()
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
-                write_onnx(export_program(detector, size), path)
+                write_onnx(onnx_program(export_program(detector, size)), path)
                 program = load_onnx(path, torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
         case _:

@@ -44,4 +44,6 @@ def require_packages() -> None:
         KeyframeError: a package of the extra `onnx` is missing.
     """
     with onnx_packages():
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.export import ExportedProgram
+from torch.onnx import ONNXProgram
 
 from keyframe.benchmark.speed import in_turns
 from keyframe.errors import KeyframeError
@@ -19,7 +20,7 @@ from keyframe.export.card import Card, card_path, versions, write_card
 from keyframe.export.clips import Clip
 from keyframe.export.formats import SUFFIXES, onnx_packages
 from keyframe.export.load import Program, load_program
-from keyframe.export.onnx_file import write_onnx
+from keyframe.export.onnx_file import onnx_program, write_onnx
 from keyframe.export.program import export_program, write_program
 from keyframe.export.torchscript import write_torchscript
 from keyframe.extraction.identity import file_hash
@@ -121,6 +122,11 @@ class Exporter:
         """What all formats but TorchScript come from."""
         return export_program(self.run.detector, self.size)
 
+    @cached_property
+    def _onnx(self) -> ONNXProgram:
+        """What both ONNX formats come from."""
+        return onnx_program(self._program, self.opset)
+
     def _write(self, format: str, path: Path) -> dict[str, Any]:
         """Write an unchecked file; what its card says of how."""
         match format:
@@ -131,7 +137,7 @@ class Exporter:
                 write_program(self._program, path)
                 return {}
             case "onnx":
-                write_onnx(self._program, path, self.opset)
+                write_onnx(self._onnx, path)
                 return {"opset": self.opset}
             case "onnx_int8":
                 return self._write_int8(path)
@@ -144,7 +150,7 @@ class Exporter:
         if not self.calibration:
             raise KeyframeError("onnx_int8 needs training videos to calibrate on: raise calibration.videos.")
         source = path.with_name("float32.onnx")
-        write_onnx(self._program, source, self.opset)
+        write_onnx(self._onnx, source)
         quantize(source, path, [clip.frames for clip in self.calibration])
         videos = [clip.video for clip in self.calibration]
         frames = sum(len(clip.frames) for clip in self.calibration)

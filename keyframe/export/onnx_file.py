@@ -8,24 +8,32 @@ from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
+from torch.onnx import ONNXProgram
 
 from keyframe.export.formats import FRAMES, SCORES
 
 
-def write_onnx(program: ExportedProgram, path: Path, opset: int = 18) -> None:
-    """Write a program as an ONNX file with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
+def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
+    """A program as an ONNX model with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
 
     Args:
         program: what `export_program` gave.
-        path: the file, written over one that is there.
         opset: version of ONNX's operators, one of `OPSETS`.
+
+    Returns:
+        The model; `write_onnx` writes it.
     """
     with _quiet(), torch.no_grad():
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, input_names=[FRAMES], output_names=[SCORES], verbose=False
         )
     assert exported is not None
-    exported.save(path, external_data=False)
+    return exported
+
+
+def write_onnx(model: ONNXProgram, path: Path) -> None:
+    """Write a model as one file, over one that is there."""
+    model.save(path, external_data=False)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from keyframe.errors import KeyframeError
 from keyframe.export.formats import require_packages
 from keyframe.export.load import load_program
-from keyframe.export.onnx_file import write_onnx
+from keyframe.export.onnx_file import onnx_program, write_onnx
 from keyframe.export.program import export_program, write_program
 from keyframe.export.torchscript import write_torchscript
 from keyframe.models.backbone import Backbone
@@ -36,7 +36,7 @@ def write(detector, format, path):
     elif format == "torch_export":
         write_program(export_program(detector, SIZE), path)
     else:
-        write_onnx(export_program(detector, SIZE), path)
+        write_onnx(onnx_program(export_program(detector, SIZE)), path)
 
 
 @pytest.mark.parametrize("format", ["torchscript", "torch_export", "onnx"])
