@@ -33,7 +33,7 @@ class Recipe:
         selector: chooses keyframes.
         reader: decodes frames.
         settings: everything else.
-        checkpoint: of the model that scores; None for training-free scoring.
+        checkpoint: of the model that scores, or an exported file; None for training-free scoring.
         device: where the model computes.
         threads: of one worker's computations, at least 1.
     """
@@ -136,11 +136,7 @@ class Extractor:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.scorer = load_scorer(recipe.checkpoint, recipe.device)
-        if recipe.checkpoint is not None:
-            import torch
-
-            torch.set_num_threads(recipe.threads)
+        self.scorer = load_scorer(recipe.checkpoint, recipe.device, recipe.threads)
 
     def __call__(self, job: Job) -> Outcome:
         """Do one video; whatever is wrong with it becomes its outcome."""

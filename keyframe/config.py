@@ -1,7 +1,7 @@
 """Where the YAML lies, and how a run's YAML becomes its model again."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.errors import KeyframeError
+from keyframe.export.formats import is_exported
 from keyframe.files import write_text
 
 if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
     from keyframe.benchmark.recipe import Recipe
+    from keyframe.data.datamodule import KeyframeDataModule
     from keyframe.models.detector import KeyframeDetector
-    from keyframe.runs import Run
+    from keyframe.runs import BaseRun, Run
 
 # Named one by one: a module's namespace also holds what the module imports.
 _DATA_CLASSES = {
@@ -106,18 +108,28 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
     checkpoint = _read(path)
     detector = _detector(path, checkpoint)
     config = checkpoint["hyper_parameters"]
-    data = config.get("datamodule")
-    if not isinstance(data, dict):
-        raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
-    # What only training needs is left out, and may be of any class.
-    data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
-    for name, value in (("root", root), ("labels", labels)):
-        if value is not None:
-            _replace(data, name, str(Path(value).expanduser()), path)
-    datamodule = _instantiate(data, _DATA_CLASSES, path)
+    datamodule = _datamodule(path, config, root, labels)
     if device is not None:
         detector.to(find_device(device))
     return Run(path, config, detector, datamodule)
+
+
+def load_any_run(run: str | Path, root: str | None = None, labels: str | None = None) -> "BaseRun":
+    """The same of a run or of an exported file, whose card tells its run's configuration; on the CPU.
+
+    Raises:
+        KeyframeError: as `load_run`, or as `keyframe.export.model.load_exported`.
+    """
+    path = Path(run).expanduser()
+    if not is_exported(path):
+        return load_run(run, root, labels)
+    import torch
+
+    from keyframe.export.model import load_exported
+    from keyframe.export.run import ExportedRun
+
+    model = load_exported(path, threads=torch.get_num_threads())
+    return ExportedRun(model, _datamodule(path, model.card.config, root, labels))
 
 
 def load_recipe(overrides: Sequence[str]) -> "Recipe":
@@ -151,6 +163,8 @@ def load_recipe(overrides: Sequence[str]) -> "Recipe":
 def _read(path: Path) -> dict[str, Any]:
     from keyframe.training.checkpoints import read_checkpoint
 
+    if is_exported(path):
+        raise KeyframeError(f"{path} is an exported file, which holds no checkpoint: give the run that it was made of.")
     checkpoint = read_checkpoint(path)
     if "model" not in checkpoint.get("hyper_parameters", {}):
         raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
@@ -172,6 +186,22 @@ def _detector(path: Path, checkpoint: dict[str, Any]) -> "KeyframeDetector":
             f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
         ) from error
     return detector.eval()
+
+
+def _datamodule(
+    path: Path, config: Mapping[str, Any], root: str | None, labels: str | None
+) -> "KeyframeDataModule[Any]":
+    """The data of a run's configuration, wherever they lie now."""
+    data = config.get("datamodule")
+    if not isinstance(data, dict):
+        raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
+    # What only training needs is left out, and may be of any class.
+    data = copy.deepcopy({key: value for key, value in data.items() if key not in ("augmentation", "cache")})
+    for name, value in (("root", root), ("labels", labels)):
+        if value is not None:
+            _replace(data, name, str(Path(value).expanduser()), path)
+    datamodule: KeyframeDataModule[Any] = _instantiate(data, _DATA_CLASSES, path)
+    return datamodule
 
 
 def _instantiate(config: dict[str, Any], allowed: set[str], path: Path) -> Any:

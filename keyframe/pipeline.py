@@ -32,7 +32,7 @@ def score_video(
         indices: the frames to score, in presentation order, (T,), T >= 1.
         size: (height, width) of the frames in pixels, as the model was trained with.
         window: how many frames the model was trained to see at once; None for any number. See
-            `keyframe.models.windows` for how more frames than that are scored.
+            `keyframe.windows` for how more frames than that are scored.
         index: what `index_packets(path)` gave, where the caller has it already.
 
     Raises:

@@ -1,5 +1,6 @@
 """A finished training run: its model, and the videos it was and was not trained on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,19 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from keyframe.benchmark.cost import random_videos
+from keyframe.benchmark.cost import random_videos, weights_mb
 from keyframe.benchmark.speed import Contender
 from keyframe.data.alignment import label_positions, labelled_frames
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.features_h5 import FeatureVideo
-from keyframe.data.packets import index_packets
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError, VideoError
 from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
 from keyframe.models.detector import KeyframeDetector
+from keyframe.models.device import find_device
+from keyframe.models.sizes import sizes
 from keyframe.models.windows import score_windows
 from keyframe.nested import flat
 from keyframe.pipeline import score_video
-from keyframe.types import FloatArray, LabelledVideo
+from keyframe.types import FloatArray, IntArray, LabelledVideo, Scores
 
 # Of a video without a fixed number of them, for timing.
 _USUAL_FRAMES = 60
@@ -35,32 +39,54 @@ _RECIPE = ("model", "loss", "optimizer", "finetune", "sampling", "augmentation")
 Video = LabelledVideo | FeatureVideo
 
 
-class Run:
-    """A trained model and its data; made by `keyframe.config.load_run`.
+class BaseRun(ABC):
+    """A model in whatever form, and the data of the run that trained it.
 
     Args:
-        checkpoint: the checkpoint file.
+        path: the file that holds the model.
         config: the run's whole configuration, plain nested values.
-        detector: its model, in eval mode.
         datamodule: its data, as training divided them.
     """
 
-    def __init__(
-        self,
-        checkpoint: Path,
-        config: Mapping[str, Any],
-        detector: KeyframeDetector,
-        datamodule: KeyframeDataModule[Any],
-    ) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, path: Path, config: Mapping[str, Any], datamodule: KeyframeDataModule[Any]) -> None:
+        self.path = path
         self.config = config
-        self.detector = detector
         self.datamodule = datamodule
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the model is called: its backbone and, if it was exported, the form."""
+
+    @property
+    @abstractmethod
+    def contender(self) -> Contender:
+        """The model and its usual input, to be timed: frames to scores, or features to scores."""
+
+    @abstractmethod
+    def to(self, device: str) -> None:
+        """Move the model to a device, by a name that torch knows or "auto".
+
+        Raises:
+            KeyframeError: it is not there, or the model cannot compute there.
+        """
+
+    @abstractmethod
+    def sizes(self) -> dict[str, float]:
+        """Counts of parameters (`params_backbone`, `params_total` ...) and `weights_mb`."""
+
+    @abstractmethod
+    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
+        """Score frames of a video, by number; how more than the model sees at once: see `keyframe.windows`.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
 
     @property
     def directory(self) -> Path:
         """The run directory, or the checkpoint's own where it lies in none."""
-        parent = self.checkpoint.parent
+        parent = self.path.parent
         return parent.parent if parent.name == "checkpoints" else parent
 
     @property
@@ -79,15 +105,6 @@ class Run:
         if not isinstance(self.datamodule, VideoDataModule):
             return None
         return (self.window or _USUAL_FRAMES, *self.datamodule.size)
-
-    @property
-    def contender(self) -> Contender:
-        """The model and its usual input, to be timed: frames to scores, or features to scores."""
-        device = self.detector.pixel_mean.device
-        if self.frame_shape is not None:
-            return Contender(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
-        width = self.detector.backbone.width
-        return Contender(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
 
     @property
     def has_two_stages(self) -> bool:
@@ -143,14 +160,18 @@ class Run:
             VideoError: the file cannot be read.
         """
         if isinstance(video, FeatureVideo):
-            features = torch.from_numpy(video.features).to(self.detector.pixel_mean.device)
-            return score_windows(self.detector.score, features)
-        data = self._pixels
+            return self.score_features(video.features)
         index = index_packets(video.path)
         frames = labelled_frames(len(video.labels), subject.entries, index)
-        return score_video(
-            video.path, self.detector, data.reader, frames, data.size, data.sampling.window, index
-        ).values
+        return self.score_frames(video.path, frames, self._pixels.reader, index).values
+
+    def score_features(self, features: FloatArray) -> FloatArray:
+        """Score somebody else's features of all frames, (N, width) -> (N,).
+
+        Raises:
+            KeyframeError: the model sees pictures only.
+        """
+        raise KeyframeError(f"{self.path} sees pictures, not features: give a run on a feature file.")
 
     def thumbnails(self, video: Video, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
         """Small pictures of a video near the given seconds, uint8 (h, w, 3) each; none of a feature file's."""
@@ -171,3 +192,66 @@ class Run:
     def _pixels(self) -> VideoDataModule:
         assert isinstance(self.datamodule, VideoDataModule)
         return self.datamodule
+
+
+class Run(BaseRun):
+    """A trained model and its data; made by `keyframe.config.load_run`.
+
+    Args:
+        checkpoint: the checkpoint file.
+        config: the run's whole configuration, plain nested values.
+        detector: its model, in eval mode.
+        datamodule: its data, as training divided them.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        config: Mapping[str, Any],
+        detector: KeyframeDetector,
+        datamodule: KeyframeDataModule[Any],
+    ) -> None:
+        super().__init__(checkpoint, config, datamodule)
+        self.detector = detector
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint file."""
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """The backbone's name."""
+        return self.detector.backbone.name
+
+    @property
+    def contender(self) -> Contender:
+        """The model and its usual input, to be timed: frames to scores, or features to scores."""
+        device = self.detector.pixel_mean.device
+        if self.frame_shape is not None:
+            return Contender(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
+        width = self.detector.backbone.width
+        return Contender(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
+
+    def to(self, device: str) -> None:
+        """Move the model to a device.
+
+        Raises:
+            KeyframeError: it is not there.
+        """
+        self.detector.to(find_device(device))
+
+    def sizes(self) -> dict[str, float]:
+        """Counts of parameters and the MB of all weights."""
+        counts = sizes(self.detector, self.has_two_stages)
+        return {f"params_{key}": float(value) for key, value in counts.items()} | {
+            "weights_mb": weights_mb(self.detector)
+        }
+
+    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
+        """Score frames of a video; see `keyframe.pipeline.score_video`."""
+        return score_video(path, self.detector, reader, frames, self._pixels.size, self.window, index)
+
+    def score_features(self, features: FloatArray) -> FloatArray:
+        """Score somebody else's features of all frames, (N, width) -> (N,)."""
+        return score_windows(self.detector.score, torch.from_numpy(features).to(self.detector.pixel_mean.device))

@@ -10,7 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from keyframe.export import export_onnx, export_program, load_onnx
+from keyframe.export.formats import require_packages
+from keyframe.export.load import load_onnx
+from keyframe.export.onnx_file import onnx_program, write_onnx
+from keyframe.export.program import export_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.chunks import choose_chunk
 from keyframe.models.compiled import compile_detector
@@ -58,10 +61,12 @@ def other_way(way: str, detector: KeyframeDetector, frames: Tensor) -> Score:
         case "exported":
             return export_program(detector, size).module()
         case "onnx":
+            require_packages()
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
-                export_onnx(detector, path, size)
-                return load_onnx(path, torch.get_num_threads())
+                write_onnx(onnx_program(export_program(detector, size)), path)
+                program = load_onnx(path, torch.get_num_threads())
+                return lambda frames: torch.from_numpy(program(frames.numpy()))
         case _:
             raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way}")
 

@@ -64,6 +64,8 @@ NUMBERS = {
     "workers": Number(1, optional=True),
     "threads": Number(1, optional=True),
     "repeats": Number(1),
+    "check.videos": Number(1),
+    "calibration.videos": Number(1),
     "scale.counts": Number(1),
     "scale.seconds": Number(1),
     "long.minutes": Number(1),

@@ -14,7 +14,7 @@ from keyframe.cli.arguments import prepare
 from keyframe.errors import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.runs import Run
+    from keyframe.runs import BaseRun
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def compare(config: DictConfig) -> None:
         video_pictures(studies, scored.subjects, drawn, thumbnails_of(runs, scored), figures),
     ]
     notes = [note for one in studies for note in run_notes(one)]
-    by_backbone = {group[0].detector.backbone.name: name for name, group in reversed(groups.items())}
+    by_backbone = {group[0].name: name for name, group in reversed(groups.items())}
     document = comparison_document(
         studies,
         means,
@@ -106,14 +106,13 @@ def compare(config: DictConfig) -> None:
     log.info("%s", "\n".join([short_text(document, 5), *report_lines(run_dir, figures)]))
 
 
-def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str, float]]:
-    """Size, speed and peak memory of each model; seeds and folds of one cost the same."""
-    from keyframe.benchmark.cost import weights_mb
+def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[str, float]]:
+    """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
     from keyframe.benchmark.memory import peak_memory
     from keyframe.benchmark.speed import speeds
     from keyframe.cli.progress import bar
     from keyframe.config import load_detector
-    from keyframe.models.sizes import sizes
+    from keyframe.runs import Run
 
     log.info("Measuring speed ...")
     timings = speeds(
@@ -121,9 +120,7 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
     )
     costs: dict[str, dict[str, float]] = {}
     for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):
-        counts = sizes(run.detector, run.has_two_stages)
-        costs[name] = {f"params_{key}": float(value) for key, value in counts.items()}
-        costs[name]["weights_mb"] = weights_mb(run.detector)
+        costs[name] = run.sizes()
         for count in config.speed.videos:
             timing = timings[name, count]
             costs[name] |= {
@@ -132,7 +129,7 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
                 f"seconds_{count}_p75": timing.spread[1],
                 "repeats": float(min(timing.repeats, costs[name].get("repeats", timing.repeats))),
             }
-        if run.frame_shape is not None:
+        if isinstance(run, Run) and run.frame_shape is not None:
             load = partial(load_detector, run.checkpoint)
             device = str(run.detector.pixel_mean.device)
             memory = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
@@ -140,7 +137,7 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
     return costs
 
 
-def _check_drawn(groups: "Mapping[str, Sequence[Run]]", config: DictConfig) -> None:
+def _check_drawn(groups: "Mapping[str, Sequence[BaseRun]]", config: DictConfig) -> None:
     """Refuse `videos=` that no model was tested on, before anything takes long."""
     known = {video for group in groups.values() for run in group for video in run.videos(config.split)}
     for video in config.videos or ():

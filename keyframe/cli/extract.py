@@ -37,8 +37,11 @@ def extract(config: DictConfig) -> None:
     from keyframe.cli.progress import VideoProgress, bar
     from keyframe.cli.results import from_here
     from keyframe.data.watched_reader import WatchedReader
+    from keyframe.export.formats import is_exported
     from keyframe.extraction.inputs import Refused, find_inputs
 
+    if config.run is not None and config.device == "auto" and is_exported(str(config.run)):
+        config.device = "cpu"
     engine = instantiate(config.engine)
     try:
         output = Path(str(config.output)).expanduser()

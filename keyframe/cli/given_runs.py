@@ -6,14 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.config import load_run
+from keyframe.config import load_any_run
 from keyframe.errors import KeyframeError
-from keyframe.models.device import find_device
-from keyframe.runs import Run
+from keyframe.runs import BaseRun
 
 
 def run_paths(entry: Any, key: str) -> list[Path]:
-    """The runs that an entry of `runs=` means: a run directory, a checkpoint, or a folder of run directories.
+    """The runs that an entry of `runs=` means: a run directory, a checkpoint, an exported file, or a folder of runs.
 
     Raises:
         KeyframeError: there is none.
@@ -27,20 +26,19 @@ def run_paths(entry: Any, key: str) -> list[Path]:
     return found
 
 
-def load_runs(paths: Sequence[Path], config: DictConfig) -> list[Run]:
-    """Load runs onto the device that evaluation uses.
+def load_runs(paths: Sequence[Path], config: DictConfig) -> list[BaseRun]:
+    """Load runs and exported models onto the device that evaluation uses.
 
     Raises:
         KeyframeError: one is no run, or the device is not there.
     """
-    device = find_device(config.device)
-    runs = [load_run(path, config.data.root, config.data.labels) for path in paths]
+    runs = [load_any_run(path, config.data.root, config.data.labels) for path in paths]
     for run in runs:
-        run.detector.to(device)
+        run.to(config.device)
     return runs
 
 
-def load_groups(config: DictConfig) -> dict[str, list[Run]]:
+def load_groups(config: DictConfig) -> dict[str, list[BaseRun]]:
     """The models of a comparison by name, each with its runs.
 
     Raises:
@@ -62,7 +60,7 @@ def load_groups(config: DictConfig) -> dict[str, list[Run]]:
     return dict(zip(names, groups, strict=True))
 
 
-def check_one_model(runs: Sequence[Run]) -> None:
+def check_one_model(runs: Sequence[BaseRun]) -> None:
     """Refuse to join runs of different models into one table.
 
     Raises:
@@ -80,7 +78,7 @@ def check_one_model(runs: Sequence[Run]) -> None:
             )
 
 
-def check_same_videos(groups: Mapping[str, Sequence[Run]], split: str) -> None:
+def check_same_videos(groups: Mapping[str, Sequence[BaseRun]], split: str) -> None:
     """Refuse to compare models on different videos.
 
     Raises:
@@ -97,9 +95,9 @@ def check_same_videos(groups: Mapping[str, Sequence[Run]], split: str) -> None:
             )
 
 
-def model_name(runs: Sequence[Run], ensemble: str | None = None) -> str:
+def model_name(runs: Sequence[BaseRun], ensemble: str | None = None) -> str:
     """What a model is called where the user gives it no name: after its backbones, or the ensemble of them."""
-    names = list(dict.fromkeys(run.detector.backbone.name for run in runs))
+    names = list(dict.fromkeys(run.name for run in runs))
     return f"{ensemble} of {' and '.join(names)}" if ensemble else names[0]
 
 
@@ -110,7 +108,7 @@ def as_list(value: Any) -> list[Any]:
     return [value]
 
 
-def _names(entries: Sequence[Any], groups: Sequence[Sequence[Run]]) -> list[str]:
+def _names(entries: Sequence[Any], groups: Sequence[Sequence[BaseRun]]) -> list[str]:
     """Names for models: their backbones where these differ, else their directories' names, else letters."""
     backbones = [model_name(group) for group in groups]
     directories = [Path(str(entry[0] if isinstance(entry, list) else entry)).name for entry in entries]

@@ -19,7 +19,7 @@ from keyframe.evaluation.reference import draws_of, reference_lines, reference_m
 from keyframe.evaluation.reference_f1 import f1_metrics, reference_f1
 from keyframe.evaluation.study import ENSEMBLES
 from keyframe.evaluation.subject import Shots, Subject
-from keyframe.runs import Run, Video
+from keyframe.runs import BaseRun, Video
 from keyframe.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -56,14 +56,14 @@ def check_choices(config: DictConfig) -> None:
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
 
 
-def score_runs(runs: Sequence[Run], config: DictConfig, shots: Shots) -> Scored:
+def score_runs(runs: Sequence[BaseRun], config: DictConfig, shots: Shots) -> Scored:
     """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named.
 
     Raises:
         KeyframeError: two runs have different labels for a video, or no video can be read.
     """
     scored = Scored()
-    owners: dict[str, Run] = {}
+    owners: dict[str, BaseRun] = {}
     for run in runs:
         for id_, video in run.videos(config.split).items():
             _same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
@@ -92,7 +92,7 @@ def score_runs(runs: Sequence[Run], config: DictConfig, shots: Shots) -> Scored:
     return scored
 
 
-def _score(runs: Sequence[Run], split: str, scored: Scored) -> None:
+def _score(runs: Sequence[BaseRun], split: str, scored: Scored) -> None:
     """Add each run's scores; a video that one run cannot read is left out for all."""
     for number, run in enumerate(runs, start=1):
         mine = {id_: video for id_, video in run.videos(split).items() if id_ in scored.subjects}
@@ -130,7 +130,7 @@ def reference_of(subjects: Mapping[str, Subject], seed: int) -> dict[str, float]
 
 
 def thumbnails_of(
-    runs: Sequence[Run], scored: Scored
+    runs: Sequence[BaseRun], scored: Scored
 ) -> Callable[[str, Sequence[float]], list[tuple[float, npt.NDArray[np.uint8]]]]:
     """Gives small pictures of a video near the given seconds; none of a feature file's."""
     return lambda id_, seconds: runs[0].thumbnails(scored.videos[id_], seconds)
@@ -149,7 +149,7 @@ def track(config: DictConfig, metrics: Mapping[str, float], figures: Path) -> No
         tracking.finish(loggers)
 
 
-def _same_labels(known: Video, other: Video, first: Run, run: Run) -> None:
+def _same_labels(known: Video, other: Video, first: BaseRun, run: BaseRun) -> None:
     if not all(np.array_equal(a, b) for a, b in zip(_tracks(known), _tracks(other), strict=True)):
         raise KeyframeError(
             f"{first.directory} and {run.directory} have different labels for the video {other.id}: they are of "
@@ -162,7 +162,7 @@ def _tracks(video: Video) -> tuple[FloatArray, FloatArray]:
     return labels.importance, labels.annotators
 
 
-def _check_sampling(runs: Sequence[Run]) -> None:
+def _check_sampling(runs: Sequence[BaseRun]) -> None:
     kinds = {str(run.config.get("sampling")): run for run in runs}
     if len(kinds) > 1:
         names = " and ".join(str(run.directory) for run in list(kinds.values())[:2])

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from keyframe.data.packets import PacketIndex
 from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError
+from keyframe.export.formats import is_exported
 from keyframe.extraction.identity import file_hash
 from keyframe.summary.descriptor import Look
 from keyframe.summary.training_free import training_free
 from keyframe.types import FloatArray, IntArray
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who has no model needs none of it
+    from keyframe.export.model import ExportedModel
     from keyframe.runs import Run
 
 
@@ -88,29 +90,57 @@ class TrainedModel:
     def __call__(
         self, index: PacketIndex, frames: IntArray, look: Look, shots: IntArray, reader: VideoReader
     ) -> FloatArray:
-        """Score frames; how more of them than the model saw in training are scored is said in `models.windows`."""
-        from keyframe.pipeline import score_video
-
-        return score_video(index.path, self.run.detector, reader, frames, self.size, self.run.window, index).values
+        """Score frames; how more of them than the model saw in training are scored is said in `keyframe.windows`."""
+        return self.run.score_frames(index.path, frames, reader, index).values
 
 
-def model_description(checkpoint: Path) -> dict[str, Any]:
-    """What makes a trained model's scores what they are."""
-    return {"kind": "model", "checkpoint_sha256": file_hash(checkpoint)}
+class Exported:
+    """Scores by an exported file, also in a pass of its own.
+
+    Args:
+        model: what `keyframe.export.model.load_exported` gave.
+    """
+
+    def __init__(self, model: "ExportedModel") -> None:
+        self.model = model
+        self.name = f"an exported model, {model.name}"
+        self.description: Mapping[str, Any] = model_description(model.path)
+        self.libraries: Sequence[str] = ("onnxruntime",) if model.card.format.startswith("onnx") else ("torch",)
+
+    def __call__(
+        self, index: PacketIndex, frames: IntArray, look: Look, shots: IntArray, reader: VideoReader
+    ) -> FloatArray:
+        """Score frames; see `TrainedModel`."""
+        return self.model.score_frames(index.path, frames, reader, index).values
 
 
-def load_scorer(run: Path | None, device: str = "auto") -> Scorer:
+def model_description(path: Path) -> dict[str, Any]:
+    """What makes a model's scores what they are, from its checkpoint or its exported file."""
+    kind = "exported" if is_exported(path) else "model"
+    return {"kind": kind, f"{'file' if is_exported(path) else 'checkpoint'}_sha256": file_hash(path)}
+
+
+def load_scorer(run: Path | None, device: str = "auto", threads: int = 0) -> Scorer:
     """The scorer of a run, on a device; without a run the training-free one.
 
     Args:
-        run: a run directory (its best checkpoint), or a checkpoint file.
+        run: a run directory (its best checkpoint), a checkpoint, or an exported file.
         device: a name that torch knows, or "auto" for a GPU where there is one.
+        threads: that the model computes with; 0 leaves it to the library.
 
     Raises:
         KeyframeError: it is no such run, or the device is not there.
     """
     if run is None:
         return TrainingFree()
+    if is_exported(run):
+        from keyframe.export.model import load_exported
+
+        return Exported(load_exported(run, device, threads))
+    import torch
+
     from keyframe.config import load_run
 
+    if threads:
+        torch.set_num_threads(threads)
     return TrainedModel(load_run(run, device=device))

@@ -5,7 +5,7 @@ import pytest
 from keyframe.config import conf_dir
 from tests.commands import cold
 
-PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "benchmark")
+PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "numpy", "av", "h5py", "wandb")
 RUN = """
 import runpy, sys

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.models.windows import score_windows, windows
+from keyframe.models.windows import score_windows
+from keyframe.windows import windows
 
 
 def covered(count, length, span=1200):

@@ -1,0 +1,136 @@
+"""keyframe-export: a trained model as files that other software runs."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from keyframe.cli.app import command
+from keyframe.cli.arguments import prepare
+from keyframe.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from keyframe.export.make import Exported
+    from keyframe.runs import Run
+
+log = logging.getLogger(__name__)
+
+
+def export(config: DictConfig) -> None:
+    """Write the formats that the configuration names, and say what each is worth."""
+    formats = _formats(config)
+
+    from keyframe.cli.progress import bar
+    from keyframe.config import load_run, save_config
+    from keyframe.data.datamodule import VideoDataModule
+    from keyframe.export.clips import read_clips
+    from keyframe.export.make import Exporter
+
+    run = load_run(config.run, config.data.root)
+    data = run.datamodule
+    if not isinstance(data, VideoDataModule):
+        raise KeyframeError(
+            f"{run.checkpoint} was trained on a feature file and sees no pictures: give a run on videos."
+        )
+    if "torchscript" in formats:
+        log.info("torchscript: torch has deprecated TorchScript; prefer onnx or torch_export where you can choose")
+    split = _held_out(run)
+    held_out = read_clips(data, split, config.check.videos, bar)
+    calibration = read_clips(data, "train", config.calibration.videos, bar) if "onnx_int8" in formats else []
+    run_dir = Path(config.run_dir)
+    save_config(config, run_dir)
+    exporter = Exporter(run, run_dir, split, held_out, calibration, config.opset)
+    exported: list[Exported] = []
+    refused: list[str] = []
+    for format in bar(formats, "Exporting", len(formats), unit="format"):
+        try:
+            exported.append(exporter.export(format))
+        except KeyframeError as error:
+            refused.append(str(error))
+    if exported:
+        log.info("Measuring speed ...")
+        log.info("%s", _table(exported, exporter.seconds(exported, config.repeats), split, len(held_out), run_dir))
+    if refused:
+        raise KeyframeError(" ".join(refused))
+
+
+def _formats(config: DictConfig) -> list[str]:
+    """The formats asked for, each once, after what needs no model to be refused.
+
+    Raises:
+        KeyframeError: one is unknown, its packages are missing, or the opset is not supported.
+    """
+    from keyframe.export.formats import OPSETS, SUFFIXES, require_packages
+
+    formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
+    for format in formats:
+        if format not in SUFFIXES:
+            raise KeyframeError(f"format={format} is none of {', '.join(SUFFIXES)}.")
+    if not formats:
+        raise KeyframeError(f"format=[] names none of {', '.join(SUFFIXES)}.")
+    if any(format.startswith("onnx") for format in formats):
+        if config.opset not in OPSETS:
+            raise KeyframeError(f"opset={config.opset} is not supported: choose one from {OPSETS[0]} to {OPSETS[-1]}.")
+        require_packages()
+    return formats
+
+
+def _held_out(run: "Run") -> str:
+    """The split whose videos files are checked on.
+
+    Raises:
+        KeyframeError: all videos were trained on.
+    """
+    for split in ("test", "val"):
+        if run.videos(split):
+            return split
+    raise KeyframeError(f"{run.directory} holds no videos out, and a file is checked on such: train with data.folds.")
+
+
+def _table(
+    exported: "Sequence[Exported]", seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
+) -> str:
+    """The last lines: size, agreement, time, and where the files lie."""
+    import numpy as np
+
+    from keyframe.cli.results import from_here
+    from keyframe.report.text_table import text_table
+
+    rows = []
+    for one in exported:
+        ratios = np.array(seconds[one.card.format]) / seconds["eager"]
+        change = one.change
+        rows.append(
+            {
+                "format": one.card.format,
+                "MB": f"{one.card.file_mb:.1f}",
+                "largest difference": f"{one.largest_difference:.1e}",
+                "Spearman": f"{change.value:+.4f} ({change.lo:+.4f} to {change.hi:+.4f})",
+                "time": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
+                "file": one.path.name,
+            }
+        )
+    return "\n".join(
+        [
+            "",
+            text_table(rows, {"MB"}),
+            "",
+            f"Against the run's own model on {videos} {split} videos: the largest difference of a score, and the",
+            "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
+            f"Time: of a window, over the model's in torch, median and range of {len(seconds['eager'])} rounds.",
+            f"Files, a card (.json) beside each: {from_here(run_dir)}",
+        ]
+    )
+
+
+def main() -> None:
+    """Console script."""
+    sys.argv[1:] = prepare(sys.argv[1:])
+    command("export", export)
+
+
+if __name__ == "__main__":
+    main()
