@@ -86,7 +86,13 @@ def load_detector(run: str | Path) -> "KeyframeDetector":
     return _detector(path, _read(path))
 
 
-def load_run(run: str | Path, root: str | None = None, labels: str | None = None, device: str | None = None) -> "Run":
+def load_run(
+    run: str | Path,
+    root: str | None = None,
+    labels: str | None = None,
+    device: str | None = None,
+    key: str = "run",
+) -> "Run":
     """Rebuild the trained model of a run together with its data.
 
     All is read from the checkpoint, which holds the run's whole configuration.
@@ -97,6 +103,7 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
         labels: the label file to use instead of the run's own.
         device: where the model computes, a name that torch knows, or "auto" for a GPU where there is one; None for the
             CPU.
+        key: what the user calls `run`, for messages.
 
     Raises:
         KeyframeError: as `load_detector`, the run is of another version of keyframe, or the device is not there.
@@ -104,7 +111,7 @@ def load_run(run: str | Path, root: str | None = None, labels: str | None = None
     from keyframe.models.device import find_device
     from keyframe.runs import Run
 
-    path = find_run(run)
+    path = find_run(run, key)
     checkpoint = _read(path)
     detector = _detector(path, checkpoint)
     config = checkpoint["hyper_parameters"]

@@ -34,7 +34,7 @@ _USUAL_FRAMES = 60
 _THUMBNAIL = 100
 
 # Parts of the configuration that make a model what it is.
-_RECIPE = ("model", "loss", "optimizer", "finetune", "sampling", "augmentation")
+_RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling", "augmentation")
 
 Video = LabelledVideo | FeatureVideo
 
@@ -115,7 +115,8 @@ class BaseRun(ABC):
     @property
     def recipe(self) -> dict[str, Any]:
         """What the runs of one model have in common, flat; seeds and folds may differ."""
-        return dict(flat({key: value for key, value in self.config.items() if key in _RECIPE}))
+        # what is off may not have been there yet
+        return dict(flat({key: self.config[key] for key in _RECIPE if self.config.get(key) is not None}))
 
     def videos(self, split: str) -> dict[str, Video]:
         """The videos of a split by id; none is decoded.

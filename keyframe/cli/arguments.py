@@ -11,7 +11,7 @@ from keyframe.config import conf_dir
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
     *("data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights", "cache.dir"),
-    *("labels", "run", "output", "out", "hydra.run.dir"),
+    *("labels", "run", "teacher", "output", "out", "hydra.run.dir"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("runs",)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from keyframe.data.datamodule import KeyframeDataModule
     from keyframe.models.detector import KeyframeDetector
+    from keyframe.training.lessons import Lessons
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def train(config: DictConfig) -> None:
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
     datamodule = instantiate(config.datamodule, _convert_="all")
+    lessons = _lessons(config, datamodule, run_dir)
     if config.tune.batch_size:
         config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule, resume)
     seed_everything(config.seed, workers=True, verbose=False)
@@ -67,11 +69,14 @@ def train(config: DictConfig) -> None:
         loss=instantiate(config.loss, _convert_="all"),
         optimizer=instantiate(config.optimizer),
         config={**plain(config), "params": counts},
+        distillation=instantiate(config.distillation, _convert_="all"),
     )
     loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
     # without a logger Lightning's monitor of learning rates refuses to work
     wanted = [entry for name, entry in config.callbacks.items() if entry and (loggers or name != "learning_rate")]
     callbacks = [instantiate(entry, _convert_="all") for entry in wanted]
+    if lessons is not None:
+        callbacks.append(lessons)
     bar = config.trainer.enable_progress_bar
     trainer: Trainer = instantiate(
         config.trainer,
@@ -111,6 +116,25 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
         config.name = config.name or f"job {hydra.job.num}"
         if (run_dir / "checkpoints" / "last.ckpt").is_file():
             config.ckpt = "last"
+
+
+def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir: Path) -> "Lessons | None":
+    """What puts the teacher's scores into batches, where there is a teacher."""
+    if config.distillation is None and config.teacher is None:
+        return None
+    if config.distillation is None:
+        raise KeyframeError(f"teacher={config.teacher} is for distillation: add experiment=distill, or leave it out.")
+    if config.teacher is None:
+        raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
+
+    from keyframe.config import load_run
+    from keyframe.training.lessons import Lessons
+    from keyframe.training.teacher import check_teacher
+
+    teacher = load_run(config.teacher, key="teacher")
+    datamodule.prepare_data()
+    check_teacher(teacher, config.teacher, datamodule, run_dir)
+    return Lessons(teacher.detector, teacher.checkpoint)
 
 
 def _batch_size(

@@ -23,6 +23,7 @@ class Sample:
         importance: the reference score of each frame in [0, 1], (T,).
         annotators: each annotator's score in [0, 1], (A, T); A may be 0.
         visible: bool (T,), False where augmentation hides a frame.
+        lesson: what a teacher says of each frame, (T, 1 + W): its score, then its embedding; None without a teacher.
     """
 
     video: str
@@ -33,6 +34,7 @@ class Sample:
     importance: Tensor
     annotators: Tensor
     visible: Tensor
+    lesson: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Batch:
         seconds: (B, T), padded with zeros.
         importance: (B, T), padded with zeros.
         annotators: (B, A, T), padded with NaN where a video has fewer annotators or frames.
+        lesson: what a teacher says, (B, T, 1 + W), padded with zeros; None without a teacher.
     """
 
     videos: tuple[str, ...]
@@ -58,6 +61,7 @@ class Batch:
     seconds: Tensor
     importance: Tensor
     annotators: Tensor
+    lesson: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The batch with its tensors on another device (Lightning calls this)."""
@@ -100,4 +104,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         seconds=padded("seconds"),
         importance=padded("importance"),
         annotators=annotators,
+        lesson=None if samples[0].lesson is None else padded("lesson"),
     )

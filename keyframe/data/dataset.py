@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,8 +23,11 @@ from keyframe.data.schedule import Schedule
 from keyframe.errors import VideoError
 from keyframe.types import LabelledVideo, Stage
 
+# What is kept of a video: what a batch may hold, or what a teacher says of it.
+Kept = Stage | Literal["lesson"]
+
 # An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
-Address = tuple[str, Stage, int | None]
+Address = tuple[str, Kept, int | None]
 
 # What random numbers are drawn for: hiding frames changes no picture, so it takes no part in their draw.
 _PICTURES, _HIDING = 0, 1
@@ -67,6 +70,7 @@ class VideoDataset(Dataset[Sample]):
         self.seed = seed
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, Encoded] = {}
+        self._lessons: Mapping[Address, Encoded] = {}
         self._contents: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -114,6 +118,14 @@ class VideoDataset(Dataset[Sample]):
     def serve(self, schedule: Schedule, entries: Mapping[Address, Encoded]) -> None:
         """From now on make samples of what is kept of the videos; nothing is decoded any more."""
         self.schedule, self._entries = schedule, entries
+
+    def teach(self, lessons: Mapping[Address, Encoded]) -> None:
+        """From now on put into each sample what a teacher says of the pictures it is made of.
+
+        Args:
+            lessons: of every video and view that will be asked for, (T, 1 + W) as in `Sample`.
+        """
+        self._lessons = lessons
 
     def plain(self, number: int) -> Sample:
         """A sample without augmentation, as far down the line as one is kept."""
@@ -206,6 +218,8 @@ class VideoDataset(Dataset[Sample]):
             encoded.duration,
             video.path,
         )
+        view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
+        lesson = self._lessons.get((video.id, "lesson", view))
         visible = torch.ones(len(encoded.inputs), dtype=torch.bool)
         if self.augmentation is not None and epoch is not None:
             visible = torch.from_numpy(self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING)))
@@ -218,6 +232,7 @@ class VideoDataset(Dataset[Sample]):
             importance=torch.from_numpy(importance),
             annotators=torch.from_numpy(annotators),
             visible=visible,
+            lesson=None if lesson is None else lesson.inputs,
         )
 
 

@@ -99,6 +99,10 @@ class KeyframeDetector(nn.Module):
         """Backbone features (B, T, width) -> scores in [0, 1], (B, T)."""
         return self.head(self.standardizer(features), mask)
 
+    def embed(self, features: Tensor) -> Tensor:
+        """Backbone features (B, T, width) -> embeddings (B, T, W): each frame by itself, before the look along time."""
+        return self.head.projection(self.standardizer(features))
+
     def normalize(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W), uint8 or float in [0, 1] -> floats with the backbone's mean and deviation taken out."""
         pictures = frames.to(self.pixel_mean.dtype, memory_format=torch.channels_last)

@@ -8,13 +8,15 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import grad_norm
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from keyframe.data.batch import Batch
 from keyframe.drawing.curves import Prediction
 from keyframe.errors import KeyframeError
-from keyframe.evaluation.metrics import over_videos
+from keyframe.evaluation.metrics import over_videos, spearman
 from keyframe.evaluation.video_metrics import VideoMetrics
 from keyframe.models.detector import KeyframeDetector
+from keyframe.training.distillation import Distillation
 
 # Of a checkpoint: the numbers of the last epoch of training, by name.
 TRAIN_NUMBERS = "train_numbers"
@@ -31,6 +33,7 @@ class KeyframeModule(LightningModule):
         loss: called with scores, targets and mask, each (B, T).
         optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
         config: plain nested values kept as hyperparameters in checkpoints and loggers.
+        distillation: blends what a teacher says of a batch into its loss; None learns from labels alone.
     """
 
     def __init__(
@@ -39,12 +42,15 @@ class KeyframeModule(LightningModule):
         loss: nn.Module,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         config: Mapping[str, Any] | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.loss = loss
+        self.distillation = distillation
         self.make_optimizer = optimizer
         self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
+        self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
         self.predictions: dict[str, Prediction] = {}  # of the last epoch of validation or test, this rank's videos
         self.table: dict[int, dict[str, float]] = {}  # of the last epoch of validation or test, all ranks' videos
         self.save_hyperparameters(dict(config or {}))
@@ -55,8 +61,13 @@ class KeyframeModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
+        features = self.detector.encode(batch.stage, batch.inputs)
+        scores = self.detector.score(features, batch.mask)
         loss: Tensor = self.loss(scores, batch.importance, batch.mask)
+        if self.distillation is not None:
+            assert batch.lesson is not None
+            embeddings = self.detector.embed(features) if self.distillation.hints else None
+            loss = self.distillation(loss, scores, embeddings, batch.lesson, batch.mask)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
         return loss
 
@@ -131,6 +142,9 @@ class KeyframeModule(LightningModule):
                 people.double().numpy(),
             )
             self.predictions[video] = prediction
+            if batch.lesson is not None:
+                teacher = batch.lesson[row, :, 0].cpu()[real].double().numpy()
+                self.agreement.update(spearman(prediction.scores, teacher))
             metric.update(int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators)
 
     def _report(self, split: str) -> None:
@@ -138,4 +152,7 @@ class KeyframeModule(LightningModule):
         self.table = metric.compute()
         for name, value in over_videos(self.table.values()).items():
             self.log(f"{split}/{name}", value, batch_size=1)
+        if split == "val" and self.distillation is not None:
+            self.log("val/teacher_spearman", self.agreement.compute(), batch_size=1)
+            self.agreement.reset()
         metric.reset()

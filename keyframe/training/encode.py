@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,12 +18,11 @@ from tqdm import tqdm
 
 from keyframe.cores import cores
 from keyframe.data.cache import CacheFullError, VideoCache
-from keyframe.data.dataset import Address, VideoDataset
+from keyframe.data.dataset import Address, Kept, VideoDataset
 from keyframe.data.encoded import FORMAT, Encoded
 from keyframe.errors import KeyframeError, VideoError
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
-from keyframe.types import Stage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Wanted:
     dataset: VideoDataset
     number: int
     view: int | None
-    stages: tuple[Stage, ...]
+    stages: tuple[Kept, ...]
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class Found:
         pictures: decoded where any is missing.
     """
 
-    keys: dict[Stage, str]
-    entries: dict[Stage, Encoded]
+    keys: dict[Kept, str]
+    entries: dict[Kept, Encoded]
     pictures: Encoded | None
 
 
@@ -76,6 +75,9 @@ class Encoder:
         autocast: makes the context that the model runs in.
     """
 
+    # who speaks in the line about what was found, and what was done to what was not
+    name, made = "Cache", "decoded and encoded"
+
     def __init__(
         self,
         detector: KeyframeDetector,
@@ -87,16 +89,8 @@ class Encoder:
         self.cache = cache
         self.autocast = autocast
         self.device = detector.pixel_mean.device
-        backbone = detector.backbone
-        assert isinstance(backbone, Backbone)
-        prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
         kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        arithmetic = {"device": kind, "precision": precision, "torch": str(torch.__version__)}
-        self._model: dict[Stage, dict[str, str]] = {
-            "pixels": {},
-            "prefix": {**arithmetic, "weights": prefix, "dtype": str(cache.dtype)},
-            "features": {**arithmetic, "weights": whole},
-        }
+        self._model = self._weights({"device": kind, "precision": precision, "torch": str(torch.__version__)})
 
     def encode(
         self, wanted: list[Wanted], strict: bool, quiet: bool = False
@@ -140,7 +134,7 @@ class Encoder:
             self._report(unit, there, made, time.monotonic() - started)
         return entries, skipped
 
-    def key(self, view: Wanted, stage: Stage) -> str:
+    def key(self, view: Wanted, stage: Kept) -> str:
         """SHA-256 of all that an entry depends on: the pictures, the weights they pass through, the arithmetic.
 
         Raises:
@@ -148,6 +142,17 @@ class Encoder:
         """
         parts = [FORMAT, view.dataset.identity(view.number, view.view), stage, self._model[stage]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _weights(self, arithmetic: dict[str, str]) -> dict[Kept, dict[str, str]]:
+        """What each kind of entry depends on beside the pictures."""
+        backbone = self.detector.backbone
+        assert isinstance(backbone, Backbone)
+        prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
+        return {
+            "pixels": {},
+            "prefix": {**arithmetic, "weights": prefix, "dtype": str(self.cache.dtype)},
+            "features": {**arithmetic, "weights": whole},
+        }
 
     def _find(self, view: Wanted) -> Found | VideoError:
         try:
@@ -159,24 +164,28 @@ class Encoder:
         return Found(keys, entries, pictures)
 
     @torch.no_grad()
-    def _make(self, found: Found) -> dict[Stage, Encoded]:
+    def _make(self, found: Found) -> dict[Kept, Encoded]:
         """Run the model as far as is wanted, and keep what comes out."""
         assert found.pictures is not None
-        frames = found.pictures.inputs[None].to(self.device)
-        made: dict[Stage, Tensor] = {"pixels": found.pictures.inputs}
         with _eval_mode(self.detector), self.autocast():
-            # The way of training, by the same chunks, so that the numbers are the same; each frame passes once.
-            maps = self.detector.encode_prefix(frames) if "prefix" in found.keys else None
-            if maps is not None:
-                made["prefix"] = maps[0].cpu()
-            if "features" in found.keys:
-                features = self.detector.encode("pixels", frames) if maps is None else self.detector.encode_tail(maps)
-                made["features"] = features[0].float().cpu()
-        entries: dict[Stage, Encoded] = {}
+            made = self._run(found.pictures.inputs, found.keys.keys())
+        entries: dict[Kept, Encoded] = {}
         for stage, key in found.keys.items():
-            inputs = self._rounded(made[stage]) if stage == "prefix" else made[stage]
-            entries[stage] = self.cache.put(key, replace(found.pictures, inputs=inputs.contiguous()))
+            entries[stage] = self.cache.put(key, replace(found.pictures, inputs=made[stage].contiguous()))
         return entries
+
+    def _run(self, pictures: Tensor, stages: Collection[Kept]) -> dict[Kept, Tensor]:
+        """What is wanted of pictures uint8 (T, 3, H, W), each (T, ...), on the CPU."""
+        made: dict[Kept, Tensor] = {"pixels": pictures}
+        frames = pictures[None].to(self.device)
+        # The way of training, by the same chunks, so that the numbers are the same; each frame passes once.
+        maps = self.detector.encode_prefix(frames) if "prefix" in stages else None
+        if maps is not None:
+            made["prefix"] = self._rounded(maps[0].cpu())
+        if "features" in stages:
+            features = self.detector.encode("pixels", frames) if maps is None else self.detector.encode_tail(maps)
+            made["features"] = features[0].float().cpu()
+        return made
 
     def _rounded(self, maps: Tensor) -> Tensor:
         rounded = maps.to(self.cache.dtype)
@@ -188,11 +197,12 @@ class Encoder:
 
     def _report(self, unit: str, there: int, made: int, seconds: float) -> None:
         log.info(
-            "Cache: %d of %d %s found%s; %s",
+            "%s: %d of %d %s found%s; %s",
+            self.name,
             there,
             there + made,
             unit,
-            f", {made} decoded and encoded in {seconds:.1f} s" if made else ", nothing to decode",
+            f", {made} {self.made} in {seconds:.1f} s" if made else ", nothing to decode",
             self.cache.describe(),
         )
 

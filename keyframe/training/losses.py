@@ -67,6 +67,35 @@ class PairwiseLoss(nn.Module):
             return ((weight * cost).sum((1, 2)) / total.clamp(min=1e-8)).mean()
 
 
+class PairwiseKLLoss(nn.Module):
+    """Divergence of the order of each pair of frames, as the scores have it, from the targets'.
+
+    How surely frame i is above frame j is sigmoid((x_i - x_j) / temperature), as in RankNet; the loss is the mean over
+    pairs of the Kullback-Leibler divergence of the scores' probability from the targets'. So unlike in
+    `PairwiseLoss` targets teach how far apart two frames are as well, as soft targets do (Hinton, Vinyals, Dean:
+    Distilling the knowledge in a neural network, 2015). It is 0 where all differences agree, and for a single frame.
+
+    Args:
+        temperature: the difference, in units of score, that counts as a clear order.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.temperature = temperature
+
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
+        with torch.autocast(scores.device.type, enabled=False):
+            ours, theirs = (_differences(_precise(values)) / self.temperature for values in (scores, targets))
+            # the two terms of a pair's divergence are those of its two orders
+            terms = theirs.sigmoid() * (nn.functional.logsigmoid(theirs) - nn.functional.logsigmoid(ours))
+            count = mask.sum(-1)
+            pairs = mask[:, :, None] & mask[:, None, :]
+            return ((terms * pairs).sum((1, 2)) / (count * (count - 1) / 2).clamp(min=1)).mean()
+
+
 class MSELoss(nn.Module):
     """Mean squared error over real frames, then over videos."""
 

@@ -1,12 +1,10 @@
 """Train on what the frozen part of the model makes of the videos, instead of making it again every epoch."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Set
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from typing import Any, Literal
 
-import torch.distributed as distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -14,18 +12,15 @@ from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import Address, VideoDataset
 from keyframe.data.encoded import Encoded
 from keyframe.data.schedule import Schedule
-from keyframe.errors import KeyframeError
 from keyframe.models.module import KeyframeModule
 from keyframe.training.encode import Encoder, Wanted
+from keyframe.training.first_rank import first_rank_first
 from keyframe.training.two_stage import TwoStage
 from keyframe.types import Stage
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
-
-# Ranks wait for the first one as long as it takes: a process group's own limit may be ten minutes.
-_NO_LIMIT = timedelta(days=365)
 
 
 class PrefixCache(Callback):
@@ -41,7 +36,6 @@ class PrefixCache(Callback):
 
     def __init__(self) -> None:
         self._first_epoch = 0
-        self._sent: set[str] = set()  # keys of entries in memory that all ranks have
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note where training goes on: what only earlier epochs need is not encoded again."""
@@ -115,46 +109,11 @@ class PrefixCache(Callback):
             entries, skipped = encode(strict)
             data.leave_out(skipped)
         else:
-            entries = self._first_rank_first(
-                trainer.is_global_zero, data, partial(encode, strict), partial(encode, True)
+            entries = first_rank_first(
+                trainer.is_global_zero, data, data.cache, partial(encode, strict), partial(encode, True)
             )
         for split in wanted:
             _videos(data, split).serve(schedules[split], entries)
-
-    def _first_rank_first(
-        self,
-        first: bool,
-        data: VideoDataModule,
-        encode: Callable[[], tuple[dict[Address, Encoded], dict[str, str]]],
-        find: Callable[[], tuple[dict[Address, Encoded], dict[str, str]]],
-    ) -> dict[Address, Encoded]:
-        """One process encodes; the others leave out the same videos, and then find all the rest.
-
-        On another machine, with another disk, finding is encoding too, of videos that the first rank could read.
-        """
-        assert data.cache is not None
-        group = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
-        assert isinstance(group, distributed.ProcessGroup)
-        entries: dict[Address, Encoded] = {}
-        told: list[Any] = [None, {}, []]  # an error, what was skipped, and which keys are only in memory
-        if first:
-            try:
-                entries, told[1] = encode()
-            except KeyframeError as problem:
-                told[0] = problem
-            told[2] = sorted(data.cache.in_memory.keys() - self._sent)
-        distributed.broadcast_object_list(told, src=0, group=group)
-        error, skipped, keys = told
-        if error is not None:
-            raise error
-        for key in keys:
-            entry: list[Any] = [data.cache.in_memory.get(key)]
-            distributed.broadcast_object_list(entry, src=0, group=group)
-            data.cache.in_memory[key] = entry[0]
-        self._sent.update(keys)
-        distributed.destroy_process_group(group)
-        data.leave_out(skipped)
-        return entries if first else find()[0]
 
 
 def _videos(data: VideoDataModule, split: Split) -> VideoDataset:
