@@ -17,6 +17,7 @@ _ROWS = (
     ("MAE", "mae"),
     ("precision@15 %", "precision_at_15"),
 )
+_TEACHER = ("Spearman with the teacher", "teacher_spearman")
 
 
 def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_dir: Path, best: Path) -> str:
@@ -29,8 +30,9 @@ def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_d
         value = f"{metrics[f'{split}/{name}']:.3f}"
         return value if spread is None else f"{value} +- {spread:.3f}"
 
+    rows = [*_ROWS, *([_TEACHER] if "val/teacher_spearman" in metrics else [])]
     table = text_table(
-        [{"metric": label, "validation": cell("val", name), "test": cell("test", name)} for label, name in _ROWS]
+        [{"metric": label, "validation": cell("val", name), "test": cell("test", name)} for label, name in rows]
     )
     counts = ", ".join(f"{metrics[f'data/videos_{split}']:.0f} {split}" for split in ("train", "val", "test"))
     lines = [f"Videos: {counts}; sampled frames of each", "", table, ""]

@@ -48,7 +48,7 @@ def refused(done, *words):
 VALUES = {
     "misspelled key": (["optmizer.lr=3"], ["optmizer", "did you mean optimizer"]),
     "misspelled group": (["los=mse"], ["no key los", "did you mean loss"]),
-    "misspelled option": (["loss=sperman"], ["loss=sperman", "mse, pairwise, spearman, weighted"]),
+    "misspelled option": (["loss=sperman"], ["loss=sperman", "mse, pairwise, pairwise_kl, spearman, weighted"]),
     "unknown experiment": (["experiment=nothing"], ["experiment=nothing", "demo"]),
     "no value": (["loss"], ["loss cannot be read", "key=value"]),
     "unknown backbone": (["backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),

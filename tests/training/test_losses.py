@@ -7,16 +7,23 @@ are given it: in float32 a difference quotient has three digits at best, too few
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, rel_entr
 from scipy.stats import spearmanr
 
-from keyframe.training.losses import MSELoss, PairwiseLoss, SpearmanLoss, WeightedSum
+from keyframe.training.losses import MSELoss, PairwiseKLLoss, PairwiseLoss, SpearmanLoss, WeightedSum
 
 
 def weighted():
     return WeightedSum({"rank": SpearmanLoss(), "error": MSELoss()}, {"rank": 0.7, "error": 2.0})
 
 
-LOSSES = {"spearman": SpearmanLoss, "pairwise": PairwiseLoss, "mse": MSELoss, "weighted": weighted}
+LOSSES = {
+    "spearman": SpearmanLoss,
+    "pairwise": PairwiseLoss,
+    "pairwise_kl": PairwiseKLLoss,
+    "mse": MSELoss,
+    "weighted": weighted,
+}
 each = pytest.mark.parametrize("loss", [make() for make in LOSSES.values()], ids=list(LOSSES))
 
 
@@ -160,6 +167,24 @@ def test_pairwise_is_the_double_loop(temperature):
     assert PairwiseLoss(temperature)(scores, targets, mask).item() == pytest.approx(np.mean(values), rel=1e-9)
 
 
+@pytest.mark.parametrize("temperature", [0.1, 0.02])
+def test_pairwise_kl_is_scipys_mean_over_pairs(temperature):
+    scores, targets, mask = videos(12, 7, 1, dtype=torch.float64)
+    values = []
+    for s, t, m in zip(scores.numpy(), targets.numpy(), mask.numpy(), strict=True):
+        real = np.flatnonzero(m)
+        divergences = []
+        for place, i in enumerate(real):
+            for j in real[:place]:
+                q, p = (expit((x[i] - x[j]) / temperature) for x in (s, t))
+                divergences.append(rel_entr(p, q) + rel_entr(1 - p, 1 - q))
+        values.append(np.mean(divergences) if divergences else 0.0)
+    assert values[2] == 0 < values[1]
+    loss = PairwiseKLLoss(temperature)
+    assert loss(scores, targets, mask).item() == pytest.approx(np.mean(values), rel=1e-9)
+    assert loss(targets + 0.2, targets, mask).item() == pytest.approx(0, abs=1e-12)
+
+
 def test_mse_is_numpys():
     scores, targets, mask = videos(12, 7)
     rows = [np.mean((s[m] - t[m]) ** 2) for s, t, m in zip(scores.numpy(), targets.numpy(), mask.numpy(), strict=True)]
@@ -174,7 +199,7 @@ def test_weighted_sum_is_the_sum_of_its_terms():
         WeightedSum({"a": MSELoss()}, {"b": 1.0})
 
 
-@pytest.mark.parametrize("loss", [SpearmanLoss, PairwiseLoss])
+@pytest.mark.parametrize("loss", [SpearmanLoss, PairwiseLoss, PairwiseKLLoss])
 @pytest.mark.parametrize("temperature", [0.0, -0.1])
 def test_a_temperature_is_above_0(loss, temperature):
     with pytest.raises(ValueError, match="temperature"):
@@ -194,7 +219,9 @@ def test_float32_inside_and_outside_under_autocast(loss):
     assert loss(scores.bfloat16(), targets, mask).dtype == torch.float32
 
 
-@pytest.mark.parametrize("loss", [SpearmanLoss(), PairwiseLoss()], ids=["spearman", "pairwise"])
+@pytest.mark.parametrize(
+    "loss", [SpearmanLoss(), PairwiseLoss(), PairwiseKLLoss()], ids=["spearman", "pairwise", "pairwise_kl"]
+)
 def test_a_few_steps_on_free_scores_put_them_in_order(loss):
     generator = torch.Generator().manual_seed(3)
     targets = torch.stack([torch.randperm(40, generator=generator) / 40 for _ in range(2)])

@@ -1,0 +1,176 @@
+"""A teacher's scores are those of the frames its student sees, are computed once, and change nothing but the loss."""
+
+import copy
+import logging
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from scipy.stats import spearmanr
+
+from keyframe.data.augment import Augmentation
+from keyframe.data.batch import collate
+from keyframe.data.cache import VideoCache
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.head import TemporalHead
+from keyframe.training.distillation import Distillation
+from keyframe.training.lessons import Lessons
+from keyframe.training.losses import SpearmanLoss
+from keyframe.training.two_stage import TwoStage
+from tests.training.test_resume import Die
+from tests.training.tiny import make_datamodule, make_module, make_trainer
+
+TRAIN, VAL = 10, 2
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_demo, tmp_path_factory):
+    """A detector of another backbone that tells frames apart, and its checkpoint."""
+    torch.manual_seed(1)
+    head = partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32)
+    detector = KeyframeDetector(Backbone("resnet10t", pretrained=False), head)
+    data = make_datamodule(tiny_demo)
+    data.setup()
+    with torch.no_grad():
+        features = detector.eval().encode("pixels", data.datasets["train"].decode(0).inputs[None])[0]
+    detector.standardizer.set(features.mean(0), features.std(0))
+    path = tmp_path_factory.mktemp("teacher") / "best.ckpt"
+    torch.save(detector.state_dict(), path)
+    return detector, path
+
+
+def fit(root, directory, teacher, *callbacks, epochs=2, switch=1, weight=0.5, hint_weight=0.0, resume=None, **options):
+    torch.manual_seed(0)
+    module = make_module("efficientnet_b0", lr=3e-3)
+    module.distillation = Distillation(weight, SpearmanLoss(), hint_weight)
+    data = make_datamodule(root, **options)
+    extra = {"enable_checkpointing": True} if callbacks else {}
+    trainer = make_trainer(directory, epochs, [TwoStage(switch), *callbacks, Lessons(*teacher)], **extra)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return module, data, trainer
+
+
+def seen_by(teacher, pictures):
+    """Scores of pictures (T, 3, H, W)."""
+    with torch.no_grad():
+        return teacher(pictures[None])[0]
+
+
+@pytest.mark.parametrize(
+    ("cache", "augmentation"),
+    [
+        (VideoCache(), None),
+        (VideoCache(views=2), Augmentation(jitter=0.3, drop=0.3, colour=0.2, flip=0.5)),
+        (None, Augmentation(drop=0.3)),
+    ],
+    ids=["kept", "augmented views", "cache off"],
+)
+def test_a_lesson_is_of_the_pictures_that_the_student_sees(tiny_demo, tmp_path, teacher, cache, augmentation):
+    _, data, _ = fit(tiny_demo, tmp_path, teacher, cache=cache, augmentation=augmentation, epochs=1, switch=None)
+    detector, train, val = teacher[0], data.datasets["train"], data.datasets["val"]
+    pictures = copy.copy(train)
+    pictures.schedule = None  # decodes
+    firsts = []
+    for epoch in (0, 1, 2):
+        sample = train[epoch, 0]
+        view = epoch % 2 if augmentation is not None and augmentation.changes_pixels else None
+        torch.testing.assert_close(sample.lesson[:, 0], seen_by(detector, pictures.decode(0, view).inputs))
+        assert sample.visible.all() == (augmentation is None)
+        firsts.append(sample.lesson)
+    assert torch.equal(firsts[0], firsts[2])
+    assert torch.equal(firsts[0], firsts[1]) == (augmentation is None or not augmentation.changes_pixels)
+    torch.testing.assert_close(val[0, 1].lesson[:, 0], seen_by(detector, val.decode(1).inputs))
+    # and stays beside its frames in a batch
+    batch = collate([train[0, 2], train[0, 0]])
+    assert torch.equal(batch.lesson[1], firsts[0]) and batch.lesson.shape == (2, 12, 33)
+
+
+def test_a_student_of_the_teacher_alone_learns_its_order(tiny_demo, tmp_path, teacher):
+    module, data, trainer = fit(tiny_demo, tmp_path, teacher, epochs=16, switch=None, weight=1.0)
+
+    @torch.no_grad()
+    def agreement(module, split, videos):
+        module.eval()
+        batch = collate([data.datasets[split][0, number] for number in range(videos)])
+        scores = module.detector.enter(batch.stage, batch.inputs, batch.mask)
+        return np.mean([spearmanr(s, t[:, 0]).statistic for s, t in zip(scores, batch.lesson, strict=True)])
+
+    before = make_module("efficientnet_b0")
+    before.detector.standardizer = module.detector.standardizer
+    assert abs(agreement(before, "train", TRAIN)) < 0.4
+    assert agreement(module, "train", TRAIN) > 0.85
+    assert float(trainer.callback_metrics["val/teacher_spearman"]) == pytest.approx(
+        agreement(module, "val", VAL), abs=1e-5
+    )
+
+
+def test_the_teacher_stays_as_it_is_and_out_of_checkpoint_and_optimizer(tiny_demo, tmp_path, teacher):
+    detector, _ = teacher
+    before = copy.deepcopy(detector.state_dict())
+    last = ModelCheckpoint(tmp_path, filename="last", enable_version_counter=False)
+    module, _, trainer = fit(tiny_demo, tmp_path, teacher, last, hint_weight=1.0)
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+    assert not detector.training and all(p.grad is None and not p.requires_grad for p in detector.parameters())
+    alone = make_module("efficientnet_b0")
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["state_dict"].keys() == alone.state_dict().keys()
+    assert "Lessons" not in content["callbacks"]
+    theirs = {id(p) for p in detector.parameters()}
+    optimized = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
+    assert optimized and not theirs & {id(p) for p in optimized}
+    # the control: a teacher among the student's modules would be seen
+    alone.teacher = detector
+    assert content["state_dict"].keys() != alone.state_dict().keys()
+
+
+def test_lessons_are_kept_and_another_teacher_gives_others(tiny_demo, tmp_path, teacher, caplog):
+    caplog.set_level(logging.INFO, "keyframe")
+
+    def found(*arguments, **options):
+        caplog.clear()
+        _, data, _ = fit(
+            tiny_demo, tmp_path, *arguments, epochs=1, cache=VideoCache(str(tmp_path / "cache")), **options
+        )
+        (line,) = [record.message for record in caplog.records if record.message.startswith("Teacher")]
+        return line.partition(";")[0], data.datasets["train"][0, 0].lesson
+
+    total = TRAIN + VAL
+    first, lesson = found(teacher)
+    assert first.startswith(f"Teacher: 0 of {total} videos found, {total} decoded and scored in")
+    second, same = found(teacher, weight=0.9, hint_weight=1.0)
+    assert second == f"Teacher: {total} of {total} videos found, nothing to decode"[: len(second)]
+    assert torch.equal(lesson, same)
+    other = copy.deepcopy(teacher[0])
+    with torch.no_grad():
+        other.head.scorer[-1].bias += 0.1
+    torch.save(other.state_dict(), tmp_path / "other.ckpt")
+    third, different = found((other, tmp_path / "other.ckpt"))
+    assert third.startswith(f"Teacher: 0 of {total}") and not torch.equal(lesson, different)
+
+
+def test_a_killed_student_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, teacher):
+    kept = str(tmp_path / "cache")
+
+    def run(name, *extra, **options):
+        last = ModelCheckpoint(tmp_path / name, filename="last", enable_version_counter=False)
+        options |= {"epochs": 3, "hint_weight": 1.0, "cache": VideoCache(kept)}
+        return fit(tiny_demo, tmp_path / name, teacher, last, *extra, **options)
+
+    whole, _, reference = run("whole")
+    child = os.fork()
+    if not child:
+        try:
+            run("killed", Die("mid-epoch", 2))
+        finally:
+            os._exit(0)  # not reached by what is killed
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    ended, _, trainer = run("killed", resume=tmp_path / "killed" / "last.ckpt")
+    for (name, ours), theirs in zip(ended.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+    for name in ("val/spearman", "val/teacher_spearman"):
+        assert trainer.callback_metrics[name] == reference.callback_metrics[name]
