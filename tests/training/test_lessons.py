@@ -71,7 +71,7 @@ def seen_by(teacher, pictures):
     ids=["kept", "augmented views", "cache off"],
 )
 def test_a_lesson_is_of_the_pictures_that_the_student_sees(tiny_demo, tmp_path, teacher, cache, augmentation):
-    _, data, _ = fit(tiny_demo, tmp_path, teacher, cache=cache, augmentation=augmentation, epochs=1, switch=None)
+    _, data, _ = fit(tiny_demo, tmp_path, teacher, cache=cache, augmentation=augmentation, switch=None)
     detector, train, val = teacher[0], data.datasets["train"], data.datasets["val"]
     pictures = copy.copy(train)
     pictures.schedule = None  # decodes
@@ -113,7 +113,7 @@ def test_the_teacher_stays_as_it_is_and_out_of_checkpoint_and_optimizer(tiny_dem
     detector, _ = teacher
     before = copy.deepcopy(detector.state_dict())
     last = ModelCheckpoint(tmp_path, filename="last", enable_version_counter=False)
-    module, _, trainer = fit(tiny_demo, tmp_path, teacher, last, hint_weight=1.0)
+    _, _, trainer = fit(tiny_demo, tmp_path, teacher, last, hint_weight=1.0)
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
     assert not detector.training and all(p.grad is None and not p.requires_grad for p in detector.parameters())
     alone = make_module("efficientnet_b0")
