@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from keyframe.data.batch import collate
-from tests.training.tiny import make_datamodule, make_module
+from tests.training.tiny import make_datamodule, make_module, make_teacher
 
 pytestmark = pytest.mark.distributed
 
@@ -26,15 +26,18 @@ from keyframe.cli.sentences import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.errors import VideoError
+from keyframe.training.distillation import Distillation
+from keyframe.training.lessons import Lessons
+from keyframe.training.losses import SpearmanLoss
 from keyframe.training.two_stage import TwoStage
 from tests.training.test_ddp import DATA, SWITCH
-from tests.training.tiny import make_datamodule, make_module, make_trainer
+from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     root, out, case = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
-    decoded, damaged = [], []
+    decoded, damaged, lessons = [], [], {}
     read = DecordReader.read
 
     def noted(self, path, *arguments, **options):
@@ -48,7 +51,11 @@ if __name__ == "__main__":
     class Save(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             self.numbers = batch.numbers
+            if batch.lesson is not None:
+                lessons.update(zip(batch.videos, batch.lesson))
             self.first_of_stage = batch_idx == 0 and trainer.current_epoch in (0, SWITCH)
+            if case == "death" and trainer.current_epoch == 1:
+                torch.save(lessons, out / f"lessons-rank{trainer.global_rank}.pt")
             if case == "death" and trainer.global_rank == 1 and trainer.current_epoch == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -74,9 +81,16 @@ if __name__ == "__main__":
     module = make_module("efficientnet_b0", lr=1e-2, dropout=0.0)
     if case == "late":  # the known fault: parameters that are released after DDP has wrapped the model
         module.detector.backbone.train_tail(False)
+    extra = []
+    if case == "death":
+        module.distillation = Distillation(0.5, SpearmanLoss())
+        teacher = out / "teacher.ckpt"
+        detector = make_teacher()
+        detector.load_state_dict(torch.load(teacher, weights_only=True))
+        extra = [Lessons(detector, teacher)]
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
-    trainer = make_trainer(out, 4, [TwoStage(SWITCH, lr_factor=1.0), Save()], devices=2, strategy=strategy)
-    cache = VideoCache(None if case == "late" else str(out / "cache"))
+    trainer = make_trainer(out, 4, [TwoStage(SWITCH, lr_factor=1.0), Save(), *extra], devices=2, strategy=strategy)
+    cache = VideoCache(str(out / "cache") if case == "early" else None)
     data = make_datamodule(root, **DATA, cache=cache)
     damaged.append(data.split_videos("train")[0].id)
     try:
@@ -166,9 +180,22 @@ def test_the_check_sees_parameters_that_were_released_too_late(tiny_demo, tmp_pa
     assert first["in_memory"] == second["in_memory"] == 2 * 11 + 3
 
 
-def test_a_rank_that_dies_ends_the_other_with_a_sentence(tiny_demo, tmp_path):
+def test_a_rank_that_dies_ends_the_other_with_a_sentence_and_both_had_the_teachers_lessons(tiny_demo, tmp_path):
+    teacher = make_teacher().eval()
+    torch.save(teacher.state_dict(), tmp_path / "teacher.ckpt")
     started = time.monotonic()
     done = train(tiny_demo, tmp_path, "death")
     assert done.returncode == 1
     assert "another process of this training has ended" in done.stderr and "ckpt=last" in done.stderr
     assert time.monotonic() - started < 150  # it neither hangs nor waits for gloo's half hour
+    # the first rank made them, and sent them: no disk was shared
+    data = make_datamodule(tiny_demo, **DATA)
+    data.setup()
+    dataset = data.datasets["train"]
+    numbers = {video.id: number for number, video in enumerate(dataset.videos)}
+    for lessons in load(tmp_path, "lessons"):
+        assert len(lessons) >= 4
+        for video, lesson in lessons.items():
+            with torch.no_grad():
+                scores = teacher(dataset.decode(numbers[video]).inputs[None])[0]
+            torch.testing.assert_close(lesson[:, 0], scores)

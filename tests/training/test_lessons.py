@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 import signal
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,30 +14,20 @@ from scipy.stats import spearmanr
 from keyframe.data.augment import Augmentation
 from keyframe.data.batch import collate
 from keyframe.data.cache import VideoCache
-from keyframe.models.backbone import Backbone
-from keyframe.models.detector import KeyframeDetector
-from keyframe.models.head import TemporalHead
 from keyframe.training.distillation import Distillation
 from keyframe.training.lessons import Lessons
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.two_stage import TwoStage
 from tests.training.test_resume import Die
-from tests.training.tiny import make_datamodule, make_module, make_trainer
+from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
 TRAIN, VAL = 10, 2
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny_demo, tmp_path_factory):
-    """A detector of another backbone that tells frames apart, and its checkpoint."""
-    torch.manual_seed(1)
-    head = partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32)
-    detector = KeyframeDetector(Backbone("resnet10t", pretrained=False), head)
-    data = make_datamodule(tiny_demo)
-    data.setup()
-    with torch.no_grad():
-        features = detector.eval().encode("pixels", data.datasets["train"].decode(0).inputs[None])[0]
-    detector.standardizer.set(features.mean(0), features.std(0))
+def teacher(tmp_path_factory):
+    """A detector, and its checkpoint."""
+    detector = make_teacher()
     path = tmp_path_factory.mktemp("teacher") / "best.ckpt"
     torch.save(detector.state_dict(), path)
     return detector, path

@@ -37,6 +37,17 @@ def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1)
     )
 
 
+def make_teacher():
+    """An untrained detector of another backbone that tells frames apart; always the same."""
+    torch.manual_seed(1)
+    head = partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32)
+    detector = KeyframeDetector(Backbone("resnet10t", pretrained=False), head)
+    with torch.no_grad():
+        features = detector.eval().encode("pixels", torch.rand(1, 64, 3, 32, 32))[0]
+    detector.standardizer.set(features.mean(0), features.std(0))
+    return detector
+
+
 def make_datamodule(root: Path, **options):
     options = {"size": 32, "batch_size": 2, "cache": VideoCache(), **options}
     return VideoDataModule(DemoSource(str(root), videos=15, shots=12), DecordReader(), UniformSampling(12), **options)
