@@ -21,6 +21,7 @@ ALSO = {
     "data/base_videos": ["+data.source=null"],
     "data/h5": ["data.path=a.h5"],
     "experiment/cross_validation": ["data=demo"],
+    "experiment/distill": ["data=demo"],
     "experiment/search": ["data=demo"],
     "datamodule/features": ["data=h5", "data.path=a.h5"],
     "backbone/timm": ["backbone.name=resnet18"],
