@@ -11,7 +11,7 @@ distill=(.venv/bin/keyframe-train "experiment=[demo,distill]")
 "${distill[@]}" teacher=$out/model1/0 distillation.hint_weight=0 hydra.run.dir=$out/settings/pairwise_kl
 "${distill[@]}" teacher=$out/model1/0 distillation.hint_weight=0 loss@distillation.loss=spearman hydra.run.dir=$out/settings/spearman
 for seed in 0 1 2; do
-    "${distill[@]}" teacher=$out/model1/$seed seed=$seed distillation.hint_weight=10 hydra.run.dir=$out/distilled/$seed
+    "${distill[@]}" teacher=$out/model1/$seed seed=$seed hydra.run.dir=$out/distilled/$seed
 done
 .venv/bin/keyframe-compare "runs=[$out/model1,$out/model2,$out/distilled]" names=[model1,model2,distilled] hydra.run.dir=$out/compare
 cp $out/compare/metrics.json $out/compare/figures/{accuracy,videos}.png $here/
