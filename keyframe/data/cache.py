@@ -128,6 +128,11 @@ class VideoCache:
             places.append(f"{_size(held)} in memory")
         return ", ".join(places)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the entries that this process has found or made."""
+        return sum(entry.nbytes for entry in {**self._mapped, **self.in_memory}.values())
+
     def _held(self) -> int:
         """Bytes of the entries in memory."""
         return sum(entry.nbytes for entry in self.in_memory.values())

@@ -112,6 +112,7 @@ class Encoder:
         entries: dict[Address, Encoded] = {}
         skipped: dict[str, str] = {}
         there, made, started = 0, 0, time.monotonic()
+        before = self.cache.nbytes
         bar = tqdm(_ahead(self._find, wanted), "Encoding", len(wanted), unit="video", disable=True if quiet else None)
         for view, found in zip(wanted, bar, strict=True):
             video = view.dataset.videos[view.number]
@@ -124,7 +125,7 @@ class Encoder:
                 kept = self._make(found) if found.pictures else found.entries
             except CacheFullError as full:
                 so_far = sum(entry.nbytes for entry in entries.values()) + full.nbytes
-                raise _too_small(full, so_far / (there + made + 1) * len(wanted)) from full
+                raise _too_small(full, before + so_far / (there + made + 1) * len(wanted)) from full
             made += found.pictures is not None
             there += found.pictures is None
             for stage, entry in kept.items():
