@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from keyframe.batch import Extractor, Job, Outcome, Recipe
+from keyframe.children import deaf_to_ctrl_c, follow_parent
 from keyframe.errors import KeyframeError
 from keyframe.extraction.folder import remove_abandoned
-from keyframe.orphans import end_with_parent
 
 # Seconds that a worker has to remove its drafts when it is stopped.
 _PATIENCE = 10
@@ -75,7 +75,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(recipe, theirs), daemon=True)
-        with thread_settings(recipe.threads):
+        with thread_settings(recipe.threads), deaf_to_ctrl_c():
             self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -138,9 +138,8 @@ class _Messenger:
 
 def _serve(recipe: Recipe, connection: Connection) -> None:
     """Do the jobs that come, until no more can come."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
-    end_with_parent()
+    follow_parent()
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(_Messenger(connection)))  # type: ignore[arg-type]  # All it needs.
     root.setLevel(logging.INFO)

@@ -353,4 +353,4 @@ def test_bad_data_leaves_no_run_with_a_tracker(command, tmp_path):
     refused(command(*arguments, HOME=str(tmp_path / "home")), tmp_path / "nowhere", "data.root")
     assert {path.name for path in tmp_path.iterdir()} <= {"run", "home"}
     left = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
-    assert left == {".hydra", "config.yaml", "status.json", "train.log"}
+    assert left == {".hydra", ".lock", "config.yaml", "status.json", "train.log"}

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from keyframe.children import follow_parent
 from keyframe.cores import cores
 from keyframe.data.demo.annotators import label
 from keyframe.data.demo.render import STYLES, pictures
 from keyframe.data.demo.story import SHOT_SECONDS, Story, tell
 from keyframe.data.labels_tsv import write_tsv
 from keyframe.errors import KeyframeError
-from keyframe.orphans import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _write(directory: Path, demo: DemoSet, workers: int) -> None:
     styles = [STYLES[number % len(STYLES)] for number in range(demo.videos)]
     jobs = [(directory / "videos" / f"{name}.mp4", demo, number) for number, name in enumerate(ids)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, follow_parent) as pool:
         labels = list(tqdm(pool.map(_make_video, jobs), "Generating", len(jobs), unit="video", disable=None))
     write_tsv(
         directory / "ydata-tvsum50-anno.tsv",
