@@ -298,7 +298,7 @@ finally:
     [
         (
             ["--help"],
-            ["backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, none, resnet50, timm", "lr: 0.0001"],
+            ["backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, ", "lr: 0.0001"],
         ),
         (["--cfg", "job", "experiment=demo"], ["max_epochs: 16", "keyframe.data.sources.DemoSource"]),
         (["--cfg", "job", "backbone=resnet18"], ["name: resnet18", "root: ???"]),

@@ -10,7 +10,14 @@ from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 
-CUT = ("resnet50", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2")
+CUT = (
+    "resnet50",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+)
 HEADS = ("dual", "local", "global", "framewise")
 
 

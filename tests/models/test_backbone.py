@@ -16,7 +16,7 @@ from keyframe.models import backbone as backbone_file
 from keyframe.models.backbone import Backbone
 from tests.models.build import CUT, cut_of, live, make_backbone
 
-WIDTHS = {"resnet50": 2048, "efficientnet_b0": 1280, "efficientnet_b1": 1280, "efficientnet_b2": 1408}
+WIDTHS = {name: 1280 for name in CUT} | {"resnet50": 2048, "efficientnet_b2": 1408}
 SMALL = "resnet10t"  # 5 M parameters, quick to make and to save
 NORMS = nn.modules.batchnorm._BatchNorm
 
