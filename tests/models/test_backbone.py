@@ -118,7 +118,13 @@ def norm_entries(backbone):
 
 
 @pytest.mark.parametrize(
-    ("name", "norm"), [("resnet50", "frozen"), ("efficientnet_b0", "frozen"), ("efficientnet_b0", "train")]
+    ("name", "norm"),
+    [
+        ("resnet50", "frozen"),
+        ("efficientnet_b0", "frozen"),
+        ("efficientnet_b0", "train"),
+        ("mobilenetv4_conv_small", "frozen"),
+    ],
 )
 def test_stage_1_leaves_every_weight_and_statistic_as_it_was(name, norm):
     torch.manual_seed(0)
@@ -129,7 +135,7 @@ def test_stage_1_leaves_every_weight_and_statistic_as_it_was(name, norm):
     assert torch.equal(backbone(pictures()), backbone(pictures()))  # no dropout, no drop path
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0", "mobilenetv4_conv_small"])
 def test_stage_2_with_frozen_norm_trains_the_tails_other_weights(name):
     torch.manual_seed(0)
     backbone = live(make_backbone(name)).train()
