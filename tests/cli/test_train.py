@@ -218,6 +218,18 @@ def test_other_backbones_by_their_name_alone_and_other_losses(command, tiny, tmp
         assert metrics["test/loss"] != pytest.approx(metrics["test/mse"], rel=1e-2)
 
 
+def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, tmp_path):
+    run, found = tmp_path / "run", tmp_path / "found"
+    command(*tiny, "backbone=mobilenetv4_conv_small", "backbone.pretrained=false", f"hydra.run.dir={run}").good()
+    # 3,774,024 parameters of the published model (Qin et al., MobileNetV4, 2024: 3.8 M) without its classifier
+    assert metrics_of(run)["model/params_backbone"] == 3_774_024 - 1_281_000
+    evaluated = command(f"run={run}", f"hydra.run.dir={tmp_path / 'evaluated'}", program="keyframe-evaluate").good()
+    assert "mobilenetv4_conv_small" in evaluated.out
+    video = min(tiny_demo.rglob("*.mp4"))
+    command(video, f"run={run}", f"output={found}", program="keyframe-extract").good()
+    assert "a trained model, mobilenetv4_conv_small" in (found / video.stem / "index.html").read_text()
+
+
 def test_frames_by_rate_and_a_weighted_loss(command, tiny, tmp_path):
     arguments = [argument for argument in tiny if not argument.startswith("sampling.")]
     rate = ["sampling=fps", "sampling.rate=1", "loss=weighted", "loss.weights.spearman=0", "loss.weights.mse=3"]
@@ -298,7 +310,10 @@ finally:
     [
         (
             ["--help"],
-            ["backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, ", "lr: 0.0001"],
+            [
+                "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, mobilenetv4_conv_small, ",
+                "lr: 0.0001",
+            ],
         ),
         (["--cfg", "job", "experiment=demo"], ["max_epochs: 16", "keyframe.data.sources.DemoSource"]),
         (["--cfg", "job", "backbone=resnet18"], ["name: resnet18", "root: ???"]),

@@ -16,7 +16,7 @@ from keyframe.models import backbone as backbone_file
 from keyframe.models.backbone import Backbone
 from tests.models.build import CUT, cut_of, live, make_backbone
 
-WIDTHS = {name: 1280 for name in CUT} | {"resnet50": 2048, "efficientnet_b2": 1408}
+WIDTHS = dict.fromkeys(CUT, 1280) | {"resnet50": 2048, "efficientnet_b2": 1408}
 SMALL = "resnet10t"  # 5 M parameters, quick to make and to save
 NORMS = nn.modules.batchnorm._BatchNorm
 
@@ -145,7 +145,7 @@ def test_stage_2_with_frozen_norm_trains_the_tails_other_weights(name):
     tail = tuple(f"model.{path}." for path in cut_of(name)[1])
     weights = {n for n, _ in backbone.named_parameters() if n.startswith(tail)}
     assert changed == weights - norm_entries(backbone)
-    assert len(changed) > 5
+    assert len(changed) > 4
 
 
 def test_stage_2_with_training_norm_moves_the_tails_statistics_and_no_others():
