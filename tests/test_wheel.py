@@ -60,9 +60,6 @@ def test_it_works_where_the_checkout_is_not_seen(unpacked, tmp_path):
     assert conf == unpacked / "keyframe" / "conf"
     program = ["-m", "keyframe.cli.train"]
     shown = cold([*program, "--help"], tmp_path, PYTHONPATH=str(unpacked)).good().out
-    assert (
-        "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, mobilenetv4_conv_small, "
-        in shown
-    )
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, " in shown
     job = cold([*program, "experiment=demo", "--cfg", "job"], tmp_path, PYTHONPATH=str(unpacked)).good().out
     assert "_target_: keyframe.data.sources.DemoSource" in job

@@ -32,7 +32,4 @@ def test_help_lists_all_groups_though_hydra_copies_its_store_no_more(tmp_path):
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "experiment"}
     listed = cold(["-m", "keyframe.cli.train", "--help"], tmp_path).good().out
     assert all(f"{group}: " in listed for group in groups)
-    assert (
-        "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, mobilenetv4_conv_small, "
-        in listed
-    )
+    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, " in listed

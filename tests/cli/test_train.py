@@ -311,7 +311,7 @@ finally:
         (
             ["--help"],
             [
-                "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, mobilenetv4_conv_small, ",
+                "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, ",
                 "lr: 0.0001",
             ],
         ),
