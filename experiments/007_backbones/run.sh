@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Model 1, Model 2 and four other backbones; accuracy, size, and latency at 96x96 and 224x224. The record has seed 0.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export OMP_NUM_THREADS=1
+here=experiments/007_backbones
+out=outputs/experiments/007_backbones
+names="resnet50 efficientnet_b0 efficientnet_b1 efficientnet_b2 mobilenetv4_conv_small mobilenetv4_conv_medium"
+for name in $names; do
+    .venv/bin/keyframe-train -m experiment=demo backbone=$name backbone.pretrained=false seed=${SEEDS:-0} \
+        hydra.sweep.dir=$out/$name
+done
+runs=$(printf ",$out/%s" $names)
+.venv/bin/keyframe-compare "runs=[${runs:1}]" "names=[${names// /,}]" \
+    'speed.videos=[1]' 'memory.videos=[1]' hydra.run.dir=$out/compare
+.venv/bin/python $here/latency.py $here $out $names
+cp $out/compare/figures/{accuracy,tradeoff}.png $here/
