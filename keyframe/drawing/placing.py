@@ -61,9 +61,9 @@ def place_labels(
 ) -> npt.NDArray[np.float64]:
     """Lower left corners of labels, each as near to its point as it can be without covering an obstacle or a label.
 
-    A line may lead from a point to its label. Detours are taken so that labels cover no line and no bar, and lines
-    cross no label and no obstacle but those that their points lie in. Crowded points choose first. Where there is
-    no free place, the one that covers least is taken.
+    A line may lead from a point to its label. Detours are taken so that labels cover no line and no bar, lines
+    cross no label and no obstacle but those that their points lie in, and no label stands nearly as close to another
+    point as to its own. Crowded points choose first. Where there is no free place, the one that covers least is taken.
 
     Args:
         points: what the labels belong to, (N, 2).
@@ -85,7 +85,10 @@ def place_labels(
         room = np.maximum(np.array(area) - box, 0)
         grid = np.stack(np.meshgrid(*(np.arange(0, side + 1e-9, step) for side in room)), axis=-1).reshape(-1, 2)
         paths = point + np.linspace(0, 1, 11)[:, None, None] * (np.clip(point, grid, grid + box) - point)
-        cost = np.linalg.norm(paths[-1] - point, axis=-1)
+        away = np.linalg.norm(paths[-1] - point, axis=-1)
+        others = np.delete(points, index, axis=0)[:, None]
+        nearest = np.linalg.norm(np.clip(others, grid, grid + box) - others, axis=-1).min(axis=0, initial=np.inf)
+        cost = away + 6 * detour * (nearest < 2 * away)
         # Of places equally near, the one whose middle is: a label does not hang far to one side.
         cost += 0.1 * np.linalg.norm(grid + box / 2 - point, axis=-1)
         cost += 100 * max(area) * _touched(grid, grid + box, np.vstack([obstacles, labels]))

@@ -40,6 +40,22 @@ def test_labels_cover_neither_each_other_nor_a_disc(count, spread):
             assert np.hypot(x - np.clip(x, box.x0, box.x1), y - np.clip(y, box.y0, box.y1)) >= 0.9 * radius
 
 
+def test_a_label_cannot_be_taken_for_that_of_another_disc():
+    # there is room for two labels between two discs; which name belongs to which must be seen
+    names = ("conv_small_of_length", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "conv_medium", "resnet50")
+    latency = dict(zip(names, (1290.0, 3670.0, 6160.0, 6730.0, 4000.0, 15300.0), strict=True))
+    accuracy = dict(zip(names, (0.315, 0.336, 0.329, 0.342, 0.303, 0.340), strict=True))
+    intervals = {name: (value - 0.0175, value + 0.0175) for name, value in accuracy.items()}
+    sizes = dict(zip(names, (5.0, 6.5, 9.0, 10.2, 10.9, 26.4), strict=True))
+    figure = draw_tradeoff(latency, accuracy, intervals, sizes, "title")
+    (axis,) = figure.axes
+    centres = [axis.transData.transform(np.ravel(disc.get_data())) for disc in discs(figure)]
+    for index, name in enumerate(latency):
+        (box,) = [box for text, box in texts(figure) if text.startswith(name)]
+        gaps = [np.hypot(*(np.clip(c, (box.x0, box.y0), (box.x1, box.y1)) - c)) for c in centres]
+        assert all(gap > 1.5 * gaps[index] for other, gap in enumerate(gaps) if other != index)
+
+
 def test_the_area_goes_with_the_parameters():
     figure = draw_tradeoff({"a": 10, "b": 20}, {"a": 0.2, "b": 0.3}, {}, {"a": 6.5, "b": 26.0}, "")
     small, large = discs(figure)
