@@ -23,8 +23,8 @@ class TrainSuite:
     """Times a whole training with the cache, epochs of the plain loop, and epochs of ours without a cache.
 
     Each side runs in a process of its own, one after the other, ours as the command `keyframe-train`. All of them
-    train on the same videos by the same overrides. Half of the plain loop's rounds come before our trainings, half
-    after them.
+    train on the same videos by the same overrides. Half of the plain loop's rounds come before our trainings (of one
+    round, that one), half after them.
 
     Args:
         footage: the folder in which videos are kept.

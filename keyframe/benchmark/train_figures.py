@@ -206,8 +206,8 @@ def notes_of(outcomes: Sequence[Outcome], rounds: int, recipe: Sequence[str]) ->
         f"With the cache the command keyframe-train ran all {first.epochs} epochs, from an empty cache. Its time is "
         "from the first look at the videos to the end of the test: on no side does starting Python or building the "
         "model count.",
-        f"The plain loop ran {rounds} of each stage's epochs, half of them before ours and half after; they are "
-        f"multiplied: {stage_1} times stage 1, {stage_2} times stage 2, and one test.",
+        f"The plain loop ran {rounds} of each stage's epochs, {rounds - rounds // 2} before ours and {rounds // 2} "
+        f"after; they are multiplied: {stage_1} times stage 1, {stage_2} times stage 2, and one test.",
         "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a DataLoader "
         "with as many persistent workers as there are cores. They open each video with OpenCV in every epoch and read "
         "it in one pass (grab; only wanted frames are converted) or by a seek a frame, whichever is faster: one pass "
