@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported file and its card; made by `load_exported`."""
+    """An exported file; made by `load_exported`.
+
+    Attributes:
+        path: the file.
+        card: what is known of it.
+        program: what it computes, frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
+    """
 
     path: Path
     card: Card
@@ -36,8 +42,7 @@ class ExportedModel:
         """Score frames of one video.
 
         Unlike a run's model, which encodes each frame once, a program takes whole windows: where they overlap, a frame
-        is encoded more than once. The pictures of one section (see `keyframe.windows`) are
-        held at once, 1200 at most.
+        is encoded more than once. The pictures of one section (see `keyframe.windows`) are held at once, 1200 at most.
 
         Args:
             path: the video.

@@ -116,8 +116,8 @@ class Exported:
 
 def model_description(path: Path) -> dict[str, Any]:
     """What makes a model's scores what they are, from its checkpoint or its exported file."""
-    kind = "exported" if is_exported(path) else "model"
-    return {"kind": kind, f"{'file' if is_exported(path) else 'checkpoint'}_sha256": file_hash(path)}
+    kind, file = ("exported", "file") if is_exported(path) else ("model", "checkpoint")
+    return {"kind": kind, f"{file}_sha256": file_hash(path)}
 
 
 def load_scorer(run: Path | None, device: str = "auto", threads: int = 0) -> Scorer:

@@ -13,7 +13,21 @@ from torch import Tensor, nn
 _LEAST_DEVIATION = 1e-3
 
 
-class SpearmanLoss(nn.Module):
+class _TemperedLoss(nn.Module):
+    """A loss on soft comparisons of scores.
+
+    Raises:
+        ValueError: the temperature, in units of score, is not above 0.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        self.temperature = temperature
+
+
+class SpearmanLoss(_TemperedLoss):
     """One minus Spearman's rank correlation, with soft ranks in place of the scores' ranks.
 
     The rank of a frame is the number of frames below it; with the step replaced by a sigmoid it has a gradient
@@ -26,10 +40,7 @@ class SpearmanLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 0.05) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        self.temperature = temperature
+        super().__init__(temperature)
 
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
@@ -41,7 +52,7 @@ class SpearmanLoss(nn.Module):
             return (1 - _correlation(soft, true, mask)).mean()
 
 
-class PairwiseLoss(nn.Module):
+class PairwiseLoss(_TemperedLoss):
     """Logistic ranking loss over all pairs of frames of a video whose targets differ (RankNet, Burges et al., 2005).
 
     Pairs weigh as much as their targets differ. A video without such a pair gives 0.
@@ -51,10 +62,7 @@ class PairwiseLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        self.temperature = temperature
+        super().__init__(temperature)
 
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
@@ -67,7 +75,7 @@ class PairwiseLoss(nn.Module):
             return ((weight * cost).sum((1, 2)) / total.clamp(min=1e-8)).mean()
 
 
-class PairwiseKLLoss(nn.Module):
+class PairwiseKLLoss(_TemperedLoss):
     """Divergence of the order of each pair of frames, as the scores have it, from the targets'.
 
     How surely frame i is above frame j is sigmoid((x_i - x_j) / temperature), as in RankNet; the loss is the mean over
@@ -80,10 +88,7 @@ class PairwiseKLLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
-        self.temperature = temperature
+        super().__init__(temperature)
 
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), bool mask (B, T) -> scalar."""
