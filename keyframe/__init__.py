@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keyframe.api import score_video, select_keyframes
+    from keyframe.api import load_exported, score_video, select_keyframes
     from keyframe.config import load_run
 
 __version__ = "0.1.0"
 
-__all__ = ["load_run", "score_video", "select_keyframes"]
+__all__ = ["load_exported", "load_run", "score_video", "select_keyframes"]
 
 
 def __getattr__(name: str) -> Any:

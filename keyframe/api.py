@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.readers import VideoReader
-from keyframe.extraction.scorers import TrainedModel, TrainingFree
+from keyframe.export.model import ExportedModel
+from keyframe.export.model import load_exported as load_file
+from keyframe.extraction.scorers import Exported, Scorer, TrainedModel, TrainingFree
 from keyframe.extraction.video import ScoredVideo, ShotCutter, score_frames
 from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
@@ -97,7 +99,7 @@ class Keyframes:
 
 def score_video(
     path: str | Path,
-    run: "Run | None" = None,
+    run: "Run | ExportedModel | None" = None,
     rate: float = 2.0,
     shots: ShotCutter | None = None,
     reader: VideoReader | None = None,
@@ -106,7 +108,7 @@ def score_video(
 
     Args:
         path: a video file.
-        run: what `load_run` gave; None scores without a trained model.
+        run: what `load_run` or `load_exported` gave; None scores without a trained model.
         rate: frames looked at for each second of video, above 0.
         shots: cuts the video; None for `KtsShots`.
         reader: decodes frames; None for `PyAVReader`.
@@ -118,8 +120,29 @@ def score_video(
         VideoError: the file cannot be read.
         KeyframeError: the run was trained on a feature file and sees no pictures, or the rate is no such number.
     """
-    scorer = TrainingFree() if run is None else TrainedModel(run)
+    scorer = _scorer(run)
     return score_frames(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
+
+
+def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
+    """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
+
+    TorchScript and torch.export files are programs: load those of people you trust.
+
+    Args:
+        path: the file.
+        threads: that it computes with; 0 leaves it to the library.
+
+    Raises:
+        KeyframeError: it is no such file, it is damaged, or ONNX Runtime is missing.
+    """
+    return load_file(Path(path).expanduser(), threads=threads)
+
+
+def _scorer(run: "Run | ExportedModel | None") -> Scorer:
+    if run is None:
+        return TrainingFree()
+    return Exported(run) if isinstance(run, ExportedModel) else TrainedModel(run)
 
 
 def select_keyframes(video: ScoredVideo, method: Method | None = None, **options: Any) -> Keyframes:

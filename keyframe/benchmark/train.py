@@ -32,7 +32,8 @@ class TrainSuite:
         recipe: overrides of `keyframe-train` for all sides.
         cached: further ones with the cache.
         uncached: further ones without.
-        videos: to train on; one more validates, one more is tested.
+        videos: to train on.
+        held_out: videos to validate on, and as many to test on.
         seconds: length of each.
         epochs: of a whole training.
         switch_epoch: first epoch (from 0) of stage 2.
@@ -49,7 +50,8 @@ class TrainSuite:
     recipe: Sequence[str]
     cached: Sequence[str]
     uncached: Sequence[str]
-    videos: int = 4
+    videos: int = 2
+    held_out: int = 2
     seconds: int = 240
     epochs: int = 30
     switch_epoch: int = 10
@@ -65,8 +67,13 @@ class TrainSuite:
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
         require_opencv()
-        outcomes = [Outcome(Contest(**entry), self.videos, self.epochs, self.switch_epoch) for entry in self.contests]
-        steps = sum(self.videos + 2 + 2 * self.rounds + 4 + outcome.contest.uncached for outcome in outcomes)
+        outcomes = [
+            Outcome(Contest(**entry), self.videos, self.held_out, self.epochs, self.switch_epoch)
+            for entry in self.contests
+        ]
+        steps = sum(
+            self.videos + 2 * self.held_out + 2 * self.rounds + 4 + outcome.contest.uncached for outcome in outcomes
+        )
         for _ in bar(self._measure(outcomes), "Training", steps):
             pass
         return SuiteResult(
@@ -90,7 +97,7 @@ class TrainSuite:
     def _contest(self, outcome: Outcome, directory: Path) -> Iterator[object]:
         contest = outcome.contest
         footage = Path(self.footage).expanduser().resolve()
-        data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
+        data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed, self.held_out)
         yield from data.write_videos()
         data.describe(directory)
 

@@ -27,7 +27,9 @@ def prepare(arguments: list[str]) -> list[str]:
     prepared: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and (key == "hydra.sweep.dir" or (key in _PATHS and not sweep)):
+        # In a sweep a comma parts values, unless it is in the name of something that is there.
+        one = not sweep or key == "hydra.sweep.dir" or os.path.lexists(os.path.expanduser(value))
+        if equals and one and (key in _PATHS or key == "hydra.sweep.dir"):
             prepared.append(f"{key}={quote(value)}")
         elif equals and key in _LISTS and not sweep:
             prepared.append(f"{key}={_quote_list(value)}")

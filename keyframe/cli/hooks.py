@@ -99,8 +99,8 @@ def _claim(config: DictConfig, directory: Path, key: str) -> None:
 
 def _forget_unstarted(directory: Path, made: Sequence[Path]) -> None:
     """Remove a sweep that has ended before its first job, for a typo in what it varies say, and folders made for it."""
-    entries = list(directory.iterdir())
-    if all(entry.name in (LOCK, RECORD, "multirun.yaml") for entry in entries):
+    entries = list(directory.iterdir()) if directory.is_dir() else []
+    if entries and all(entry.name in (LOCK, RECORD, "multirun.yaml") for entry in entries):
         for entry in entries:
             entry.unlink()
         with suppress(OSError):  # somebody else has put something there

@@ -16,7 +16,7 @@ from keyframe.files import write_text
 
 _MADE_BY = "keyframe-export"
 # Of this layout; another one is refused.
-_CARD = 1
+_CARD = 2
 
 # What the model was made for and what not, in words.
 USE = {
@@ -45,6 +45,7 @@ class Card:
         window: frames the model was trained to see at once, spread evenly over a video; None for any number.
         parameters: counts, `total` among them, as of the run.
         file_mb: MB (10^6 bytes) of the file.
+        making: what is particular to its format: ONNX's opset, and of int8 the method and the videos calibrated on.
         check: how far its scores are from the run's own, and on which videos.
         config: the run's whole configuration, plain nested values.
         versions: of what it was made with.
@@ -58,6 +59,7 @@ class Card:
     window: int | None
     parameters: Mapping[str, float]
     file_mb: float
+    making: Mapping[str, Any]
     check: Mapping[str, Any]
     config: Mapping[str, Any]
     versions: Mapping[str, str]

@@ -93,7 +93,7 @@ class Exporter:
         path = self.directory / f"{self.run.name.replace('/', '_')}{SUFFIXES[format]}"
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=self.directory) as drafts:
             draft = Path(drafts) / path.name
-            details = self._write(format, draft)
+            making = self._write(format, draft)
             scores = self._scores(load_program(draft, format, torch.get_num_threads()))
             largest = max(float(np.abs(a - b).max()) for a, b in zip(scores, self.eager, strict=True))
             if format != "onnx_int8" and not largest <= PARITY:
@@ -102,7 +102,7 @@ class Exporter:
                     f"than {PARITY:g}; use another format."
                 )
             change = self._change(scores)
-            card = self._card(format, draft, largest, change, details)
+            card = self._card(format, draft, largest, change, making)
             write_card(draft, card)
             # The card first: a file that is there has its card.
             card_path(draft).replace(card_path(path))
@@ -175,7 +175,7 @@ class Exporter:
         )
         return paired_difference(theirs, own)
 
-    def _card(self, format: str, draft: Path, largest: float, change: Difference, details: Mapping[str, Any]) -> Card:
+    def _card(self, format: str, draft: Path, largest: float, change: Difference, making: Mapping[str, Any]) -> Card:
         run = self.run
         check = {
             "against": "the run's own model, eager, in float32",
@@ -187,7 +187,6 @@ class Exporter:
             "spearman_change": _or_none(change.value),
             "spearman_change_lo": _or_none(change.lo),
             "spearman_change_hi": _or_none(change.hi),
-            **details,
         }
         return Card(
             format=format,
@@ -198,6 +197,7 @@ class Exporter:
             window=run.window,
             parameters={name: float(count) for name, count in sizes(run.detector, run.has_two_stages).items()},
             file_mb=draft.stat().st_size / _MB,
+            making=making,
             check=check,
             config=run.config,
             versions=versions([*_TORCH, *(_ONNX if format.startswith("onnx") else ())]),

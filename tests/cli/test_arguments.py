@@ -102,6 +102,13 @@ def test_paths_are_quoted(key):
     assert value_of(argument) == "/my videos/a=b (1)"
 
 
+def test_in_a_sweep_the_name_of_something_that_is_there_is_one_value(tmp_path):
+    place = tmp_path / "runs, old (1)"
+    place.mkdir()
+    _, argument = prepare(["-m", f"teacher={place}"])
+    assert value_of(argument) == str(place)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+import keyframe
 from keyframe.config import load_any_run, load_run
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
@@ -84,10 +85,10 @@ def test_all_files_their_cards_and_the_table(exported, run):
 
 def test_int8_is_calibrated_on_training_videos_only_and_computes_in_int8(exported, run):
     path = exported[1] / FILES["onnx_int8"]
-    check = card_of(path)["check"]
+    check, calibration = card_of(path)["check"], card_of(path)["making"]["calibration"]
     train = set(load_run(run).videos("train"))
-    assert check["calibration"]["split"] == "train" and len(check["calibration"]["videos"]) == 2
-    assert set(check["calibration"]["videos"]) <= train and not set(check["videos"]) & train
+    assert calibration["split"] == "train" and len(calibration["videos"]) == 2
+    assert set(calibration["videos"]) <= train and not set(check["videos"]) & train
     graph = onnx.load(path).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     restored = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
@@ -141,6 +142,14 @@ def test_evaluation_of_a_file(command, exported, tmp_path):
     ).good()
     assert len(per_video(tmp_path / "out")) == 3
     assert "test_efficientnet (onnx)" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_python_takes_a_file(exported, run, tmp_path):
+    path = write_video(tmp_path / "a.mp4", frames=300)
+    video = keyframe.score_video(path, keyframe.load_exported(str(exported[1] / FILES["onnx"])))
+    assert video.scored_by == "an exported model, test_efficientnet (onnx)"
+    own = keyframe.score_video(path, keyframe.load_run(run))
+    np.testing.assert_allclose(video.scores, own.scores, rtol=0, atol=PARITY)
 
 
 def test_extraction_by_onnx_needs_no_torch(command, exported, run, tmp_path):
