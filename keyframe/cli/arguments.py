@@ -28,7 +28,7 @@ def prepare(arguments: list[str]) -> list[str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         # In a sweep a comma parts values, unless it is in the name of something that is there.
-        one = not sweep or key == "hydra.sweep.dir" or os.path.lexists(os.path.expanduser(value))
+        one = not sweep or key == "hydra.sweep.dir" or os.path.lexists(value)
         if equals and one and (key in _PATHS or key == "hydra.sweep.dir"):
             prepared.append(f"{key}={quote(value)}")
         elif equals and key in _LISTS and not sweep:

@@ -146,14 +146,14 @@ class Exporter:
 
     def _write_int8(self, path: Path) -> dict[str, Any]:
         with onnx_packages():
-            from keyframe.export.int8 import METHOD, quantize
+            from keyframe.export.int8 import METHOD, OF_A_VIDEO, quantize
         if not self.calibration:
             raise KeyframeError("onnx_int8 needs training videos to calibrate on: raise calibration.videos.")
         source = path.with_name("float32.onnx")
         write_onnx(self._onnx, source)
         quantize(source, path, [clip.frames for clip in self.calibration])
         videos = [clip.video for clip in self.calibration]
-        frames = sum(len(clip.frames) for clip in self.calibration)
+        frames = sum(min(len(clip.frames), OF_A_VIDEO) for clip in self.calibration)
         return {
             "opset": self.opset,
             "int8": METHOD,
