@@ -51,7 +51,7 @@ class TrainSuite:
     cached: Sequence[str]
     uncached: Sequence[str]
     videos: int = 2
-    held_out: int = 2
+    held_out: int = 1
     seconds: int = 240
     epochs: int = 30
     switch_epoch: int = 10
