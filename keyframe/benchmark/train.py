@@ -50,7 +50,7 @@ class TrainSuite:
     recipe: Sequence[str]
     cached: Sequence[str]
     uncached: Sequence[str]
-    videos: int = 2
+    videos: int = 4
     held_out: int = 1
     seconds: int = 240
     epochs: int = 30
