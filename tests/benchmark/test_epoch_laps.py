@@ -8,10 +8,10 @@ from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 
 def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
-    laps = EpochLaps(str(tmp_path / "laps.jsonl"))
-    trainer, module = make_trainer(tmp_path, 2, [TwoStage(1), laps]), make_module()
-    datamodule = make_datamodule(tiny_demo)
+    datamodule, module = make_datamodule(tiny_demo), make_module()
     begin = perf_counter()
+    laps = EpochLaps(str(tmp_path / "laps.jsonl"))
+    trainer = make_trainer(tmp_path, 2, [TwoStage(1), laps])
     trainer.fit(module, datamodule)
     trainer.validate(module, datamodule, verbose=False)
     trainer.test(module, datamodule, verbose=False)
