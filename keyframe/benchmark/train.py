@@ -32,8 +32,7 @@ class TrainSuite:
         recipe: overrides of `keyframe-train` for all sides.
         cached: further ones with the cache.
         uncached: further ones without.
-        videos: to train on.
-        held_out: videos to validate on, and as many to test on.
+        videos: to train on; one more validates, one more is tested.
         seconds: length of each.
         epochs: of a whole training.
         switch_epoch: first epoch (from 0) of stage 2.
@@ -51,7 +50,6 @@ class TrainSuite:
     cached: Sequence[str]
     uncached: Sequence[str]
     videos: int = 4
-    held_out: int = 1
     seconds: int = 240
     epochs: int = 30
     switch_epoch: int = 10
@@ -67,13 +65,8 @@ class TrainSuite:
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
         require_opencv()
-        outcomes = [
-            Outcome(Contest(**entry), self.videos, self.held_out, self.epochs, self.switch_epoch)
-            for entry in self.contests
-        ]
-        steps = sum(
-            self.videos + 2 * self.held_out + 2 * self.rounds + 4 + outcome.contest.uncached for outcome in outcomes
-        )
+        outcomes = [Outcome(Contest(**entry), self.videos, self.epochs, self.switch_epoch) for entry in self.contests]
+        steps = sum(self.videos + 2 + 2 * self.rounds + 4 + outcome.contest.uncached for outcome in outcomes)
         for _ in bar(self._measure(outcomes), "Training", steps):
             pass
         return SuiteResult(
@@ -97,7 +90,7 @@ class TrainSuite:
     def _contest(self, outcome: Outcome, directory: Path) -> Iterator[object]:
         contest = outcome.contest
         footage = Path(self.footage).expanduser().resolve()
-        data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed, self.held_out)
+        data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
         yield from data.write_videos()
         data.describe(directory)
 

@@ -37,7 +37,7 @@ class TrainData:
     width: int
     height: int
     seed: int
-    held_out: int
+    held_out: int = 1
 
     def write_videos(self) -> Iterator[Path]:
         """Make the videos, one by one.

@@ -49,7 +49,6 @@ class Outcome:
     Attributes:
         contest: what was measured.
         videos: trained on.
-        held_out: validated on, and as many tested on.
         epochs: of a whole training.
         switch_epoch: how many of them are of stage 1.
         plain: what `PlainTraining` yields, by name.
@@ -59,7 +58,6 @@ class Outcome:
 
     contest: Contest
     videos: int
-    held_out: int
     epochs: int
     switch_epoch: int
     plain: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -202,9 +200,9 @@ def notes_of(outcomes: Sequence[Outcome], rounds: int, recipe: Sequence[str]) ->
     tried = [(outcome.contest, outcome.plain["ways"][0]) for outcome in outcomes]
     ways = [f"{way['sequential'] / way['seek']:.2f} for {contest.width}x{contest.height}" for contest, way in tried]
     notes = [
-        f"All sides train on the same {first.videos} videos, validate on {first.held_out} more and write a checkpoint "
-        f"after every epoch, and test on {first.held_out} others in the end; nobody draws pictures. Random weights: "
-        f"time does not depend on them. Overrides of keyframe-train for all sides: {' '.join(recipe)}.",
+        f"All sides train on the same {first.videos} videos, validate on one more and write a checkpoint after every "
+        "epoch, and test on another in the end; nobody draws pictures. Random weights: time does not depend on them. "
+        f"Overrides of keyframe-train for all sides: {' '.join(recipe)}.",
         f"With the cache the command keyframe-train ran all {first.epochs} epochs, from an empty cache. Its time is "
         "from the first look at the videos to the end of the test: on no side does starting Python or building the "
         "model count.",

@@ -22,7 +22,7 @@ def outcome():
     }
     cached = Trained(before=4, epochs=[epoch(1), epoch(2), epoch(2)], after=1)
     uncached = Trained(before=7, epochs=[epoch(9), epoch(8), epoch(7), epoch(6), epoch(5)], after=1)
-    return Outcome(Contest("small", "tiny", 64, 32, uncached=True), 4, 1, 3, 1, plain, cached, uncached)
+    return Outcome(Contest("small", "tiny", 64, 32, uncached=True), 4, 3, 1, plain, cached, uncached)
 
 
 def test_what_was_not_run_is_multiplied(outcome):
@@ -46,7 +46,7 @@ def test_ratios(outcome):
 
 
 def test_the_second_contest_has_names_of_its_own(outcome):
-    other = Outcome(Contest("large", "tiny", 128, 64), 4, 1, 3, 1, outcome.plain, outcome.cached)
+    other = Outcome(Contest("large", "tiny", 128, 64), 4, 3, 1, outcome.plain, outcome.cached)
     keys = [figure.key for figure in figures_of([outcome, other])]
     assert len(set(keys)) == len(keys)
     assert {"train/speedup_over_plain_large", "train/stage1_epoch_speedup_large"} <= set(keys)
