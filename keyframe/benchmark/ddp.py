@@ -85,13 +85,11 @@ class DdpSuite:
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
             directory, footage = Path(place), Path(self.footage).expanduser().resolve()
             data = TrainData(footage, self.videos, self.seconds, self.width, self.height, self.seed, held_out=2)
-            for _ in data.write_videos():
-                pass
-            data.describe(directory)
+            data.write(directory)
             yield data
-            where = (f"data.root={footage}", "data.labels=labels.tsv", "data.splits=splits.json")
+            where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
             length = (f"trainer.max_epochs={2 * self.epochs}", f"finetune.switch_epoch={self.epochs}")
-            common = (*self.recipe, *where, "data.allow_missing=true", *length, "callbacks.pictures=null")
+            common = (*self.recipe, *where, *length, "callbacks.pictures=null")
             for number in range(self.rounds):
                 for side, overrides in self.sides.items():
                     name = f"{side}{number}"

@@ -66,7 +66,7 @@ class TrainSuite:
         """Measure; `bar` shows progress."""
         require_opencv()
         outcomes = [Outcome(Contest(**entry), self.videos, self.epochs, self.switch_epoch) for entry in self.contests]
-        steps = sum(self.videos + 2 + 2 * self.rounds + 4 + outcome.contest.uncached for outcome in outcomes)
+        steps = sum(2 * self.rounds + 5 + outcome.contest.uncached for outcome in outcomes)
         for _ in bar(self._measure(outcomes), "Training", steps):
             pass
         return SuiteResult(
@@ -91,11 +91,11 @@ class TrainSuite:
         contest = outcome.contest
         footage = Path(self.footage).expanduser().resolve()
         data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
-        yield from data.write_videos()
-        data.describe(directory)
+        data.write(directory)
+        yield data
 
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
-        where = (f"data.root={footage}", "data.labels=labels.tsv", "data.splits=splits.json", "data.allow_missing=true")
+        where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
         ours = (*what, *where, "logger=csv", "callbacks.pictures=null")
         with closing(in_child(PlainTraining(what, data.videos_of(directory), self.rounds, directory))) as plain:
             yield from outcome.add_plain(islice(plain, 1 + 2 * (self.rounds - self.rounds // 2)))

@@ -201,7 +201,8 @@ def notes_of(outcomes: Sequence[Outcome], rounds: int, recipe: Sequence[str]) ->
     ways = [f"{way['sequential'] / way['seek']:.2f} for {contest.width}x{contest.height}" for contest, way in tried]
     notes = [
         f"All sides train on the same {first.videos} videos, validate on one more and write a checkpoint after every "
-        "epoch, and test on another in the end; nobody draws pictures. Random weights: time does not depend on them. "
+        "epoch, and test on another in the end; nobody draws pictures. The videos are copies of one, each another file "
+        "to a cache, and weights are random: time does not depend on what is seen or learned. "
         f"Overrides of keyframe-train for all sides: {' '.join(recipe)}.",
         f"With the cache the command keyframe-train ran all {first.epochs} epochs, from an empty cache. Its time is "
         "from the first look at the videos to the end of the test: on no side does starting Python or building the "

@@ -24,8 +24,7 @@ RECIPE = ("data=labelled", "backbone.pretrained=false", "data.size=32", "samplin
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("footage")
     data = TrainData(folder, videos=2, seconds=40, width=96, height=64, seed=0)
-    list(data.write_videos())
-    data.describe(folder)
+    data.write(folder)
     return data.videos_of(folder)
 
 
@@ -75,7 +74,7 @@ def test_stages_train_the_head_and_then_the_tail_too(parts, tmp_path):
 def test_footage_that_cannot_be_is_refused(tmp_path):
     data = partial(TrainData, videos=1, width=96, height=64, seed=0)
     with pytest.raises(KeyframeError, match=r"train.seconds=50 must be a multiple of 40"):
-        next(data(tmp_path, seconds=50).write_videos())
+        data(tmp_path, seconds=50).write(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(KeyframeError, match=r"footage=.* cannot be written"):
-        next(data(tmp_path / "file", seconds=40).write_videos())
+        data(tmp_path / "file", seconds=40).write(tmp_path)
