@@ -247,8 +247,8 @@ class _Measurement:
         total = [value[f"{key}_weights"] + peak for key, peak in zip(self.twins, own, strict=True)]
         notes = [
             f"Model 1 is {suite.model1}, Model 2 {suite.model2}, with random weights, on {suite.size}x{suite.size} "
-            "pixels of noise; other ways to run a model, and its bare backbone, without GPU on a quarter of a video's "
-            "frames. Ratios are times unless they say otherwise: below 1 is less than the baseline. Both sides take "
+            f"pixels of noise; other ways to run a model, and its bare backbone, on {self._fewer().shape[1]} frames. "
+            "Ratios are times unless they say otherwise: below 1 is less than the baseline. Both sides take "
             "turns after a call of each to warm up, and a ratio is taken in each round.",
             f"By default {self._auto} frames are encoded at once here: on a CPU few frames stay in the caches, which "
             "is faster and smaller; on a GPU as many as fill it; halved while that would take more than a quarter of "
@@ -266,9 +266,8 @@ class _Measurement:
         return random_videos(count, (self.suite.frames, self.suite.size, self.suite.size), self.device)
 
     def _fewer(self) -> Tensor:
-        """Frames enough for a ratio of one model to itself: on a CPU a quarter of a video's."""
-        few = self.suite.frames if self.device.type == "cuda" else max(1, self.suite.frames // 4)
-        return self._frames(1)[:, :few]
+        """Frames enough for a ratio of one model to itself: twice as many as are encoded at once."""
+        return self._frames(1)[:, : 2 * self._auto]
 
     def _name(self, key: str) -> str:
         return f"{_TITLES[key]} ({self.backbones[key]})"

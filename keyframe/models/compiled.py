@@ -1,6 +1,9 @@
 """A detector whose backbone and head are compiled by torch."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
@@ -11,8 +14,9 @@ from keyframe.models.detector import KeyframeDetector
 def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> None:
     """Let torch compile the parts of a detector at their first call, in place.
 
-    Weights, their names and checkpoints stay what they are. A part is compiled anew for another size of pictures, for a
-    first and a second number of frames (then for any), and when its tail begins to train.
+    Weights, their names and checkpoints stay what they are. The backbone is compiled once for any number of frames from
+    two on, and anew for another size of pictures and when its tail begins to train; the head for a first and a second
+    length of videos (then for any).
 
     Args:
         detector: on its device.
@@ -30,5 +34,17 @@ def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> N
                 "compile out."
             ) from error
     for part in ("encode_prefix", "encode_tail"):
-        setattr(detector.backbone, part, torch.compile(getattr(detector.backbone, part), backend=backend))
+        setattr(
+            detector.backbone, part, _for_any_number(torch.compile(getattr(detector.backbone, part), backend=backend))
+        )
     detector.head.compile(backend=backend)
+
+
+def _for_any_number(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A compiled function whose first call settles no number of frames: the last ones of a video are often fewer."""
+
+    def run(frames: Tensor) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(frames, 0)
+        return encode(frames)
+
+    return run

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.errors import KeyframeError
@@ -40,6 +41,16 @@ def test_a_compiled_detector_is_the_detector_in_both_stages_at_any_length():
                 assert (ours.grad is None) == (theirs.grad is None), name
                 if ours.grad is not None:
                     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_the_backbone_is_compiled_once_for_any_number_of_frames():
+    counter = CompileCounter()
+    detector = KeyframeDetector(Backbone("test_efficientnet", pretrained=False), TemporalHead, chunk=8).eval()
+    compile_detector(detector, backend=counter)
+    with torch.inference_mode():
+        for length in (9, 4, 2):  # together: pieces of 8 and 8 and 2, of 8, and of 4
+            detector.encode_tail(detector.encode_prefix(clip(length)))
+    assert counter.frame_count == 2  # the prefix and the tail
 
 
 def test_a_missing_compiler_is_said_before_anything_is_compiled(monkeypatch):
