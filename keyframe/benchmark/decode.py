@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -70,11 +71,8 @@ class DecodeSuite:
         find_ffmpeg()
         tasks: list[Callable[[], list[Measured]]] = []
         for width, height in self.sizes:
-            tasks += [
-                lambda size=(width, height): self._against_baselines(*size),  # type: ignore[misc]
-                lambda size=(width, height): self._snapped(*size),  # type: ignore[misc]
-            ]
-        tasks += [self._memory, self._workers]
+            tasks.append(partial(self._against_baselines, width, height))
+        tasks += [self._snapped, self._memory, self._workers]
         figures = [figure for task in bar(tasks, "Decoding", len(tasks)) for figure in task()]
         first = _named(self.sizes[0])
         by_key = {figure.key: figure for figure in figures}
@@ -113,8 +111,8 @@ class DecodeSuite:
             "OpenCV sets CAP_PROP_POS_FRAMES for each frame, in one thread, and resizes. A seek costs it the same "
             f"wherever the last one was, so its time for {self.rate:g} frames a second is that of {self.frames} frames "
             "multiplied.",
-            f"Snapping is measured on {self.frames + 1} frames: a round number may lie on I-frames by itself. "
-            "So they stand anywhere between two of these, as in any video.",
+            f"Snapping is measured on {self.frames + 1} frames of the first size: a round number may lie on I-frames "
+            "by itself. So they stand anywhere between two of these, as in any video.",
             "Calls take turns; ratios are taken in each round. Ratios of seconds below 1 are faster than the "
             "baseline; a speedup is the other way round.",
         ]
@@ -141,9 +139,7 @@ class DecodeSuite:
         seconds = self._turns(calls)
         seeks = self.seconds * self.rate / self.frames
         seconds[f"opencv_seek_{rate}"] = [seeks * one for one in seconds[f"opencv_seek_{few}"]]
-        figures = [
-            Measured(f"decode/seconds_{name}", tuple(taken), "s", _meaning(name)) for name, taken in seconds.items()
-        ]
+        figures = [_seconds(name, taken) for name, taken in seconds.items()]
         for reader in READERS:
             for grid in samplings:
                 name, baseline = f"{reader}_{grid}", f"opencv_seek_{grid}"
@@ -163,27 +159,27 @@ class DecodeSuite:
                 ]
         return figures
 
-    def _snapped(self, width: int, height: int) -> list[Measured]:
-        """Reading near I-frames against exact reading, where they are close and, of the first size, where not."""
+    def _snapped(self) -> list[Measured]:
+        """Reading near I-frames against exact reading, where they are close and where not; of the first size."""
         figures = []
-        size, sampling = _named((width, height)), UniformSampling(self.frames + 1)
-        for key_every in (_SHORT, _LONG) if size == _named(self.sizes[0]) else (_SHORT,):
+        (width, height), size = self.sizes[0], _named(self.sizes[0])
+        sampling = UniformSampling(self.frames + 1)
+        for key_every in (_SHORT, _LONG):
             path = self._video(width, height, key_every)
-            calls: dict[str, Callable[[], object]] = {
-                f"{reader}_{size}_gop{key_every}{'' if exact else '_snapped'}": Reading(
-                    path, kind(exact=exact), sampling
-                )
-                for reader, kind in READERS.items()
-                for exact in (True, False)
-            }
-            seconds = self._turns(calls)
+            readings: dict[str, Callable[[], object]] = {}
+            for reader, kind in READERS.items():
+                name = f"{reader}_{self.frames + 1}_gop{key_every}"
+                readings[f"{name}_{size}"] = Reading(path, kind(), sampling)
+                readings[f"{name}_snapped_{size}"] = Reading(path, kind(exact=False), sampling)
+            seconds = self._turns(readings)
+            figures += [_seconds(name, taken) for name, taken in seconds.items()]
             for reader in READERS:
-                name = f"{reader}_{size}_gop{key_every}"
+                name = f"{reader}_{self.frames + 1}_gop{key_every}"
                 figures.append(
                     ratio(
-                        f"decode/snap_speedup_{name}",
-                        seconds[name],
-                        seconds[f"{name}_snapped"],
+                        f"decode/snap_speedup_{reader}_{size}_gop{key_every}",
+                        seconds[f"{name}_{size}"],
+                        seconds[f"{name}_snapped_{size}"],
                         f"exact reading over reading near I-frames, these every {key_every} frames",
                     )
                 )
@@ -220,11 +216,13 @@ def _named(size: Sequence[int]) -> str:
     return f"{size[1]}p"
 
 
-def _meaning(name: str) -> str:
-    """What a time is of, from the name of its call."""
+def _seconds(name: str, taken: Sequence[float]) -> Measured:
+    """A time as a figure; what it is of is told by the name of its call."""
     kinds = {
         "ffmpeg_own": "FFmpeg decoding the whole file to null, with the threads it chooses",
         "ffmpeg": "FFmpeg decoding the whole file to null, in one thread",
         "opencv": "a seek for each frame with OpenCV",
     }
-    return next((meaning for kind, meaning in kinds.items() if name.startswith(kind)), "exact reading")
+    reading = "reading near I-frames" if "snapped" in name else "exact reading"
+    meaning = next((meaning for kind, meaning in kinds.items() if name.startswith(kind)), reading)
+    return Measured(f"decode/seconds_{name}", tuple(taken), "s", meaning)

@@ -5,6 +5,7 @@ Sheets are laid out in inches, so that what was measured to fit does fit, whatev
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import isfinite
 
 from matplotlib.artist import Artist
@@ -50,6 +51,7 @@ def two_digits(value: float) -> str:
     return f"{value:.2f}" if isfinite(value) else "n/a"
 
 
+@lru_cache(4096)  # labels come again in every picture of a batch
 def text_width(text: str, size: float = TEXT) -> float:
     """Inches that the longest line of a text takes."""
     font = FontProperties(size=size)
