@@ -15,6 +15,7 @@ from typing import Any, Literal
 from keyframe.data.content import content_id
 from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError, VideoError
+from keyframe.export.formats import is_exported
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
 from keyframe.extraction.identity import fingerprint
 from keyframe.extraction.scorers import TrainingFree, load_scorer, model_description
@@ -36,6 +37,10 @@ class Recipe:
         checkpoint: of the model that scores, or an exported file; None for training-free scoring.
         device: where the model computes.
         threads: of one worker's computations, at least 1.
+        bf16: whether a run's model computes in bfloat16.
+
+    Raises:
+        KeyframeError: `bf16` where no run's own model scores.
     """
 
     shots: ShotCutter
@@ -45,11 +50,19 @@ class Recipe:
     checkpoint: Path | None = None
     device: str = "auto"
     threads: int = 1
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
+            raise KeyframeError(
+                "bf16=true is for the model of a run: exported files and the rule without a model compute as they are; "
+                "leave it out."
+            )
 
     @property
     def fingerprint(self) -> str:
         """What the extractions of this recipe will bear, known without loading the model."""
-        scorer = TrainingFree.description if self.checkpoint is None else model_description(self.checkpoint)
+        scorer = TrainingFree.description if self.checkpoint is None else model_description(self.checkpoint, self.bf16)
         return fingerprint(scorer, recorded(self.shots, self.selector, self.reader, self.settings))
 
 
@@ -136,7 +149,7 @@ class Extractor:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.scorer = load_scorer(recipe.checkpoint, recipe.device, recipe.threads)
+        self.scorer = load_scorer(recipe.checkpoint, recipe.device, recipe.threads, recipe.bf16)
 
     def __call__(self, job: Job) -> Outcome:
         """Do one video; whatever is wrong with it becomes its outcome."""

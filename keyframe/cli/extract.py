@@ -125,6 +125,7 @@ def _recipe(config: DictConfig, threads: int) -> "Recipe":
         checkpoint=None if config.run is None else find_run(config.run),
         device=config.device,
         threads=threads,
+        bf16=bool(config.bf16),
     )
 
 

@@ -71,27 +71,31 @@ class TrainedModel:
 
     Args:
         run: what `keyframe.config.load_run` gave, its detector on the device to be used.
+        bf16: whether it computes in bfloat16 (`torch.autocast`).
 
     Raises:
         KeyframeError: the run was trained on a feature file and cannot look at pictures.
     """
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, run: "Run", bf16: bool = False) -> None:
         if run.frame_shape is None:
             raise KeyframeError(
                 f"{run.checkpoint} was trained on a feature file and sees no pictures: give a run on videos."
             )
-        self.run = run
+        self.run, self.bf16 = run, bf16
         self.size = run.frame_shape[1:]
         self.name = f"a trained model, {run.detector.backbone.name}"
-        self.description: Mapping[str, Any] = model_description(run.checkpoint)
+        self.description: Mapping[str, Any] = model_description(run.checkpoint, bf16)
         self.libraries: Sequence[str] = ("torch", "timm")
 
     def __call__(
         self, index: PacketIndex, frames: IntArray, look: Look, shots: IntArray, reader: VideoReader
     ) -> FloatArray:
         """Score frames; how more of them than the model saw in training are scored is said in `keyframe.windows`."""
-        return self.run.score_frames(index.path, frames, reader, index).values
+        import torch
+
+        with torch.autocast(self.run.detector.pixel_mean.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.run.score_frames(index.path, frames, reader, index).values
 
 
 class Exported:
@@ -114,22 +118,23 @@ class Exported:
         return self.model.score_frames(index.path, frames, reader, index).values
 
 
-def model_description(path: Path) -> dict[str, Any]:
+def model_description(path: Path, bf16: bool = False) -> dict[str, Any]:
     """What makes a model's scores what they are, from its checkpoint or its exported file."""
     kind, file = ("exported", "file") if is_exported(path) else ("model", "checkpoint")
-    return {"kind": kind, f"{file}_sha256": file_hash(path)}
+    return {"kind": kind, f"{file}_sha256": file_hash(path), **({"bf16": True} if bf16 else {})}
 
 
-def load_scorer(run: Path | None, device: str = "auto", threads: int = 0) -> Scorer:
+def load_scorer(run: Path | None, device: str = "auto", threads: int = 0, bf16: bool = False) -> Scorer:
     """The scorer of a run, on a device; without a run the training-free one.
 
     Args:
         run: a run directory (its best checkpoint), a checkpoint, or an exported file.
         device: a name that torch knows, or "auto" for a GPU where there is one.
         threads: that the model computes with; 0 leaves it to the library.
+        bf16: whether a run's model computes in bfloat16.
 
     Raises:
-        KeyframeError: it is no such run, or the device is not there.
+        KeyframeError: it is no such run, or the device is not there, or cannot compute so.
     """
     if run is None:
         return TrainingFree()
@@ -143,4 +148,7 @@ def load_scorer(run: Path | None, device: str = "auto", threads: int = 0) -> Sco
 
     if threads:
         torch.set_num_threads(threads)
-    return TrainedModel(load_run(run, device=device))
+    loaded = load_run(run, device=device)
+    if bf16 and loaded.detector.pixel_mean.is_cuda and not torch.cuda.is_bf16_supported():
+        raise KeyframeError("bf16=true needs a GPU that computes in bfloat16, and this one does not: leave it out.")
+    return TrainedModel(loaded, bf16)
