@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from keyframe.cli.checks import check_values
+from keyframe.cli.interruption import listen
 from keyframe.cli.resume import is_over, objective_of, overrides_of
 from keyframe.cli.sentences import sentence_of
 from keyframe.cli.status import Status, is_first_process, write_status
@@ -83,7 +83,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Asked for full errors, Hydra raises its own instead of printing them over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was begun is removed
+    listen()
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
     except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one

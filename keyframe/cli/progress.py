@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from keyframe.cli.interruption import stop_if_asked
 from keyframe.report.characters import one_line, printable
 
 Item = TypeVar("Item")
@@ -22,8 +23,14 @@ _BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining}
 
 
 def bar(items: Iterable[Item], title: str, total: int, unit: str = "video") -> Iterator[Item]:
-    """The items, with a bar on stderr that shows a rate and the time left; on a terminal, for more than one."""
-    yield from tqdm(items, title, total, unit=unit, disable=None if total > 1 else True, leave=False)
+    """The items, with a bar on stderr that shows a rate and the time left; on a terminal, for more than one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came, though a library has swallowed it.
+    """
+    for item in tqdm(items, title, total, unit=unit, disable=None if total > 1 else True, leave=False):
+        stop_if_asked()
+        yield item
 
 
 class VideoProgress:
@@ -42,6 +49,7 @@ class VideoProgress:
 
     def __call__(self, path: Path, seconds: float, of: float) -> None:
         """Note that so many seconds of the video, of so many, are read."""
+        stop_if_asked()
         now = time.monotonic()
         if seconds == 0:
             self._begin(path, of, now)

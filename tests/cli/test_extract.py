@@ -178,7 +178,7 @@ def test_interrupted_it_leaves_whole_folders_only(workers, number, video, tmp_pa
         preexec_fn=hear_ctrl_c,
     )
     limit = time.monotonic() + 120
-    while not (out.is_dir() and any(path.name.startswith(".") for path in out.iterdir())):  # A draft.
+    while not (out.is_dir() and any(path.is_dir() and path.name[0] == "." for path in out.iterdir())):  # A draft.
         assert process.poll() is None and time.monotonic() < limit, process.communicate()[0]
         time.sleep(0.005)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
