@@ -83,7 +83,7 @@ class DdpSuite:
 
     def _measure(self, measured: "_Measurement") -> Iterator[object]:
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
-            directory, footage = Path(place), Path(self.footage).expanduser().resolve()
+            directory, footage = Path(place), Path(self.footage).expanduser()
             data = TrainData(footage, self.videos, self.seconds, self.width, self.height, self.seed, held_out=2)
             data.write(directory)
             yield data

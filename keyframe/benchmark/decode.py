@@ -166,20 +166,20 @@ class DecodeSuite:
         sampling = UniformSampling(self.frames + 1)
         for key_every in (_SHORT, _LONG):
             path = self._video(width, height, key_every)
+            exact = {reader: f"{reader}_{self.frames + 1}_gop{key_every}_{size}" for reader in READERS}
+            snapped = {reader: f"{reader}_{self.frames + 1}_gop{key_every}_snapped_{size}" for reader in READERS}
             readings: dict[str, Callable[[], object]] = {}
             for reader, kind in READERS.items():
-                name = f"{reader}_{self.frames + 1}_gop{key_every}"
-                readings[f"{name}_{size}"] = Reading(path, kind(), sampling)
-                readings[f"{name}_snapped_{size}"] = Reading(path, kind(exact=False), sampling)
+                readings[exact[reader]] = Reading(path, kind(), sampling)
+                readings[snapped[reader]] = Reading(path, kind(exact=False), sampling)
             seconds = self._turns(readings)
             figures += [_seconds(name, taken) for name, taken in seconds.items()]
             for reader in READERS:
-                name = f"{reader}_{self.frames + 1}_gop{key_every}"
                 figures.append(
                     ratio(
                         f"decode/snap_speedup_{reader}_{size}_gop{key_every}",
-                        seconds[f"{name}_{size}"],
-                        seconds[f"{name}_snapped_{size}"],
+                        seconds[exact[reader]],
+                        seconds[snapped[reader]],
                         f"exact reading over reading near I-frames, these every {key_every} frames",
                     )
                 )
@@ -222,7 +222,7 @@ def _seconds(name: str, taken: Sequence[float]) -> Measured:
         "ffmpeg_own": "FFmpeg decoding the whole file to null, with the threads it chooses",
         "ffmpeg": "FFmpeg decoding the whole file to null, in one thread",
         "opencv": "a seek for each frame with OpenCV",
+        "snapped": "reading near I-frames",
     }
-    reading = "reading near I-frames" if "snapped" in name else "exact reading"
-    meaning = next((meaning for kind, meaning in kinds.items() if name.startswith(kind)), reading)
+    meaning = next((meaning for kind, meaning in kinds.items() if kind in name), "exact reading")
     return Measured(f"decode/seconds_{name}", tuple(taken), "s", meaning)

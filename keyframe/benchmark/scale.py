@@ -12,10 +12,10 @@ import numpy as np
 
 from keyframe.batch import Job, Recipe, plan, run_local
 from keyframe.benchmark.child import in_child
+from keyframe.benchmark.copies import write_clips, write_copies
 from keyframe.benchmark.footage import Footage
 from keyframe.benchmark.record import Bar, Measured, SuiteResult
 from keyframe.benchmark.resident import resident_mb
-from keyframe.benchmark.short_videos import write_clips, write_copies
 from keyframe.data.readers import VideoReader
 from keyframe.errors import KeyframeError
 from keyframe.extraction.inputs import find_inputs

@@ -89,7 +89,7 @@ class TrainSuite:
 
     def _contest(self, outcome: Outcome, directory: Path) -> Iterator[object]:
         contest = outcome.contest
-        footage = Path(self.footage).expanduser().resolve()
+        footage = Path(self.footage).expanduser()
         data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
         data.write(directory)
         yield data

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keyframe.benchmark.copies import write_copies
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.short_videos import write_copies
 from keyframe.data.labels_tsv import read_tvsum_tsv, write_tsv
 from keyframe.errors import KeyframeError
 from keyframe.files import write_text
@@ -49,16 +49,16 @@ class TrainData:
             KeyframeError: they cannot be as long, or as large, as asked; or cannot be written.
         """
         try:
-            footage = Footage(self.seconds, self.width, self.height, seed=self.seed)
+            original = Footage(self.seconds, self.width, self.height, seed=self.seed)
         except ValueError as error:
             raise KeyframeError(f"train.seconds={self.seconds} must be a multiple of 40.") from error
         try:
-            original = footage.write(self.footage)
+            path = original.write(self.footage)
         except OSError as error:
             raise KeyframeError(f"footage={self.footage} cannot be written ({error.strerror}).") from error
-        ids = [path.stem for path in write_copies([original], directory, self.videos + 2 * self.held_out)]
+        ids = [copy.stem for copy in write_copies([path], directory, self.videos + 2 * self.held_out)]
         rng = np.random.default_rng(self.seed)
-        steps, held = self.seconds // _HELD_S, _HELD_S * footage.rate
+        steps, held = self.seconds // _HELD_S, _HELD_S * original.rate
         opinions = {id_: np.repeat(rng.integers(1, 6, (_ANNOTATORS, steps)), held, axis=1) for id_ in ids}
         write_tsv(directory / "labels.tsv", opinions)
         splits = {f"{part}_keys": keys for part, keys in self._parts(ids).items()}

@@ -131,7 +131,7 @@ def load_scorer(run: Path | None, device: str = "auto", threads: int = 0, bf16: 
         run: a run directory (its best checkpoint), a checkpoint, or an exported file.
         device: a name that torch knows, or "auto" for a GPU where there is one.
         threads: that the model computes with; 0 leaves it to the library.
-        bf16: whether a run's model computes in bfloat16.
+        bf16: whether a run's model computes in bfloat16; all else computes as it is.
 
     Raises:
         KeyframeError: it is no such run, or the device is not there, or cannot compute so.

@@ -34,14 +34,13 @@ def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> N
                 "compile out."
             ) from error
     for part in ("encode_prefix", "encode_tail"):
-        setattr(
-            detector.backbone, part, _for_any_number(torch.compile(getattr(detector.backbone, part), backend=backend))
-        )
+        compiled = torch.compile(getattr(detector.backbone, part), backend=backend)
+        setattr(detector.backbone, part, _for_any_number(compiled))
     detector.head.compile(backend=backend)
 
 
 def _for_any_number(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A compiled function whose first call settles no number of frames: the last ones of a video are often fewer."""
+    """A compiled function of (N, ...) whose first call settles no N: the last frames of a video are often fewer."""
 
     def run(frames: Tensor) -> Tensor:
         torch._dynamo.maybe_mark_dynamic(frames, 0)

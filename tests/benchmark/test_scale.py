@@ -1,9 +1,9 @@
 import pytest
 
 from keyframe.batch import Recipe
+from keyframe.benchmark.copies import write_clips, write_copies
 from keyframe.benchmark.footage import Footage
 from keyframe.benchmark.scale import BatchRun, Step, batch, scale_figures
-from keyframe.benchmark.short_videos import write_clips, write_copies
 from keyframe.data.content import content_id
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader

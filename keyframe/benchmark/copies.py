@@ -1,4 +1,4 @@
-"""Any number of short videos, all different to whoever compares files, for the price of one."""
+"""Any number of videos, all different to whoever compares files, for the price of one."""
 
 import struct
 from collections.abc import Sequence
