@@ -55,3 +55,11 @@ class WatchedReader(VideoReader):
 
 def _itself(reader: VideoReader) -> VideoReader:
     return reader
+
+
+def described_reader(reader: VideoReader) -> dict[str, Any]:
+    """A reader by what its pictures depend on, so without the number of threads."""
+    if isinstance(reader, WatchedReader):
+        reader = reader.reader
+    settings = {name: value for name, value in vars(reader).items() if name != "threads"}
+    return {"kind": type(reader).__name__, **settings}

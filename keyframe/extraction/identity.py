@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keyframe.data.readers import VideoReader
-from keyframe.data.watched_reader import WatchedReader
 
 
 def file_hash(path: Path) -> str:
@@ -20,14 +18,6 @@ def file_hash(path: Path) -> str:
 def described(part: Any) -> dict[str, Any]:
     """A part of the extraction, a selection say, as its class's name and its attributes."""
     return {"kind": type(part).__name__, **dataclasses.asdict(part)}
-
-
-def described_reader(reader: VideoReader) -> dict[str, Any]:
-    """A reader by what its pictures depend on, so without the number of threads."""
-    if isinstance(reader, WatchedReader):
-        reader = reader.reader
-    settings = {name: value for name, value in vars(reader).items() if name != "threads"}
-    return {"kind": type(reader).__name__, **settings}
 
 
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from keyframe.data.readers import VideoReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.extraction.curve import draw_curve, save_curve
 from keyframe.extraction.folder import whole
-from keyframe.extraction.identity import described, described_reader, fingerprint
+from keyframe.data.watched_reader import described_reader
+from keyframe.extraction.identity import described, fingerprint
 from keyframe.extraction.page import write_page
 from keyframe.extraction.record import shot_spans, summary_of, write_scores, write_summary
 from keyframe.extraction.scorers import Scorer
