@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import VideoReader
+from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
 from keyframe.export.model import load_exported as load_file
+from keyframe.extraction.extract import ScoredVideo, ShotCutter, score_frames
 from keyframe.extraction.scorers import Exported, Scorer, TrainedModel, TrainingFree
-from keyframe.extraction.video import ScoredVideo, ShotCutter, score_frames
-from keyframe.summary.candidates import Selection, Selector
+from keyframe.summary.constraints import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.summary.stills import Still, save_stills

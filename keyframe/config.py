@@ -9,12 +9,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.errors import KeyframeError
-from keyframe.export.formats import is_exported
+from keyframe.export.model import is_exported
 from keyframe.files import write_text
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
-    from keyframe.benchmark.recipe import Recipe
+    from keyframe.benchmark.baselines import Recipe
     from keyframe.data.datamodule import KeyframeDataModule
     from keyframe.models.detector import KeyframeDetector
     from keyframe.runs import BaseRun, Run
@@ -27,14 +27,14 @@ _DATA_CLASSES = {
     "keyframe.data.pyav_reader.PyAVReader",
     "keyframe.data.sampling.FpsSampling",
     "keyframe.data.sampling.UniformSampling",
-    "keyframe.data.sources.DemoSource",
-    "keyframe.data.sources.DirectorySource",
+    "keyframe.data.folder.DemoSource",
+    "keyframe.data.folder.DirectorySource",
 }
 _MODEL_CLASSES = {
     "keyframe.models.backbone.Backbone",
     "keyframe.models.detector.KeyframeDetector",
     "keyframe.models.head.TemporalHead",
-    "keyframe.models.no_backbone.NoBackbone",
+    "keyframe.models.backbone.NoBackbone",
 }
 
 
@@ -108,7 +108,7 @@ def load_run(
     Raises:
         KeyframeError: as `load_detector`, the run is of another version of keyframe, or the device is not there.
     """
-    from keyframe.models.device import find_device
+    from keyframe.models.detector import find_device
     from keyframe.runs import Run
 
     path = find_run(run, key)
@@ -133,7 +133,7 @@ def load_any_run(run: str | Path, root: str | None = None, labels: str | None = 
     import torch
 
     from keyframe.export.model import load_exported
-    from keyframe.export.run import ExportedRun
+    from keyframe.runs import ExportedRun
 
     model = load_exported(path, threads=torch.get_num_threads())
     return ExportedRun(model, _datamodule(path, model.card.config, root, labels))
@@ -148,7 +148,7 @@ def load_recipe(overrides: Sequence[str]) -> "Recipe":
     import torch
     from hydra import compose, initialize_config_dir
 
-    from keyframe.benchmark.recipe import Recipe
+    from keyframe.benchmark.baselines import Recipe
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", list(overrides))
@@ -168,7 +168,7 @@ def load_recipe(overrides: Sequence[str]) -> "Recipe":
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from keyframe.training.checkpoints import read_checkpoint
+    from keyframe.training.run import read_checkpoint
 
     if is_exported(path):
         raise KeyframeError(f"{path} is an exported file, which holds no checkpoint: give the run that it was made of.")

@@ -1,5 +1,9 @@
-"""The straight line: video file -> frames -> backbone features -> temporal head -> a score per frame."""
+"""Score the features of any number of frames with a model that was trained on windows; see `keyframe.data.sampling`.
 
+The straight line: video file -> frames -> backbone features -> temporal head -> a score per frame.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +12,34 @@ import torch
 from torch import Tensor
 
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.readers import VideoReader
+from keyframe.data.reader import VideoReader
+from keyframe.data.sampling import SPAN, average_windows
 from keyframe.models.detector import KeyframeDetector
-from keyframe.models.windows import score_windows
-from keyframe.types import IntArray, Scores
+from keyframe.types import FloatArray, IntArray, Scores
+
+
+def score_windows(
+    score: Callable[[Tensor], Tensor], features: Tensor, length: int | None = None, span: int = SPAN, batch: int = 16
+) -> npt.NDArray[np.float32]:
+    """A score for every frame: the windows' scores, averaged by weight.
+
+    Args:
+        score: features of windows (B, T, width) -> scores in [0, 1], (B, T); e.g. `KeyframeDetector.score`.
+        features: backbone features of all frames, (N, width), on the model's device.
+        length: frames a window holds, see `keyframe.data.sampling.windows`.
+        span: most frames of a section.
+        batch: windows scored at once.
+
+    Returns:
+        Scores in [0, 1], float32 (N,).
+    """
+
+    @torch.inference_mode()
+    def score_frames(places: npt.NDArray[np.int64]) -> FloatArray:
+        scores: FloatArray = score(features[torch.from_numpy(places).to(features.device)]).float().cpu().numpy()
+        return scores
+
+    return average_windows(score_frames, len(features), length, span, batch)
 
 
 def score_video(
@@ -32,7 +60,7 @@ def score_video(
         indices: the frames to score, in presentation order, (T,), T >= 1.
         size: (height, width) of the frames in pixels, as the model was trained with.
         window: how many frames the model was trained to see at once; None for any number. See
-            `keyframe.windows` for how more frames than that are scored.
+            `keyframe.data.sampling` for how more frames than that are scored.
         index: what `index_packets(path)` gave, where the caller has it already.
 
     Raises:

@@ -1,4 +1,7 @@
-"""A finished training run: its model, and the videos it was and was not trained on."""
+"""A finished training run: its model, and the videos it was and was not trained on.
+
+An exported file as a run: the model of the file, with the data of the run that its card tells.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,23 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from keyframe.benchmark.cost import random_videos, weights_mb
-from keyframe.benchmark.speed import Contender
-from keyframe.data.alignment import label_positions, labelled_frames
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
-from keyframe.data.features_h5 import FeatureVideo
+from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.labels import label_positions, labelled_frames
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.readers import VideoReader
-from keyframe.errors import KeyframeError, VideoError
-from keyframe.evaluation.subject import Shots, Subject, at_entries, feature_subject, pixel_subject
-from keyframe.models.detector import KeyframeDetector
-from keyframe.models.device import find_device
-from keyframe.models.sizes import sizes
-from keyframe.models.windows import score_windows
-from keyframe.nested import flat
-from keyframe.pipeline import score_video
-from keyframe.types import FloatArray, IntArray, LabelledVideo, Scores
+from keyframe.data.reader import VideoReader
+from keyframe.evaluation.video import Shots, Subject, at_entries, feature_subject, pixel_subject
+from keyframe.export.model import ExportedModel, require_cpu
+from keyframe.files import flat
+from keyframe.models.detector import KeyframeDetector, find_device, sizes
+from keyframe.pipeline import score_video, score_windows
+from keyframe.timing import Contender, random_videos, weights_mb
+from keyframe.types import FloatArray, IntArray, KeyframeError, LabelledVideo, Scores, VideoError
 
 # Of a video without a fixed number of them, for timing.
 _USUAL_FRAMES = 60
@@ -77,7 +77,7 @@ class BaseRun(ABC):
 
     @abstractmethod
     def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
-        """Score frames of a video, by number; how more than the model sees at once: see `keyframe.windows`.
+        """Score frames of a video, by number; how more than the model sees at once: see `keyframe.data.sampling`.
 
         Raises:
             VideoError: the file cannot be read.
@@ -256,3 +256,57 @@ class Run(BaseRun):
     def score_features(self, features: FloatArray) -> FloatArray:
         """Score somebody else's features of all frames, (N, width) -> (N,)."""
         return score_windows(self.detector.score, torch.from_numpy(features).to(self.detector.pixel_mean.device))
+
+
+class ExportedRun(BaseRun):
+    """An exported model and its run's data; made by `keyframe.config.load_run`.
+
+    Args:
+        model: the file, its card and what it computes.
+        datamodule: the run's data, as training divided them.
+
+    Raises:
+        KeyframeError: the card's data are not videos.
+    """
+
+    def __init__(self, model: ExportedModel, datamodule: KeyframeDataModule[Any]) -> None:
+        if not isinstance(datamodule, VideoDataModule):
+            raise KeyframeError(f"{model.path} has a card without videos: export the model again.")
+        super().__init__(model.path, model.card.config, datamodule)
+        self.model = model
+
+    @property
+    def name(self) -> str:
+        """Its backbone and its format."""
+        return self.model.name
+
+    @property
+    def contender(self) -> Contender:
+        """The program and its usual input, to be timed."""
+        assert self.frame_shape is not None
+        return Contender(self._score, partial(random_videos, shape=self.frame_shape))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the runs of one model have in common; another format is another model."""
+        return {**super().recipe, "format": self.model.card.format}
+
+    def to(self, device: str) -> None:
+        """Stay on the CPU.
+
+        Raises:
+            KeyframeError: another device was asked for.
+        """
+        require_cpu(self.path, device)
+
+    def sizes(self) -> dict[str, float]:
+        """Counts of the run's parameters, and the MB of the file."""
+        counts = {f"params_{name}": float(value) for name, value in self.model.card.parameters.items()}
+        return counts | {"weights_mb": self.path.stat().st_size / 1e6}
+
+    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
+        """Score frames of a video; see `ExportedModel.score_frames`."""
+        return self.model.score_frames(path, frames, reader, index)
+
+    def _score(self, frames: Tensor) -> Tensor:
+        return torch.from_numpy(self.model.program(frames.numpy()))

@@ -1,4 +1,7 @@
-"""The values that travel along the pipeline, checked when they are made."""
+"""The one exception a user can mend.
+
+The values that travel along the pipeline, checked when they are made.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +9,19 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+
+class KeyframeError(Exception):
+    """Bad input, bad configuration or a missing file.
+
+    The message is one sentence that names the file or key and the remedy. Commands print it without a
+    traceback and exit with status 1; anything else that is raised is a bug of ours.
+    """
+
+
+class VideoError(KeyframeError):
+    """One video cannot be opened or decoded; the others are not affected."""
+
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]

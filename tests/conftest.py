@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe.data.demo.generate import DemoSet, generate
+from keyframe.data.demo import DemoSet, generate
 from tests.commands import Warm
 
 torch.set_num_threads(1)

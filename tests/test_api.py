@@ -12,7 +12,7 @@ from PIL import Image
 
 import keyframe
 from keyframe.config import conf_dir, plain
-from keyframe.errors import KeyframeError, VideoError
+from keyframe.types import KeyframeError, VideoError
 from tests.commands import environment
 from tests.models.build import live
 from tests.videos import write_video

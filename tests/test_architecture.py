@@ -17,7 +17,7 @@ REST = tuple(f"keyframe.{path.stem}" for path in PACKAGE.iterdir() if path.stem 
 RULES = {
     "keyframe.types": (("keyframe",), ()),
     "keyframe.data": (("keyframe.models", *LIGHTNING, *HYDRA), ("keyframe.data.datamodule",)),
-    "keyframe.models": (("keyframe.data", *LIGHTNING, *HYDRA), ("keyframe.models.module",)),
+    "keyframe.models": (("keyframe.data", *LIGHTNING, *HYDRA), ("keyframe.training.module",)),
     "keyframe.evaluation": ((*LIGHTNING, *HYDRA), ()),
     "keyframe.evaluation.metrics": (("torch",), ()),
     "keyframe.summary": ((*LIGHTNING, *HYDRA), ()),

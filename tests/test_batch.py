@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 
-from keyframe.batch import Extractor, Job, Outcome, Recipe, plan, run_local
-from keyframe.data.content import content_id
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError
+from keyframe.extraction.engines import Extractor, Job, Outcome, Recipe, plan, run_local
+from keyframe.extraction.extract import Settings
 from keyframe.extraction.inputs import Refused, find_inputs
-from keyframe.extraction.video import Settings
+from keyframe.files import content_id
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
+from keyframe.types import KeyframeError
 from tests.dying import Dies
 from tests.videos import write_video
 

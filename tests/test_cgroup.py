@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from keyframe import cgroup, memory
-from keyframe.cores import cores
-from keyframe.memory import free_bytes
+from keyframe import system as cgroup
+from keyframe import system as memory
+from keyframe.system import cores, available_bytes
 
 MB = 1 << 20
 
@@ -31,9 +31,9 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_a_machine_for_ourselves(machine, monkeypatch, tmp_path):
-    assert (free_bytes(), cores()) == (1000 * MB, 8)
+    assert (available_bytes(), cores()) == (1000 * MB, 8)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
-    assert free_bytes() is None
+    assert available_bytes() is None
 
 
 @pytest.mark.parametrize("own", ["0::/\n", "0::/docker/abc\n"], ids=["own namespace", "the machine's path"])
@@ -41,7 +41,7 @@ def test_a_container(machine, own):
     stat = f"anon {200 * MB}\ninactive_file {40 * MB}\nactive_file {20 * MB}"
     files = {"memory.max": 300 * MB, "memory.current": 260 * MB, "memory.stat": stat, "cpu.max": "150000 100000"}
     machine(own, files)
-    assert (free_bytes(), cores()) == (100 * MB, 2)
+    assert (available_bytes(), cores()) == (100 * MB, 2)
 
 
 def test_the_tightest_of_the_groups_around_a_job(machine):
@@ -57,7 +57,7 @@ def test_the_tightest_of_the_groups_around_a_job(machine):
         "system.slice/memory.current": 100 * MB,
     }
     machine(f"0::/{job}\n", files)
-    assert (free_bytes(), cores()) == (310 * MB, 4)
+    assert (available_bytes(), cores()) == (310 * MB, 4)
 
 
 def test_version_1(machine):
@@ -73,9 +73,9 @@ def test_version_1(machine):
         "cpu/cpu.cfs_period_us": 100000,
     }
     machine("7:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n", files)
-    assert (free_bytes(), cores()) == (20 * MB, 1)
+    assert (available_bytes(), cores()) == (20 * MB, 1)
 
 
 def test_a_limit_beyond_the_machine_is_none(machine):
     machine("0::/\n", {"memory.max": 10**15, "memory.current": 1, "cpu.max": "6400000 100000"})
-    assert (free_bytes(), cores()) == (1000 * MB, 8)
+    assert (available_bytes(), cores()) == (1000 * MB, 8)

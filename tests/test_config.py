@@ -108,7 +108,7 @@ def test_options_of_a_group_have_the_same_keys():
 def test_a_feature_file_brings_its_own_datamodule_and_no_backbone():
     config = composed("train", "data=h5", "data.path=a.h5", "data.width=7")
     assert config.datamodule["_target_"] == "keyframe.data.datamodule.FeatureDataModule"
-    assert dict(config.model.backbone) == {"_target_": "keyframe.models.no_backbone.NoBackbone", "width": 7}
+    assert dict(config.model.backbone) == {"_target_": "keyframe.models.backbone.NoBackbone", "width": 7}
     # what is asked for stands
     assert composed("train", "data=h5", "data.path=a.h5", "backbone=resnet50").backbone.name == "resnet50"
     # and other data sets keep theirs

@@ -13,12 +13,12 @@ from PIL import Image
 
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError, VideoError
+from keyframe.extraction.extract import Settings, extract_video
 from keyframe.extraction.folder import MADE_BY, folder_name, remove_abandoned, whole
 from keyframe.extraction.scorers import TrainingFree
-from keyframe.extraction.video import Settings, extract_video
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
+from keyframe.types import KeyframeError, VideoError
 from tests.commands import environment
 from tests.videos import CAN_ROTATE, build, read_frame_number, write_video
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.data.labels_tsv import read_tvsum_tsv, write_tsv
+from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError
-from keyframe.features import features_of
+from keyframe.extraction.features import features_of
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.summary.shots import KtsShots
+from keyframe.types import KeyframeError
 from tests.videos import write_video
 
 FRAMES = 403

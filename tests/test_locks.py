@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from keyframe.errors import KeyframeError
-from keyframe.locks import claim
+from keyframe.system import claim
+from keyframe.types import KeyframeError
 
 
 def forked(work):

@@ -8,9 +8,9 @@ from keyframe.config import load_detector
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.sampling import UniformSampling
-from keyframe.errors import KeyframeError
 from keyframe.pipeline import score_video
-from keyframe.training.two_stage import TwoStage
+from keyframe.training.stages import TwoStage
+from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 MODEL = {

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.batch import Job, Recipe
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError
-from keyframe.ray_engine import RayEngine, Share, share_of
+from keyframe.extraction.engines import Job, Recipe
+from keyframe.extraction.ray_engine import RayEngine, Share, share_of
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
+from keyframe.types import KeyframeError
 from tests.commands import environment, hear_ctrl_c
 from tests.videos import write_video
 

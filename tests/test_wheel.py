@@ -62,4 +62,4 @@ def test_it_works_where_the_checkout_is_not_seen(unpacked, tmp_path):
     shown = cold([*program, "--help"], tmp_path, PYTHONPATH=str(unpacked)).good().out
     assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, " in shown
     job = cold([*program, "experiment=demo", "--cfg", "job"], tmp_path, PYTHONPATH=str(unpacked)).good().out
-    assert "_target_: keyframe.data.sources.DemoSource" in job
+    assert "_target_: keyframe.data.folder.DemoSource" in job

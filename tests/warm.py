@@ -18,8 +18,8 @@ if __name__ != "__mp_main__":  # processes that a command spawns import what the
     import torch
 
     import keyframe.cli.app
-    import keyframe.models.sizes
-    import keyframe.training.progress
+    import keyframe.models.detector
+    import keyframe.training.callbacks
     import keyframe.training.run  # noqa: F401
 
 

@@ -9,10 +9,7 @@ import sys
 
 import numpy as np
 
-from keyframe.data.demo.annotators import label
-from keyframe.data.demo.generate import DemoSet, begin
-from keyframe.data.demo.render import STYLES
-from keyframe.data.demo.story import DISC_WORTH, FILLER
+from keyframe.data.demo import DISC_WORTH, FILLER, STYLES, DemoSet, begin, label
 from keyframe.data.splits import stratified_folds
 from keyframe.evaluation.metrics import spearman
 

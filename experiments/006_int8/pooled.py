@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keyframe.evaluation.bootstrap import paired_difference
+from keyframe.evaluation.metrics import paired_difference
 
 METRICS = ("annotator_spearman", "spearman")
 INT8 = " (onnx_int8)"

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 
-from keyframe.benchmark.cost import random_videos
-from keyframe.benchmark.speed import Contender, speeds
 from keyframe.config import load_detector
-from keyframe.drawing.tradeoff import draw_tradeoff
+from keyframe.drawing.plots import draw_tradeoff
+from keyframe.timing import Contender, random_videos, speeds
 
 FRAMES, SIZE, REPEATS = 60, 224, 5
 RHO = "test/annotator_spearman"

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from keyframe.config import load_run
 from keyframe.data.labels import read_labels
 from keyframe.drawing.plots import draw_bars
-from keyframe.evaluation.bootstrap import interval, paired_difference
 from keyframe.evaluation.keyshot import f1_user_mean, hold_scores, keyshots
-from keyframe.evaluation.record import write_metrics
-from keyframe.evaluation.subject import Subject
+from keyframe.evaluation.metrics import interval, paired_difference
+from keyframe.evaluation.video import Subject
+from keyframe.files import write_metrics
 from keyframe.runs import Run
 from keyframe.summary.shots import KtsShots
 from keyframe.types import FloatArray, LabelledVideo

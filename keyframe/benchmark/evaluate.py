@@ -8,21 +8,22 @@ from time import perf_counter
 import numpy as np
 from scipy.stats import kendalltau
 
-from keyframe.benchmark.child import in_child
-from keyframe.benchmark.plain_kts import plain_kts
-from keyframe.benchmark.record import Bar, Measured, SuiteResult, ratio
-from keyframe.benchmark.resident import resident_mb
-from keyframe.benchmark.speed import in_turns
-from keyframe.benchmark.synthetic import SyntheticVideo, synthetic_video
-from keyframe.evaluation.measure import measure, over_videos
+from keyframe.benchmark.baselines import plain_kts
+from keyframe.benchmark.footage import SyntheticVideo, synthetic_video
+from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child, ratio
 from keyframe.evaluation.metrics import kendall_matrix
-from keyframe.evaluation.protocol import annotators_at_picks
-from keyframe.evaluation.reference import RANDOM_DRAWS, draws_of, reference_lines, reference_metrics
-from keyframe.evaluation.reference_f1 import f1_metrics, reference_f1
-from keyframe.evaluation.study import study
-from keyframe.evaluation.subject import Shots, Subject, subject_from_look
-from keyframe.summary.segment import kts
-from keyframe.summary.shots import KtsShots
+from keyframe.evaluation.reference import (
+    RANDOM_DRAWS,
+    draws_of,
+    f1_metrics,
+    reference_f1,
+    reference_lines,
+    reference_metrics,
+)
+from keyframe.evaluation.results import measure, over_videos, study
+from keyframe.evaluation.video import Shots, Subject, annotators_at_picks, subject_from_look
+from keyframe.summary.shots import KtsShots, kts
+from keyframe.timing import in_turns, resident_mb
 from keyframe.types import FloatArray, IntArray
 
 # What an evaluation of 50 videos of 10 000 frames may take on two cores.

@@ -1,29 +1,184 @@
-"""The suite `infer`: Model 1 and Model 2 from frames, and from a file, to scores."""
+"""Model 1 and Model 2 with random weights, and the ways to run one of them.
 
-from collections.abc import Callable, Sequence
+How much memory scoring takes beside weights and frames, by the number of frames encoded at once.
+
+The suite `infer`: Model 1 and Model 2 from frames, and from a file, to scores.
+"""
+
+import copy
+import ctypes
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from pathlib import Path
 from statistics import median
+from time import perf_counter
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from keyframe.benchmark.child import in_child
-from keyframe.benchmark.chunk_memory import chunk_peaks
-from keyframe.benchmark.cost import random_videos, weights_mb
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.record import Bar, Measured, SuiteResult, ratio
-from keyframe.benchmark.speed import in_turns
-from keyframe.benchmark.twins import WAYS, bare_backbone, first_call, other_way, random_detector
+from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child, ratio
 from keyframe.data.packets import index_packets
-from keyframe.data.readers import VideoReader
+from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import UniformSampling
-from keyframe.models.chunks import choose_chunk
-from keyframe.models.detector import KeyframeDetector
-from keyframe.models.device import find_device
+from keyframe.export.model import load_onnx, require_packages
+from keyframe.export.write import export_program, onnx_program, write_onnx
+from keyframe.models.backbone import Backbone
+from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
+from keyframe.models.head import TemporalHead
 from keyframe.pipeline import score_video
+from keyframe.timing import MB, in_turns, random_videos, reset_peak, resident_mb, weights_mb
+
+Score = Callable[[Tensor], Tensor]
+
+# By name in a figure's key.
+WAYS = {
+    "contiguous": "all pictures and weights in torch's default layout instead of channels_last",
+    "bf16": "matrix products and convolutions in bfloat16 (torch.autocast)",
+    "compiled": "torch.compile",
+    "exported": "the program of torch.export, all frames at once",
+    "onnx": "ONNX Runtime on the CPU, all frames at once",
+}
+
+
+def random_detector(backbone: str, chunk: int | Literal["auto"] = "auto") -> KeyframeDetector:
+    """A detector as conf/ has it, with random weights, in eval mode."""
+    return KeyframeDetector(Backbone(backbone, pretrained=False), TemporalHead, chunk).eval()
+
+
+def other_way(way: str, detector: KeyframeDetector, frames: Tensor) -> Score:
+    """A detector run in another way than eagerly.
+
+    Args:
+        way: one of `WAYS`.
+        detector: stays as it is.
+        frames: what it will be run on, (N, T, 3, H, W).
+
+    Raises:
+        KeyframeError: what the way needs is not installed.
+    """
+    size = (frames.shape[-2], frames.shape[-1])
+    match way:
+        case "contiguous":
+            return _contiguous(detector)
+        case "bf16":
+            return _in_bf16(detector)
+        case "compiled":
+            compiled = copy.deepcopy(detector)
+            compile_detector(compiled)
+            return compiled
+        case "exported":
+            return export_program(detector, size).module()
+        case "onnx":
+            require_packages()
+            with tempfile.TemporaryDirectory() as directory:
+                path = Path(directory) / "model.onnx"
+                write_onnx(onnx_program(export_program(detector, size)), path)
+                program = load_onnx(path, torch.get_num_threads())
+                return lambda frames: torch.from_numpy(program(frames.numpy()))
+        case _:
+            raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way}")
+
+
+def bare_backbone(detector: KeyframeDetector, frames: Tensor) -> Callable[[], list[Tensor]]:
+    """Timm's own model on pictures that are normalised and laid out already, as many at once as the detector takes."""
+    model = _network(detector)
+    pieces = [detector.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
+    return lambda: [model(piece) for piece in pieces]
+
+
+def first_call(score: Score, frames: Tensor) -> float:
+    """Seconds of a call that makes what the later ones use."""
+    start = perf_counter()
+    score(frames)
+    return perf_counter() - start
+
+
+def _network(detector: KeyframeDetector) -> nn.Module:
+    assert isinstance(detector.backbone, Backbone)
+    network: nn.Module = detector.backbone.model
+    return network
+
+
+def _in_bf16(detector: KeyframeDetector) -> Score:
+    def score(frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, torch.bfloat16):
+            return detector(frames)
+
+    return score
+
+
+def _contiguous(detector: KeyframeDetector) -> Score:
+    model = copy.deepcopy(_network(detector)).to(memory_format=torch.contiguous_format)
+
+    def score(frames: Tensor) -> Tensor:
+        features = torch.cat([model(detector.normalize(piece).contiguous()) for piece in _pieces(frames)])
+        return detector.score(features.unflatten(0, frames.shape[:2]))
+
+    return score
+
+
+def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
+    """Frames (N, T, 3, H, W) as the pieces (n, 3, H, W) that a detector would choose."""
+    return frames.flatten(0, 1).split(choose_chunk(frames.shape[-2], frames.shape[-1], frames.device))
+
+
+@torch.inference_mode()
+def chunk_peaks(
+    backbones: Mapping[str, str], chunks: Sequence[int], shape: tuple[int, int, int], device: str, threads: int
+) -> Iterator[tuple[str, int, float]]:
+    """Measure models with random weights; for a process of its own (see `keyframe.benchmark.report`).
+
+    Args:
+        backbones: timm names by key.
+        chunks: frames encoded at once.
+        shape: frames of the video, height and width: (T, H, W).
+        device: where the models compute.
+        threads: of a computation.
+
+    Yields:
+        Key, chunk, and what a call adds at its peak in MB (10^6 bytes): what torch allocates on CUDA, elsewhere what
+        becomes resident. NaN where the system does not tell.
+    """
+    torch.set_num_threads(threads)
+    frames = random_videos(1, shape, device)
+    for key, name in backbones.items():
+        model = random_detector(name).to(device)
+        model(frames[:, :1])  # what is set up at the first call is no working memory
+        for chunk in chunks:
+            model.chunk = chunk
+            yield key, chunk, _peak_on_cuda(model, frames) if frames.is_cuda else _peak(model, frames)
+
+
+def _peak_on_cuda(model: nn.Module, frames: Tensor) -> float:
+    torch.cuda.reset_peak_memory_stats(frames.device)
+    before = torch.cuda.memory_allocated(frames.device)
+    model(frames)
+    return (torch.cuda.max_memory_allocated(frames.device) - before) / MB
+
+
+def _peak(model: nn.Module, frames: Tensor) -> float:
+    # a process hands freed memory out again, and the next call would seem to need less
+    if not (_give_back() and reset_peak()):
+        return nan
+    before = resident_mb()[0]
+    model(frames)
+    return resident_mb()[1] - before
+
+
+def _give_back() -> bool:
+    """Give freed memory back to the system; whether that could be done (with glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
 
 _TITLES = {"model1": "Model 1", "model2": "Model 2"}
 
@@ -43,7 +198,7 @@ class InferSuite:
         frames: of a video.
         size: height and width of a frame in pixels.
         videos: how many are scored at once, in turn; 1 is always among them.
-        ways: other ways than eager, of `keyframe.benchmark.twins.WAYS`.
+        ways: other ways than eager, of `keyframe.benchmark.infer.WAYS`.
         chunks: frames encoded at once, in turn, for speed and memory.
         repeats: rounds of a ratio; of more than one video as many fewer, at least one.
         device: where the models compute; auto for a GPU where there is one.

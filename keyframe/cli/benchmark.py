@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,13 @@ def benchmark(config: DictConfig) -> None:
 
     from hydra.utils import instantiate
 
-    from keyframe.benchmark.cost import machine
-    from keyframe.benchmark.record import SuiteResult, benchmark_document, flat
-    from keyframe.cli.progress import bar
-    from keyframe.cli.results import from_here, short_text
+    from keyframe.benchmark.report import SuiteResult, benchmark_document, flat
+    from keyframe.cli.terminal import bar, from_here, short_text
     from keyframe.config import save_config
     from keyframe.drawing.plots import draw_bars
-    from keyframe.evaluation.record import write_metrics
+    from keyframe.files import write_metrics
     from keyframe.report.render import write_report
+    from keyframe.timing import machine
 
     suites = [instantiate(config[name], _convert_="all") for name in names]
     run_dir = Path(config.run_dir)

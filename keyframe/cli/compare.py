@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
     from keyframe.runs import BaseRun
@@ -23,27 +23,31 @@ def compare(config: DictConfig) -> None:
     """Score, measure, draw, and say where the results lie."""
     from hydra.utils import instantiate
 
-    from keyframe.benchmark.cost import machine
-    from keyframe.cli.given_runs import check_same_videos, load_groups
-    from keyframe.cli.results import report_lines, short_text
-    from keyframe.cli.scoring import baseline_metrics, check_choices, reference_of, score_runs, thumbnails_of, track
+    from keyframe.cli.load_runs import (
+        baseline_metrics,
+        check_choices,
+        check_same_videos,
+        load_groups,
+        reference_of,
+        score_runs,
+        thumbnails_of,
+        track,
+    )
+    from keyframe.cli.terminal import report_lines, short_text
     from keyframe.config import save_config
-    from keyframe.evaluation.claims import MODELS
-    from keyframe.evaluation.comparison_report import comparison_document
-    from keyframe.evaluation.measure import over_videos
-    from keyframe.evaluation.pairs import pair_metrics, pairs
-    from keyframe.evaluation.pictures import (
+    from keyframe.evaluation.figures import (
         accuracy_pictures,
         chosen_videos,
         pair_pictures,
         tradeoff_picture,
         video_pictures,
     )
-    from keyframe.evaluation.record import write_metrics, write_table
-    from keyframe.evaluation.sections import run_notes, scored_as, skipped_notes
-    from keyframe.evaluation.study import study
+    from keyframe.evaluation.report import MODELS, comparison_document, run_notes, scored_as, skipped_notes
+    from keyframe.evaluation.results import over_videos, pair_metrics, pairs, study
+    from keyframe.files import write_metrics, write_table
     from keyframe.report.document import Section
     from keyframe.report.render import write_report
+    from keyframe.timing import machine
 
     check_choices(config)
     groups = load_groups(config)
@@ -108,11 +112,10 @@ def compare(config: DictConfig) -> None:
 
 def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[str, float]]:
     """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
-    from keyframe.benchmark.memory import peak_memory
-    from keyframe.benchmark.speed import speeds
-    from keyframe.cli.progress import bar
+    from keyframe.cli.terminal import bar
     from keyframe.config import load_detector
     from keyframe.runs import Run
+    from keyframe.timing import peak_memory, speeds
 
     log.info("Measuring speed ...")
     timings = speeds(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
     from keyframe.types import Labels
@@ -35,16 +35,25 @@ def evaluate(config: DictConfig) -> None:
 def _evaluate_runs(config: DictConfig) -> None:
     from hydra.utils import instantiate
 
-    from keyframe.cli.given_runs import as_list, check_one_model, load_runs, model_name, run_paths
-    from keyframe.cli.results import report_lines, short_text
-    from keyframe.cli.scoring import baseline_metrics, check_choices, reference_of, score_runs, thumbnails_of, track
+    from keyframe.cli.load_runs import (
+        as_list,
+        baseline_metrics,
+        check_choices,
+        check_one_model,
+        load_runs,
+        model_name,
+        reference_of,
+        run_paths,
+        score_runs,
+        thumbnails_of,
+        track,
+    )
+    from keyframe.cli.terminal import report_lines, short_text
     from keyframe.config import save_config
-    from keyframe.evaluation.measure import over_videos
-    from keyframe.evaluation.pictures import accuracy_pictures, chosen_videos, video_pictures
-    from keyframe.evaluation.record import write_metrics, write_table
-    from keyframe.evaluation.sections import run_notes, scored_as, skipped_notes
-    from keyframe.evaluation.study import study
-    from keyframe.evaluation.study_report import study_document
+    from keyframe.evaluation.figures import accuracy_pictures, chosen_videos, video_pictures
+    from keyframe.evaluation.report import run_notes, scored_as, skipped_notes, study_document
+    from keyframe.evaluation.results import over_videos, study
+    from keyframe.files import write_metrics, write_table
     from keyframe.report.render import write_report
 
     check_choices(config)
@@ -101,11 +110,11 @@ def _evaluate_runs(config: DictConfig) -> None:
 def _evaluate_labels(config: DictConfig) -> None:
     from tqdm import tqdm
 
-    from keyframe.cli.results import report_lines, short_text
+    from keyframe.cli.terminal import report_lines, short_text
     from keyframe.config import save_config
-    from keyframe.evaluation.record import write_metrics, write_table
     from keyframe.evaluation.reference import reference_metrics, reference_table
-    from keyframe.evaluation.reference_report import reference_document, reference_videos
+    from keyframe.evaluation.report import reference_document, reference_videos
+    from keyframe.files import write_metrics, write_table
     from keyframe.report.render import write_report
 
     labels = _labels(config)

@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.export.make import Exported
+    from keyframe.export.write import Exported
     from keyframe.runs import Run
 
 log = logging.getLogger(__name__)
@@ -23,11 +23,10 @@ def export(config: DictConfig) -> None:
     """Write the formats that the configuration names, and say what each is worth."""
     formats = _formats(config)
 
-    from keyframe.cli.progress import bar
+    from keyframe.cli.terminal import bar
     from keyframe.config import load_run, save_config
     from keyframe.data.datamodule import VideoDataModule
-    from keyframe.export.clips import read_clips
-    from keyframe.export.make import Exporter
+    from keyframe.export.write import Exporter, read_clips
 
     run = load_run(config.run, config.data.root)
     data = run.datamodule
@@ -63,7 +62,7 @@ def _formats(config: DictConfig) -> list[str]:
     Raises:
         KeyframeError: one is unknown, its packages are missing, or the opset is not supported.
     """
-    from keyframe.export.formats import OPSETS, SUFFIXES, require_packages
+    from keyframe.export.model import OPSETS, SUFFIXES, require_packages
 
     formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
     for format in formats:
@@ -96,8 +95,8 @@ def _table(
     """The last lines: size, agreement, time, and where the files lie."""
     import numpy as np
 
-    from keyframe.cli.results import from_here
-    from keyframe.report.text_table import text_table
+    from keyframe.cli.terminal import from_here
+    from keyframe.report.render import text_table
 
     rows = []
     for one in exported:

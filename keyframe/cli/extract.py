@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.app import command
 from keyframe.cli.arguments import prepare, with_inputs
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.batch import Outcome, Recipe
+    from keyframe.extraction.engines import Outcome, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,10 @@ def extract(config: DictConfig) -> None:
     from hydra.utils import instantiate
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from keyframe.batch import Job, Outcome, plan
-    from keyframe.cli.progress import VideoProgress, bar
-    from keyframe.cli.results import from_here
-    from keyframe.data.watched_reader import WatchedReader
-    from keyframe.export.formats import is_exported
+    from keyframe.cli.terminal import VideoProgress, bar, from_here
+    from keyframe.data.reader import WatchedReader
+    from keyframe.export.model import is_exported
+    from keyframe.extraction.engines import Job, Outcome, plan
     from keyframe.extraction.inputs import Refused, find_inputs
 
     if config.run is not None and config.device == "auto" and is_exported(str(config.run)):
@@ -86,7 +85,7 @@ def _inputs(config: DictConfig) -> list[str]:
 
 def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:
     """Processes, and the threads of each; None for as many as a cluster has room for."""
-    from keyframe.cores import cores
+    from keyframe.system import cores
 
     workers = config.workers
     if config.engine.get("address") is not None:  # The cores of this machine say nothing of a cluster's.
@@ -110,9 +109,9 @@ def _has_gpu() -> bool:
 def _recipe(config: DictConfig, threads: int) -> "Recipe":
     from hydra.utils import instantiate
 
-    from keyframe.batch import Recipe
     from keyframe.config import find_run
-    from keyframe.extraction.video import Settings
+    from keyframe.extraction.engines import Recipe
+    from keyframe.extraction.extract import Settings
 
     config.threads = threads
     if config.quality > 95:
@@ -130,7 +129,7 @@ def _recipe(config: DictConfig, threads: int) -> "Recipe":
 
 
 def _make_printable(record: logging.LogRecord) -> bool:
-    from keyframe.report.characters import printable
+    from keyframe.report.render import printable
 
     record.msg, record.args = printable(record.getMessage()), ()
     return True
@@ -138,8 +137,8 @@ def _make_printable(record: logging.LogRecord) -> bool:
 
 def _line(outcome: "Outcome") -> str:
     """One video in the log."""
-    from keyframe.cli.results import from_here
-    from keyframe.report.characters import one_line
+    from keyframe.cli.terminal import from_here
+    from keyframe.report.render import one_line
 
     if outcome.status == "failed" or outcome.directory is None:
         return one_line(f"failed: {outcome.notes}")
@@ -154,10 +153,9 @@ def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
     Raises:
         KeyframeError: a video failed.
     """
-    from keyframe.cli.results import from_here
-    from keyframe.evaluation.record import write_table
-    from keyframe.report.characters import one_line, printable
-    from keyframe.report.text_table import text_table
+    from keyframe.cli.terminal import from_here
+    from keyframe.files import write_table
+    from keyframe.report.render import one_line, printable, text_table
 
     rows = [
         {
@@ -200,7 +198,7 @@ def _count(rows: Iterable[dict[str, str]], status: str) -> int:
 
 
 def _result_line(outcome: "Outcome") -> str:
-    from keyframe.cli.results import from_here
+    from keyframe.cli.terminal import from_here
 
     assert outcome.directory is not None
     before = "Done before, with these settings" if outcome.status == "skipped" else "Done"

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.app import command
+from keyframe.cli.app import Number, command
 from keyframe.cli.arguments import prepare, with_inputs
-from keyframe.cli.checks import Number
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
     from keyframe.extraction.inputs import Refused
@@ -45,10 +44,10 @@ def features(config: DictConfig) -> None:
     from hydra.utils import instantiate
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from keyframe.cli.progress import bar
+    from keyframe.cli.terminal import bar
     from keyframe.config import save_config
-    from keyframe.data.features_write import FeatureFile, video_numbers
-    from keyframe.features import features_of
+    from keyframe.data.feature_file import FeatureFile, video_numbers
+    from keyframe.extraction.features import features_of
 
     detector, size, weights = _detector(config)
     width = _width(detector, size)
@@ -155,8 +154,7 @@ def _detector(config: DictConfig) -> "tuple[KeyframeDetector, tuple[int, int], s
 
     from keyframe.config import load_run
     from keyframe.models.backbone import Backbone
-    from keyframe.models.detector import KeyframeDetector
-    from keyframe.models.device import find_device
+    from keyframe.models.detector import KeyframeDetector, find_device
     from keyframe.models.head import TemporalHead
 
     device = find_device(config.device)
@@ -211,7 +209,7 @@ def _result(
     out: Path, width: int, encoded: Sequence[str], labels: Mapping[str, "Labels"], failed: Mapping[str, str]
 ) -> str:
     """The last lines: what is in the file, what is not, and how to train on it."""
-    from keyframe.cli.results import from_here
+    from keyframe.cli.terminal import from_here
 
     out = from_here(out)
     lines = []

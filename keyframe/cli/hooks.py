@@ -1,23 +1,86 @@
-"""Hydra callbacks: look at the output directory before anything is written, and end a sweep with its table."""
+"""Several processes of one training: who may start them, and that the first alone writes.
+
+Hydra's log file of a job, written by the first of its processes alone.
+
+Hydra callbacks: look at the output directory before anything is written, and end a sweep with its table.
+"""
 
 import atexit
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from hydra.conf import HydraConf
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.ranks import RANKS_IN_SWEEP, several, starts_ranks
-from keyframe.cli.resume import RECORD, check_resumable, how_to_go_on, save_record
-from keyframe.cli.status import is_first_process, read_status
+from keyframe.cli.app import fail
+from keyframe.cli.arguments import RECORD, check_resumable, how_to_go_on, is_first_process, read_status, save_record
 from keyframe.cli.sweep import refresh, sweep_text, write_sweep_report
-from keyframe.errors import KeyframeError
-from keyframe.locks import LOCK, claim
+from keyframe.system import LOCK, claim
+from keyframe.types import KeyframeError
+
+RANKS_IN_SWEEP = (
+    "a sweep (-m) with several processes a job would start the whole sweep again in every process: sweep with "
+    "trainer=auto, start each job by itself, or let SLURM start the processes (hydra/launcher=submitit_slurm "
+    "hydra.launcher.tasks_per_node=DEVICES)."
+)
+# Hydra would have every rank write its configuration into the one run directory.
+_SILENT = "hydra.output_subdir=null"
+
+
+def with_one_directory(arguments: list[str]) -> list[str]:
+    """Arguments of a command, changed where it is one rank of several, so that the first alone writes.
+
+    By default a run directory is named after the time, which differs from rank to rank. Lightning tells it to the ranks
+    that it starts itself; otherwise it must be named, else the command ends with a sentence.
+    """
+    asked_only = any(argument in ("--help", "--hydra-help", "--info", "--cfg", "-c") for argument in arguments)
+    if asked_only:
+        return arguments
+    if _started_by_others() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        fail(
+            "train",
+            "all processes of torchrun or srun must write into one directory: add hydra.run.dir=DIR to the command.",
+        )
+    return arguments if is_first_process() else [*arguments, _SILENT]
+
+
+def _started_by_others() -> bool:
+    """Whether this is one of several processes that torchrun, srun or, on another machine, somebody has started."""
+    tasks = os.environ.get("SLURM_NTASKS", "1") if "SLURM_PROCID" in os.environ else "1"
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(tasks) > 1 or os.environ.get("NODE_RANK", "0") != "0"
+
+
+def starts_ranks(hydra: HydraConf) -> bool:
+    """Whether the launcher starts a process a device, each with one job and all with the same one, as SLURM does."""
+    return str(hydra.launcher["_target_"]).endswith(".SlurmLauncher")
+
+
+def several(config: DictConfig) -> bool:
+    """Whether a configuration asks for several processes, as far as can be told before there is a trainer."""
+    trainer = config.get("trainer") or {}
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    many = len(devices) > 1 if OmegaConf.is_list(devices) else devices not in (1, "1", "auto")
+    return many or nodes not in (1, "1") or (trainer.get("strategy") is not None and devices == "auto")
+
+
+class JobLog(logging.FileHandler):
+    """A log file; what further ranks say goes nowhere.
+
+    Args:
+        filename: the file.
+    """
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename if is_first_process() else os.devnull, encoding="utf-8")
+
 
 # No part of the callback, which some launchers send to other processes.
 _claims: list[IO[bytes]] = []

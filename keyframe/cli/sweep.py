@@ -1,16 +1,114 @@
-"""The table of a sweep's jobs, from what each job has written into its directory."""
+"""The report of a sweep: its jobs in a table, and how their parameters go with what came of them.
+
+The table of a sweep's jobs, from what each job has written into its directory.
+"""
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keyframe.cli.resume import OBJECTIVE
-from keyframe.cli.status import read_status
-from keyframe.evaluation.record import write_table
-from keyframe.evaluation.sweep import INTERVALS, Job, shown
-from keyframe.report.text_table import text_table
+from keyframe.cli.arguments import OBJECTIVE, read_status
+from keyframe.files import write_table
+from keyframe.report.document import Block, Document, Notes, Picture, Section, Table, Text, number
+from keyframe.report.render import text_table
+
+# Metrics over the test videos, each with its interval.
+INTERVALS = ("test/spearman", "test/kendall", "test/precision_at_15")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: of its directory.
+        status: `completed`, `failed`, `interrupted` or `running`.
+        error: why it failed.
+        params: what the sweep varies, by key.
+        metrics: what it measured, by name, intervals as `<name>_lo` and `<name>_hi`; nothing that is not defined.
+    """
+
+    name: str
+    status: str
+    error: str
+    params: dict[str, str]
+    metrics: Mapping[str, float]
+
+
+def sweep_document(jobs: Sequence[Job], objective: str, directory: Path, figure: Path | None) -> Document:
+    """A report of a sweep.
+
+    Args:
+        jobs: best first, one at least.
+        objective: the metric they are ranked by, on validation videos.
+        directory: of the sweep.
+        figure: the parallel coordinates, where there is more than one job.
+    """
+    picture: list[Block] = []
+    if figure is not None:
+        alt = f"A line a job through its parameters, coloured by {objective}"
+        picture = [Picture(figure, alt, f"A line is a job; colour and the last axis are its {objective}.")]
+    failed = [f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if not _is_done(job)]
+    sections = [
+        Section("Jobs", [Table([_row(job, jobs, objective) for job in jobs], f"Best {objective} first.")]),
+        Section("Parameters", picture) if picture else None,
+        Section("Without a result", [Notes(failed)]) if failed else None,
+        Section("How to read it", [Text(_HOW)]),
+    ]
+    return Document(
+        title=f"Sweep of {len(jobs)} job{'s' if len(jobs) > 1 else ''}",
+        lead=_lead(jobs, objective),
+        sections=[section for section in sections if section is not None],
+        footer=f"Written by keyframe, from {directory}.",
+    )
+
+
+_HOW = (
+    "Jobs are ranked on validation videos. The numbers in brackets are the 95 % bootstrap interval of the mean over "
+    "the job's test videos. Report the test numbers of the job that validation chose: the best of many test numbers is "
+    "too good by chance."
+)
+
+
+def shown(value: str) -> str:
+    """A parameter for a reader: of a number that a sweeper has drawn, four digits."""
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return value
+    return short if len(short) < len(value) else value
+
+
+def _lead(jobs: Sequence[Job], objective: str) -> str:
+    best = jobs[0]
+    if objective not in best.metrics:
+        return "No job has a result."
+    params = ", ".join(f"{name}={shown(value)}" for name, value in best.params.items())
+    test = f"; its {INTERVALS[0]} is {_cell(best, INTERVALS[0])}" if INTERVALS[0] in best.metrics else ""
+    return f"Best by {objective} is job {best.name}{f' ({params})' if params else ''}: {_cell(best, objective)}{test}."
+
+
+def _row(job: Job, jobs: Sequence[Job], objective: str) -> dict[str, str]:
+    params = dict.fromkeys(name for one in jobs for name in one.params)
+    return (
+        {"job": job.name, "status": job.status}
+        | {name: shown(job.params.get(name, "")) for name in params}
+        | {name: _cell(job, name) for name in (objective, *INTERVALS)}
+    )
+
+
+def _cell(job: Job, name: str) -> str:
+    lo, hi = job.metrics.get(f"{name}_lo", math.nan), job.metrics.get(f"{name}_hi", math.nan)
+    value = number(job.metrics[name]) if name in job.metrics else ""
+    return value if math.isnan(lo) else f"{value} [{number(lo)}, {number(hi)}]"
+
+
+def _is_done(job: Job) -> bool:
+    return job.status == "completed"
 
 
 def sweep_jobs(directory: Path) -> list[Job]:
@@ -42,7 +140,7 @@ def refresh(directory: Path) -> list[Job]:
             [
                 {"job": job.name, "status": job.status}
                 | {name: job.params.get(name, "") for name in params}
-                | {name: _cell(job, name) for name in _columns()}
+                | {name: _sweep_cell(job, name) for name in _columns()}
                 | {"error": job.error}
                 for job in jobs
             ],
@@ -52,8 +150,7 @@ def refresh(directory: Path) -> list[Job]:
 
 def write_sweep_report(jobs: Sequence[Job], directory: Path) -> None:
     """Write `sweep.html` and its picture."""
-    from keyframe.drawing.parallel import draw_parallel
-    from keyframe.evaluation.sweep import sweep_document
+    from keyframe.drawing.plots import draw_parallel
     from keyframe.report.render import write_report
 
     figure = None
@@ -72,7 +169,7 @@ def sweep_text(jobs: Sequence[Job]) -> str:
     params = dict.fromkeys(name for job in jobs for name in job.params)
     rows = [
         {"job": job.name, "status": job.status}
-        | {name: _cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
+        | {name: _sweep_cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
         | {name: shown(job.params.get(name, "")) for name in params}
         | {"error": job.error}
         for job in jobs
@@ -85,13 +182,13 @@ def _columns() -> list[str]:
     return [OBJECTIVE, *(name + end for name in INTERVALS for end in ("", "_lo", "_hi"))]
 
 
-def _cell(job: Job, name: str) -> str:
+def _sweep_cell(job: Job, name: str) -> str:
     return f"{job.metrics[name]:.4f}" if name in job.metrics else ""
 
 
 def _metrics(directory: Path) -> dict[str, float]:
     """The job's `metrics.json`, what is null left out, with intervals over the test videos of its `per_video.csv`."""
-    from keyframe.evaluation.bootstrap import interval
+    from keyframe.evaluation.metrics import interval
 
     path = directory / "metrics.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -12,17 +12,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare
-from keyframe.cli.ranks import RANKS_IN_SWEEP, starts_ranks, with_one_directory
-from keyframe.cli.status import is_first_process
-from keyframe.errors import KeyframeError
+from keyframe.cli.arguments import is_first_process, prepare
+from keyframe.cli.hooks import RANKS_IN_SWEEP, starts_ranks, with_one_directory
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from keyframe.data.datamodule import KeyframeDataModule
     from keyframe.models.detector import KeyframeDetector
-    from keyframe.training.lessons import Lessons
+    from keyframe.training.teacher import Lessons
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def train(config: DictConfig) -> None:
     import torch
     from hydra.utils import instantiate
 
-    from keyframe.models.sizes import size_table, sizes
+    from keyframe.models.detector import size_table, sizes
 
     run_dir = Path(config.run_dir)
     _place_in_sweep(config, run_dir)
@@ -43,14 +42,13 @@ def train(config: DictConfig) -> None:
 
     from pytorch_lightning import seed_everything
 
-    from keyframe.cli.results import from_here, result_lines
+    from keyframe.cli.terminal import from_here, result_lines
     from keyframe.config import plain, save_config
-    from keyframe.evaluation.record import write_metrics
-    from keyframe.models.module import KeyframeModule
-    from keyframe.training import tracking
-    from keyframe.training.checkpoints import find_checkpoint
-    from keyframe.training.progress import quiet_lightning
-    from keyframe.training.run import train_and_test
+    from keyframe.files import write_metrics
+    from keyframe.training import callbacks as tracking
+    from keyframe.training.callbacks import quiet_lightning
+    from keyframe.training.module import KeyframeModule
+    from keyframe.training.run import find_checkpoint, train_and_test
 
     if config.ckpt == "auto" and not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
         raise KeyframeError("ckpt=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
@@ -89,7 +87,7 @@ def train(config: DictConfig) -> None:
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
     if config.compile:
-        from keyframe.models.compiled import compile_detector
+        from keyframe.models.detector import compile_detector
 
         compile_detector(detector)
     if trainer.is_global_zero:
@@ -128,8 +126,7 @@ def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir:
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
     from keyframe.config import load_run
-    from keyframe.training.lessons import Lessons
-    from keyframe.training.teacher import check_teacher
+    from keyframe.training.teacher import Lessons, check_teacher
 
     teacher = load_run(config.teacher, key="teacher")
     datamodule.prepare_data()
@@ -143,9 +140,8 @@ def _batch_size(
     """The largest batch that fits, tried on a copy of the model; a resumed run keeps the one it found at first."""
     from hydra.utils import instantiate
 
-    from keyframe.models.module import KeyframeModule
-    from keyframe.training.batch_size import find_batch_size
-    from keyframe.training.checkpoints import read_checkpoint
+    from keyframe.training.module import KeyframeModule
+    from keyframe.training.run import find_batch_size, read_checkpoint
 
     if resume is not None:
         return int(read_checkpoint(resume)["hyper_parameters"]["data"]["batch_size"])

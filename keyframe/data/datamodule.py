@@ -1,29 +1,76 @@
-"""LightningDataModules over labelled videos: pixels from video files, or features from a feature file."""
+"""The order of samples as a function of (seed, epoch, rank), told to the workers with every index.
+
+LightningDataModules over labelled videos: pixels from video files, or features from a feature file.
+"""
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as distributed
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from keyframe.data.augment import Augmentation
-from keyframe.data.batch import collate
 from keyframe.data.cache import VideoCache
-from keyframe.data.dataset import VideoDataset
-from keyframe.data.feature_dataset import FeatureDataset
-from keyframe.data.features_h5 import FeatureVideo, read_feature_file
-from keyframe.data.readers import VideoReader
-from keyframe.data.sampler import EpochSampler
-from keyframe.data.sampling import Sampling
-from keyframe.data.sources import Source
+from keyframe.data.dataset import FeatureDataset, VideoDataset, collate
+from keyframe.data.feature_file import FeatureVideo, read_feature_file
+from keyframe.data.folder import Source
+from keyframe.data.reader import VideoReader
+from keyframe.data.sampling import Augmentation, Sampling
 from keyframe.data.splits import Split, read_split_file, stratified_folds
-from keyframe.errors import KeyframeError
-from keyframe.types import LabelledVideo
+from keyframe.types import KeyframeError, LabelledVideo
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, number); Lightning calls `set_epoch`.
+
+    The epoch travels with the index because persistent workers keep the data set, and its epoch, as it was when
+    they started.
+
+    Args:
+        length: number of samples in the data set.
+        shuffle: in a new order every epoch, or as they come.
+        seed: of the order.
+        rank: of this process.
+        world: number of processes. In training (`shuffle`) the ranks get equally many samples, wrapping around
+            where needed, because DDP needs equally many steps; otherwise each sample goes to exactly one rank.
+    """
+
+    def __init__(self, length: int, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.length = length
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.done = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use the order of that epoch from the next iteration on."""
+        self.epoch = epoch
+
+    def skip(self, done: int) -> None:
+        """Leave out the first samples of the next iteration, which were seen before an interruption."""
+        self.done = done
+
+    def _numbers(self) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.rank, self.length, self.world))
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        count = -(-self.length // self.world) * self.world
+        return [int(n) for n in np.resize(order, count)[self.rank :: self.world]]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first, self.done = self.done, 0
+        return iter([(self.epoch, number) for number in self._numbers()[first:]])
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
 
 log = logging.getLogger(__name__)
 

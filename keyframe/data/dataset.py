@@ -1,27 +1,157 @@
-"""Videos of one split as samples: decoded when asked for, or taken from what is kept of them."""
+"""One video ready for the model, and several of them padded to one length.
+
+What the samples of an epoch are made of, where videos are kept encoded.
+
+Videos of one split as samples: decoded when asked for, or taken from what is kept of them.
+
+Videos of one split as samples of backbone features, read from a feature file beforehand.
+"""
 
 import importlib.metadata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from keyframe.cores import cores
-from keyframe.data.alignment import sample_labels
-from keyframe.data.augment import Augmentation
-from keyframe.data.batch import Sample
-from keyframe.data.content import content_id
-from keyframe.data.encoded import Encoded
+from keyframe.data.cache import Encoded
+from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.labels import sample_labels
 from keyframe.data.packets import index_packets
-from keyframe.data.readers import VideoReader
-from keyframe.data.sampling import Sampling
-from keyframe.data.schedule import Schedule
-from keyframe.errors import VideoError
-from keyframe.types import LabelledVideo, Stage
+from keyframe.data.reader import VideoReader
+from keyframe.data.sampling import Augmentation, Sampling
+from keyframe.files import content_id
+from keyframe.system import cores
+from keyframe.types import LabelledVideo, Stage, VideoError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """T frames of one video, and their labels.
+
+    Attributes:
+        video: id of the video.
+        number: its place in the data set; two samples of one video have the same.
+        stage: what `inputs` holds: pixels, the backbone prefix's maps, or backbone features.
+        inputs: (T, ...); pixels are uint8 (T, 3, H, W).
+        seconds: time of each frame since the first frame of the video, (T,).
+        importance: the reference score of each frame in [0, 1], (T,).
+        annotators: each annotator's score in [0, 1], (A, T); A may be 0.
+        visible: bool (T,), False where augmentation hides a frame.
+        lesson: what a teacher says of each frame, (T, 1 + W): its score, then its embedding; None without a teacher.
+    """
+
+    video: str
+    number: int
+    stage: Stage
+    inputs: Tensor
+    seconds: Tensor
+    importance: Tensor
+    annotators: Tensor
+    visible: Tensor
+    lesson: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B videos padded to the longest.
+
+    Attributes:
+        videos: ids.
+        numbers: int64 (B,), places in the data set.
+        stage: what `inputs` holds.
+        inputs: (B, T, ...), padded with zeros.
+        mask: bool (B, T), True where a frame is real and visible.
+        seconds: (B, T), padded with zeros.
+        importance: (B, T), padded with zeros.
+        annotators: (B, A, T), padded with NaN where a video has fewer annotators or frames.
+        lesson: what a teacher says, (B, T, 1 + W), padded with zeros; None without a teacher.
+    """
+
+    videos: tuple[str, ...]
+    numbers: Tensor
+    stage: Stage
+    inputs: Tensor
+    mask: Tensor
+    seconds: Tensor
+    importance: Tensor
+    annotators: Tensor
+    lesson: Tensor | None = None
+
+    def to(self, *args: Any, **kwargs: Any) -> "Batch":
+        """The batch with its tensors on another device (Lightning calls this)."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory (the DataLoader calls this)."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pad samples to the longest and stack them.
+
+    Raises:
+        ValueError: if samples hold different things.
+    """
+    if len({sample.stage for sample in samples}) != 1:
+        raise ValueError("a batch holds either pixels, prefix maps or features, not several of them")
+    length = max(len(sample.inputs) for sample in samples)
+    people = max(len(sample.annotators) for sample in samples)
+    annotators = torch.full((len(samples), people, length), float("nan"))
+    for row, sample in zip(annotators, samples, strict=True):
+        row[: sample.annotators.shape[0], : sample.annotators.shape[1]] = sample.annotators
+
+    def padded(name: str) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
+
+    return Batch(
+        videos=tuple(sample.video for sample in samples),
+        numbers=torch.tensor([sample.number for sample in samples]),
+        stage=samples[0].stage,
+        inputs=padded("inputs"),
+        mask=padded("visible"),
+        seconds=padded("seconds"),
+        importance=padded("importance"),
+        annotators=annotators,
+        lesson=None if samples[0].lesson is None else padded("lesson"),
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A function of the epoch alone, because the epoch travels with every index and nothing else does.
+
+    Attributes:
+        before: what samples hold in the epochs before `switch_epoch`.
+        after: what they hold from then on.
+        switch_epoch: None never switches.
+        views: how many augmented views there are, taken in turn; None for pictures as they are.
+    """
+
+    before: Stage
+    after: Stage
+    switch_epoch: int | None
+    views: int | None = None
+
+    def stage(self, epoch: int) -> Stage:
+        """What the samples of an epoch hold."""
+        return self.after if self.switch_epoch is not None and epoch >= self.switch_epoch else self.before
+
+    def view(self, epoch: int) -> int | None:
+        """Which augmented view the samples of an epoch show; None for pictures as they are."""
+        return None if self.views is None else epoch % self.views
+
 
 # What is kept of a video: what a batch may hold, or what a teacher says of it.
 Kept = Stage | Literal["lesson"]
@@ -249,3 +379,52 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+# Feature files know frame numbers, not times; the field takes 30 frames a second (a pick every 15th: two a second).
+_FRAME_RATE = 30.0
+
+
+class FeatureDataset(Dataset[Sample]):
+    """Feature videos as samples, on the surface of `VideoDataset`.
+
+    Args:
+        name: of the split, for messages.
+        videos: the videos.
+    """
+
+    # pictures are what augmentation changes, and there are none
+    augmentation = None
+
+    def __init__(self, name: str, videos: Sequence[FeatureVideo]) -> None:
+        self.name = name
+        self.videos = list(videos)
+        self.held: list[Sample] = []
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def check(self, strict: bool = False) -> dict[str, str]:
+        """Keep every video's sample; a file that was read has no bad video, so none is left out."""
+        self.held = [_sample(video, number) for number, video in enumerate(self.videos)]
+        return {}
+
+    def plain(self, number: int) -> Sample:
+        """A sample; `seconds` are those of 30 frames a second, because the file holds no times."""
+        return self.held[number] if self.held else _sample(self.videos[number], number)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        return self.plain(key[1] if isinstance(key, tuple) else key)
+
+
+def _sample(video: FeatureVideo, number: int) -> Sample:
+    return Sample(
+        video=video.id,
+        number=number,
+        stage="features",
+        inputs=torch.from_numpy(video.features),
+        seconds=torch.from_numpy(video.picks / _FRAME_RATE).float(),
+        importance=torch.from_numpy(video.importance),
+        annotators=torch.from_numpy(video.annotators),
+        visible=torch.ones(len(video.picks), dtype=torch.bool),
+    )

@@ -25,8 +25,16 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather, tell_once
-from keyframe.data.seeking import groups, why_not_seek
+from keyframe.data.reader import (
+    Picture,
+    VideoReader,
+    checked_indices,
+    checked_settings,
+    gather,
+    groups,
+    tell_once,
+    why_not_seek,
+)
 from keyframe.types import Frames, IntArray
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,393 @@
-"""Find a label file and read it, whichever of the known forms it has."""
+"""Where the files of a data set lie below `data.root`.
 
+Look up the labels of chosen frames, also where re-encoding moved a video's frame count a little.
+
+Read and write labels in the form of TVSum's official `ydata-tvsum50-anno.tsv`.
+
+Read TVSum's official `ydata-tvsum50.mat`.
+
+Read the eccv16-style h5 files in which published systems get TVSum and SumMe.
+
+Find a label file and read it, whichever of the known forms it has.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from keyframe.data.labels_h5 import read_eccv16_h5
-from keyframe.data.labels_mat import read_tvsum_mat
-from keyframe.data.labels_tsv import read_tvsum_tsv, write_tsv
-from keyframe.data.layout import files_below
-from keyframe.errors import KeyframeError
-from keyframe.types import Labels
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, member, named_groups, open_hdf5, read_scores
+from keyframe.data.packets import PacketIndex
+from keyframe.files import draft_of
+from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
+
+# TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds
+# ydata-tvsum50-{data,matlab,video}.zip; those unpack to data/, matlab/ and video/, either in place or each
+# in a folder of the zip's name.
+_RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
+
+
+def files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> list[Path]:
+    """List the files with one of the suffixes in the usual folders of a data set.
+
+    Looked into are `root`, `root/<kind>`, and the same places of the official TVSum release below `root`.
+    Nothing is searched recursively; hidden files are left out, and a folder that is reached twice through a
+    link counts once.
+
+    Args:
+        root: the data set's folder, `data.root`.
+        kinds: names of sub-folders, e.g. `("data", "matlab")`.
+        suffixes: file name endings in lower case, e.g. `(".mp4",)`; upper case in a file's name does not
+            matter.
+
+    Returns:
+        The files, sorted within each folder.
+
+    Raises:
+        KeyframeError: if `root` is no directory.
+    """
+    if not root.is_dir():
+        raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
+    names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
+    wanted = frozenset(suffixes)
+    candidates = [root / release / name for release in _RELEASE_FOLDERS for name in names]
+    folders: dict[Path, Path] = {}
+    for folder in candidates:
+        if folder.is_dir():
+            folders.setdefault(folder.resolve(), folder)
+    return [
+        path
+        for folder in folders.values()
+        for path in sorted(folder.iterdir())
+        # macOS leaves a hidden "._<name>" beside what it unpacks.
+        if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
+
+# Above this the file is another cut of the video, and a label would land on the wrong shot.
+_TOLERANCE_PERCENT = 1
+
+
+def label_positions(
+    n_labels: int,
+    n_frames: int,
+    indices: IntArray,
+    seconds: FloatArray,
+    duration: float,
+    video: str | Path,
+) -> npt.NDArray[np.int64]:
+    """Find the entry of the label track that belongs to each chosen frame.
+
+    A track with one entry a frame is read by frame number. A track whose length differs by at most 1 % of
+    its own length is read by time, entry floor(t / duration * n_labels), and that is logged once a video.
+
+    Args:
+        n_labels: L, the entries of the label track.
+        n_frames: the frames of the video file.
+        indices: numbers of the chosen frames in presentation order, shape (T,), in [0, n_frames).
+        seconds: their timestamps minus the video's first timestamp, in seconds, shape (T,).
+        duration: the video's duration in seconds, from the first frame's start to the last frame's end.
+        video: the video file, for messages.
+
+    Returns:
+        Entries in [0, L), int64, shape (T,).
+
+    Raises:
+        KeyframeError: if the lengths differ by more than 1 %, or the track must be read by time and the
+            file has no duration.
+        ValueError: if `indices` and `seconds` have other shapes than (T,) or a frame number is outside the
+            video.
+    """
+    if indices.ndim != 1 or indices.shape != seconds.shape:
+        raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
+    if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
+        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
+    if n_labels == n_frames:
+        return indices.astype(np.int64)
+    if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:
+        raise KeyframeError(
+            f"{video} has {n_frames} frames and its labels {n_labels}, over {_TOLERANCE_PERCENT} % apart: "
+            "use the video file that was labelled, or labels made for this file"
+        )
+    if not (np.isfinite(duration) and duration > 0):
+        raise KeyframeError(
+            f"{video} has {n_frames} frames, its labels {n_labels}, and no duration to align them by: "
+            "re-encode the file or label each of its frames"
+        )
+    if str(video) not in _told:
+        _told.add(str(video))
+        _log.warning("%s has %d frames and its labels %d: aligned by time", video, n_frames, n_labels)
+    entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
+    return np.clip(entries, 0, n_labels - 1).astype(np.int64)
+
+
+def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+    """Find the frame that belongs to each chosen entry of the label track: the other way round.
+
+    A track with one entry a frame is read by frame number; one of another length by time, the frame that is shown at
+    entry / n_labels * duration.
+
+    Args:
+        n_labels: L, the entries of the label track.
+        entries: chosen entries, not decreasing, (T,), in [0, L).
+        index: of the video file.
+
+    Returns:
+        Frame numbers that do not decrease, int64, (T,).
+
+    Raises:
+        KeyframeError: as `label_positions` does.
+    """
+    label_positions(n_labels, index.n_frames, np.empty(0, np.int64), np.empty(0), index.duration, index.path)
+    if n_labels == index.n_frames:
+        return entries.astype(np.int64)
+    times = index.timestamps[0] + entries / n_labels * index.duration
+    frames = np.searchsorted(index.timestamps, times + 1e-6, side="right") - 1
+    return np.clip(frames, 0, index.n_frames - 1).astype(np.int64)
+
+
+def sample_labels(
+    labels: Labels,
+    n_frames: int,
+    indices: IntArray,
+    seconds: FloatArray,
+    duration: float,
+    video: str | Path,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Take the labels of the chosen frames; see `label_positions` for the arguments and what is raised.
+
+    Returns:
+        The importance, float32 (T,), and each annotator's scores, float32 (A, T), both in [0, 1].
+    """
+    entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
+    return labels.importance[entries], labels.annotators[:, entries]
+
+
+def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
+    """Read labels, one annotator of one video a row.
+
+    A row is `video_id<TAB>category<TAB>scores`, the scores separated by commas, one a frame; there is no
+    header. A video has as many rows as annotators, which need not follow each other. The file is read row
+    by row.
+
+    Args:
+        path: `ydata-tvsum50-anno.tsv` (Song et al., TVSum, CVPR 2015) or a file of one's own in that form.
+        lowest: the score that becomes 0.
+        highest: the score that becomes 1.
+
+    Returns:
+        Video id -> labels, in the order in which the ids first occur; `importance` is the annotators' mean.
+
+    Raises:
+        KeyframeError: if the file is missing, empty or no text, or a row has another number of columns or
+            of scores than it should, another category than the video's first row, or a score that is no
+            number in [lowest, highest]; the message names the line.
+    """
+    path = Path(path)
+    if not lowest < highest:
+        raise KeyframeError(f"{path}: the lowest score, {lowest}, must be below the highest, {highest}")
+    rows: dict[str, list[npt.NDArray[np.float32]]] = {}
+    categories: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                name, category, scores = _parse_row(line, where, lowest, highest)
+                known = rows.setdefault(name, [])
+                if known and len(known[0]) != len(scores):
+                    raise KeyframeError(
+                        f"{where}: {name} has {len(scores)} scores, its first row {len(known[0])}: "
+                        "every annotator must score every frame"
+                    )
+                if categories.setdefault(name, category) != category:
+                    raise KeyframeError(
+                        f"{where}: {name} is of category {category!r}, its first row of "
+                        f"{categories[name]!r}: give it one category"
+                    )
+                known.append(scores)
+    except FileNotFoundError as error:
+        raise KeyframeError(f"there is no file {path}: set data.labels to the label file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyframeError(
+            f"{path} cannot be read as text ({error}): give a tab-separated file as data.labels"
+        ) from error
+    if not rows:
+        raise KeyframeError(f"{path} is empty: give a file with rows `video_id<TAB>category<TAB>scores`")
+    # Popped, so that no more than one video is held twice.
+    return {name: _labels(rows.pop(name), categories[name]) for name in list(rows)}
+
+
+def write_tsv(
+    path: str | Path, annotators: Mapping[str, IntArray], categories: Mapping[str, str] | None = None
+) -> None:
+    """Write labels in the form that `read_tvsum_tsv` reads.
+
+    The file appears whole or not at all: it is written under another name and then renamed.
+
+    Args:
+        path: the file to write; its folder must exist, a file that is there is replaced.
+        annotators: video id -> scores 1 ... 5, integers, shape (A, L) with A, L >= 1.
+        categories: video id -> category; a video that is not named gets none.
+
+    Raises:
+        ValueError: if there is no video, an array is no (A, L) of integers from 1 to 5, or an id or
+            category holds a tab or a line break.
+    """
+    path = Path(path)
+    if not annotators:
+        raise ValueError("there are no labels to write")
+    for name, scores in annotators.items():
+        if scores.ndim != 2 or not scores.size or not np.issubdtype(scores.dtype, np.integer):
+            raise ValueError(f"scores of {name} must be integers (A, L), not {scores.dtype} {scores.shape}")
+        if scores.min() < 1 or scores.max() > 5:
+            raise ValueError(f"scores of {name} must lie in 1 ... 5, not {scores.min()} ... {scores.max()}")
+        texts = (name, (categories or {}).get(name, ""))
+        if not name or any(c in text for text in texts for c in "\t\r\n"):
+            raise ValueError(f"{name!r} cannot stand in a row: no tabs or line breaks, and an id is needed")
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        for name, scores in annotators.items():
+            category = (categories or {}).get(name, "")
+            for row in scores.tolist():
+                file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
+
+
+def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:
+    """Split a row into id, category and scores in [0, 1]."""
+    columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
+    if len(columns) != 3 or not columns[0]:
+        raise KeyframeError(
+            f"{where}: a row needs 3 columns separated by tabs, video_id, category and scores, "
+            f"not {len(columns)}{'' if columns[0] else ' with an empty id'}"
+        )
+    texts = columns[2].split(",")
+    try:
+        scores = np.array(texts, dtype=np.float64)
+    except ValueError as error:
+        raise KeyframeError(
+            f"{where}: {_first_bad(texts)!r} is no number: the third column must hold numbers separated by commas"
+        ) from error
+    inside = (scores >= lowest) & (scores <= highest)  # False for NaN
+    if not inside.all():
+        frame = int(np.argmin(inside))
+        raise KeyframeError(
+            f"{where}: score {texts[frame].strip()} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
+            "mend the file or give the scale it uses"
+        )
+    return columns[0], columns[1], ((scores - lowest) / (highest - lowest)).astype(np.float32)
+
+
+def _first_bad(texts: list[str]) -> str:
+    for text in texts:
+        try:
+            float(text)
+        except ValueError:
+            return text.strip()[:40]
+    return ""
+
+
+def _labels(rows: list[npt.NDArray[np.float32]], category: str) -> Labels:
+    annotators = np.stack(rows)
+    # Summed in float64, as for the .mat, so that both files give the same importance.
+    importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Labels(importance=importance, annotators=annotators, category=category)
+
+
+def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
+    """Read the official annotation of TVSum.
+
+    The file is MATLAB v7.3, which is HDF5: `/tvsum50` holds one (50, 1) array of object references a field;
+    behind them `video` and `category` are uint16 character codes and `user_anno` is float64 (20, n_frames)
+    in 1 ... 5.
+
+    Args:
+        path: `ydata-tvsum50.mat` (Song et al., TVSum, CVPR 2015).
+
+    Returns:
+        Video id -> labels, in file order; a score x becomes (x - 1) / 4, `importance` is the annotators'
+        mean.
+
+    Raises:
+        KeyframeError: if the file is missing, is no HDF5, lacks a field, or holds a score outside 1 ... 5.
+    """
+    path = Path(path)
+    labels: dict[str, Labels] = {}
+    with open_hdf5(path) as file:
+        fields = [_references(file, name, path) for name in ("video", "category", "user_anno")]
+        for video, category, scores in zip(*fields, strict=True):
+            name = _text(file, video)
+            raw = np.asarray(file[scores][()], dtype=np.float64)
+            if raw.ndim != 2 or not raw.size or not (raw.min() >= 1 and raw.max() <= 5):
+                raise KeyframeError(
+                    f"{path}: user_anno of {name} is not (annotators, frames) with scores from 1 to 5: "
+                    "give the official ydata-tvsum50.mat as data.labels"
+                )
+            annotators = (raw - 1) / 4
+            labels[name] = Labels(
+                importance=annotators.mean(axis=0).astype(np.float32),
+                annotators=annotators.astype(np.float32),
+                category=_text(file, category),
+            )
+    return labels
+
+
+def _references(file: h5py.File, name: str, path: Path) -> list[h5py.Reference]:
+    """Return the references of one field of the struct array, one a video."""
+    field = member(file, f"tvsum50/{name}", path)
+    if h5py.check_ref_dtype(field.dtype) is None:
+        raise KeyframeError(
+            f"{path}: /tvsum50/{name} holds no references: give the official ydata-tvsum50.mat as data.labels"
+        )
+    return list(field[()].ravel())
+
+
+def _text(file: h5py.File, reference: h5py.Reference) -> str:
+    """Decode a MATLAB char array: one uint16 code a character."""
+    return "".join(map(chr, file[reference][()].ravel()))
+
+
+_OPTION = "data.labels"
+
+
+def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
+    """Read the importance track of each video of an eccv16-style h5 file.
+
+    Of a group `video_N` are read `gtscore` (n_steps,), `picks` (n_steps,) and `n_frames`; see `keyframe.data.hdf5`.
+    A score holds from its pick to the next. `user_summary` is left alone: it is binary keyshots, and their mean is
+    no importance score.
+
+    Args:
+        path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
+
+    Returns:
+        Video id -> labels without annotators, in the order of N. The id is the group's `video_name` where
+        it has one (SumMe), else the N-th of TVSum's official order. A gtscore outside [0, 1] is scaled by
+        its own minimum and maximum, as DSNet does.
+
+    Raises:
+        KeyframeError: if the file is missing, is no HDF5, holds no video, or a video lacks a dataset,
+            cannot be named, or holds arrays that do not fit each other.
+    """
+    path = Path(path)
+    labels: dict[str, Labels] = {}
+    with open_hdf5(path, _OPTION) as file:
+        for key, name, group in named_groups(file, path, _OPTION):
+            track = read_scores(group, key, path, _OPTION)
+            step = np.searchsorted(track.picks, np.arange(track.n_frames), side="right") - 1
+            labels[name] = Labels(
+                importance=track.scores[np.maximum(step, 0)].astype(np.float32),
+                annotators=np.empty((0, track.n_frames), dtype=np.float32),
+                category=TVSUM_CATEGORIES.get(name, ""),
+            )
+    return labels
+
 
 __all__ = [
     "find_label_file",

@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from keyframe.errors import VideoError
+from keyframe.types import VideoError
 
 # FFmpeg "plays" these too: text as a terminal recording, a picture as a video of one frame.
 # A "concat" text plays other files, wherever they lie: what it shows is not what it holds.

@@ -15,8 +15,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from keyframe.data.packets import Orientation, PacketIndex, index_packets, open_video
-from keyframe.data.readers import Picture, VideoReader, checked_indices, checked_settings, gather
-from keyframe.data.seeking import groups, why_not_seek
+from keyframe.data.reader import Picture, VideoReader, checked_indices, checked_settings, gather, groups, why_not_seek
 from keyframe.types import Frames, IntArray
 
 # FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler

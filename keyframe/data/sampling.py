@@ -1,14 +1,28 @@
-"""Which frames of a video are looked at."""
+"""Which frames of a video are looked at.
+
+Score any number of frames with a model that was trained on windows of a fixed number of them.
+
+A model that saw T frames spread evenly over each training video is shown the same here: all frames are dealt into
+interleaved windows of T, each spread evenly over the whole video, so that every frame is in one at least. A video
+longer than `SPAN` frames is first cut into sections that overlap by half. What several windows say of a frame is
+averaged, with weights that fall linearly from the middle of a section to its ends. A video of exactly one window gives
+the model's own scores.
+
+Augmentation of a clip in training: one draw a video and epoch, the same for all its frames.
+"""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from keyframe.data.packets import PacketIndex
-from keyframe.errors import KeyframeError
+from keyframe.types import FloatArray, IntArray, KeyframeError
 
 # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
 _TOLERANCE_S = 1e-3
@@ -109,3 +123,131 @@ class FpsSampling:
             )
         times = index.timestamps[0] + np.arange(n_steps) / self.rate
         return np.searchsorted(index.timestamps, times + _TOLERANCE_S, side="right").astype(np.int64) - 1
+
+
+# Ten minutes at two frames a second, about TVSum's longest video: one section.
+SPAN = 1200
+
+
+def windows(
+    count: int, length: int | None = None, span: int = SPAN
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Deal frames into windows.
+
+    Args:
+        count: frames of the video, at least 1.
+        length: T, the frames a window holds; a section shorter than that is spread over one window, some frames twice.
+            None for a model that takes any length: each section is one window.
+        span: most frames of a section.
+
+    Yields:
+        The frames of a window, rising, (length,), and their weights in (0, 1]. The first frame of a window is never
+        before that of the window before it.
+
+    Raises:
+        ValueError: if a number is below 1.
+    """
+    if count < 1 or span < 1 or (length is not None and length < 1):
+        raise ValueError(f"count, length and span must be at least 1, not {count}, {length} and {span}")
+    sections = 1 if count <= span else -(-2 * count // span) - 1
+    size = min(count, span)
+    for start in np.linspace(0, count - size, sections).round().astype(np.int64):
+        steps = length or size
+        combs = -(-size // steps)
+        # Places of a grid of combs * steps points over the section: comb j takes each combs-th one, from j on.
+        for comb in range(combs):
+            places = (2 * (np.arange(steps) * combs + comb) + 1) * size // (2 * combs * steps)
+            yield start + places, 1 - np.abs(2 * places + 1 - size) / (size + 1)
+
+
+def average_windows(
+    score: Callable[[npt.NDArray[np.int64]], FloatArray],
+    count: int,
+    length: int | None = None,
+    span: int = SPAN,
+    batch: int = 1,
+) -> npt.NDArray[np.float32]:
+    """A score for every frame: the windows' scores, averaged by weight.
+
+    Args:
+        score: the frames of some windows, by number, (B, T) -> their scores in [0, 1], (B, T).
+        count: frames of the video, at least 1.
+        length: as of `windows`.
+        span: as of `windows`.
+        batch: windows scored at once, B.
+
+    Returns:
+        Scores in [0, 1], float32 (count,).
+    """
+    total, weight = np.zeros(count), np.zeros(count)
+    dealt = list(windows(count, length, span))
+    for first in range(0, len(dealt), batch):
+        group = dealt[first : first + batch]
+        scores = score(np.stack([frames for frames, _ in group]))
+        for (frames, weights), row in zip(group, scores, strict=True):
+            np.add.at(total, frames, row * weights)
+            np.add.at(weight, frames, weights)
+    return (total / weight).astype(np.float32).clip(0, 1)
+
+
+class Augmentation:
+    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip.
+
+    Each part is off at 0. Draws come from the generator given, so that a clip is a function of (seed, epoch, video).
+
+    Args:
+        jitter: shift each sampled frame by up to this share of the spacing between samples, 0 to 0.5; labels follow.
+        drop: share of the frames hidden from the model and the loss, 0 to below 1; at least two always stay.
+        colour: strength of brightness, contrast and saturation changes, 0 to 1; factors lie in 1 +- strength.
+        flip: probability of mirroring the whole clip left to right.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(self, jitter: float = 0.0, drop: float = 0.0, colour: float = 0.0, flip: float = 0.0) -> None:
+        for name, value, top in (
+            ("jitter", jitter, 0.5),
+            ("drop", drop, 0.95),
+            ("colour", colour, 1.0),
+            ("flip", flip, 1.0),
+        ):
+            if not 0 <= value <= top:
+                raise ValueError(f"{name} must lie in [0, {top}], not {value}")
+        self.jitter = jitter
+        self.drop = drop
+        self.colour = colour
+        self.flip = flip
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether pictures change, so that what was computed from them once does not hold."""
+        return self.jitter > 0 or self.colour > 0 or self.flip > 0
+
+    def move(self, indices: IntArray, n_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Jittered frame numbers (T,), still in order and within [0, n_frames)."""
+        if not self.jitter or len(indices) < 2:
+            return indices.astype(np.int64)
+        spacing = np.diff(indices).mean()
+        shift = rng.uniform(-self.jitter, self.jitter, len(indices)) * spacing
+        moved = np.clip(np.round(indices + shift), 0, n_frames - 1).astype(np.int64)
+        return np.maximum.accumulate(moved)
+
+    def keep(self, length: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """Which frames stay visible, bool (T,)."""
+        stays = rng.random(length) >= self.drop
+        if stays.sum() < min(2, length):
+            stays[rng.choice(length, min(2, length), replace=False)] = True
+        return stays
+
+    def paint(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Frames uint8 (T, 3, H, W) -> the same shape, one change for all."""
+        if self.flip and rng.random() < self.flip:
+            frames = frames.flip(-1)
+        if self.colour:
+            brightness, contrast, saturation = 1 + rng.uniform(-self.colour, self.colour, 3)
+            pictures = frames.float() * brightness
+            pictures = (pictures - pictures.mean()) * contrast + pictures.mean()
+            grey = pictures.mean(1, keepdim=True)
+            frames = ((pictures - grey) * saturation + grey).round().clamp(0, 255).to(torch.uint8)
+        return frames

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.evaluation.metrics import SUMMARY_SHARE
-from keyframe.summary.knapsack import knapsack
-from keyframe.summary.segment import check_picks, check_shots
+from keyframe.summary.selection import knapsack
+from keyframe.summary.shots import check_picks, check_shots
 from keyframe.types import FloatArray, IntArray
 
 Floats = npt.NDArray[np.float64]

@@ -1,17 +1,33 @@
-"""The folder of one video's results: its name, what shows that it is ours, and how it appears whole or not at all."""
+"""The folder of one video's results: its name, what shows that it is ours, and how it appears whole or not at all.
+
+The importance of one video over time, with its shots and the keyframes on it.
+
+The page of one video: its keyframes with their times, the curve, and how it was made.
+"""
 
 import json
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from keyframe.errors import KeyframeError
-from keyframe.locks import take
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from keyframe.drawing.curves import time_axis
+from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
+from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table
+from keyframe.report.render import one_line, write_report
+from keyframe.summary.constraints import Candidates, Selection
+from keyframe.system import take
+from keyframe.types import KeyframeError
 
 MADE_BY = "keyframe-extract"
 SUMMARY = "summary.json"
@@ -145,3 +161,135 @@ def _require_ours(directory: Path) -> None:
         return
     if not directory.is_dir() or (read_summary(directory) is None and any(directory.iterdir())):
         raise KeyframeError(f"{directory} was not made by {MADE_BY}: move it away or choose another output.")
+
+
+# Inches; narrower than the sheets of an evaluation, so that the text can be read on a phone.
+_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TALL = 6.2, 0.62, 0.25, 0.52, 2.4
+_DPI = 150
+# Ranks are written beside so many keyframes; more would cover the curve.
+_MOST_RANKS = 30
+
+
+def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_by: str) -> Figure:
+    """Draw scores from 0 to 1 over the video's own clock.
+
+    Args:
+        title: the video's name.
+        candidates: the scored frames.
+        selection: which are keyframes; the best ones' ranks stand beside them.
+        scored_by: who scored, in a few words.
+    """
+    seconds, scores = candidates.seconds, candidates.scores
+    labels = ["score", "keyframe and its rank", "start of a shot"]
+    colour, mark = PALETTE[1], PALETTE[0]
+    handles = [
+        Line2D([], [], color=colour),
+        Line2D([], [], color=mark, marker="o", linestyle=""),
+        Line2D([], [], color=FAINT),
+    ]
+    height = _BOTTOM + _TALL + 0.15 + key_columns(labels, _WIDTH)[1]
+    figure = sheet(_drawable(one_line(title)), height, f"Scored by {scored_by}", _WIDTH)
+    key(figure, handles, labels, height)
+    axis = panel(figure, _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _TALL)
+    starts = seconds[candidates.shots[1:, 0]]
+    axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=min(1.0, 60 / max(len(starts), 1)), zorder=0)
+    # The last frame looked at stands for what follows it.
+    times, values = np.append(seconds, candidates.duration), np.append(scores, scores[-1])
+    axis.fill_between(times, values, color=colour, alpha=0.12, linewidth=0)
+    axis.plot(times, values, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
+    chosen = selection.keyframes
+    axis.plot(seconds[chosen], scores[chosen], "o", color=mark, markersize=5.5, mew=0.8, mec="white", clip_on=False)
+    for place, rank in zip(chosen.tolist(), selection.ranks.tolist(), strict=True):
+        if rank <= _MOST_RANKS:
+            at = float(seconds[place]), float(scores[place])
+            axis.annotate(
+                str(rank), at, (0, 5), textcoords="offset points", ha="center", va="bottom", size=TEXT - 1, color=INK
+            )
+    axis.set_xlim(0, candidates.duration)
+    top = float(np.max(scores)) * 1.15
+    axis.set_ylim(0, min(max(top, 0.1), 1.08))
+    axis.set_ylabel("importance", size=TEXT)
+    time_axis(axis)
+    return figure
+
+
+def _drawable(text: str) -> str:
+    """The text with a box for each character that the plots' font lacks, which would be a warning each."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(character if ord(character) in known else "\u25a1" for character in text)
+
+
+def save_curve(figure: Figure, path: Path) -> None:
+    """Save as PNG."""
+    figure.savefig(path, dpi=_DPI)
+
+
+# Pixels that a picture on the page is wide and high at most: 60 keyframes of any resolution stay a page for a phone.
+# More of them are smaller, down to the width of the page's columns, so that thousands still open.
+_PREVIEW, _MANY, _SMALLEST = 720, 60, 208
+
+
+def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
+    """Write `index.html` into a folder that holds the keyframes and the curve."""
+    most = max(_SMALLEST, round(_PREVIEW * min(1.0, _MANY / len(summary["keyframes"])) ** 0.5))
+    with TemporaryDirectory() as previews:
+        pictures = []
+        for keyframe in sorted(summary["keyframes"], key=lambda one: one["seconds"]):
+            preview = Path(previews) / keyframe["file"]
+            with Image.open(directory / keyframe["file"]) as still:
+                still.thumbnail((most, most), Image.Resampling.LANCZOS)
+                still.save(preview, quality=85)
+            time = _time(keyframe["seconds"])
+            pictures.append(
+                Picture(
+                    preview, f"The picture at {time}", f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
+                )
+            )
+        write_report(_document(directory, summary, pictures), directory, ("html",), "index")
+
+
+def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Picture]) -> Document:
+    video, shots, scored_by = summary["video"], summary["shots"], summary["scorer"]["name"]
+    count = len(pictures)
+    lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {_time(video['duration'])}, scored by {scored_by}."
+    curve = Picture(
+        directory / "curve.png",
+        "Importance over time, with the keyframes on it",
+        "Importance of the frames looked at, 1 the most; grey lines are the starts of shots.",
+    )
+    kept = [shot for shot in shots if shot["kept"]]
+    facts = {
+        "length": f"{_time(video['duration'])} ({video['frames']} frames, {video['fps']:.4g} a second on average)",
+        "picture": f"{video['width']} x {video['height']}, {video['codec']}",
+        "looked at": f"{summary['scored_frames']} frames, {summary['settings']['rate']:g} a second",
+        "shots": f"{len(shots)}, of which a skim keeps {len(kept)} ({_time(sum(s['end'] - s['start'] for s in kept))})",
+        "scored by": scored_by,
+    }
+    if "checkpoint_sha256" in summary["scorer"]:
+        facts["checkpoint"] = f"SHA-256 {summary['scorer']['checkpoint_sha256']}"
+    parts = {"cut by": "shots", "selected by": "selection", "read by": "reader"}
+    facts |= {name: _settings(summary["settings"][key]) for name, key in parts.items()}
+    made = Table([{"": name, "value": value} for name, value in facts.items()], numeric=())
+    notes = [Notes(summary["notes"])] if summary["notes"] else []
+    return Document(
+        title=video["name"],
+        lead=lead,
+        sections=[
+            Section("Keyframes", [*notes, Gallery(pictures)]),
+            Section("Importance over time", [curve]),
+            Section("How it was made", [made]),
+        ],
+        footer=f"Made by keyframe {summary['versions']['keyframe']}.",
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{name} {value}" for name, value in values.items() if name != "kind" and value is not None)
+    return f"{values['kind']}{': ' if rest else ''}{rest}"
+
+
+def _time(seconds: float) -> str:
+    """Such as 1:23.4, or 1:02:03.4 from an hour on."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"

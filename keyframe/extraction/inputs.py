@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
 

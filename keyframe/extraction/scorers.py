@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keyframe.data.packets import PacketIndex
-from keyframe.data.readers import VideoReader
-from keyframe.errors import KeyframeError
-from keyframe.export.formats import is_exported
-from keyframe.extraction.identity import file_hash
-from keyframe.summary.descriptor import Look
+from keyframe.data.reader import VideoReader
+from keyframe.export.model import is_exported
+from keyframe.files import file_hash
+from keyframe.summary.describe import Look
 from keyframe.summary.training_free import training_free
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import FloatArray, IntArray, KeyframeError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who has no model needs none of it
     from keyframe.export.model import ExportedModel
@@ -91,7 +90,7 @@ class TrainedModel:
     def __call__(
         self, index: PacketIndex, frames: IntArray, look: Look, shots: IntArray, reader: VideoReader
     ) -> FloatArray:
-        """Score frames; how more of them than the model saw in training are scored is said in `keyframe.windows`."""
+        """Score frames; `keyframe.data.sampling` says how more of them than the model saw in training are scored."""
         import torch
 
         with torch.autocast(self.run.detector.pixel_mean.device.type, torch.bfloat16, enabled=self.bf16):

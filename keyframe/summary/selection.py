@@ -1,4 +1,10 @@
-"""Four ways to choose keyframes, under the same limits.
+"""The exact 0/1 knapsack, which keyshot summaries are chosen by.
+
+Which frames nobody wants as a still: black, flat and blurred ones.
+
+As few frames as show what matters of a video.
+
+Four ways to choose keyframes, under the same limits.
 
 Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. Two wishes
 are soft. Frames that look alike as a whole, several moments of one scene, are taken only to reach a number that the
@@ -12,12 +18,197 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.summary.candidates import Candidates, Mask, Positions, Selection
-from keyframe.summary.constraints import Conflicts, Limits, check_count, check_number, choose
-from keyframe.summary.coverage import cover
-from keyframe.summary.knapsack import knapsack
-from keyframe.summary.quality import ACCEPTABLE, faults
-from keyframe.types import FloatArray
+from keyframe.summary.constraints import (
+    Candidates,
+    Conflicts,
+    Limits,
+    Mask,
+    Positions,
+    Selection,
+    check_count,
+    check_number,
+    choose,
+)
+from keyframe.types import FloatArray, IntArray
+
+
+def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArray[np.bool_]:
+    """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack).
+
+    Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
+    each) and three rows of capacity + 1 floats.
+
+    Ties: going from the last item to the first, an item is taken only where every best choice needs it. So of sets of
+    equal value the one with the earlier items is taken, and an item without value never; the public implementations
+    of the keyshot protocol break ties in the same way. Values are added in float64 in item order.
+
+    Args:
+        values: what each item is worth, (n,), finite; an item worth nothing or less is left out.
+        weights: integers, (n,), not negative.
+        capacity: the most the chosen weights may sum to, not negative.
+
+    Returns:
+        Whether each item is chosen, (n,).
+
+    Raises:
+        ValueError: if the arrays do not fit each other, a value is not finite, or a weight or the capacity is negative
+            or no integer.
+    """
+    if values.ndim != 1 or values.shape != weights.shape:
+        raise ValueError(f"values and weights must be (n,), not {values.shape} and {weights.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite")
+    if not np.issubdtype(weights.dtype, np.integer) or (weights < 0).any():
+        raise ValueError("weights must be integers that are not negative")
+    if capacity != int(capacity) or capacity < 0:
+        raise ValueError(f"capacity must be an integer that is not negative, not {capacity}")
+    room = min(int(capacity), int(weights.sum(dtype=np.int64)))
+    # best[w]: the greatest value of the items so far within weight w; taken[i]: for which w item i is among them.
+    best = np.zeros(room + 1)
+    taken = np.zeros((len(values), room // 8 + 1), dtype=np.uint8)
+    for item, (value, weight) in enumerate(zip(values.astype(np.float64), weights.tolist(), strict=True)):
+        if weight > room:
+            continue
+        with_item = best[: room + 1 - weight] + value
+        better = with_item > best[weight:]
+        taken[item] = np.packbits(np.append(np.zeros(weight, dtype=bool), better))
+        best[weight:] = np.where(better, with_item, best[weight:])
+    chosen = np.zeros(len(values), dtype=bool)
+    for item in range(len(values) - 1, -1, -1):
+        if taken[item, room >> 3] >> (7 - (room & 7)) & 1:
+            chosen[item] = True
+            room -= int(weights[item])
+    return chosen
+
+
+# Mean luma of 5 of 255, of which a screen shows nothing. Night and space have more (3 to 6 % in real clips), and what a
+# real clip has of black or faded frames is mostly flat as well.
+BLACK = 5 / 255
+
+# Standard deviation of luma of 8 of 255: a plain colour, a white flash or thick fog, noise of the camera included.
+FLAT = 8 / 255
+
+# Share of the median sharpness of its own shot under which a frame counts as blurred. Sharpness depends on what is
+# filmed (sky or foliage), so it is compared within a shot: there it falls where the camera or the subject moves.
+BLURRED = 0.3
+
+# The same against the whole video, for a shot that is out of focus all through; lower, because shots differ.
+BLURRED_IN_VIDEO = 0.1
+
+ACCEPTABLE, IS_BLURRED, IS_BLANK = 0, 1, 2
+
+
+def faults(candidates: Candidates) -> Positions:
+    """How unfit each candidate is as a still, (n,): 0 fit, 1 blurred, 2 black or flat.
+
+    Sharpness has no unit that holds from video to video, so blurred is relative to medians, of shot and video, over
+    what is neither black nor flat.
+    """
+    blank = (candidates.brightness < BLACK) | (candidates.contrast < FLAT)
+    result = np.full(len(candidates), IS_BLANK, dtype=np.int64)
+    seen = np.flatnonzero(~blank)
+    if len(seen):
+        sharpness = candidates.sharpness[seen]
+        limit = np.maximum(
+            BLURRED * _medians(sharpness, candidates.shot_of[seen]), BLURRED_IN_VIDEO * np.median(sharpness)
+        )
+        result[seen] = np.where(sharpness < limit, IS_BLURRED, ACCEPTABLE)
+    return result
+
+
+def _medians(values: npt.NDArray[np.floating], groups: Positions) -> npt.NDArray[np.float64]:
+    """For each value the median of its group; groups do not decrease."""
+    ordered = values[np.lexsort((values, groups))].astype(np.float64)
+    _, first, group, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    return (0.5 * (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]))[group]
+
+
+# Frames that may be chosen, and parts of the video that are to be shown: bounds of the table between them.
+_MOST_CHOICES = 1024
+_MOST_PARTS = 2048
+
+# A choice within this share of the greatest gain is as good, and the best-scoring of them is taken.
+_NEARLY = 0.9
+
+
+def cover(
+    candidates: Candidates, faulty: Positions, coverage: float, most: int, limits: Limits
+) -> tuple[Positions, float]:
+    """Add frames greedily until together they show enough.
+
+    Maximised is facility location (Lin, Bilmes: Learning mixtures of submodular shells with application to document
+    summarization, UAI 2012; for video: Gygli, Grabner, Van Gool: Video summarization by learning submodular mixtures
+    of objectives, CVPR 2015)
+
+        F(S) = sum over frames v of length(v) * score(v) * max over s in S of likeness(v, s).
+
+    It is submodular, and to stop at a share of what all choices together reach is the greedy rule for submodular cover
+    (Wolsey, Combinatorica 1982), whose number is within a logarithmic factor of the least. Taking a choice within .9
+    of the greatest gain keeps such a bound (Goundan, Schulz: Revisiting the greedy approach to submodular set function
+    maximization, 2007).
+
+    likeness is 1 where two frames are as alike as keyframes must not be, 0 where their distance (1 - product) is
+    twice that, and linear in between: so frames of one steady shot are shown by any of them.
+
+    Choices are the best-scoring acceptable frames of pieces of the video: shots, long ones cut evenly. Faulty frames
+    need not be shown. Scores that are all 0 count as equal.
+
+    Args:
+        candidates: the video's.
+        faulty: 0 where a candidate is an acceptable still, (n,).
+        coverage: the share of what all choices together show that is enough, in [0, 1].
+        most: the most frames to choose, >= 1.
+        limits: what two of them must not be.
+
+    Returns:
+        Positions in candidates, rising: at least one, though all be faulty; and the share that they show, in [0, 1].
+    """
+    fit = faulty == ACCEPTABLE
+    if not fit.any():
+        fit = faulty == faulty.min()
+    weights = candidates.lengths * candidates.scores * fit
+    if not weights.any():
+        weights = fit.astype(np.float64)
+    choices = _choices(candidates, fit, weights, limits.min_distance)
+    parts = np.unique(np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST_PARTS)).round().astype(np.int64))
+    weights = np.add.reduceat(weights, parts).astype(np.float32)
+    alike = candidates.descriptors[parts] @ candidates.descriptors[choices].T
+    tolerance = max(1 - limits.max_similarity, 1e-6)
+    likeness = np.clip(2 - (1 - alike) / tolerance, 0, 1).astype(np.float32)
+
+    conflicts = Conflicts.of(candidates, limits, choices)
+    scores = candidates.scores[choices]
+    whole = weights @ likeness.max(axis=1)
+    shown = np.zeros(len(parts), dtype=likeness.dtype)
+    free = np.ones(len(choices), dtype=bool)
+    chosen: list[int] = []
+    more = np.empty_like(likeness)
+    while free.any() and len(chosen) < most and (not chosen or weights @ shown < coverage * whole):
+        np.subtract(likeness, shown[:, None], out=more)
+        gains = np.where(free, weights @ np.maximum(more, 0, out=more), -1.0)
+        best = int(np.where(gains >= _NEARLY * gains.max(), scores, -1.0).argmax())
+        chosen.append(best)
+        shown = np.maximum(shown, likeness[:, best])
+        free &= ~conflicts.between(np.array([best]))[0]
+    return np.sort(choices[chosen]), float(weights @ shown / whole) if whole else 1.0
+
+
+def _choices(candidates: Candidates, fit: np.ndarray, weights: np.ndarray, min_length: float) -> Positions:
+    """The best-scoring fit frame of each piece of the video, rising; of too many pieces those that weigh most."""
+    shot = candidates.shot_of
+    length = max(min_length, candidates.duration / _MOST_CHOICES, 1e-9)
+    since = candidates.seconds - candidates.seconds[candidates.shots[shot, 0]]
+    pieces = np.stack([shot, (since / length).astype(np.int64)], axis=1)
+    piece = np.cumsum(np.append(0, np.diff(pieces, axis=0).any(axis=1)))
+    frames = np.flatnonzero(fit)
+    # By piece, then score, then time: the first of each piece is its choice.
+    ordered = frames[np.lexsort((frames, -candidates.scores[frames], piece[frames]))]
+    best = ordered[np.unique(piece[ordered], return_index=True)[1]]
+    if len(best) > _MOST_CHOICES:
+        heaviest = np.argsort(-np.bincount(piece, weights)[piece[best]], kind="stable")
+        best = best[heaviest[:_MOST_CHOICES]]
+    return np.sort(best)
+
 
 # Parts of a video's length that the knapsack counts in: 1 is less than a frame of half an hour.
 _PARTS = 50_000

@@ -1,14 +1,296 @@
-"""The shots of a video, from what its pictures look like and from nothing else."""
+"""Cut a video into shots by Kernel Temporal Segmentation.
 
+Potapov, Douze, Harchaoui, Schmid: Category-specific video summarization, ECCV 2014, section 3.
+
+The shots of a video, from what its pictures look like and from nothing else.
+
+The shots of a video by what changes from one frame to the next, as PySceneDetect sees it.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
-from keyframe.data.readers import VideoReader
-from keyframe.summary.descriptor import Look
-from keyframe.summary.segment import Segments, kts
-from keyframe.types import FloatArray, IntArray
+from keyframe.data.reader import VideoReader
+from keyframe.summary.describe import Look
+from keyframe.types import FloatArray, IntArray, KeyframeError
+
+Floats = npt.NDArray[np.float64]
+Segments = npt.NDArray[np.int64]
+
+# Steps whose scatters come from one matrix product.
+_BLOCK = 128
+
+# Linear penalties tried in one pass, at least 2.
+_TRIALS = 16
+
+# Up to this many steps scatters are kept from pass to pass (n (n + 1) / 2 floats: 17 MB), above it computed again.
+_KEPT = 2048
+
+# Features that differ by less than this share of their length count as equal, costs by this share of the scatter.
+_SLACK = 1e-10
+
+
+def kts(
+    features: FloatArray,
+    max_segments: int | None = None,
+    penalty: float = 1.0,
+    *,
+    min_length: int = 1,
+    normalise: bool = True,
+) -> Segments:
+    """Cut a sequence of features where its mean changes.
+
+    Minimised over the number m of change points and their places, exactly, is
+
+        J = sum over segments of sum_t |x_t - mean of the segment|^2  +  penalty / 2 * m (log(n / m) + 1)
+
+    (no penalty for m = 0). The paper's C is `penalty` / 2, and `penalty` is what the authors' code calls vmax; 1 is the
+    setting of a public script that makes such feature files (li-plus/DSNet, make_shots.py). A larger penalty gives
+    fewer segments. The kernel is the linear one; another comes by giving its feature map, e.g. square roots of
+    histograms for the Hellinger kernel.
+
+    How the optimum is found. The penalty is concave in m, so it is the lower envelope of its tangents, and some
+    linear penalty has the optimum of J among its own optima. A linear penalty needs one dynamic programme over the
+    last change point, O(n^2); a handful of passes, each with up to 16 linear penalties at once, finds the optimum and
+    the bound that proves it. If that has more than `max_segments` segments, a second dynamic programme over the
+    number of segments gives the best cut that has not, O(max_segments n^2).
+
+    Memory: less than 8 n (2 d + 300) bytes, and 4 n (n + 1) bytes, 17 MB at most, while n <= 2048; there is never an
+    n x n matrix. An hour at 2 steps a second takes 25 MB with d = 64 and 135 MB with d = 1024. A `max_segments` that
+    binds adds 12 n max_segments bytes.
+
+    A signal whose scatter inside shots is above `penalty` / 2 a step falls apart into single steps: there each step
+    alone is the cheaper choice. Raise `penalty` (or `min_length`) for noisy features.
+
+    Args:
+        features: one row a step, (n, d), finite; n, d >= 1.
+        max_segments: upper bound of the number of segments, >= 1; None for no bound.
+        penalty: scale of the penalty on the number of segments, >= 0. With 0 there are as many segments as the
+            bounds and the signal allow.
+        min_length: fewest steps of a segment, >= 1; a signal with fewer is one segment.
+        normalise: scale each row to length 1 first (rows of zeros stay).
+
+    Returns:
+        First and last step of each segment, both inclusive, (m + 1, 2), in order, covering 0 ... n - 1. Of cuts that
+        cost the same (to 1e-10 of the whole scatter) one with the fewest segments is taken.
+
+    Raises:
+        ValueError: if features are no finite (n, d) with n, d >= 1, or an option is outside its range.
+    """
+    if features.ndim != 2 or not features.size or not np.isfinite(features).all():
+        raise ValueError(f"features must be finite numbers (n, d) with n, d >= 1, not an array {features.shape}")
+    if max_segments is not None and max_segments < 1:
+        raise ValueError(f"max_segments must be at least 1, not {max_segments}")
+    if not (penalty >= 0 and np.isfinite(penalty)):
+        raise ValueError(f"penalty must be a finite number that is not negative, not {penalty}")
+    if min_length < 1:
+        raise ValueError(f"min_length must be at least 1, not {min_length}")
+    scatters = _Scatters(features, normalise)
+    n = scatters.steps
+    most = n // min_length - 1
+    if max_segments is not None:
+        most = min(most, max_segments - 1)
+    if most < 1:
+        return np.array([[0, n - 1]], dtype=np.int64)
+    starts = _best_cut(scatters, penalty / 2, min_length)
+    if len(starts) > most + 1:
+        starts = _best_cut_of_few(scatters, most + 1, penalty / 2, min_length)
+    return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
+
+
+def segments_to_frames(segments: IntArray, picks: IntArray, n_frames: int) -> Segments:
+    """Turn segments of sampled steps into ranges of frames.
+
+    A segment begins at the frame of its first step, the first segment at frame 0, and ends before the next begins,
+    the last at the video's last frame: the `change_points` of the field's eccv16 files.
+
+    Args:
+        segments: first and last step of each segment, inclusive, (m, 2), covering 0 ... len(picks) - 1 in order.
+        picks: frame number of each step, rising, (n,).
+        n_frames: frames of the video, more than the last pick.
+
+    Returns:
+        First and last frame of each segment, inclusive, (m, 2), covering 0 ... n_frames - 1.
+
+    Raises:
+        ValueError: if segments do not cover the steps, or picks do not rise within the frames.
+    """
+    check_picks(picks, n_frames)
+    check_shots(segments, len(picks))
+    starts = picks[segments[:, 0]].astype(np.int64)
+    starts[0] = 0
+    return np.stack([starts, np.append(starts[1:], n_frames) - 1], axis=1)
+
+
+def check_picks(picks: IntArray, n_frames: int) -> None:
+    """Refuse frame numbers that do not rise within the video.
+
+    Args:
+        picks: frame number of each sampled step, (n,).
+        n_frames: frames of the video.
+
+    Raises:
+        ValueError: if there are none, they do not rise, or one lies outside 0 ... n_frames - 1.
+    """
+    if picks.ndim != 1 or not picks.size or picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
+        raise ValueError(f"picks must be (n,), n >= 1, and rise within the {n_frames} frames, not {picks}")
+
+
+def check_shots(shots: IntArray, length: int) -> None:
+    """Refuse ranges that do not cover 0 ... length - 1 one after the other.
+
+    Args:
+        shots: first and last position of each range, inclusive, (m, 2).
+        length: how many positions there are.
+
+    Raises:
+        ValueError: if there is a gap, an overlap, an empty range, or an end missing.
+    """
+    if shots.ndim != 2 or shots.shape[1] != 2 or not len(shots):
+        raise ValueError(f"shots must be (m, 2) with m >= 1, not {shots.shape}")
+    whole = shots[0, 0] == 0 and shots[-1, 1] == length - 1
+    if not whole or (shots[:, 1] < shots[:, 0]).any() or (shots[1:, 0] != shots[:-1, 1] + 1).any():
+        raise ValueError(f"shots must follow each other from 0 to {length - 1}, ends included")
+
+
+class _Scatters:
+    """The scatter of every segment [s, t): the sum of squared distances from the segment's mean.
+
+    Kept are sums from the start: S_t of features and Q_t of their squared lengths. Then the scatter is
+    Q_t - Q_s - |S_t - S_s|^2 / (t - s), and a block of t is one matrix product.
+
+    Attributes:
+        steps: number of steps n.
+        whole: the scatter of the whole signal.
+        slack: costs that differ by no more count as equal.
+    """
+
+    def __init__(self, features: FloatArray, normalise: bool) -> None:
+        rows = features.astype(np.float64)
+        if normalise:
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            rows /= np.where(lengths > 0, lengths, 1.0)[:, None]
+        energy = float(np.einsum("ij,ij->", rows, rows))
+        # Scatter does not change with the origin; small sums keep it exact.
+        rows -= rows.mean(axis=0)
+        self.steps = len(rows)
+        self._squares = np.append(0.0, np.cumsum(np.einsum("ij,ij->i", rows, rows)))
+        self._sums = np.zeros((self.steps + 1, rows.shape[1]))
+        np.cumsum(rows, axis=0, out=self._sums[1:])
+        self._lengths = np.einsum("ij,ij->i", self._sums, self._sums)
+        self.whole = max(0.0, float(self._squares[-1] - self._lengths[-1] / self.steps))
+        self.slack = _SLACK * self.whole + _SLACK**2 * energy
+        self._kept = list(self._compute()) if self.steps <= _KEPT else None
+
+    def columns(self) -> Iterator[Floats]:
+        """For t = 1 ... n the scatters of [s, t), s = 0 ... t - 1, shape (t,)."""
+        return iter(self._kept) if self._kept is not None else self._compute()
+
+    def _compute(self) -> Iterator[Floats]:
+        for first in range(1, self.steps + 1, _BLOCK):
+            last = min(first + _BLOCK, self.steps + 1)
+            products = self._sums[first:last] @ self._sums[: last - 1].T
+            for t in range(first, last):
+                distances = self._lengths[t] + self._lengths[:t] - 2 * products[t - first, :t]
+                scatter = self._squares[t] - self._squares[:t] - distances / np.arange(t, 0, -1)
+                yield np.maximum(scatter, 0.0)
+
+
+def _best_cut(scatters: _Scatters, scale: float, min_length: int) -> Segments:
+    """First steps of the segments that minimise scatter + scale * m (log(n / m) + 1).
+
+    A linear penalty a on each change point has the optimum P(a) <= L(m) + a m, for the least scatter L(m) of every m.
+    So each a that is tried gives one cut, and one lower bound of all L(m). Tried are the penalty's own slopes at some
+    m, then the slopes between neighbouring cuts wherever the bound leaves room for a better one, until it leaves none.
+    """
+    n = scatters.steps
+    counts = np.arange(n)
+    price = scale * _growth(n)
+    slack = scatters.slack
+    # Change points -> (scatter, first steps).
+    cuts: dict[int, tuple[float, Segments]] = {0: (scatters.whole, np.zeros(1, dtype=np.int64))}
+    bound = np.zeros(n)
+    tried: set[tuple[int, int]] = set()
+    # The least slope, all but 0, gives the most change points that can pay, and no needless ones.
+    least = slack / n
+    slopes = np.unique(np.maximum(least, scale * np.log(n / np.geomspace(1, n, _TRIALS))))
+    while len(slopes):
+        for slope, (total, starts) in zip(slopes, _cheapest_cuts(scatters, slopes, min_length), strict=True):
+            cuts.setdefault(len(starts) - 1, (total - slope * (len(starts) - 1), starts))
+            bound = np.maximum(bound, total - slope * counts)
+        best = min(scatter + price[m] for m, (scatter, _) in cuts.items())
+        promising = bound + price < best - slack
+        gaps = [gap for gap in pairwise(sorted(cuts)) if gap not in tried and promising[gap[0] + 1 : gap[1]].any()]
+        gaps = gaps[:_TRIALS]
+        tried.update(gaps)
+        slopes = np.array([max(least, (cuts[low][0] - cuts[high][0]) / (high - low)) for low, high in gaps])
+    return cuts[min(m for m, (scatter, _) in cuts.items() if scatter + price[m] <= best + slack)][1]
+
+
+def _best_cut_of_few(scatters: _Scatters, most: int, scale: float, min_length: int) -> Segments:
+    """First steps of the segments, at most `most`, that minimise scatter + scale * m (log(n / m) + 1)."""
+    # Row r holds the least scatter of r segments.
+    table = np.full((most + 1, scatters.steps + 1), np.inf)
+    table[0, 0] = 0.0
+    last = _fill(scatters, table, 0.0, 1, min_length)
+    totals = table[1:, -1] + scale * _growth(scatters.steps)[:most]
+    count = int(np.argmax(totals <= totals.min() + scatters.slack)) + 1
+    starts = [scatters.steps]
+    for row in range(count, 0, -1):
+        starts.append(int(last[row, starts[-1]]))
+    return np.array(starts[:0:-1], dtype=np.int64)
+
+
+def _cheapest_cuts(scatters: _Scatters, slopes: Floats, min_length: int) -> list[tuple[float, Segments]]:
+    """For each slope a the least scatter + a m, and the first steps of the segments that have it."""
+    table = np.full((len(slopes), scatters.steps + 1), np.inf)
+    table[:, 0] = -slopes
+    last = _fill(scatters, table, slopes, 0, min_length)
+    cuts = []
+    for row in range(len(slopes)):
+        starts = [scatters.steps]
+        while starts[-1] > 0:
+            starts.append(int(last[row, starts[-1]]))
+        cuts.append((float(table[row, -1]), np.array(starts[:0:-1], dtype=np.int64)))
+    return cuts
+
+
+def _fill(scatters: _Scatters, table: Floats, cost: float | Floats, up: int, min_length: int) -> npt.NDArray[np.int32]:
+    """Dynamic programme over the last change point: fill `table` (rows, n + 1) from its first column on.
+
+    The best of the first t steps in a row is the least, over the first step s of the last segment, of the best of the
+    first s steps in the row `up` above, plus the scatter of [s, t), plus `cost`.
+
+    Returns:
+        The s chosen, (rows, n + 1); of equal ones the first.
+    """
+    rows = len(table) - up
+    last = np.zeros(table.shape, dtype=np.int32)
+    for t, column in enumerate(scatters.columns(), start=1):
+        reach = t - min_length + 1
+        if reach > 0:
+            for row in range(0, rows, _TRIALS):
+                sums = table[row : min(row + _TRIALS, rows), :reach] + column[:reach]
+                chosen = sums.argmin(axis=1)
+                here = slice(row + up, row + up + len(chosen))
+                table[here, t] = sums[np.arange(len(chosen)), chosen]
+                last[here, t] = chosen
+            table[up:, t] += cost
+    return last
+
+
+def _growth(n: int) -> Floats:
+    """The paper's g(m, n) = m (log(n / m) + 1) for m = 0 ... n - 1; g(0, n) = 0."""
+    counts = np.arange(1, n)
+    return np.append(0.0, counts * (np.log(n / counts) + 1))
+
 
 # Seconds between the pictures that the penalty was calibrated on (every 15th of about 30 a second), and about what a
 # shot lasts.
@@ -87,7 +369,7 @@ class KtsShots:
             index: of the video.
             frames: numbers of the frames that were looked at, increasing, (n,).
             look: what they look like.
-            reader: not used here; see `keyframe.summary.content_shots` for who does.
+            reader: not used here; see `keyframe.summary.shots` for who does.
 
         Returns:
             First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
@@ -101,3 +383,82 @@ def _price(step: float) -> float:
     Scatter grows with the pictures a second, and the KTS penalty with the logarithm of the pictures a shot.
     """
     return 1 / (step * float(np.log(max(2.0, _SHOT / step))))
+
+
+# Width that PySceneDetect itself scales pictures to (`scene_manager.DEFAULT_MIN_WIDTH`).
+_WIDTH = 256
+
+
+@dataclass(frozen=True)
+class ContentShots:
+    """Cuts a video at hard cuts: PySceneDetect's `ContentDetector` on all its frames, read by our own reader.
+
+    It sees every frame, where `KtsShots` sees those that were looked at, and so takes a pass of its own over the video.
+    It finds cuts, not slow changes: a video in one take is one shot.
+
+    Attributes:
+        threshold: mean change of hue, saturation and value, 0 to 255, from which on it is a cut; > 0.
+        min_length: seconds that a shot lasts at least, >= 0; nearer cuts are merged.
+
+    Raises:
+        KeyframeError: PySceneDetect is not installed.
+        ValueError: if an attribute is outside its range.
+    """
+
+    libraries: ClassVar[Sequence[str]] = (
+        *("scenedetect", "scenedetect-headless"),
+        *("opencv-python", "opencv-python-headless"),
+    )
+
+    threshold: float = 27.0
+    min_length: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 255:
+            raise ValueError(f"threshold must be a number above 0, 255 at most, not {self.threshold}")
+        if not (self.min_length >= 0 and np.isfinite(self.min_length)):
+            raise ValueError(f"min_length must be a finite number that is not negative, not {self.min_length}")
+        if importlib.util.find_spec("scenedetect") is None:
+            raise KeyframeError("shots=content needs PySceneDetect: pip install 'keyframe[shots]', or use shots=kts.")
+
+    def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
+        """Refuse: descriptors of a few frames are not what it cuts by.
+
+        Raises:
+            KeyframeError: always.
+        """
+        raise KeyframeError("shots=content needs every frame of a video, which only keyframe-extract gives: use kts.")
+
+    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> Segments:
+        """Cut a video; all its frames are decoded.
+
+        Args:
+            index: of the video.
+            frames: numbers of the frames that were looked at, increasing, (n,).
+            look: not used here.
+            reader: decodes frames.
+
+        Returns:
+            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        starts = np.unique(np.searchsorted(frames, [0, *self._cuts(index, reader)]))
+        starts = starts[starts < len(frames)]
+        return np.stack([starts, np.append(starts[1:], len(frames)) - 1], axis=1)
+
+    def _cuts(self, index: PacketIndex, reader: VideoReader) -> Iterator[int]:
+        """Numbers of the frames that begin a shot, but for the first."""
+        from scenedetect import ContentDetector, FrameTimecode
+
+        detector = ContentDetector(self.threshold, min_scene_len=float(self.min_length))
+        height, width = index.upright_size
+        size = (max(1, round(_WIDTH * height / width)), _WIDTH) if width > _WIDTH else (height, width)
+        number = 0
+        for piece in reader.stream(index.path, np.arange(index.n_frames), size, index):
+            for pixels in piece.pixels:
+                bgr = np.ascontiguousarray(pixels[..., ::-1])
+                yield from (cut.frame_num for cut in detector.process_frame(FrameTimecode(number, index.fps), bgr))
+                number += 1
+        yield from (cut.frame_num for cut in detector.post_process(FrameTimecode(number - 1, index.fps)))

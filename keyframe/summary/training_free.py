@@ -9,9 +9,9 @@ no labels, and the score of a user who has no model.
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.summary.descriptor import Look
-from keyframe.summary.quality import BLACK, BLURRED_IN_VIDEO, FLAT
-from keyframe.summary.segment import check_shots
+from keyframe.summary.describe import Look
+from keyframe.summary.selection import BLACK, BLURRED_IN_VIDEO, FLAT
+from keyframe.summary.shots import check_shots
 from keyframe.types import FloatArray, IntArray
 
 Floats = npt.NDArray[np.float64]

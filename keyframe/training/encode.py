@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from keyframe.cores import cores
-from keyframe.data.cache import CacheFullError, VideoCache
+from keyframe.data.cache import FORMAT, CacheFullError, Encoded, VideoCache
 from keyframe.data.dataset import Address, Kept, VideoDataset
-from keyframe.data.encoded import FORMAT, Encoded
-from keyframe.errors import KeyframeError, VideoError
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
+from keyframe.system import cores
+from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
 

@@ -1,24 +1,121 @@
-"""Train on what the frozen part of the model makes of the videos, instead of making it again every epoch."""
+"""One process of a training encodes videos, and the others read what it has kept.
+
+Fit the feature standardizer on the training videos, once.
+
+Train on what the frozen part of the model makes of the videos, instead of making it again every epoch.
+"""
 
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
+import torch
+import torch.distributed as distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
-from keyframe.data.datamodule import VideoDataModule
-from keyframe.data.dataset import Address, VideoDataset
-from keyframe.data.encoded import Encoded
-from keyframe.data.schedule import Schedule
-from keyframe.models.module import KeyframeModule
+from keyframe.data.cache import Encoded, VideoCache
+from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
+from keyframe.data.dataset import Address, Schedule, VideoDataset, collate
 from keyframe.training.encode import Encoder, Wanted
-from keyframe.training.first_rank import first_rank_first
-from keyframe.training.two_stage import TwoStage
-from keyframe.types import Stage
+from keyframe.training.module import KeyframeModule
+from keyframe.training.stages import TwoStage
+from keyframe.types import KeyframeError, Stage
+
+# Ranks wait for the first one as long as it takes: a process group's own limit may be ten minutes.
+_NO_LIMIT = timedelta(days=365)
+
+Encode = Callable[[], tuple[dict[Address, Encoded], dict[str, str]]]
+
+
+def first_rank_first(
+    first: bool, data: VideoDataModule, cache: VideoCache, encode: Encode, find: Encode
+) -> dict[Address, Encoded]:
+    """Have the first rank encode; the others leave out the same videos, and then find all the rest.
+
+    On another machine, with another disk, finding is encoding too, of videos that the first rank could read.
+
+    Args:
+        first: whether this is the first rank.
+        data: it goes on without videos that do not decode.
+        cache: that `encode` and `find` use. What the first rank keeps in memory is sent to the others.
+        encode: gives entries and the videos that do not decode, id -> why; called on the first rank.
+        find: the same, called on the others.
+
+    Raises:
+        KeyframeError: on every rank, what the first one raises.
+    """
+    group = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
+    assert isinstance(group, distributed.ProcessGroup)
+    entries: dict[Address, Encoded] = {}
+    told: list[Any] = [None, {}, []]  # an error, what was skipped, and which keys are new and only in memory
+    if first:
+        before = set(cache.in_memory)  # the others have them: they came by here
+        try:
+            entries, told[1] = encode()
+        except KeyframeError as problem:
+            told[0] = problem
+        told[2] = sorted(cache.in_memory.keys() - before)
+    distributed.broadcast_object_list(told, src=0, group=group)
+    error, skipped, keys = told
+    if error is not None:
+        raise error
+    for key in keys:
+        entry: list[Any] = [cache.in_memory.get(key)]
+        distributed.broadcast_object_list(entry, src=0, group=group)
+        cache.in_memory[key] = entry[0]
+    distributed.destroy_process_group(group)
+    data.leave_out(skipped)
+    return entries if first else find()[0]
+
 
 log = logging.getLogger(__name__)
+
+
+class FeatureStatistics(Callback):
+    """Sets the mean and deviation that `FeatureStandardizer` takes out of backbone features.
+
+    From the training videos only, as they are without augmentation; computed on rank 0 and sent to all; skipped on
+    resume, because they are in the checkpoint. Behind `PrefixCache`, it reads the features that are kept.
+    """
+
+    @torch.no_grad()
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fit, unless a checkpoint brought the statistics."""
+        assert isinstance(pl_module, KeyframeModule)
+        detector = pl_module.detector
+        if bool(detector.standardizer.fitted):
+            return
+        statistics = torch.zeros(2, detector.backbone.width, dtype=torch.float64)
+        if trainer.is_global_zero:
+            statistics = self._measure(trainer, pl_module)
+        statistics = trainer.strategy.broadcast(statistics)
+        detector.standardizer.set(*statistics.to(pl_module.device, torch.float32))
+
+    def _measure(self, trainer: Trainer, module: KeyframeModule) -> torch.Tensor:
+        """Mean and deviation of each feature over all frames, (2, width), float64."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, KeyframeDataModule)
+        dataset = datamodule.datasets["train"]
+        detector = module.detector
+        training = detector.training
+        detector.eval()
+        count, total, squares = 0, torch.zeros(1), torch.zeros(1)
+        for number in range(len(dataset)):
+            batch = collate([dataset.plain(number)]).to(module.device)
+            with trainer.precision_plugin.forward_context():
+                features = detector.encode(batch.stage, batch.inputs)[0].double().cpu()
+            count, total, squares = (
+                count + len(features),
+                total + features.sum(0),
+                squares + features.square().sum(0),
+            )
+        detector.train(training)
+        mean = total / count
+        return torch.stack([mean, (squares / count - mean.square()).clamp(min=0).sqrt()])
+
 
 Split = Literal["train", "val", "test"]
 

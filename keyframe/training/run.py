@@ -1,20 +1,225 @@
-"""Train, choose the best checkpoint, test it, and write what came of it."""
+"""Checkpoint files that are whole or not there, on any file system.
+
+Checkpoints read as data, never as code, and refused in words a user can act on.
+
+The largest batch that fits, by trying.
+
+Train, choose the best checkpoint, test it, and write what came of it.
+"""
 
 import logging
+import os
+import pickle
+import warnings
+from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.tuner import Tuner
+from torch import Tensor, nn
 
-from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule
-from keyframe.errors import KeyframeError
-from keyframe.evaluation.record import write_table
-from keyframe.models.module import TRAIN_NUMBERS, KeyframeModule
-from keyframe.models.no_backbone import NoBackbone
-from keyframe.training.checkpoints import check_fits, read_checkpoint
+from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
+from keyframe.data.dataset import VideoDataset
+from keyframe.files import write_table
+from keyframe.models.backbone import NoBackbone
+from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
+from keyframe.types import KeyframeError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file's place and renames.
+
+    Lightning's own writes to the system's temporary folder and moves the file from there: where that is another disk,
+    as on most clusters, the move is a copy, and a process that is killed meanwhile leaves half a checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written; what was there before stays.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # one name, so that the next attempt replaces what a killed process has left
+        draft = path.with_name(f".{path.name}.part")
+        try:
+            with draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+# What Lightning needs beside the weights to go on.
+_STATE = ("epoch", "global_step", "loops", "callbacks", "optimizer_states")
+
+
+def find_checkpoint(ckpt: str, run_dir: Path) -> Path | None:
+    """The checkpoint that `ckpt=` means.
+
+    Args:
+        ckpt: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
+            `auto`: the same, or none where the run has not got that far.
+        run_dir: of the run that is to go on.
+
+    Raises:
+        KeyframeError: there is none.
+    """
+    path = run_dir if ckpt in ("last", "auto") else Path(ckpt).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    if ckpt == "auto" and not path.exists():
+        return None
+    if not path.is_file():
+        raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint's tensors and plain values; code in it is refused, not run.
+
+    Raises:
+        KeyframeError: not a checkpoint, damaged, or holding anything but plain data.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol of what is no checkpoint
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
+        if isinstance(error, pickle.UnpicklingError) and _is_archive(path):
+            raise KeyframeError(
+                f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
+                "code from it. Use a checkpoint that keyframe wrote."
+            ) from error
+        other = _newest_other(path)
+        remedy = "use another one" if other is None else f"use another one, such as {other}"
+        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: {remedy}.") from error
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
+    return content
+
+
+def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
+    """Refuse a checkpoint that training cannot go on from, before anything is loaded from it.
+
+    Raises:
+        KeyframeError: names or shapes of the weights differ, or there is nothing but weights.
+    """
+    theirs, ours = checkpoint["state_dict"], module.state_dict()
+    wrong = sorted(theirs.keys() ^ ours.keys()) + sorted(
+        name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
+    )
+    if wrong:
+        name = _backbone_name(checkpoint)
+        was = f" It was trained with backbone.name={name}." if name else ""
+        raise KeyframeError(
+            f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
+            f"resume with the backbone and head it was trained with.{was}"
+        )
+    missing = [name for name in _STATE if name not in checkpoint]
+    if missing:
+        raise KeyframeError(
+            f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
+            "that keyframe-train wrote."
+        )
+
+
+def _newest_other(path: Path) -> Path | None:
+    """The newest of the other checkpoints in a run's folder that can be read."""
+    others = path.parent.glob("*.ckpt") if path.parent.name == "checkpoints" else ()
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        if other != path and _loads(other):
+            return other
+    return None
+
+
+def _loads(path: Path) -> bool:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever the bytes of a damaged file lead to
+        return False
+    return True
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file begins as those of `torch.save` do, which are zip archives."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _backbone_name(checkpoint: dict[str, Any]) -> str | None:
+    """The backbone a checkpoint was trained with, where it says so."""
+    value = checkpoint.get("hyper_parameters")
+    for key in ("model", "backbone", "name"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
 
 log = logging.getLogger(__name__)
+
+
+def find_batch_size(
+    trainer: Trainer, module: KeyframeModule, datamodule: KeyframeDataModule[Any], largest: int | None = None
+) -> int:
+    """Double the batch from one video on, three steps each, until memory runs out or all training videos are in it.
+
+    The module is tried as it comes (with the backbone's tail unfrozen it takes what stage 2 will take), and on pixels,
+    which take more memory than cached maps. Under a sampling that gives long videos more frames, a batch of
+    the longest may need more than those that were tried: leave room by `largest`.
+
+    Args:
+        trainer: of one device, for this alone: without loggers, checkpoints or other callbacks.
+        module: for this alone; it is trained for a few steps.
+        datamodule: its `batch_size` is left as it was.
+        largest: never more than this.
+
+    Returns:
+        A power of two, or `largest`, or the number of training videos.
+
+    Raises:
+        KeyframeError: not even one video fits, or there are several devices.
+    """
+    if isinstance(trainer.strategy, ParallelStrategy):
+        raise KeyframeError(
+            "tune.batch_size=true measures one device: find the size with trainer=auto, then set data.batch_size."
+        )
+    datamodule.prepare_data()
+    datamodule.setup()
+    train = datamodule.datasets["train"]
+    if isinstance(datamodule, VideoDataModule) and isinstance(train, VideoDataset) and datamodule.cache is not None:
+        datamodule.leave_out(train.check(datamodule.strict))  # so far only their packets were looked at
+    videos = len(train)
+    limit = min(videos, largest or videos)
+    before, datamodule.batch_size = datamodule.batch_size, 1
+    try:
+        found = Tuner(trainer).scale_batch_size(
+            module, datamodule=datamodule, init_val=1, max_trials=ceil(log2(limit)) + 1
+        )
+    except ValueError as error:
+        if datamodule.batch_size >= 1:
+            raise
+        raise KeyframeError(
+            "tune.batch_size=true: not even one video fits in memory: lower data.size or sampling.frames."
+        ) from error
+    finally:
+        datamodule.batch_size = before
+    assert found is not None
+    size = min(found, limit)
+    why = "memory" if found < limit else "tune.max_batch_size" if limit < videos else "all training videos"
+    log.info("Batch size %d (%s)", size, why)
+    return size
 
 
 def train_and_test(

@@ -6,8 +6,8 @@ from multiprocessing import get_context
 
 import pytest
 
-from keyframe.benchmark.child import in_child
-from keyframe.errors import KeyframeError
+from keyframe.benchmark.report import in_child
+from keyframe.types import KeyframeError
 
 
 def numbers(count):

@@ -6,7 +6,7 @@ import platform
 import torch
 from torch import nn
 
-from keyframe.benchmark.cost import machine, random_videos, weights_mb
+from keyframe.timing import machine, random_videos, weights_mb
 
 
 def test_weights_are_parameters_and_buffers_in_their_own_types():

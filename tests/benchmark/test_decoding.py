@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from keyframe.benchmark import decoding
-from keyframe.benchmark.decoding import READERS, FFmpegDecode, OpenCVSeeks, Reading
+from keyframe.benchmark import decode as decoding
+from keyframe.benchmark.decode import READERS, FFmpegDecode, OpenCVSeeks, Reading
 from keyframe.benchmark.footage import Footage
 from keyframe.data.sampling import UniformSampling
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 import json
 from time import perf_counter
 
-from keyframe.benchmark.epoch_laps import EpochLaps
-from keyframe.benchmark.train_figures import PARTS
-from keyframe.training.two_stage import TwoStage
+from keyframe.benchmark.train import PARTS, EpochLaps
+from keyframe.training.stages import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 

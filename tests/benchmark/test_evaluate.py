@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from keyframe.benchmark.evaluate import PARTS, Size, evaluation, kendall_calls, kts_calls
-from keyframe.benchmark.synthetic import synthetic_video
-from keyframe.evaluation.protocol import annotators_at_picks
+from keyframe.benchmark.footage import synthetic_video
+from keyframe.evaluation.video import annotators_at_picks
 from keyframe.summary.shots import KtsShots
 
 

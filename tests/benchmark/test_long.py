@@ -1,6 +1,6 @@
 import pytest
 
-from keyframe.benchmark.long import Cost, long_figures
+from keyframe.benchmark.scale import Cost, long_figures
 
 
 def test_figures():

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from keyframe.benchmark.memory import Memory, peak_memory
-from keyframe.errors import KeyframeError
+from keyframe.timing import Memory, peak_memory
+from keyframe.types import KeyframeError
 
 SHAPE = (4, 32, 32)
 MB = 1_000_000

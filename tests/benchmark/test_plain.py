@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.benchmark.plain_frames import read_plainly, seconds_of_ways
-from keyframe.benchmark.plain_loop import PlainLoop
-from keyframe.benchmark.plain_training import seconds_of_model
-from keyframe.benchmark.train_data import TrainData
-from keyframe.benchmark.train_figures import PARTS
+from keyframe.benchmark.baselines import PlainLoop, read_plainly, seconds_of_model, seconds_of_ways
+from keyframe.benchmark.footage import TrainData
+from keyframe.benchmark.train import PARTS
 from keyframe.config import load_recipe
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
-from keyframe.errors import KeyframeError, VideoError
+from keyframe.types import KeyframeError, VideoError
 
 RECIPE = ("data=labelled", "backbone.pretrained=false", "data.size=32", "sampling.frames=4", "trainer=cpu")
 

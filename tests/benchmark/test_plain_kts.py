@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from keyframe.benchmark.plain_kts import plain_kts
-from keyframe.summary.segment import kts
+from keyframe.benchmark.baselines import plain_kts
+from keyframe.summary.shots import kts
 
 
 def cheapest(features, penalty):

@@ -1,6 +1,6 @@
 import pytest
 
-from keyframe.benchmark.record import Measured, SuiteResult, benchmark_document, flat, ratio
+from keyframe.benchmark.report import Measured, SuiteResult, benchmark_document, flat, ratio
 from keyframe.drawing.plots import draw_bars
 from keyframe.report.render import render_text
 

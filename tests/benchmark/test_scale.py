@@ -1,12 +1,11 @@
 import pytest
 
-from keyframe.batch import Recipe
-from keyframe.benchmark.copies import write_clips, write_copies
-from keyframe.benchmark.footage import Footage
+from keyframe.benchmark.footage import Footage, write_clips, write_copies
 from keyframe.benchmark.scale import BatchRun, Step, batch, scale_figures
-from keyframe.data.content import content_id
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.extraction.engines import Recipe
+from keyframe.files import content_id
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 

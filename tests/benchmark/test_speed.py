@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from keyframe.benchmark import speed
-from keyframe.benchmark.speed import Contender, Timing, speeds
+from keyframe import timing as speed
+from keyframe.timing import Contender, Timing, speeds
 
 
 class Stopwatch:

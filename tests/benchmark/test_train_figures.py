@@ -2,8 +2,7 @@
 
 import pytest
 
-from keyframe.benchmark.our_training import Trained
-from keyframe.benchmark.train_figures import Contest, Outcome, figures_of, notes_of, summary_of
+from keyframe.benchmark.train import Contest, Outcome, Trained, figures_of, notes_of, summary_of
 
 
 def epoch(seconds, **parts):

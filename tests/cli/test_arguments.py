@@ -7,8 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import prepare, with_inputs
-from keyframe.cli.quoting import quote
+from keyframe.cli.arguments import prepare, quote, with_inputs
 
 PATHS = [
     "plain",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.data.labels_tsv import write_tsv
-from keyframe.locks import claim
+from keyframe.data.labels import write_tsv
+from keyframe.system import claim
 from tests.commands import TINY, cold
 from tests.data.labelled import FRAMES, write_labelled
 

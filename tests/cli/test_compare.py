@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from keyframe.evaluation.measure import METRICS
+from keyframe.evaluation.results import METRICS
 
 QUICK = ("speed.videos=[1,2]", "speed.repeats=1", "pictures=1")
 FAST = (*QUICK, "memory.videos=[]")

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.labels_tsv import write_tsv
+from keyframe.data.labels import write_tsv
 from keyframe.evaluation.reference import LINES
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.features_h5 import read_feature_file
+from keyframe.data.feature_file import read_feature_file
 from keyframe.evaluation.keyshot import f1_user_max, hold_scores, keyshots
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.evaluation.measure import METRICS
+from keyframe.evaluation.results import METRICS
 
 
 @pytest.fixture(scope="module")

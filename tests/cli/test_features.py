@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from keyframe.config import load_detector
-from keyframe.data.features_h5 import read_feature_file
-from keyframe.data.labels import read_labels
-from keyframe.data.labels_tsv import write_tsv
+from keyframe.data.feature_file import read_feature_file
+from keyframe.data.labels import read_labels, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.summary.segment import check_shots
+from keyframe.summary.shots import check_shots
 from tests.commands import cold
 from tests.data.labelled import FRAMES, write_labelled
 

@@ -3,8 +3,8 @@ from contextlib import suppress
 
 import pytest
 
-from keyframe.cli import interruption
-from keyframe.cli.progress import VideoProgress, bar
+from keyframe.cli import terminal as interruption
+from keyframe.cli.terminal import VideoProgress, bar
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.cli import progress
-from keyframe.cli.progress import VideoProgress
+from keyframe.cli import terminal as progress
+from keyframe.cli.terminal import VideoProgress
 
 FILM = Path("a\nfilm.mp4")
 

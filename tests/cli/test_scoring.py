@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keyframe.cli.scoring import Scored, _score
-from keyframe.errors import KeyframeError, VideoError
+from keyframe.cli.load_runs import Scored, _score
+from keyframe.types import KeyframeError, VideoError
 
 
 def run(bad=()):

@@ -6,7 +6,7 @@ import json
 import pytest
 from hydra.errors import MissingConfigException
 
-from keyframe.cli.sentences import sentence_of
+from keyframe.cli.app import sentence_of
 from tests.commands import TINY
 
 

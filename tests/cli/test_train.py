@@ -315,7 +315,7 @@ finally:
                 "lr: 0.0001",
             ],
         ),
-        (["--cfg", "job", "experiment=demo"], ["max_epochs: 16", "keyframe.data.sources.DemoSource"]),
+        (["--cfg", "job", "experiment=demo"], ["max_epochs: 16", "keyframe.data.folder.DemoSource"]),
         (["--cfg", "job", "backbone=resnet18"], ["name: resnet18", "root: ???"]),
     ],
     ids=" ".join,

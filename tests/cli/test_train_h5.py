@@ -11,10 +11,10 @@ import yaml
 
 from keyframe.config import load_detector
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.features_h5 import read_feature_file
-from keyframe.data.labels_tsv import write_tsv
-from keyframe.errors import KeyframeError
+from keyframe.data.feature_file import read_feature_file
+from keyframe.data.labels import write_tsv
 from keyframe.evaluation.metrics import VIDEO_METRICS
+from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 
 EPOCHS = 6
@@ -63,7 +63,7 @@ def test_the_run_directory_is_complete(trained):
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "epoch004.ckpt"}
     assert (run / "curves" / "test.png").read_bytes().startswith(b"\x89PNG")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["model"]["backbone"] == {"_target_": "keyframe.models.no_backbone.NoBackbone", "width": WIDTH}
+    assert config["model"]["backbone"] == {"_target_": "keyframe.models.backbone.NoBackbone", "width": WIDTH}
 
 
 def test_the_head_learns_what_the_features_show(trained):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.data import decord_reader, readers
+from keyframe.data import decord_reader
+from keyframe.data import reader as readers
 from tests.videos import CAN_ROTATE, KINDS, build
 
 

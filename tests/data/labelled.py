@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keyframe.data.labels_tsv import write_tsv
+from keyframe.data.labels import write_tsv
 from tests.videos import write_video
 
 FRAMES = 40

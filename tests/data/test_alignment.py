@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keyframe.data.alignment import label_positions, labelled_frames, sample_labels
-from keyframe.errors import KeyframeError
-from keyframe.types import Labels
+from keyframe.data.labels import label_positions, labelled_frames, sample_labels
+from keyframe.types import KeyframeError, Labels
 
 
 def test_one_entry_a_frame_is_read_by_frame_number_whatever_the_times():
@@ -50,7 +49,7 @@ def test_a_file_without_duration_cannot_be_aligned(duration):
 
 def test_time_alignment_is_told_once_a_video(caplog):
     zero, start = np.array([0]), np.array([0.0])
-    with caplog.at_level(logging.INFO, "keyframe.data.alignment"):
+    with caplog.at_level(logging.INFO, "keyframe.data.labels"):
         for video in ("once.mp4", "once.mp4", "other.mp4", "once.mp4"):
             label_positions(1000, 999, zero, start, 40.0, video)
         label_positions(1000, 1000, zero, start, 40.0, "exact.mp4")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from keyframe.data.batch import Sample, collate
+from keyframe.data.dataset import Sample, collate
 
 
 def sample(number, length, people, stage="pixels"):

@@ -10,8 +10,7 @@ import safetensors.torch
 import torch
 
 from keyframe.data import cache as module
-from keyframe.data.cache import CacheFullError, VideoCache
-from keyframe.data.encoded import Encoded
+from keyframe.data.cache import CacheFullError, Encoded, VideoCache
 
 
 def key(number):
@@ -158,7 +157,7 @@ def test_memory_is_taken_only_as_far_as_it_goes(tmp_path, monkeypatch, directory
     """One entry fits on the disk; 400 KB of memory are free for three processes, beyond what is left alone."""
     cache = VideoCache(directory and str(tmp_path / directory), max_gb=150e-6)
     cache.processes = 3
-    monkeypatch.setattr(module, "free_bytes", lambda: module._LEFT_FREE + 400_000 - sum_of(cache.in_memory))
+    monkeypatch.setattr(module, "available_bytes", lambda: module._LEFT_FREE + 400_000 - sum_of(cache.in_memory))
     if directory:
         cache.put(key(0), made(0))
     cache.put(key(1), made(1))
@@ -166,7 +165,7 @@ def test_memory_is_taken_only_as_far_as_it_goes(tmp_path, monkeypatch, directory
         cache.put(key(2), made(2))
     assert full.value.nbytes == made(2).nbytes
     assert cache.in_memory.keys() == {key(1)}
-    monkeypatch.setattr(module, "free_bytes", lambda: None)  # a system that does not tell limits nothing
+    monkeypatch.setattr(module, "available_bytes", lambda: None)  # a system that does not tell limits nothing
     same(cache.put(key(2), made(2)), made(2))
 
 

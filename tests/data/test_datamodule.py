@@ -1,7 +1,7 @@
 import pytest
 
 from keyframe.data import datamodule as module
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule
 
 

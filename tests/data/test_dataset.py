@@ -10,16 +10,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from keyframe.data.augment import Augmentation
-from keyframe.data.batch import collate
-from keyframe.data.dataset import VideoDataset
+from keyframe.data.datamodule import EpochSampler
+from keyframe.data.dataset import Schedule, VideoDataset, collate
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sampler import EpochSampler
-from keyframe.data.sampling import FpsSampling, UniformSampling
-from keyframe.data.schedule import Schedule
-from keyframe.errors import KeyframeError, VideoError
-from keyframe.types import LabelledVideo, Labels
+from keyframe.data.sampling import Augmentation, FpsSampling, UniformSampling
+from keyframe.types import KeyframeError, LabelledVideo, Labels, VideoError
 from tests.videos import read_frame_number, write_video
 
 FRAMES, SIZE = 100, (48, 80)

@@ -15,16 +15,13 @@ import pytest
 from av.video.frame import PictureType
 from scipy.stats import rankdata, spearmanr
 
-from keyframe.data.demo import generate as generator
-from keyframe.data.demo.annotators import label
-from keyframe.data.demo.generate import DemoSet, begin, generate
-from keyframe.data.demo.render import STYLES, pictures
-from keyframe.data.demo.story import FILLER, Story, tell
-from keyframe.data.labels_mat import read_tvsum_mat
+from keyframe.data import demo as generator
+from keyframe.data.demo import FILLER, STYLES, DemoSet, Story, begin, generate, label, pictures, tell
+from keyframe.data.folder import DemoSource, DirectorySource
+from keyframe.data.labels import read_tvsum_mat
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sources import DemoSource, DirectorySource
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 from tests.commands import environment
 
 
@@ -339,7 +336,7 @@ def test_the_shortest_set_can_be_told_for_every_seed():
 
 
 def test_no_process_outlives_one_that_was_killed(tmp_path):
-    text = "import sys; from pathlib import Path; from keyframe.data.demo.generate import *; "
+    text = "import sys; from pathlib import Path; from keyframe.data.demo import *; "
     text += "generate(Path(sys.argv[1]), DemoSet(videos=400), 2)"
     process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=environment(), stdout=subprocess.PIPE)
     limit = time.monotonic() + 60

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.feature_dataset import FeatureDataset
-from keyframe.data.features_h5 import read_feature_file
-from keyframe.data.labels import read_tvsum_mat
-from keyframe.data.labels_tsv import write_tsv
-from keyframe.data.tvsum_ids import TVSUM_VIDEOS
-from keyframe.errors import KeyframeError
-from keyframe.summary.segment import check_shots
+from keyframe.data.dataset import FeatureDataset
+from keyframe.data.feature_file import read_feature_file
+from keyframe.data.hdf5 import TVSUM_VIDEOS
+from keyframe.data.labels import read_tvsum_mat, write_tsv
+from keyframe.summary.shots import check_shots
+from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
 
 NAMES = ["Air_Force_One", "Base jumping", "Bearpark_climbing", "Bike Polo", "Bus_in_Rock_Tunnel", "Cooking"]

@@ -5,10 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.features_h5 import read_feature_file
-from keyframe.data.features_write import EncodedVideo, FeatureFile, GroundTruth, video_numbers
-from keyframe.data.tvsum_ids import TVSUM_VIDEOS
-from keyframe.errors import KeyframeError
+from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, read_feature_file, video_numbers
+from keyframe.data.hdf5 import TVSUM_VIDEOS
+from keyframe.types import KeyframeError
 from tests.data.feature_files import video
 
 # What published systems read of `/video_N/`, from the README of KaiyangZhou/pytorch-vsumm-reinforce; 5 steps of 6

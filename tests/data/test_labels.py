@@ -7,16 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.labels import (
-    find_label_file,
-    read_eccv16_h5,
-    read_labels,
-    read_tvsum_mat,
-    read_tvsum_tsv,
-    write_tsv,
-)
-from keyframe.data.tvsum_ids import TVSUM_CATEGORIES, TVSUM_VIDEOS, official_id
-from keyframe.errors import KeyframeError
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_VIDEOS, official_id
+from keyframe.data.labels import find_label_file, read_eccv16_h5, read_labels, read_tvsum_mat, read_tvsum_tsv, write_tsv
+from keyframe.types import KeyframeError
 
 OFFICIAL = Path(__file__).parents[2].parent / "shared" / "data" / "ydata-tvsum50.mat"
 needs_official = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.errors import VideoError
+from keyframe.types import VideoError
 from tests.videos import (
     CAN_ROTATE,
     CLIPS,

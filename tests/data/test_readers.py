@@ -14,10 +14,8 @@ from keyframe.data import pyav_reader
 from keyframe.data.decord_reader import DecordReader, why_not_decord
 from keyframe.data.packets import index_packets, open_video
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.readers import VideoReader
-from keyframe.data.seeking import why_not_seek
-from keyframe.errors import VideoError
-from keyframe.types import Frames
+from keyframe.data.reader import VideoReader, why_not_seek
+from keyframe.types import Frames, VideoError
 from tests.data.reading import SIZE, TRUSTED, joined, numbers, same
 from tests.videos import (
     CLIPS,

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.labels_tsv import write_tsv
+from keyframe.data.labels import write_tsv
 from keyframe.data.packets import index_packets
 from tests.data.stand_ins import FRAME_COUNTS, write_stand_in
 

@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 
-from keyframe.data.sampler import EpochSampler
+from keyframe.data.datamodule import EpochSampler
 
 
 def numbers(sampler, epoch=0):

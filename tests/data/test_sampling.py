@@ -9,7 +9,7 @@ import pytest
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.sampling import FpsSampling, UniformSampling
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 from tests.videos import write_video
 
 

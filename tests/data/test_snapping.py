@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keyframe.data import readers
+from keyframe.data import reader as readers
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.reader import snap
 from keyframe.data.sampling import FpsSampling, UniformSampling
-from keyframe.data.snapping import snap
 from tests.videos import build, read_frame_number
 
 READERS = [PyAVReader, DecordReader]

@@ -10,9 +10,9 @@ from collections import Counter
 import pytest
 import yaml
 
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_VIDEOS
 from keyframe.data.splits import Split, read_split_file, stratified_folds
-from keyframe.data.tvsum_ids import TVSUM_CATEGORIES, TVSUM_VIDEOS
-from keyframe.errors import KeyframeError
+from keyframe.types import KeyframeError
 
 IDS = [name for name, _ in TVSUM_VIDEOS]
 CATEGORIES = [category for _, category in TVSUM_VIDEOS]
@@ -78,7 +78,7 @@ def test_folds_do_not_depend_on_the_order_of_ids():
 def test_folds_do_not_depend_on_the_process():
     code = (
         "from keyframe.data.splits import stratified_folds as f;"
-        "from keyframe.data.tvsum_ids import TVSUM_VIDEOS;"
+        "from keyframe.data.hdf5 import TVSUM_VIDEOS;"
         "s = f(*zip(*TVSUM_VIDEOS), fold=1); print(','.join(s.train), ','.join(s.val), ','.join(s.test))"
     )
     here = stratified_folds(IDS, CATEGORIES, fold=1)

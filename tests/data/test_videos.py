@@ -5,9 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from keyframe.data.videos import find_videos, match
-from keyframe.errors import KeyframeError
-from keyframe.types import Labels
+from keyframe.data.folder import find_videos, match
+from keyframe.types import KeyframeError, Labels
 
 
 def _touch(root, *names):
@@ -99,7 +98,7 @@ def test_match_refuses_what_has_no_counterpart(tmp_path):
 
 def test_match_leaves_out_counts_and_tells_where_allowed(tmp_path, caplog):
     videos = find_videos(_touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
-    with caplog.at_level(logging.INFO, "keyframe.data.videos"):
+    with caplog.at_level(logging.INFO, "keyframe.data.folder"):
         matched = match(videos, _labels("x", "b", "y", "a"), allow_missing=True)
     assert [video.id for video in matched] == ["b", "a"]
     message = caplog.records[-1].getMessage()

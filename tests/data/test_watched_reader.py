@@ -4,8 +4,7 @@ import numpy as np
 
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.watched_reader import WatchedReader
-from keyframe.data.watched_reader import described_reader
+from keyframe.data.reader import WatchedReader, described_reader
 from tests.videos import build
 
 

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from keyframe.drawing.parallel import draw_parallel
+from keyframe.drawing.plots import draw_parallel
 from tests.drawing.drawn import clashes, texts
 
 

@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from keyframe.drawing.placing import place_labels, side_by_side, staircase
+from keyframe.drawing.plots import place_labels, side_by_side, staircase
 
 
 def largest(lefts, rights, gap):

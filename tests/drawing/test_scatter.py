@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from keyframe.drawing.scatter import draw_pairs, draw_scatter
+from keyframe.drawing.plots import draw_pairs, draw_scatter
 from tests.drawing.drawn import clashes
 
 NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(6)]

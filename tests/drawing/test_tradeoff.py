@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from keyframe.drawing.tradeoff import draw_tradeoff
+from keyframe.drawing.plots import draw_tradeoff
 from tests.drawing.drawn import clashes, texts
 
 NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(10)]

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from keyframe.drawing.video_plot import clock, draw_video
+from keyframe.drawing.curves import clock, draw_video
 from tests.drawing.drawn import clashes
 
 NAMES = [f"model {index} with a name of forty characters"[:40] for index in range(6)]

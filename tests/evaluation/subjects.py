@@ -3,8 +3,7 @@
 import numpy as np
 
 from keyframe.evaluation.keyshot import user_summaries
-from keyframe.evaluation.protocol import mean_track, picks
-from keyframe.evaluation.subject import Subject
+from keyframe.evaluation.video import Subject, mean_track, picks
 
 
 def subject_of(labels, video="clip", shot=30, training_free=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, permutation_test
 
-from keyframe.evaluation.bootstrap import interval, paired_difference
+from keyframe.evaluation.metrics import interval, paired_difference
 
 
 def normal(count, seed=0, mean=0.0):
@@ -38,7 +38,7 @@ def test_interval_is_repeatable_and_does_not_depend_on_memory_portions(monkeypat
     once = interval(values, seed=3)
     assert interval(values, seed=3) == once
     assert interval(values, seed=4) != once
-    monkeypatch.setattr("keyframe.evaluation.bootstrap._AT_ONCE", 1000)
+    monkeypatch.setattr("keyframe.evaluation.metrics._AT_ONCE", 1000)
     assert interval(values, seed=3) == once
 
 

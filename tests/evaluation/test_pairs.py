@@ -3,10 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from keyframe.evaluation.claims import claim_rows
-from keyframe.evaluation.measure import METRICS
-from keyframe.evaluation.pairs import pair_metrics, pair_rows, pairs, sentence
-from keyframe.evaluation.study import Study
+from keyframe.evaluation.report import claim_rows
+from keyframe.evaluation.results import METRICS, Study, pair_metrics, pair_rows, pairs, sentence
 
 
 def model(name, values):

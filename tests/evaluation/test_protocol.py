@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from keyframe.evaluation.measure import measure
 from keyframe.evaluation.metrics import defined_mean, kendall, kendall_matrix, spearman, spearman_matrix
-from keyframe.evaluation.protocol import mean_track, picks
+from keyframe.evaluation.results import measure
+from keyframe.evaluation.video import mean_track, picks
 from keyframe.types import Labels
 from tests.evaluation.subjects import subject_of
 

@@ -6,9 +6,6 @@ import pytest
 from scipy.stats import kendalltau
 
 from keyframe.data.labels import read_labels
-from keyframe.errors import KeyframeError
-from keyframe.evaluation.measure import measure
-from keyframe.evaluation.protocol import annotators_at_picks
 from keyframe.evaluation.reference import (
     LINES,
     POOLED_DRAWS,
@@ -18,9 +15,11 @@ from keyframe.evaluation.reference import (
     reference_metrics,
     reference_table,
 )
-from keyframe.evaluation.reference_report import reference_document, reference_notes, reference_rows, reference_videos
+from keyframe.evaluation.report import reference_document, reference_notes, reference_rows, reference_videos
+from keyframe.evaluation.results import measure
+from keyframe.evaluation.video import annotators_at_picks
 from keyframe.report.render import render_text
-from keyframe.types import Labels
+from keyframe.types import KeyframeError, Labels
 from tests.evaluation.subjects import subject_of
 
 

@@ -5,9 +5,8 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 
 from keyframe.evaluation.keyshot import f1_user
-from keyframe.evaluation.measure import METRICS, measure, over_videos
-from keyframe.evaluation.reference_f1 import F1_LINES, f1_metrics, reference_f1
-from keyframe.evaluation.study import study
+from keyframe.evaluation.reference import F1_LINES, f1_metrics, reference_f1
+from keyframe.evaluation.results import METRICS, measure, over_videos, study
 from keyframe.types import Labels
 from tests.evaluation.subjects import subject_of
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from keyframe.data.decord_reader import DecordReader
+from keyframe.data.folder import DirectorySource
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sources import DirectorySource
 from keyframe.evaluation.keyshot import user_summaries
-from keyframe.evaluation.measure import measure
-from keyframe.evaluation.subject import at_entries, pixel_subject
+from keyframe.evaluation.results import measure
+from keyframe.evaluation.video import at_entries, pixel_subject
 from keyframe.summary.shots import KtsShots
 
 

@@ -5,15 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.errors import KeyframeError
-from keyframe.export.formats import require_packages
-from keyframe.export.load import load_program
-from keyframe.export.onnx_file import onnx_program, write_onnx
-from keyframe.export.program import export_program, write_program
-from keyframe.export.torchscript import write_torchscript
+from keyframe.export.model import load_program, require_packages
+from keyframe.export.write import export_program, onnx_program, write_onnx, write_program, write_torchscript
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.types import KeyframeError
 from tests.models.build import live
 
 SIZE = (32, 48)

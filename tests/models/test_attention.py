@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from keyframe.models.attention import EncoderLayer, TemporalAttention, visible_frames
+from keyframe.models.head import EncoderLayer, TemporalAttention, visible_frames
 
 T = 9
 ALL = torch.ones(1, T, dtype=torch.bool)

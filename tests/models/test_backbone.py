@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from keyframe.errors import KeyframeError
 from keyframe.models import backbone as backbone_file
 from keyframe.models.backbone import Backbone
+from keyframe.types import KeyframeError
 from tests.models.build import CUT, cut_of, live, make_backbone
 
 WIDTHS = dict.fromkeys(CUT, 1280) | {"resnet50": 2048, "efficientnet_b2": 1408}

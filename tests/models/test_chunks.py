@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from keyframe import memory
-from keyframe.models import chunks
-from keyframe.models.chunks import choose_chunk, free_bytes
+from keyframe.models import detector as chunks
+from keyframe.models.detector import choose_chunk, free_bytes
 
 CPU = torch.device("cpu")
 
@@ -38,6 +37,6 @@ def test_a_chunk_is_halved_while_memory_is_short(plenty, monkeypatch):
 def test_what_the_system_does_not_tell_limits_nothing(plenty, monkeypatch):
     whole = choose_chunk(64, 64, CPU)
     monkeypatch.undo()
-    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(chunks, "available_bytes", lambda: None)
     assert free_bytes(CPU) is None
     assert choose_chunk(64, 64, CPU) == whole

@@ -8,11 +8,10 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from torch._inductor.exc import InvalidCxxCompiler
 
-from keyframe.errors import KeyframeError
 from keyframe.models.backbone import Backbone
-from keyframe.models.compiled import compile_detector
-from keyframe.models.detector import KeyframeDetector
+from keyframe.models.detector import KeyframeDetector, compile_detector
 from keyframe.models.head import TemporalHead
+from keyframe.types import KeyframeError
 from tests.models.build import live
 
 
@@ -57,6 +56,6 @@ def test_a_missing_compiler_is_said_before_anything_is_compiled(monkeypatch):
     def none():
         raise InvalidCxxCompiler
 
-    monkeypatch.setattr("keyframe.models.compiled.get_cpp_compiler", none)
+    monkeypatch.setattr("keyframe.models.detector.get_cpp_compiler", none)
     with pytest.raises(KeyframeError, match=r"compile=true needs a C\+\+ compiler"):
         compile_detector(KeyframeDetector(Backbone("test_efficientnet", pretrained=False), TemporalHead))

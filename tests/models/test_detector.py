@@ -6,8 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
-from keyframe.models.detector import KeyframeDetector
-from keyframe.models.sizes import size_table, sizes
+from keyframe.models.detector import KeyframeDetector, size_table, sizes
 from tests.models.build import HEADS, head_options, live, make_detector
 
 

@@ -5,7 +5,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from keyframe.models.frozen_norm import FrozenBatchNorm2d, FrozenBatchNormAct2d, freeze_norms
+from keyframe.models.backbone import FrozenBatchNorm2d, FrozenBatchNormAct2d, freeze_norms
 
 
 def norm(kind):

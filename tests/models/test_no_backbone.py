@@ -3,12 +3,10 @@ from functools import partial
 import pytest
 import torch
 
-from keyframe.errors import KeyframeError
-from keyframe.models.backbone import Backbone
-from keyframe.models.detector import KeyframeDetector
+from keyframe.models.backbone import Backbone, NoBackbone
+from keyframe.models.detector import KeyframeDetector, sizes
 from keyframe.models.head import TemporalHead
-from keyframe.models.no_backbone import NoBackbone
-from keyframe.models.sizes import sizes
+from keyframe.types import KeyframeError
 from tests.models.build import make_backbone, make_detector
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.models.windows import score_windows
-from keyframe.windows import windows
+from keyframe.data.sampling import windows
+from keyframe.pipeline import score_windows
 
 
 def covered(count, length, span=1200):

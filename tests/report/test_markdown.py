@@ -7,8 +7,7 @@ from urllib.parse import unquote
 import pytest
 
 from keyframe.report.document import Gallery, Notes, Table
-from keyframe.report.markdown import escape
-from keyframe.report.render import render_markdown, write_report
+from keyframe.report.render import escape, render_markdown, write_report
 from tests.report.example import one, rich_document
 
 

@@ -6,9 +6,8 @@ import pytest
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
-from keyframe.summary.candidates import Candidates
-from keyframe.summary.changes import GRID, Changes, thumbnails
-from keyframe.summary.descriptor import DESCRIPTOR_SIZE, look
+from keyframe.summary.constraints import Candidates
+from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, Changes, look, thumbnails
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 
 MARGIN = 4

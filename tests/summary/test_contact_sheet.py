@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyframe.summary.contact_sheet import contact_sheet, save_contact_sheet
-from keyframe.summary.stills import Still
+from keyframe.summary.stills import Still, contact_sheet, save_contact_sheet
 
 # Colours that no caption and no paper has.
 COLOURS = [(200, 30, 30), (30, 160, 30), (40, 40, 200)]

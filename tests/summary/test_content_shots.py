@@ -7,9 +7,9 @@ import pytest
 
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError
-from keyframe.summary.content_shots import ContentShots
-from keyframe.summary.descriptor import look
+from keyframe.summary.describe import look
+from keyframe.summary.shots import ContentShots
+from keyframe.types import KeyframeError
 
 
 def of_video(path, frames, **settings):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, laplace
 
-from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, join, look
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, join, look
 
 HEIGHT, WIDTH = DESCRIPTOR_SIZE
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from keyframe.summary.knapsack import knapsack
+from keyframe.summary.selection import knapsack
 
 
 def every_choice(values, weights, capacity):

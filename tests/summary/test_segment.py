@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from keyframe.summary import segment
-from keyframe.summary.segment import check_shots, kts, segments_to_frames
+from keyframe.summary import shots as segment
+from keyframe.summary.shots import check_shots, kts, segments_to_frames
 
 
 def unit(features):

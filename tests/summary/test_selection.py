@@ -6,14 +6,12 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from keyframe.config import conf_dir
-from keyframe.errors import KeyframeError
-from keyframe.summary import constraints, local_search
-from keyframe.summary.candidates import Candidates, Selection
-from keyframe.summary.changes import GRID
-from keyframe.summary.constraints import Conflicts, Limits, choose
-from keyframe.summary.local_search import LocalSearch
-from keyframe.summary.quality import faults
-from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
+from keyframe.summary import constraints
+from keyframe.summary import constraints as local_search
+from keyframe.summary.constraints import Candidates, Conflicts, Limits, LocalSearch, Selection, choose
+from keyframe.summary.describe import GRID
+from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection, faults
+from keyframe.types import KeyframeError
 
 
 def video(scores, seconds=None, descriptors=None, shots=None, duration=None, **quality):

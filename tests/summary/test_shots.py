@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from keyframe.data.demo.generate import DemoSet, begin
+from keyframe.data.demo import DemoSet, begin
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.summary import shots
-from keyframe.summary.descriptor import DESCRIPTOR_SIZE, look
-from keyframe.summary.segment import check_shots, kts
-from keyframe.summary.shots import KtsShots
+from keyframe.summary.describe import DESCRIPTOR_SIZE, look
+from keyframe.summary.shots import KtsShots, check_shots, kts
 
 
 def descriptors(lengths, noise=0.02, size=24, seed=0):

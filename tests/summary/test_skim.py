@@ -8,9 +8,9 @@ import pytest
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import KeyframeError, VideoError
 from keyframe.summary import skim
 from keyframe.summary.skim import write_skim
+from keyframe.types import KeyframeError, VideoError
 from tests.videos import (
     CAN_ROTATE,
     build,

@@ -10,8 +10,8 @@ from PIL import Image
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.errors import VideoError
 from keyframe.summary.stills import save_stills
+from keyframe.types import VideoError
 from tests.videos import (
     CAN_ROTATE,
     CLIPS,

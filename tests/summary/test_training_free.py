@@ -5,11 +5,11 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from keyframe.data.labels_tsv import read_tvsum_tsv
+from keyframe.data.labels import read_tvsum_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.summary import training_free as module
-from keyframe.summary.descriptor import DESCRIPTOR_SIZE, Look, look
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, look
 from keyframe.summary.shots import KtsShots
 from keyframe.summary.training_free import (
     centrality,

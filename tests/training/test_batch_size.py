@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.errors import KeyframeError
+from keyframe.models.backbone import NoBackbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
-from keyframe.models.module import KeyframeModule
-from keyframe.models.no_backbone import NoBackbone
-from keyframe.training.batch_size import find_batch_size
 from keyframe.training.losses import SpearmanLoss
+from keyframe.training.module import KeyframeModule
+from keyframe.training.run import find_batch_size
+from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_tvsum
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 

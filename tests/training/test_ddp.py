@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from keyframe.data.batch import collate
+from keyframe.data.dataset import collate
 from tests.training.tiny import make_datamodule, make_module, make_teacher
 
 pytestmark = pytest.mark.distributed
@@ -22,14 +22,14 @@ import json, os, signal, sys, torch
 from pathlib import Path
 from pytorch_lightning import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from keyframe.cli.sentences import sentence_of
+from keyframe.cli.app import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
-from keyframe.errors import VideoError
-from keyframe.training.distillation import Distillation
-from keyframe.training.lessons import Lessons
+from keyframe.types import VideoError
+from keyframe.training.losses import Distillation
+from keyframe.training.teacher import Lessons
 from keyframe.training.losses import SpearmanLoss
-from keyframe.training.two_stage import TwoStage
+from keyframe.training.stages import TwoStage
 from tests.training.test_ddp import DATA, SWITCH
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 

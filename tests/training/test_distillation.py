@@ -6,8 +6,7 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.special import huber
 
-from keyframe.training.distillation import Distillation, RelationLoss
-from keyframe.training.losses import SpearmanLoss
+from keyframe.training.losses import Distillation, RelationLoss, SpearmanLoss
 
 
 def frames(*lengths, widths=(3, 7), dtype=torch.float64):

@@ -11,13 +11,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from scipy.stats import spearmanr
 
-from keyframe.data.augment import Augmentation
-from keyframe.data.batch import collate
 from keyframe.data.cache import VideoCache
-from keyframe.training.distillation import Distillation
-from keyframe.training.lessons import Lessons
-from keyframe.training.losses import SpearmanLoss
-from keyframe.training.two_stage import TwoStage
+from keyframe.data.dataset import collate
+from keyframe.data.sampling import Augmentation
+from keyframe.training.losses import Distillation, SpearmanLoss
+from keyframe.training.stages import TwoStage
+from keyframe.training.teacher import Lessons
 from tests.training.test_resume import Die
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 

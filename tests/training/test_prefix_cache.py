@@ -16,21 +16,20 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from keyframe.data import cache as cache_module
-from keyframe.data.augment import Augmentation
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.decord_reader import DecordReader
-from keyframe.data.sampling import UniformSampling
-from keyframe.data.sources import DemoSource
-from keyframe.errors import KeyframeError, VideoError
+from keyframe.data.folder import DemoSource
+from keyframe.data.sampling import Augmentation, UniformSampling
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
-from keyframe.models.module import KeyframeModule
 from keyframe.training.encode import Encoder, Wanted
 from keyframe.training.losses import SpearmanLoss
+from keyframe.training.module import KeyframeModule
 from keyframe.training.run import train_and_test
-from keyframe.training.two_stage import TwoStage
+from keyframe.training.stages import TwoStage
+from keyframe.types import KeyframeError, VideoError
 from tests.training.tiny import make_module, make_trainer
 
 VIDEOS, FRAMES = 6, 6
@@ -240,7 +239,7 @@ def test_damaged_entries_are_made_again(tiny_demo, tmp_path, cache):
 
 def test_what_fits_nowhere_is_refused_with_the_size_it_needs(tiny_demo, tmp_path, cache, monkeypatch):
     entry = FRAMES * 1280 * 4  # bytes of a video's features
-    monkeypatch.setattr(cache_module, "free_bytes", lambda: 0)
+    monkeypatch.setattr(cache_module, "available_bytes", lambda: 0)
     with pytest.raises(KeyframeError, match=r"need about 0.1 GB. Set cache.max_gb=0.1 with cache.dir") as refusal:
         Run(tiny_demo, tmp_path, cache(max_gb=2.5 * entry / 1e9), None).fit()
     assert "cache.max_gb=" in str(refusal.value) and "memory has no room" in str(refusal.value)

@@ -9,12 +9,10 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from keyframe.data.cache import VideoCache
-from keyframe.training import checkpoint_io
-from keyframe.training.checkpoint_io import AtomicCheckpointIO
-from keyframe.training.checkpoints import read_checkpoint
-from keyframe.training.interruption import SaveOnSignal
-from keyframe.training.plateau import PlateauSchedule
-from keyframe.training.two_stage import TwoStage
+from keyframe.training import run as checkpoint_io
+from keyframe.training.callbacks import SaveOnSignal
+from keyframe.training.run import AtomicCheckpointIO, read_checkpoint
+from keyframe.training.stages import PlateauSchedule, TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 EPOCHS, SWITCH = 4, 2

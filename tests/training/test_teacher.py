@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.data.augment import Augmentation
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.sampling import FpsSampling
-from keyframe.errors import KeyframeError
+from keyframe.data.sampling import Augmentation, FpsSampling
 from keyframe.runs import Run
 from keyframe.training.teacher import check_teacher
+from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module
 
 RUN = Path("outputs/train/student")

@@ -1,4 +1,4 @@
-from keyframe.training.tracking import wandb_logger
+from keyframe.training.callbacks import wandb_logger
 
 
 def test_a_run_that_goes_on_in_its_directory_keeps_its_wandb_id(tmp_path):

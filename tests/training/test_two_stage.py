@@ -5,9 +5,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
-from keyframe.training.early_stopping import StageAwareEarlyStopping
-from keyframe.training.plateau import PlateauSchedule
-from keyframe.training.two_stage import TwoStage
+from keyframe.training.stages import PlateauSchedule, StageAwareEarlyStopping, TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 

@@ -11,16 +11,15 @@ from keyframe.config import conf_dir
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.decord_reader import DecordReader
+from keyframe.data.folder import DemoSource
 from keyframe.data.sampling import UniformSampling
-from keyframe.data.sources import DemoSource
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
-from keyframe.models.module import KeyframeModule
-from keyframe.training.feature_statistics import FeatureStatistics
+from keyframe.training.callbacks import BatchSeed
 from keyframe.training.losses import SpearmanLoss
-from keyframe.training.prefix_cache import PrefixCache
-from keyframe.training.seeding import BatchSeed
+from keyframe.training.module import KeyframeModule
+from keyframe.training.prefix_cache import FeatureStatistics, PrefixCache
 
 
 def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1):

@@ -1,0 +1,185 @@
+"""Ctrl-C and SIGTERM end a command, even where a library swallows what they raise.
+
+What takes a while says so: a bar on a terminal, a line now and then in a log.
+
+The last lines of a training run: what came out, and where it lies.
+"""
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from keyframe.report.document import Document
+from keyframe.report.render import one_line, printable, render_text, text_table
+
+_asked = False
+
+
+def listen() -> None:
+    """From now on SIGTERM ends a command as Ctrl-C does, so that what was begun is removed, and both are noted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def stop_if_asked() -> None:
+    """Raise KeyboardInterrupt if one was raised before and got lost; for places between two steps.
+
+    In callbacks of C code and of the garbage collector Python prints an exception and goes on, and some extensions turn
+    it into another one: it was seen in one of a hundred interruptions.
+    """
+    if _asked:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = True
+    raise KeyboardInterrupt
+
+
+Item = TypeVar("Item")
+
+log = logging.getLogger(__name__)
+
+# Seconds between two lines, and before a bar is worth to be shown.
+_LINE_EVERY = 60.0
+_BAR_AFTER = 0.5
+_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} left{postfix}"
+
+
+def bar(items: Iterable[Item], title: str, total: int, unit: str = "video") -> Iterator[Item]:
+    """The items, with a bar on stderr that shows a rate and the time left; on a terminal, for more than one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came, though a library has swallowed it.
+    """
+    for item in tqdm(items, title, total, unit=unit, disable=None if total > 1 else True, leave=False):
+        stop_if_asked()
+        yield item
+
+
+class VideoProgress:
+    """How far the readings of one video after the other have come; see `keyframe.data.reader`.
+
+    A video is read several times: to look at it, for a model, for the keyframes. Each is a bar of its own over the
+    video's seconds or, where stderr is no terminal, a line a minute.
+    """
+
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr.isatty()
+        self._path: Path | None = None
+        self._pass = 0
+        self._start = self._latest_line = 0.0
+        self._bar: Any = None
+
+    def __call__(self, path: Path, seconds: float, of: float) -> None:
+        """Note that so many seconds of the video, of so many, are read."""
+        stop_if_asked()
+        now = time.monotonic()
+        if seconds == 0:
+            self._begin(path, of, now)
+            return
+        speed = seconds / max(now - self._start, 1e-3)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{speed:.1f} x real time", refresh=False)
+            self._bar.update(seconds - self._bar.n)
+        elif not self._on_terminal and now - self._latest_line >= _LINE_EVERY and seconds < of:
+            self._latest_line = now
+            left = (of - seconds) / speed
+            log.info("%s: %.0f of %.0f s, %.1f x real time, about %.0f s left", self._title, seconds, of, speed, left)
+        if seconds >= of:
+            self.close()
+
+    def close(self) -> None:
+        """Remove the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    @property
+    def _title(self) -> str:
+        assert self._path is not None
+        return f"Reading {printable(one_line(self._path.name))}, pass {self._pass}"
+
+    def _begin(self, path: Path, of: float, now: float) -> None:
+        self.close()  # Of a video that has failed in the middle.
+        self._pass = self._pass + 1 if path == self._path else 1
+        self._path = path
+        self._start = self._latest_line = now
+        if self._on_terminal:
+            self._bar = tqdm(desc=self._title, total=of, bar_format=_BAR, delay=_BAR_AFTER, leave=False)
+
+
+_ROWS = (
+    ("Spearman, annotators' mean", "spearman"),
+    ("Kendall, annotators' mean", "kendall"),
+    ("Spearman, each annotator", "annotator_spearman"),
+    ("Kendall, each annotator", "annotator_kendall"),
+    ("MSE", "mse"),
+    ("MAE", "mae"),
+    ("precision@15 %", "precision_at_15"),
+)
+_TEACHER = ("Spearman with the teacher", "teacher_spearman")
+
+
+def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_dir: Path, best: Path) -> str:
+    """Validation and test metrics, mean +- standard deviation over videos, then paths."""
+
+    def cell(split: str, name: str) -> str:
+        if f"{split}/{name}" not in metrics:
+            return "-"
+        spread = metrics.get(f"{split}/{name}_std")
+        value = f"{metrics[f'{split}/{name}']:.3f}"
+        return value if spread is None else f"{value} +- {spread:.3f}"
+
+    rows = [*_ROWS, *([_TEACHER] if "val/teacher_spearman" in metrics else [])]
+    table = text_table(
+        [{"metric": label, "validation": cell("val", name), "test": cell("test", name)} for label, name in rows]
+    )
+    counts = ", ".join(f"{metrics[f'data/videos_{split}']:.0f} {split}" for split in ("train", "val", "test"))
+    lines = [f"Videos: {counts}; sampled frames of each", "", table, ""]
+    undefined = int(metrics.get("test/undefined", 0))
+    if undefined:
+        lines.append(f"{undefined} test videos have no rank correlation (constant scores or labels).")
+    if skipped:
+        lines.append(f"{len(skipped)} videos were left out:")
+        lines += [f"  {video}: {reason}" for video, reason in skipped.items()]
+    run_dir = from_here(run_dir)
+    lines += [
+        f"Best checkpoint: {from_here(best)}",
+        f"Metrics:         {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
+        f"Curves:          {run_dir / 'curves'}",
+        f"Run directory:   {run_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def short_text(document: Document, sections: int) -> str:
+    """The first sections of a report, for the terminal."""
+    return render_text(replace(document, sections=document.sections[:sections]))
+
+
+def report_lines(run_dir: Path, figures: Path | None = None) -> list[str]:
+    """Where an evaluation's results lie."""
+    run_dir = from_here(run_dir)
+    lines = [
+        f"Metrics:       {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",
+        f"Report:        {run_dir / 'report.html'} (also .md, .txt)",
+    ]
+    if figures is not None:
+        lines.append(f"Pictures:      {from_here(figures)}")
+    return [*lines, f"Run directory: {run_dir}"]
+
+
+def from_here(path: Path) -> Path:
+    """The path as a user would type it from the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,207 @@
+"""The published rank protocol: a score at every 15th frame, compared with each annotator there.
+
+A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.labels import labelled_frames
+from keyframe.data.packets import index_packets
+from keyframe.data.reader import VideoReader
+from keyframe.evaluation.keyshot import hold_scores, user_summaries
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, join, look
+from keyframe.summary.shots import kts, segments_to_frames
+from keyframe.summary.training_free import training_free, training_free_of_features
+from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
+
+# The picks are frames 0, 15, 30 ... (about 2 a second), as in the feature files that published systems share.
+PICK_STEP = 15
+
+PROTOCOL = (
+    "Rank correlation (Kendall's tau-b, Spearman's rho) at every 15th frame with each annotator separately, averaged "
+    "over annotators, then over videos: the protocol of Otani et al., Rethinking the evaluation of video summaries, "
+    "CVPR 2019. Correlation with the annotators' mean is another, larger number."
+)
+
+
+def picks(frames: int) -> npt.NDArray[np.int64]:
+    """The numbers of the scored frames of a video with so many frames: 0, 15, 30 ..., int64, (ceil(frames / 15),)."""
+    return np.arange(0, frames, PICK_STEP, dtype=np.int64)
+
+
+def annotators_at_picks(labels: Labels) -> npt.NDArray[np.float64]:
+    """Each annotator's scores at the picks, (A, ceil(L / 15))."""
+    return labels.annotators[:, ::PICK_STEP].astype(np.float64)
+
+
+def mean_track(annotators: FloatArray) -> npt.NDArray[np.float64]:
+    """The mean of annotators (A, T), as (T,).
+
+    Rounded to 6 decimals: scores such as 1/3 are stored inexactly, and what they add up to must still tie.
+    """
+    return np.round(annotators.mean(axis=0, dtype=np.float64), 6)
+
+
+# Cuts a video: descriptors (n, d) and seconds (n,) of its picks -> first and last pick of each shot, (m, 2).
+Shots = Callable[[FloatArray, FloatArray], IntArray]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One video's labels at the entries where it is scored, its shots, and what people would keep of it.
+
+    Attributes:
+        video: id.
+        category: "" where the label file names none.
+        n_frames: L, the entries of the label track; one a frame.
+        entries: the scored ones, rising, int64 (n,); every 15th in the published protocol.
+        seconds: their times, (n,).
+        importance: the annotators' mean there (the file's own track where there are no annotators), (n,).
+        annotators: each annotator's scores there, (A, n); A may be 0.
+        shots: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2).
+        users: whether each person would keep each frame, bool (U, L); U may be 0.
+        training_free: the scores of the baseline that needs no training there, in [0, 1], (n,).
+
+    Raises:
+        ValueError: if shapes disagree.
+    """
+
+    video: str
+    category: str
+    n_frames: int
+    entries: npt.NDArray[np.int64]
+    seconds: FloatArray
+    importance: FloatArray
+    annotators: FloatArray
+    shots: IntArray
+    users: npt.NDArray[np.bool_]
+    training_free: FloatArray
+
+    def __post_init__(self) -> None:
+        count = len(self.entries)
+        shapes = (self.seconds.shape, self.importance.shape, self.training_free.shape, self.annotators.shape[1:])
+        if shapes != ((count,),) * 4 or self.users.shape[1:] != (self.n_frames,):
+            raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
+
+
+def pixel_subject(
+    video: LabelledVideo, reader: VideoReader, shots: Shots, lowest: float = 1.0, highest: float = 5.0
+) -> Subject:
+    """Look at a video and cut it, by a descriptor that no model has a part in.
+
+    Args:
+        video: the video and its labels.
+        reader: decodes its frames.
+        shots: cuts it.
+        lowest: the score in the label file that 0 stands for; what an annotator would keep depends on it.
+        highest: the score that 1 stands for.
+
+    Raises:
+        VideoError: the file cannot be read.
+        KeyframeError: its labels do not fit it.
+    """
+    index = index_packets(video.path)
+    entries = picks(len(video.labels))
+    frames = labelled_frames(len(video.labels), entries, index)
+    seen = join(look(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index))
+    seconds = index.timestamps[frames] - index.timestamps[0]
+    return subject_from_look(video.id, video.labels, seen, seconds, shots(seen.descriptors, seconds), lowest, highest)
+
+
+def subject_from_look(
+    video: str,
+    labels: Labels,
+    seen: Look,
+    seconds: FloatArray,
+    cut: IntArray,
+    lowest: float = 1.0,
+    highest: float = 5.0,
+) -> Subject:
+    """The same from what a video's picks look like, without its file.
+
+    Args:
+        video: id.
+        labels: its labels.
+        seen: its picks, (n,).
+        seconds: their times, (n,).
+        cut: first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
+        lowest: as for `pixel_subject`.
+        highest: as for `pixel_subject`.
+
+    Raises:
+        ValueError: if labels, picks and shots do not fit each other.
+    """
+    entries = picks(len(labels))
+    ranges = segments_to_frames(cut, entries, len(labels))
+    annotators = labels.annotators[:, entries].astype(np.float64)
+    return Subject(
+        video=video,
+        category=labels.category,
+        n_frames=len(labels),
+        entries=entries,
+        seconds=seconds,
+        importance=mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64),
+        annotators=annotators,
+        shots=ranges,
+        users=user_summaries(labels.annotators, ranges, lowest, highest),
+        training_free=training_free(seen, cut),
+    )
+
+
+def feature_subject(video: FeatureVideo, rate: float = 30.0) -> Subject:
+    """The same from a feature file: its own shots and summaries; where it has no shots, KTS on its features.
+
+    Args:
+        video: a video of the file.
+        rate: frames a second, for the axis of pictures only; the files do not say.
+    """
+    count = len(video.picks)
+    if video.change_points is not None:
+        ranges = video.change_points
+    else:
+        ranges = segments_to_frames(kts(video.features), video.picks, video.n_frames)
+    # the picks of each shot, for the baseline; a shot between two picks has none
+    owner = np.searchsorted(ranges[:, 0], video.picks, side="right") - 1
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    cut = np.stack([starts, np.append(starts[1:], count) - 1], axis=1)
+    users = video.user_summaries
+    if users is None and len(video.annotators):
+        held = np.stack([hold_scores(one, video.picks, video.n_frames) for one in video.annotators])
+        users = user_summaries(held, ranges)
+    return Subject(
+        video=video.id,
+        category=video.category,
+        n_frames=video.n_frames,
+        entries=video.picks,
+        seconds=video.picks / rate,
+        importance=video.importance.astype(np.float64),
+        annotators=video.annotators.astype(np.float64),
+        shots=ranges,
+        users=np.empty((0, video.n_frames), dtype=bool) if users is None else users,
+        training_free=training_free_of_features(video.features, cut),
+    )
+
+
+def at_entries(subject: Subject, video: LabelledVideo, entries: IntArray, seconds: FloatArray) -> Subject:
+    """The same video scored at other entries: the frames that a model's own sampling chose.
+
+    Args:
+        subject: of the video, at its picks.
+        video: the video and its labels.
+        entries: rising, (n,).
+        seconds: their times, (n,).
+    """
+    annotators = video.labels.annotators[:, entries].astype(np.float64)
+    return replace(
+        subject,
+        entries=entries.astype(np.int64),
+        seconds=seconds,
+        importance=mean_track(annotators) if len(annotators) else video.labels.importance[entries].astype(np.float64),
+        annotators=annotators,
+        training_free=hold_scores(subject.training_free, subject.entries, subject.n_frames)[entries],
+    )

@@ -1,0 +1,157 @@
+"""The LightningModule: steps, optimizer groups, per-video metrics."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import grad_norm
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from keyframe.data.dataset import Batch
+from keyframe.drawing.curves import Prediction
+from keyframe.evaluation.metrics import VideoMetrics, over_videos, spearman
+from keyframe.models.detector import KeyframeDetector
+from keyframe.training.losses import Distillation
+from keyframe.types import KeyframeError
+
+# Of a checkpoint: the numbers of the last epoch of training, by name.
+TRAIN_NUMBERS = "train_numbers"
+
+
+class KeyframeModule(LightningModule):
+    """Trains a detector.
+
+    The optimizer has two groups from the start, `head` and `backbone` (the tail), so that a checkpoint of either
+    stage fits; in stage 1 the tail has no gradient and the optimizer leaves it alone.
+
+    Args:
+        detector: the model.
+        loss: called with scores, targets and mask, each (B, T).
+        optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
+        config: plain nested values kept as hyperparameters in checkpoints and loggers.
+        distillation: blends what a teacher says of a batch into its loss; None learns from labels alone.
+    """
+
+    def __init__(
+        self,
+        detector: KeyframeDetector,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        config: Mapping[str, Any] | None = None,
+        distillation: Distillation | None = None,
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.loss = loss
+        self.distillation = distillation
+        self.make_optimizer = optimizer
+        self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
+        self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
+        self.predictions: dict[str, Prediction] = {}  # of the last epoch of validation or test, this rank's videos
+        self.table: dict[int, dict[str, float]] = {}  # of the last epoch of validation or test, all ranks' videos
+        self.save_hyperparameters(dict(config or {}))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Frames (B, T, 3, H, W) -> scores (B, T); see `KeyframeDetector`."""
+        return self.detector(frames, mask)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        features = self.detector.encode(batch.stage, batch.inputs)
+        scores = self.detector.score(features, batch.mask)
+        loss: Tensor = self.loss(scores, batch.importance, batch.mask)
+        if self.distillation is not None:
+            assert batch.lesson is not None
+            embeddings = self.detector.embed(features) if self.distillation.hints else None
+            loss = self.distillation(loss, scores, embeddings, batch.lesson, batch.mask)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm before clipping."""
+        total = grad_norm(self, norm_type=2).get("grad_2.0_norm_total", torch.tensor(0.0))
+        self.log("train/grad_norm", total, on_step=False, on_epoch=True, batch_size=1)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each video of a batch."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each video of a batch."""
+        self._measure("test", batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the videos of the last epoch."""
+        self.predictions.clear()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the videos of the last epoch."""
+        self.predictions.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over videos."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log means over videos."""
+        self._report("test")
+
+    def configure_optimizers(self) -> Optimizer:
+        """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`.
+
+        Raises:
+            KeyframeError: the maker refuses its options.
+        """
+        groups = [
+            {"name": "head", "params": list(self.detector.head.parameters())},
+            {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
+        ]
+        try:
+            return self.make_optimizer([group for group in groups if group["params"]])
+        except (TypeError, ValueError) as error:
+            raise KeyframeError(f"optimizer: {error}.") from error
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the last epoch's numbers: a run that goes on after its last epoch has no other."""
+        numbers = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        checkpoint[TRAIN_NUMBERS] = {name: value for name, value in numbers.items() if name.startswith("train/")}
+
+    def _metric(self, split: str) -> VideoMetrics:
+        metric = self.metrics[split]
+        assert isinstance(metric, VideoMetrics)
+        return metric
+
+    def _measure(self, split: str, batch: Batch) -> None:
+        scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
+        loss = self.loss(scores, batch.importance, batch.mask)
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
+        metric = self._metric(split)
+        for row, video in enumerate(batch.videos):
+            real = batch.mask[row].cpu()
+            people = batch.annotators[row].cpu()[:, real]
+            people = people[~people.isnan().all(1)]
+            prediction = Prediction(
+                video,
+                batch.seconds[row].cpu()[real].numpy(),
+                scores[row].detach().cpu()[real].double().numpy(),
+                batch.importance[row].cpu()[real].double().numpy(),
+                people.double().numpy(),
+            )
+            self.predictions[video] = prediction
+            if batch.lesson is not None:
+                teacher = batch.lesson[row, :, 0].cpu()[real].double().numpy()
+                self.agreement.update(spearman(prediction.scores, teacher))
+            metric.update(int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators)
+
+    def _report(self, split: str) -> None:
+        metric = self._metric(split)
+        self.table = metric.compute()
+        for name, value in over_videos(self.table.values()).items():
+            self.log(f"{split}/{name}", value, batch_size=1)
+        if split == "val" and self.distillation is not None:
+            self.log("val/teacher_spearman", self.agreement.compute(), batch_size=1)
+            self.agreement.reset()
+        metric.reset()
