@@ -55,7 +55,7 @@ def score_video(
 
     Args:
         path: a video file.
-        detector: a trained model in eval mode (see `keyframe.config.load_detector`).
+        detector: a trained model in eval mode (see `keyframe.runs.load_detector`).
         reader: decodes frames.
         indices: the frames to score, in presentation order, (T,), T >= 1.
         size: (height, width) of the frames in pixels, as the model was trained with.

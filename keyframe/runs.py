@@ -3,6 +3,7 @@
 An exported file as a run: the model of the file, with the data of the run that its card tells.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,17 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from keyframe.config import build
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import label_positions, labelled_frames
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
-from keyframe.evaluation.video import Shots, Subject, at_entries, feature_subject, pixel_subject
-from keyframe.export.model import ExportedModel, require_cpu
+from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
+from keyframe.export.model import ExportedModel, is_exported, load_exported, require_cpu
 from keyframe.files import flat
 from keyframe.models.detector import KeyframeDetector, find_device, sizes
 from keyframe.pipeline import score_video, score_windows
-from keyframe.timing import Contender, random_videos, weights_mb
+from keyframe.timing import TimedModel, random_videos, weights_mb
+from keyframe.training.run import read_checkpoint
 from keyframe.types import FloatArray, IntArray, KeyframeError, LabelledVideo, Scores, VideoError
 
 # Of a video without a fixed number of them, for timing.
@@ -60,7 +63,7 @@ class BaseRun(ABC):
 
     @property
     @abstractmethod
-    def contender(self) -> Contender:
+    def timed_model(self) -> TimedModel:
         """The model and its usual input, to be timed: frames to scores, or features to scores."""
 
     @abstractmethod
@@ -127,19 +130,19 @@ class BaseRun(ABC):
         self.datamodule.prepare_data()
         return {video.id: video for video in self.datamodule.split_videos(split)}
 
-    def subject(self, video: Video, shots: Shots) -> Subject:
+    def subject(self, video: Video, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, scored at every pick.
 
         Raises:
             VideoError: the file cannot be read.
         """
         if isinstance(video, FeatureVideo):
-            return feature_subject(video)
+            return feature_eval_video(video)
         data = self._pixels
         lowest, highest = getattr(data.source, "lowest", 1.0), getattr(data.source, "highest", 5.0)
-        return pixel_subject(video, data.reader, shots, lowest, highest)
+        return pixel_eval_video(video, data.reader, shots, lowest, highest)
 
-    def sampled(self, subject: Subject, video: Video) -> Subject:
+    def sampled(self, subject: EvalVideo, video: Video) -> EvalVideo:
         """The same video scored only at the frames that the run's own sampling chooses.
 
         Raises:
@@ -154,7 +157,7 @@ class BaseRun(ABC):
         entries, first = np.unique(entries, return_index=True)
         return at_entries(subject, video, entries, seconds[first])
 
-    def score(self, video: Video, subject: Subject) -> FloatArray:
+    def score(self, video: Video, subject: EvalVideo) -> FloatArray:
         """The model's scores at the subject's entries, in [0, 1], (n,).
 
         Raises:
@@ -196,7 +199,7 @@ class BaseRun(ABC):
 
 
 class Run(BaseRun):
-    """A trained model and its data; made by `keyframe.config.load_run`.
+    """A trained model and its data; made by `keyframe.runs.load_run`.
 
     Args:
         checkpoint: the checkpoint file.
@@ -226,13 +229,13 @@ class Run(BaseRun):
         return self.detector.backbone.name
 
     @property
-    def contender(self) -> Contender:
+    def timed_model(self) -> TimedModel:
         """The model and its usual input, to be timed: frames to scores, or features to scores."""
         device = self.detector.pixel_mean.device
         if self.frame_shape is not None:
-            return Contender(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
+            return TimedModel(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
         width = self.detector.backbone.width
-        return Contender(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
+        return TimedModel(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
 
     def to(self, device: str) -> None:
         """Move the model to a device.
@@ -259,7 +262,7 @@ class Run(BaseRun):
 
 
 class ExportedRun(BaseRun):
-    """An exported model and its run's data; made by `keyframe.config.load_run`.
+    """An exported model and its run's data; made by `keyframe.runs.load_run`.
 
     Args:
         model: the file, its card and what it computes.
@@ -281,10 +284,10 @@ class ExportedRun(BaseRun):
         return self.model.name
 
     @property
-    def contender(self) -> Contender:
+    def timed_model(self) -> TimedModel:
         """The program and its usual input, to be timed."""
         assert self.frame_shape is not None
-        return Contender(self._score, partial(random_videos, shape=self.frame_shape))
+        return TimedModel(self._score, partial(random_videos, shape=self.frame_shape))
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -310,3 +313,147 @@ class ExportedRun(BaseRun):
 
     def _score(self, frames: Tensor) -> Tensor:
         return torch.from_numpy(self.model.program(frames.numpy()))
+
+
+# Named one by one: a module's namespace also holds what the module imports.
+_DATA_CLASSES = {
+    "keyframe.data.datamodule.FeatureDataModule",
+    "keyframe.data.datamodule.VideoDataModule",
+    "keyframe.data.decord_reader.DecordReader",
+    "keyframe.data.pyav_reader.PyAVReader",
+    "keyframe.data.sampling.FpsSampling",
+    "keyframe.data.sampling.UniformSampling",
+    "keyframe.data.folder.DemoSource",
+    "keyframe.data.folder.DirectorySource",
+}
+
+
+_MODEL_CLASSES = {
+    "keyframe.models.backbone.Backbone",
+    "keyframe.models.detector.KeyframeDetector",
+    "keyframe.models.head.TemporalHead",
+    "keyframe.models.backbone.NoBackbone",
+}
+
+
+def find_run(run: str | Path, key: str = "run") -> Path:
+    """The checkpoint that `run=` means: a checkpoint file, or a run directory's best one.
+
+    Raises:
+        KeyframeError: there is none.
+    """
+    path = Path(run).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise KeyframeError(f"{key}={run}: there is no checkpoint {path}; give a run directory or a checkpoint.")
+    return path
+
+
+def load_detector(run: str | Path) -> KeyframeDetector:
+    """Rebuild the trained model of a run, in eval mode, on the CPU.
+
+    Args:
+        run: a run directory (its best checkpoint), or a checkpoint file.
+
+    Raises:
+        KeyframeError: there is no checkpoint, it is damaged, or it is not one of ours.
+    """
+    path = find_run(run)
+    return _detector(path, _read(path))
+
+
+def load_run(
+    run: str | Path,
+    root: str | None = None,
+    labels: str | None = None,
+    device: str | None = None,
+    key: str = "run",
+) -> Run:
+    """Rebuild the trained model of a run together with its data.
+
+    All is read from the checkpoint, which holds the run's whole configuration.
+
+    Args:
+        run: a run directory (its best checkpoint), or a checkpoint file.
+        root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
+        labels: the label file to use instead of the run's own.
+        device: where the model computes, a name that torch knows, or "auto" for a GPU where there is one; None for the
+            CPU.
+        key: what the user calls `run`, for messages.
+
+    Raises:
+        KeyframeError: as `load_detector`, the run is of another version of keyframe, or the device is not there.
+    """
+    path = find_run(run, key)
+    checkpoint = _read(path)
+    detector = _detector(path, checkpoint)
+    config = checkpoint["hyper_parameters"]
+    datamodule = _datamodule(path, config, root, labels)
+    if device is not None:
+        detector.to(find_device(device))
+    return Run(path, config, detector, datamodule)
+
+
+def load_any_run(run: str | Path, root: str | None = None, labels: str | None = None) -> BaseRun:
+    """The same of a run or of an exported file, whose card tells its run's configuration; on the CPU.
+
+    Raises:
+        KeyframeError: as `load_run`, or as `keyframe.export.model.load_exported`.
+    """
+    path = Path(run).expanduser()
+    if not is_exported(path):
+        return load_run(run, root, labels)
+
+    model = load_exported(path, threads=torch.get_num_threads())
+    return ExportedRun(model, _datamodule(path, model.card.config, root, labels))
+
+
+def _read(path: Path) -> dict[str, Any]:
+
+    if is_exported(path):
+        raise KeyframeError(f"{path} is an exported file, which holds no checkpoint: give the run that it was made of.")
+    checkpoint = read_checkpoint(path)
+    if "model" not in checkpoint.get("hyper_parameters", {}):
+        raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
+    return checkpoint
+
+
+def _detector(path: Path, checkpoint: dict[str, Any]) -> KeyframeDetector:
+    """The model without pretrained weights, then with the checkpoint's."""
+    model = copy.deepcopy(checkpoint["hyper_parameters"]["model"])
+    if isinstance(model.get("backbone"), dict) and "pretrained" in model["backbone"]:
+        model["backbone"] |= {"pretrained": False, "weights": None}
+    detector: KeyframeDetector = build(model, _MODEL_CLASSES, path)
+    prefix = "detector."
+    weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError as error:
+        raise KeyframeError(
+            f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
+        ) from error
+    return detector.eval()
+
+
+def _datamodule(path: Path, config: Mapping[str, Any], root: str | None, labels: str | None) -> KeyframeDataModule[Any]:
+    """The data of a run's configuration, wherever they lie now."""
+    data = config.get("datamodule")
+    if not isinstance(data, dict):
+        raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
+    # What only training needs is left out, and may be of any class.
+    data = copy.deepcopy({key: value for key, value in data.items() if key not in ("augmentation", "cache")})
+    for name, value in (("root", root), ("labels", labels)):
+        if value is not None:
+            _replace(data, name, str(Path(value).expanduser()), path)
+    datamodule: KeyframeDataModule[Any] = build(data, _DATA_CLASSES, path)
+    return datamodule
+
+
+def _replace(data: dict[str, Any], name: str, value: str, path: Path) -> None:
+    """Set the data's place or labels, wherever this kind of data keeps them."""
+    source: dict[str, Any] = data["source"] if isinstance(data.get("source"), dict) else data
+    key = "path" if name == "root" and "path" in source else name
+    if key not in source:
+        raise KeyframeError(f"the run {path} has no data.{name} to replace: leave data.{name} out.")
+    source[key] = value

@@ -79,7 +79,7 @@ def _processor() -> str:
 
 
 @dataclass(frozen=True)
-class Contender:
+class TimedModel:
     """A model and the input it takes.
 
     Attributes:
@@ -107,7 +107,7 @@ class Timing:
 
 
 def speeds(
-    models: Mapping[str, Contender], videos: Sequence[int] = (1, 4, 8), repeats: int = 5, budget_s: float = 60.0
+    models: Mapping[str, TimedModel], videos: Sequence[int] = (1, 4, 8), repeats: int = 5, budget_s: float = 60.0
 ) -> dict[tuple[str, int], Timing]:
     """Time models on 1, 4, 8 videos at once.
 
@@ -163,7 +163,7 @@ def in_turns(
     return seconds
 
 
-def _rounds(models: Mapping[str, Contender], count: int, repeats: int, budget_s: float) -> dict[str, Timing]:
+def _rounds(models: Mapping[str, TimedModel], count: int, repeats: int, budget_s: float) -> dict[str, Timing]:
     calls = {name: partial(model.score, model.make_input(count)) for name, model in models.items()}
     return {name: _timing(taken) for name, taken in in_turns(calls, repeats, budget_s).items()}
 

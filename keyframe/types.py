@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
 # What a batch holds, and so where it enters `encode_prefix -> encode_tail -> score`.
-Stage = Literal["pixels", "prefix", "features"]
+InputKind = Literal["pixels", "prefix", "features"]
 
 
 @dataclass(frozen=True)

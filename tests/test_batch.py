@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.engines import Extractor, Job, Outcome, Recipe, plan, run_local
+from keyframe.extraction.engines import ExtractionSpec, Extractor, VideoJob, VideoResult, plan, run_local
 from keyframe.extraction.extract import Settings
 from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.files import content_id
@@ -17,7 +17,7 @@ from keyframe.types import KeyframeError
 from tests.dying import Dies
 from tests.videos import write_video
 
-RECIPE = Recipe(KtsShots(), UniformSelection(k=1), PyAVReader())
+RECIPE = ExtractionSpec(KtsShots(), UniformSelection(k=1), PyAVReader())
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def do(paths, output, recipe=RECIPE, **options):
     """Plan and do; the outcomes in order."""
     extractor = Extractor(recipe)
     entries = plan(paths, output, recipe, **options)
-    return [extractor(entry) if isinstance(entry, Job) else entry for entry in entries]
+    return [extractor(entry) if isinstance(entry, VideoJob) else entry for entry in entries]
 
 
 def test_a_second_start_skips_what_is_done(videos, tmp_path):
@@ -68,9 +68,9 @@ def test_a_second_start_skips_what_is_done(videos, tmp_path):
 )
 def test_other_settings_are_other_work(change, videos, tmp_path):
     do(videos[:1], tmp_path)
-    assert isinstance(plan(videos[:1], tmp_path, dataclasses.replace(RECIPE, **change))[0], Job)
+    assert isinstance(plan(videos[:1], tmp_path, dataclasses.replace(RECIPE, **change))[0], VideoJob)
     same = dataclasses.replace(RECIPE, threads=7, reader=PyAVReader(threads=7), device="cpu")
-    assert isinstance(plan(videos[:1], tmp_path, same)[0], Outcome)
+    assert isinstance(plan(videos[:1], tmp_path, same)[0], VideoResult)
 
 
 def test_what_lacks_a_file_or_its_content_is_done_again(videos, tmp_path):
@@ -78,7 +78,7 @@ def test_what_lacks_a_file_or_its_content_is_done_again(videos, tmp_path):
     out = tmp_path / "out"
     do([video], out)
     next((out / "v").glob("keyframe_*.jpg")).unlink()
-    assert isinstance(plan([video], out, RECIPE)[0], Job)
+    assert isinstance(plan([video], out, RECIPE)[0], VideoJob)
     copied(videos[1], video)  # Another video under the same name does not replace the first one's results.
     (job,) = plan([video], out, RECIPE)
     assert job.directory.name == f"v-{content_id(video)[:8]}"
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_none_stops_all_at_once(videos, tmp_path):
     (tmp_path / "x.ckpt").write_text("no checkpoint")
     recipe = dataclasses.replace(RECIPE, checkpoint=tmp_path / "x.ckpt")
     with pytest.raises(KeyframeError, match=r"x\.ckpt"):
-        list(run_local(recipe, [Job(videos[0], tmp_path / "out")]))
+        list(run_local(recipe, [VideoJob(videos[0], tmp_path / "out")]))
 
 
 def test_inputs(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from keyframe import system as cgroup
 from keyframe import system as memory
-from keyframe.system import cores, available_bytes
+from keyframe.system import available_bytes, cores
 
 MB = 1 << 20
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.config import load_detector
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.sampling import UniformSampling
 from keyframe.pipeline import score_video
+from keyframe.runs import load_detector
 from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module, make_trainer

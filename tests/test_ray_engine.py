@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.engines import Job, Recipe
+from keyframe.extraction.engines import ExtractionSpec, VideoJob
 from keyframe.extraction.ray_engine import RayEngine, Share, share_of
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
@@ -21,7 +21,7 @@ from keyframe.types import KeyframeError
 from tests.commands import environment, hear_ctrl_c
 from tests.videos import write_video
 
-RECIPE = Recipe(KtsShots(), UniformSelection(k=1), PyAVReader())
+RECIPE = ExtractionSpec(KtsShots(), UniformSelection(k=1), PyAVReader())
 MODEL = replace(RECIPE, checkpoint=Path("best.ckpt"))
 SMALL, GPUS = {"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -62,7 +62,7 @@ def test_an_address_without_a_cluster(tmp_path):
         nobody.bind(("127.0.0.1", 0))  # And does not listen.
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(KeyframeError, match=rf"engine\.address={address} gives no Ray"):
-            list(RayEngine(address)(RECIPE, [Job(tmp_path / "a.mp4", tmp_path / "a")]))
+            list(RayEngine(address)(RECIPE, [VideoJob(tmp_path / "a.mp4", tmp_path / "a")]))
 
 
 @needs_ray

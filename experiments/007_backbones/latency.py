@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from keyframe.config import load_detector
 from keyframe.drawing.plots import draw_tradeoff
-from keyframe.timing import Contender, random_videos, speeds
+from keyframe.runs import load_detector
+from keyframe.timing import TimedModel, random_videos, speeds
 
 FRAMES, SIZE, REPEATS = 60, 224, 5
 RHO = "test/annotator_spearman"
@@ -26,7 +26,7 @@ def main(out: Path, runs: Path, names: Sequence[str]) -> None:
     """Measure, write and draw."""
     torch.set_num_threads(1)
     videos = partial(random_videos, shape=(FRAMES, SIZE, SIZE))
-    models = {name: Contender(load_detector(runs / name / "0"), videos) for name in names}
+    models = {name: TimedModel(load_detector(runs / name / "0"), videos) for name in names}
     seconds = {name: one.seconds for (name, _), one in speeds(models, [1], REPEATS, budget_s=300).items()}
     known = json.loads((runs / "compare" / "metrics.json").read_text())
     timed = {f"{name}/seconds_1_at_224": value for name, value in seconds.items()}

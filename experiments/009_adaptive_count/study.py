@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.config import load_run
 from keyframe.data.labels import read_labels
 from keyframe.drawing.plots import draw_bars
 from keyframe.evaluation.keyshot import f1_user_mean, hold_scores, keyshots
 from keyframe.evaluation.metrics import interval, paired_difference
-from keyframe.evaluation.video import Subject
+from keyframe.evaluation.video import EvalVideo
 from keyframe.files import write_metrics
-from keyframe.runs import Run
+from keyframe.runs import Run, load_run
 from keyframe.summary.shots import KtsShots
 from keyframe.types import FloatArray, LabelledVideo
 
@@ -33,24 +32,24 @@ FIXED = 0.15
 RATIOS = np.round(np.arange(0.05, 0.65, 0.01), 2)
 THRESHOLDS = np.round(np.arange(-1.0, 2.0, 0.05), 2)  # deviations of a video's scores above their mean
 
-Rule = Callable[[FloatArray, Subject, float], Mask]
+Rule = Callable[[FloatArray, EvalVideo, float], Mask]
 
 
 @dataclass(frozen=True)
 class Scored:
     """A video, what each person would keep of it, (A, L), and a model's scores."""
 
-    subject: Subject
+    subject: EvalVideo
     people: Mask
     scores: FloatArray
 
 
-def by_ratio(scores: FloatArray, subject: Subject, ratio: float) -> Mask:
+def by_ratio(scores: FloatArray, subject: EvalVideo, ratio: float) -> Mask:
     """The knapsack of the field's protocol."""
     return keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots, ratio)
 
 
-def by_threshold(scores: FloatArray, subject: Subject, threshold: float) -> Mask:
+def by_threshold(scores: FloatArray, subject: EvalVideo, threshold: float) -> Mask:
     """The shots whose mean score is so many deviations above the video's; the best one where none is."""
     held = hold_scores(scores, subject.entries, subject.n_frames)
     means = shot_means(held[None], subject)[0]
@@ -58,22 +57,22 @@ def by_threshold(scores: FloatArray, subject: Subject, threshold: float) -> Mask
     return over_frames(kept if kept.any() else means == means.max(), subject)
 
 
-def shot_means(tracks: FloatArray, subject: Subject) -> FloatArray:
+def shot_means(tracks: FloatArray, subject: EvalVideo) -> FloatArray:
     """Tracks (A, L) -> their mean in each shot, (A, m)."""
     return np.add.reduceat(tracks.astype(np.float64), subject.shots[:, 0], axis=1) / lengths(subject)
 
 
-def lengths(subject: Subject) -> npt.NDArray[np.int64]:
+def lengths(subject: EvalVideo) -> npt.NDArray[np.int64]:
     """Frames of each shot, (m,)."""
     return np.diff(subject.shots, axis=1)[:, 0] + 1
 
 
-def over_frames(kept: Mask, subject: Subject) -> Mask:
+def over_frames(kept: Mask, subject: EvalVideo) -> Mask:
     """Shots (..., m) -> frames (..., L)."""
     return np.repeat(kept, lengths(subject), axis=-1)
 
 
-def shots_of(summary: Mask, subject: Subject) -> float:
+def shots_of(summary: Mask, subject: EvalVideo) -> float:
     """How many shots a summary (..., L) keeps, mean over people."""
     return float(summary[..., subject.shots[:, 0]].sum(axis=-1).mean())
 
@@ -101,7 +100,7 @@ def as_long(rule: Rule, numbers: FloatArray, videos: Sequence[Scored]) -> float:
     return float(numbers[np.argmin(gaps)])
 
 
-def scored(run: Run, split: str, seen: dict[str, tuple[Subject, Mask]]) -> dict[str, Scored]:
+def scored(run: Run, split: str, seen: dict[str, tuple[EvalVideo, Mask]]) -> dict[str, Scored]:
     """The videos of a split; each is looked at once for all runs."""
     videos = {}
     for id_, video in run.videos(split).items():
@@ -129,14 +128,14 @@ def shares(labels: Path) -> dict[str, float]:
 
 def main(out: Path, places: Sequence[str], labels: Path | None = None) -> None:
     """Write metrics.json and a picture."""
-    seen: dict[str, tuple[Subject, Mask]] = {}
+    seen: dict[str, tuple[EvalVideo, Mask]] = {}
     rows: dict[str, dict[str, list[dict[str, float]]]] = {}
     flat: dict[str, float] = {}
     for number, place in enumerate(places):
         run = load_run(place)
         validation, test = (scored(run, split, seen) for split in ("val", "test"))
         held_out = list(validation.values())
-        rules: dict[str, Callable[[FloatArray, Subject], Mask]] = {"fixed 15 %": partial(by_ratio, ratio=FIXED)}
+        rules: dict[str, Callable[[FloatArray, EvalVideo], Mask]] = {"fixed 15 %": partial(by_ratio, ratio=FIXED)}
         for rule, numbers, key in ((by_ratio, RATIOS, "ratio"), (by_threshold, THRESHOLDS, "threshold")):
             for choose, aim in ((most_f1, "for F1"), (as_long, "for length")):
                 value = choose(rule, numbers, held_out)

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from keyframe.config import load_recipe
+from keyframe.config import load_training_parts
 from keyframe.evaluation.metrics import spearman
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.system import cores
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, VideoError
 
 
-class Laps:
+class Timer:
     """Adds up seconds by part; the parts together are the time since the start.
 
     Attributes:
@@ -62,8 +62,8 @@ def clock() -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The parts and numbers of a training as `keyframe-train` would have them; see `keyframe.config.load_recipe`.
+class TrainingParts:
+    """The parts and numbers of a training as `keyframe-train` would have them; see `load_training_parts`.
 
     Attributes:
         detector: the model, not trained yet.
@@ -251,7 +251,7 @@ class PlainLoop:
         workers: processes that decode.
     """
 
-    def __init__(self, recipe: Recipe, parts: Parts, seek: bool, checkpoint: Path, workers: int) -> None:
+    def __init__(self, recipe: TrainingParts, parts: Parts, seek: bool, checkpoint: Path, workers: int) -> None:
         self.recipe = recipe
         self.device = find_device(recipe.device)
         self.model = recipe.detector.to(self.device)
@@ -276,14 +276,14 @@ class PlainLoop:
         """Train for an epoch of stage 1 or 2, validate, and write a checkpoint.
 
         Returns:
-            Seconds by part, as `keyframe.benchmark.train.EpochLaps` has them, and the mean `loss`. Besides, not
+            Seconds by part, as `keyframe.benchmark.train.EpochTimer` has them, and the mean `loss`. Besides, not
             to be added to them, those that all workers together took to read the training videos, `decode`.
         """
         self.model.backbone.train_tail(stage == 2)
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.optimizer.defaults["lr"] * (self.recipe.lr_factor if stage == 2 else 1)
-        laps, decode, losses = Laps(), 0.0, []
+        laps, decode, losses = Timer(), 0.0, []
         for pixels, targets, seconds in self.loaders["train"]:
             laps.lap("wait")
             loss = self.loss_of(self._scores(pixels), targets)
@@ -351,7 +351,7 @@ class PlainTraining:
             `test`: seconds to measure the test videos, as `test`.
             `model`: see `seconds_of_model`.
         """
-        recipe = load_recipe(self.overrides)
+        recipe = load_training_parts(self.overrides)
         ways = seconds_of_ways(self.parts["train"][0].path, recipe.frames, recipe.size)
         yield "ways", ways
         seek = ways["seek"] < ways["sequential"]
@@ -360,7 +360,7 @@ class PlainTraining:
         for _ in range(self.rounds):
             for stage in (1, 2):
                 yield f"stage{stage}", loop.epoch(stage)
-        laps = Laps()
+        laps = Timer()
         loop.measure("test")
         laps.lap("test")
         yield "test", laps.seconds
@@ -381,7 +381,7 @@ def seconds_of_model(loop: PlainLoop, repeats: int = 3) -> dict[str, float]:
     targets = torch.rand(pixels.shape[:2])
     rounds = []
     for _ in range(repeats):
-        laps = Laps()
+        laps = Timer()
         maps = model.encode_prefix(pixels)
         laps.lap("prefix_forward")
         features = model.encode_tail(maps)

@@ -21,7 +21,7 @@ from keyframe.evaluation.reference import (
     reference_metrics,
 )
 from keyframe.evaluation.results import measure, over_videos, study
-from keyframe.evaluation.video import Shots, Subject, annotators_at_picks, subject_from_look
+from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, subject_from_look
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.timing import in_turns, resident_mb
 from keyframe.types import FloatArray, IntArray
@@ -148,7 +148,7 @@ def evaluation(size: Size, shots: Shots) -> Iterator[tuple[str, float]]:
     """
     videos = [synthetic_video(number, size.frames, size.annotators, size.seed) for number in range(size.videos)]
     clock = _Laps()
-    subjects: dict[str, Subject] = {}
+    subjects: dict[str, EvalVideo] = {}
     for video in videos:
         cut = shots(video.look.descriptors, video.seconds)
         yield "kts", clock.lap()

@@ -24,7 +24,7 @@ from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child
 from keyframe.benchmark.train import Trained, train
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.extraction.engines import Job, Recipe, plan, run_local
+from keyframe.extraction.engines import ExtractionSpec, VideoJob, plan, run_local
 from keyframe.extraction.extract import Settings, ShotCutter, extract_video
 from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.scorers import Scorer, TrainingFree
@@ -122,7 +122,7 @@ class ScaleSuite:
         """Measure; `bar` shows progress."""
         footage = Footage(seconds=40, width=160, height=90, key_every=25 * self.seconds)
         clips = write_clips(footage, Path(self.directory).expanduser())
-        recipe = Recipe(self.shots, self.selector, self.reader)
+        recipe = ExtractionSpec(self.shots, self.selector, self.reader)
         runs = {}
         for count in self.counts:
             steps = in_child(partial(batch, recipe, clips, count))
@@ -174,7 +174,7 @@ def scale_figures(runs: dict[int, BatchRun]) -> list[Measured]:
     ]
 
 
-def batch(recipe: Recipe, clips: Sequence[Path], count: int) -> Iterator[Step]:
+def batch(recipe: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Step]:
     """Do a batch of copies of clips, and start it again: planning, each video, planning again.
 
     Raises:
@@ -183,20 +183,20 @@ def batch(recipe: Recipe, clips: Sequence[Path], count: int) -> Iterator[Step]:
     with TemporaryDirectory() as place:
         videos, output = Path(place, "videos"), Path(place, "found")
         write_copies(clips, videos, count)
-        list(run_local(recipe, [Job(clips[0], Path(place, "warm-up"))]))
+        list(run_local(recipe, [VideoJob(clips[0], Path(place, "warm-up"))]))
 
         start = perf_counter()
         jobs = plan(_found(videos, output), output, recipe)
         yield Step(perf_counter() - start, resident_mb()[0])
         start = perf_counter()
-        for outcome in run_local(recipe, [job for job in jobs if isinstance(job, Job)]):
+        for outcome in run_local(recipe, [job for job in jobs if isinstance(job, VideoJob)]):
             if outcome.status != "done":
                 raise RuntimeError(outcome.notes)
             yield Step(perf_counter() - start, resident_mb()[0])
             start = perf_counter()
         start = perf_counter()
         left = plan(_found(videos, output), output, recipe)
-        if any(isinstance(entry, Job) for entry in left):
+        if any(isinstance(entry, VideoJob) for entry in left):
             raise RuntimeError("a second start would do videos again")
         yield Step(perf_counter() - start, resident_mb()[0])
 

@@ -24,14 +24,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import keyframe
-from keyframe.benchmark.baselines import Laps, PlainTraining, require_opencv
+from keyframe.benchmark.baselines import PlainTraining, Timer, require_opencv
 from keyframe.benchmark.footage import TrainData
 from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child
 from keyframe.system import cores
 from keyframe.types import KeyframeError
 
 
-class EpochLaps(Callback):
+class EpochTimer(Callback):
     """Writes a line of JSON an epoch: its seconds by part, which add up to the time from one epoch to the next.
 
     Parts are `wait` (for the next batch), `forward`, `backward`, `step` (clipping and optimizer), `validation`,
@@ -45,7 +45,7 @@ class EpochLaps(Callback):
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self._laps = Laps()
+        self._laps = Timer()
         self._training = False
         self._writes = True
 
@@ -143,7 +143,7 @@ def train(overrides: Sequence[str], directory: Path, name: str) -> Trained:
         KeyframeError: it failed, in its own words.
     """
     laps = f"{name}-laps.jsonl"
-    timed = ("+callbacks.laps._target_=keyframe.benchmark.train.EpochLaps", f"+callbacks.laps.path={laps}")
+    timed = ("+callbacks.laps._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.laps.path={laps}")
     package = str(Path(keyframe.__file__).parents[1])
     python_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(

@@ -113,13 +113,12 @@ def compare(config: DictConfig) -> None:
 def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[str, float]]:
     """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
     from keyframe.cli.terminal import bar
-    from keyframe.config import load_detector
-    from keyframe.runs import Run
+    from keyframe.runs import Run, load_detector
     from keyframe.timing import peak_memory, speeds
 
     log.info("Measuring speed ...")
     timings = speeds(
-        {name: run.contender for name, run in runs.items()}, list(config.speed.videos), config.speed.repeats
+        {name: run.timed_model for name, run in runs.items()}, list(config.speed.videos), config.speed.repeats
     )
     costs: dict[str, dict[str, float]] = {}
     for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):

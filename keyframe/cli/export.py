@@ -24,9 +24,10 @@ def export(config: DictConfig) -> None:
     formats = _formats(config)
 
     from keyframe.cli.terminal import bar
-    from keyframe.config import load_run, save_config
+    from keyframe.config import save_config
     from keyframe.data.datamodule import VideoDataModule
     from keyframe.export.write import Exporter, read_clips
+    from keyframe.runs import load_run
 
     run = load_run(config.run, config.data.root)
     data = run.datamodule

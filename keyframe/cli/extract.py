@@ -13,7 +13,7 @@ from keyframe.cli.arguments import prepare, with_inputs
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.extraction.engines import Outcome, Recipe
+    from keyframe.extraction.engines import ExtractionSpec, VideoResult
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def extract(config: DictConfig) -> None:
     from keyframe.cli.terminal import VideoProgress, bar, from_here
     from keyframe.data.reader import WatchedReader
     from keyframe.export.model import is_exported
-    from keyframe.extraction.engines import Job, Outcome, plan
+    from keyframe.extraction.engines import VideoJob, VideoResult, plan
     from keyframe.extraction.inputs import Refused, find_inputs
 
     if config.run is not None and config.device == "auto" and is_exported(str(config.run)):
@@ -55,9 +55,10 @@ def extract(config: DictConfig) -> None:
     if config.run is None:
         log.info("No run= was given: scored without a trained model (shots, novelty, typicality, sharpness)")
     entries = plan(paths, output, recipe, bool(config.overwrite))
-    jobs = [entry for entry in entries if isinstance(entry, Job)]
-    outcomes = {entry.path: entry for entry in entries if not isinstance(entry, Job)}
-    outcomes |= {one.path: Outcome(one.path, "failed", notes=one.reason) for one in inputs if isinstance(one, Refused)}
+    jobs = [entry for entry in entries if isinstance(entry, VideoJob)]
+    outcomes = {entry.path: entry for entry in entries if not isinstance(entry, VideoJob)}
+    refused = [one for one in inputs if isinstance(one, Refused)]
+    outcomes |= {one.path: VideoResult(one.path, "failed", notes=one.reason) for one in refused}
     for handler in logging.getLogger().handlers:
         handler.addFilter(_make_printable)  # Whoever logs: a file's name may hold anything.
     try:
@@ -106,17 +107,17 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _recipe(config: DictConfig, threads: int) -> "Recipe":
+def _recipe(config: DictConfig, threads: int) -> "ExtractionSpec":
     from hydra.utils import instantiate
 
-    from keyframe.config import find_run
-    from keyframe.extraction.engines import Recipe
+    from keyframe.extraction.engines import ExtractionSpec
     from keyframe.extraction.extract import Settings
+    from keyframe.runs import find_run
 
     config.threads = threads
     if config.quality > 95:
         raise KeyframeError(f"quality={config.quality} must be a whole number from 1 to 95.")
-    return Recipe(
+    return ExtractionSpec(
         shots=instantiate(config.shots),
         selector=instantiate(config.selection),
         reader=instantiate(config.reader),
@@ -135,7 +136,7 @@ def _make_printable(record: logging.LogRecord) -> bool:
     return True
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "VideoResult") -> str:
     """One video in the log."""
     from keyframe.cli.terminal import from_here
     from keyframe.report.render import one_line
@@ -147,7 +148,7 @@ def _line(outcome: "Outcome") -> str:
     return one_line(f"{outcome.path.name}: {found} in {outcome.seconds:.1f} s, {from_here(outcome.directory)}{notes}")
 
 
-def _report(outcomes: Sequence["Outcome"], run_dir: Path, output: Path) -> None:
+def _report(outcomes: Sequence["VideoResult"], run_dir: Path, output: Path) -> None:
     """The table of all videos, for the terminal and as a file.
 
     Raises:
@@ -197,7 +198,7 @@ def _count(rows: Iterable[dict[str, str]], status: str) -> int:
     return sum(row["result"] == status for row in rows)
 
 
-def _result_line(outcome: "Outcome") -> str:
+def _result_line(outcome: "VideoResult") -> str:
     from keyframe.cli.terminal import from_here
 
     assert outcome.directory is not None

@@ -152,10 +152,10 @@ def _detector(config: DictConfig) -> "tuple[KeyframeDetector, tuple[int, int], s
     import torch
     from hydra.utils import instantiate
 
-    from keyframe.config import load_run
     from keyframe.models.backbone import Backbone
     from keyframe.models.detector import KeyframeDetector, find_device
     from keyframe.models.head import TemporalHead
+    from keyframe.runs import load_run
 
     device = find_device(config.device)
     size = (_USUAL_SIZE, _USUAL_SIZE)

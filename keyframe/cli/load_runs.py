@@ -15,12 +15,11 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.terminal import bar
-from keyframe.config import load_any_run
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.evaluation.reference import draws_of, f1_metrics, reference_f1, reference_lines, reference_metrics
 from keyframe.evaluation.results import ENSEMBLES, measure, over_videos
-from keyframe.evaluation.video import Shots, Subject
-from keyframe.runs import BaseRun, Video
+from keyframe.evaluation.video import EvalVideo, Shots
+from keyframe.runs import BaseRun, Video, load_any_run
 from keyframe.system import cores
 from keyframe.types import FloatArray, KeyframeError, VideoError
 
@@ -154,7 +153,7 @@ class Scored:
         videos: video -> the video itself.
     """
 
-    subjects: dict[str, Subject] = field(default_factory=dict)
+    subjects: dict[str, EvalVideo] = field(default_factory=dict)
     scores: list[dict[str, FloatArray]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     videos: dict[str, Video] = field(default_factory=dict)
@@ -184,7 +183,7 @@ def score_runs(runs: Sequence[BaseRun], config: DictConfig, shots: Shots) -> Sco
             _same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
             owners.setdefault(id_, run)
 
-    def attempt(id_: str) -> Subject | VideoError:
+    def attempt(id_: str) -> EvalVideo | VideoError:
         try:
             return owners[id_].subject(scored.videos[id_], shots)
         except VideoError as error:
@@ -222,12 +221,12 @@ def _score(runs: Sequence[BaseRun], split: str, scored: Scored) -> None:
         raise KeyframeError(f"No video of the {split} split can be read: {'; '.join(scored.skipped.values())}")
 
 
-def baseline_metrics(subjects: Mapping[str, Subject]) -> dict[str, float]:
+def baseline_metrics(subjects: Mapping[str, EvalVideo]) -> dict[str, float]:
     """The training-free baseline's means over videos."""
     return over_videos([measure(subject.training_free, subject) for subject in subjects.values()])
 
 
-def reference_of(subjects: Mapping[str, Subject], seed: int) -> dict[str, float]:
+def reference_of(subjects: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
     """The reference lines on these videos; what needs annotators only where every video has some."""
     f1 = f1_metrics(
         [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from keyframe.data.datamodule import KeyframeDataModule
     from keyframe.models.detector import KeyframeDetector
-    from keyframe.training.teacher import Lessons
+    from keyframe.training.teacher import TeacherTargets
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
             config.ckpt = "last"
 
 
-def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir: Path) -> "Lessons | None":
+def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir: Path) -> "TeacherTargets | None":
     """What puts the teacher's scores into batches, where there is a teacher."""
     if config.distillation is None and config.teacher is None:
         return None
@@ -125,13 +125,13 @@ def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir:
     if config.teacher is None:
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
-    from keyframe.config import load_run
-    from keyframe.training.teacher import Lessons, check_teacher
+    from keyframe.runs import load_run
+    from keyframe.training.teacher import TeacherTargets, check_teacher
 
     teacher = load_run(config.teacher, key="teacher")
     datamodule.prepare_data()
     check_teacher(teacher, config.teacher, datamodule, run_dir)
-    return Lessons(teacher.detector, teacher.checkpoint)
+    return TeacherTargets(teacher.detector, teacher.checkpoint)
 
 
 def _batch_size(

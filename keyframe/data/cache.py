@@ -30,7 +30,7 @@ FORMAT = "keyframe-encoded-1"
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class CachedVideo:
     """T frames of one video, as pictures or as what a part of the model makes of them. Labels are not in it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Encoded:
         return self.inputs.nbytes + self.indices.nbytes + self.seconds.nbytes
 
 
-def to_bytes(key: str, encoded: Encoded) -> bytes:
+def to_bytes(key: str, encoded: CachedVideo) -> bytes:
     """The content of a file of safetensors (numbers only, no code) that knows its key and its checksum."""
     tensors = {
         "inputs": encoded.inputs.contiguous(),
@@ -65,7 +65,7 @@ def to_bytes(key: str, encoded: Encoded) -> bytes:
     return safetensors.torch.save(tensors, {"format": FORMAT, "key": key, "crc32": _checksum(tensors)})
 
 
-def read_encoded(path: Path, key: str) -> Encoded | None:
+def read_encoded(path: Path, key: str) -> CachedVideo | None:
     """What `to_bytes` has put into a file, mapped into memory rather than read; it outlives the file's removal.
 
     Returns:
@@ -80,7 +80,7 @@ def read_encoded(path: Path, key: str) -> Encoded | None:
     if stated != {"format": FORMAT, "key": key, "crc32": _checksum(tensors)}:
         return None
     n_frames, duration = int(tensors.pop("n_frames")), float(tensors.pop("duration"))
-    return Encoded(n_frames=n_frames, duration=duration, **tensors)
+    return CachedVideo(n_frames=n_frames, duration=duration, **tensors)
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
@@ -124,7 +124,7 @@ class _File(NamedTuple):
 
 
 class VideoCache:
-    """Keeps `Encoded` videos by key. It knows neither videos nor models: a key says all that an entry depends on.
+    """Keeps `CachedVideo` videos by key. It knows neither videos nor models: a key says all that an entry depends on.
 
     On disk an entry is a file that appears whole or not at all, and is checked when it is opened: what is torn,
     damaged or foreign counts as not there. Any number of processes may share the directory. Entries that this process
@@ -156,13 +156,13 @@ class VideoCache:
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.views = views
         self.processes = 1  # of this machine that will hold what is in memory, each a copy
-        self.in_memory: dict[str, Encoded] = {}
-        self._mapped: dict[str, Encoded] = {}
+        self.in_memory: dict[str, CachedVideo] = {}
+        self._mapped: dict[str, CachedVideo] = {}
         self._unwritable = ""  # why nothing is written any more
         self._room = 0  # bytes that may be written before the directory is looked at again
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Encoded | None:
+    def get(self, key: str) -> CachedVideo | None:
         """The entry of a key (64 hexadecimal digits), or None."""
         found = self.in_memory.get(key) or self._mapped.get(key)
         if found is not None or self.directory is None:
@@ -175,7 +175,7 @@ class VideoCache:
             self._mapped[key] = found
         return found
 
-    def put(self, key: str, encoded: Encoded) -> Encoded:
+    def put(self, key: str, encoded: CachedVideo) -> CachedVideo:
         """Keep an entry, in place of any that is there; the result is the entry as it is kept.
 
         Raises:
@@ -215,7 +215,7 @@ class VideoCache:
         assert self.directory is not None
         return self.directory / key[:2] / f"{key}.safetensors"
 
-    def _write(self, key: str, encoded: Encoded) -> bool:
+    def _write(self, key: str, encoded: CachedVideo) -> bool:
         """Write an entry's file; False, after a warning, where it cannot be."""
         content, path = to_bytes(key, encoded), self._path(key)
         with self._lock:

@@ -16,11 +16,11 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from keyframe.data.cache import VideoCache
-from keyframe.data.dataset import FeatureDataset, VideoDataset, collate
+from keyframe.data.dataset import Augmentation, FeatureDataset, VideoDataset, collate
 from keyframe.data.feature_file import FeatureVideo, read_feature_file
 from keyframe.data.folder import Source
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import Augmentation, Sampling
+from keyframe.data.sampling import Sampling
 from keyframe.data.splits import Split, read_split_file, stratified_folds
 from keyframe.types import KeyframeError, LabelledVideo
 

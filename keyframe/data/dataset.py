@@ -14,20 +14,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from keyframe.data.cache import Encoded
+from keyframe.data.cache import CachedVideo
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import sample_labels
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import Augmentation, Sampling
+from keyframe.data.sampling import Sampling
 from keyframe.files import content_id
 from keyframe.system import cores
-from keyframe.types import LabelledVideo, Stage, VideoError
+from keyframe.types import InputKind, IntArray, LabelledVideo, VideoError
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Sample:
 
     video: str
     number: int
-    stage: Stage
+    stage: InputKind
     inputs: Tensor
     seconds: Tensor
     importance: Tensor
@@ -75,7 +76,7 @@ class Batch:
 
     videos: tuple[str, ...]
     numbers: Tensor
-    stage: Stage
+    stage: InputKind
     inputs: Tensor
     mask: Tensor
     seconds: Tensor
@@ -139,12 +140,12 @@ class Schedule:
         views: how many augmented views there are, taken in turn; None for pictures as they are.
     """
 
-    before: Stage
-    after: Stage
+    before: InputKind
+    after: InputKind
     switch_epoch: int | None
     views: int | None = None
 
-    def stage(self, epoch: int) -> Stage:
+    def stage(self, epoch: int) -> InputKind:
         """What the samples of an epoch hold."""
         return self.after if self.switch_epoch is not None and epoch >= self.switch_epoch else self.before
 
@@ -154,13 +155,76 @@ class Schedule:
 
 
 # What is kept of a video: what a batch may hold, or what a teacher says of it.
-Kept = Stage | Literal["lesson"]
+Kept = InputKind | Literal["lesson"]
 
 # An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
 Address = tuple[str, Kept, int | None]
 
 # What random numbers are drawn for: hiding frames changes no picture, so it takes no part in their draw.
 _PICTURES, _HIDING = 0, 1
+
+
+class Augmentation:
+    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip.
+
+    Each part is off at 0. Draws come from the generator given, so that a clip is a function of (seed, epoch, video).
+
+    Args:
+        jitter: shift each sampled frame by up to this share of the spacing between samples, 0 to 0.5; labels follow.
+        drop: share of the frames hidden from the model and the loss, 0 to below 1; at least two always stay.
+        colour: strength of brightness, contrast and saturation changes, 0 to 1; factors lie in 1 +- strength.
+        flip: probability of mirroring the whole clip left to right.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(self, jitter: float = 0.0, drop: float = 0.0, colour: float = 0.0, flip: float = 0.0) -> None:
+        for name, value, top in (
+            ("jitter", jitter, 0.5),
+            ("drop", drop, 0.95),
+            ("colour", colour, 1.0),
+            ("flip", flip, 1.0),
+        ):
+            if not 0 <= value <= top:
+                raise ValueError(f"{name} must lie in [0, {top}], not {value}")
+        self.jitter = jitter
+        self.drop = drop
+        self.colour = colour
+        self.flip = flip
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether pictures change, so that what was computed from them once does not hold."""
+        return self.jitter > 0 or self.colour > 0 or self.flip > 0
+
+    def move(self, indices: IntArray, n_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Jittered frame numbers (T,), still in order and within [0, n_frames)."""
+        if not self.jitter or len(indices) < 2:
+            return indices.astype(np.int64)
+        spacing = np.diff(indices).mean()
+        shift = rng.uniform(-self.jitter, self.jitter, len(indices)) * spacing
+        moved = np.clip(np.round(indices + shift), 0, n_frames - 1).astype(np.int64)
+        return np.maximum.accumulate(moved)
+
+    def keep(self, length: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """Which frames stay visible, bool (T,)."""
+        stays = rng.random(length) >= self.drop
+        if stays.sum() < min(2, length):
+            stays[rng.choice(length, min(2, length), replace=False)] = True
+        return stays
+
+    def paint(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Frames uint8 (T, 3, H, W) -> the same shape, one change for all."""
+        if self.flip and rng.random() < self.flip:
+            frames = frames.flip(-1)
+        if self.colour:
+            brightness, contrast, saturation = 1 + rng.uniform(-self.colour, self.colour, 3)
+            pictures = frames.float() * brightness
+            pictures = (pictures - pictures.mean()) * contrast + pictures.mean()
+            grey = pictures.mean(1, keepdim=True)
+            frames = ((pictures - grey) * saturation + grey).round().clamp(0, 255).to(torch.uint8)
+        return frames
 
 
 class VideoDataset(Dataset[Sample]):
@@ -199,8 +263,8 @@ class VideoDataset(Dataset[Sample]):
         self.augmentation = augmentation
         self.seed = seed
         self.schedule: Schedule | None = None
-        self._entries: Mapping[Address, Encoded] = {}
-        self._lessons: Mapping[Address, Encoded] = {}
+        self._entries: Mapping[Address, CachedVideo] = {}
+        self._lessons: Mapping[Address, CachedVideo] = {}
         self._contents: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -245,11 +309,11 @@ class VideoDataset(Dataset[Sample]):
         """Go on without these videos."""
         self.videos = [video for video in self.videos if video.id not in ids]
 
-    def serve(self, schedule: Schedule, entries: Mapping[Address, Encoded]) -> None:
+    def serve(self, schedule: Schedule, entries: Mapping[Address, CachedVideo]) -> None:
         """From now on make samples of what is kept of the videos; nothing is decoded any more."""
         self.schedule, self._entries = schedule, entries
 
-    def teach(self, lessons: Mapping[Address, Encoded]) -> None:
+    def teach(self, lessons: Mapping[Address, CachedVideo]) -> None:
         """From now on put into each sample what a teacher says of the pictures it is made of.
 
         Args:
@@ -273,7 +337,7 @@ class VideoDataset(Dataset[Sample]):
         stage, view = self.schedule.stage(epoch), self.schedule.view(epoch)
         return self._sample(stage, number, self._entries[self.videos[number].id, stage, view], epoch)
 
-    def decode(self, number: int, view: int | None = None) -> Encoded:
+    def decode(self, number: int, view: int | None = None) -> CachedVideo:
         """Pictures of a video, (T, 3, H, W).
 
         Args:
@@ -294,7 +358,7 @@ class VideoDataset(Dataset[Sample]):
         pictures = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
         if augmentation is not None:
             pictures = augmentation.paint(pictures, rng)
-        return Encoded(
+        return CachedVideo(
             inputs=pictures,
             indices=torch.from_numpy(frames.indices),
             seconds=torch.from_numpy(frames.timestamps - index.timestamps[0]),
@@ -337,7 +401,7 @@ class VideoDataset(Dataset[Sample]):
         seconds = index.timestamps[indices] - index.timestamps[0]
         sample_labels(video.labels, index.n_frames, indices, seconds, index.duration, video.path)
 
-    def _sample(self, stage: Stage, number: int, encoded: Encoded, epoch: int | None = None) -> Sample:
+    def _sample(self, stage: InputKind, number: int, encoded: CachedVideo, epoch: int | None = None) -> Sample:
         """A sample, with the labels as they are now; an epoch hides some of its frames."""
         video = self.videos[number]
         importance, annotators = sample_labels(

@@ -39,7 +39,7 @@ APPEARANCE_WORTH = (1.3, 0.3)  # first and second appearance of a colour; later 
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     """The shots of one video, each `SHOT_SECONDS` long.
 
     Attributes:
@@ -53,7 +53,7 @@ class Story:
     importance: npt.NDArray[np.float64]
 
 
-def tell(rng: np.random.Generator, shots: int) -> Story:
+def tell(rng: np.random.Generator, shots: int) -> Scenario:
     """Draw a story in which importance has nothing to do with position.
 
     Things must appear for a first time before they can come back, so chance alone would make early shots matter
@@ -72,7 +72,7 @@ def tell(rng: np.random.Generator, shots: int) -> Story:
             return story
 
 
-def _draft(rng: np.random.Generator, shots: int) -> Story:
+def _draft(rng: np.random.Generator, shots: int) -> Scenario:
     lengths: list[int] = []
     while sum(lengths) < shots:
         lengths.append(int(rng.integers(2, 5)))
@@ -100,7 +100,7 @@ def _draft(rng: np.random.Generator, shots: int) -> Story:
         importance += [worth + CHANGE_WORTH * (changed and shot == 0) for shot in range(length)]
         before = colour
     discs = rng.random(shots) < 0.25
-    return Story(np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs)
+    return Scenario(np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs)
 
 
 STYLES = ("plain", "stripes", "checks", "clouds")
@@ -110,7 +110,7 @@ _GREY = (105, 105, 105)
 
 
 def pictures(
-    rng: np.random.Generator, story: Story, style: str, size: tuple[int, int], frames_per_shot: list[int]
+    rng: np.random.Generator, story: Scenario, style: str, size: tuple[int, int], frames_per_shot: list[int]
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the frames of a story, uint8 RGB (H, W, 3).
 
@@ -246,7 +246,7 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     return directory
 
 
-def begin(demo: DemoSet, number: int) -> tuple[np.random.Generator, Story]:
+def begin(demo: DemoSet, number: int) -> tuple[np.random.Generator, Scenario]:
     """The story of a set's video, and the source of chance that goes on to label and draw it.
 
     A video's chance depends on the set's seed and the video's number alone: no two videos of a set share it.

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_pairs, draw_per_video, draw_scatter, draw_tradeoff
 from keyframe.evaluation.keyshot import hold_scores, keyshots
-from keyframe.evaluation.results import METRICS, Study
-from keyframe.evaluation.video import Subject
+from keyframe.evaluation.results import METRICS, ModelResult
+from keyframe.evaluation.video import EvalVideo
 from keyframe.report.document import Picture, Section
 from keyframe.types import FloatArray
 
@@ -21,7 +21,7 @@ _LINES = ("random", "one_annotator", "other_annotators", "ceiling")
 Thumbnails = Callable[[str, Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
 
 
-def keyframes(scores: FloatArray, subject: Subject) -> npt.NDArray[np.int64]:
+def keyframes(scores: FloatArray, subject: EvalVideo) -> npt.NDArray[np.int64]:
     """The best entry of each shot that the keyshot summary keeps, rising, (k,)."""
     kept = keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots)
     chosen = []
@@ -32,7 +32,7 @@ def keyframes(scores: FloatArray, subject: Subject) -> npt.NDArray[np.int64]:
     return np.array(chosen, dtype=np.int64)
 
 
-def chosen_videos(study: Study, count: int) -> list[str]:
+def chosen_videos(study: ModelResult, count: int) -> list[str]:
     """Videos to draw, from the best to the worst of the model's, evenly spaced in between."""
     order = sorted(study.rows, key=lambda video: -np.nan_to_num(study.rows[video]["spearman"], nan=-2.0))
     places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
@@ -40,11 +40,11 @@ def chosen_videos(study: Study, count: int) -> list[str]:
 
 
 def accuracy_pictures(
-    studies: Sequence[Study],
+    studies: Sequence[ModelResult],
     means: Mapping[str, Mapping[str, float]],
     baseline: Mapping[str, float],
     reference: Mapping[str, float],
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, EvalVideo],
     directory: Path,
 ) -> Section:
     """Bars beside the reference lines, a dot a video, and predictions against labels."""
@@ -80,7 +80,7 @@ def accuracy_pictures(
     return Section("Pictures", pictures)
 
 
-def pair_pictures(studies: Sequence[Study], directory: Path) -> list[Picture]:
+def pair_pictures(studies: Sequence[ModelResult], directory: Path) -> list[Picture]:
     """Each model against the first, a point a video."""
     first = studies[0]
     pictures = []
@@ -110,8 +110,8 @@ def tradeoff_picture(
 
 
 def video_pictures(
-    studies: Sequence[Study],
-    subjects: Mapping[str, Subject],
+    studies: Sequence[ModelResult],
+    subjects: Mapping[str, EvalVideo],
     videos: Sequence[str],
     thumbnails: Thumbnails,
     directory: Path,

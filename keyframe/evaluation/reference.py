@@ -20,7 +20,7 @@ from keyframe.evaluation.metrics import (
     spearman,
     spearman_matrix,
 )
-from keyframe.evaluation.video import Subject, annotators_at_picks, mean_track
+from keyframe.evaluation.video import EvalVideo, annotators_at_picks, mean_track
 from keyframe.types import FloatArray, KeyframeError, Labels
 
 RANDOM_DRAWS = 100
@@ -188,7 +188,7 @@ F1_DRAWS = 20
 F1_LINES = ("one_annotator", "other_annotators", "ceiling", "random", "uniform", "position", "training_free")
 
 
-def reference_f1(subject: Subject, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+def reference_f1(subject: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
     """Each line's F1 on one video, as (mean over users, best user); NaN where it has none.
 
     `one_annotator` is each user's summary against all others'. `other_annotators` is made from the mean scores of all
@@ -242,7 +242,7 @@ def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, 
     return metrics
 
 
-def _summary(scores: FloatArray, subject: Subject) -> npt.NDArray[np.bool_]:
+def _summary(scores: FloatArray, subject: EvalVideo) -> npt.NDArray[np.bool_]:
     return keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keyframe.evaluation.reference import LINES, Line
-from keyframe.evaluation.results import METRICS, SIGNIFICANT, Pair, Study, pair_rows, sentence
+from keyframe.evaluation.results import METRICS, SIGNIFICANT, ModelResult, Pair, pair_rows, sentence
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
 from keyframe.report.document import (
     NONE,
@@ -230,7 +230,7 @@ def metrics_section(models: Mapping[str, Metrics], baseline: Metrics) -> Section
     return Section("All metrics", [Table(rows, _INTERVALS, numeric=())])
 
 
-def videos_section(studies: Sequence[Study], metric: str = "annotator_spearman") -> Section:
+def videos_section(studies: Sequence[ModelResult], metric: str = "annotator_spearman") -> Section:
     """A row a video."""
     rows = []
     for video in studies[0].rows:
@@ -244,7 +244,7 @@ def videos_section(studies: Sequence[Study], metric: str = "annotator_spearman")
     return Section("Each video", [Table(rows, caption)])
 
 
-def runs_sections(studies: Sequence[Study], labels: Mapping[str, Sequence[str]]) -> list[Section]:
+def runs_sections(studies: Sequence[ModelResult], labels: Mapping[str, Sequence[str]]) -> list[Section]:
     """A row a run, where a model has several.
 
     Args:
@@ -310,7 +310,7 @@ def scored_as(protocol: str, window: int | None) -> str:
     )
 
 
-def run_notes(study: Study) -> list[str]:
+def run_notes(study: ModelResult) -> list[str]:
     """How many runs stand behind the numbers."""
     if study.members == 1:
         return []
@@ -332,7 +332,7 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
 
 
 def study_document(
-    study: Study,
+    study: ModelResult,
     metrics: Metrics,
     baseline: Metrics,
     reference: Metrics,
@@ -388,7 +388,7 @@ _PAIR_METRICS = ("annotator_spearman", "spearman", "f1_user_mean")
 
 
 def comparison_document(
-    studies: Sequence[Study],
+    studies: Sequence[ModelResult],
     means: Mapping[str, Metrics],
     baseline: Metrics,
     reference: Metrics,

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from keyframe.evaluation.keyshot import f1_user_max, f1_user_mean, hold_scores, keyshots
 from keyframe.evaluation.metrics import Difference, defined_mean, interval, paired_difference, video_metrics
-from keyframe.evaluation.video import Subject
+from keyframe.evaluation.video import EvalVideo
 from keyframe.report.document import NONE, number
 from keyframe.types import FloatArray
 
@@ -32,7 +32,7 @@ METRICS = {
 }
 
 
-def measure(scores: FloatArray, subject: Subject) -> dict[str, float]:
+def measure(scores: FloatArray, subject: EvalVideo) -> dict[str, float]:
     """The `METRICS` of one video, and how many of its comparisons are not defined.
 
     Args:
@@ -98,7 +98,7 @@ ENSEMBLES = ("mean", "rank")
 
 
 @dataclass(frozen=True)
-class Study:
+class ModelResult:
     """What a model did on the videos it was not trained on.
 
     Attributes:
@@ -137,9 +137,9 @@ class Study:
 def study(
     name: str,
     scored: Sequence[Mapping[str, FloatArray]],
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, EvalVideo],
     ensemble: str | None = None,
-) -> Study:
+) -> ModelResult:
     """Join what the runs of one model say.
 
     Args:
@@ -176,7 +176,7 @@ def study(
         runs[video] = len(tracks)
     nothing = dict.fromkeys(METRICS, float("nan"))
     by_run = [(mean_row(measured) if measured else nothing) | {"videos": float(len(measured))} for measured in each]
-    return Study(name, rows, scores, runs, [] if ensemble else by_run, len(scored), ensemble)
+    return ModelResult(name, rows, scores, runs, [] if ensemble else by_run, len(scored), ensemble)
 
 
 SIGNIFICANT = 0.05
@@ -191,7 +191,7 @@ class Pair:
     differences: dict[str, Difference]
 
 
-def pairs(studies: Sequence[Study]) -> list[Pair]:
+def pairs(studies: Sequence[ModelResult]) -> list[Pair]:
     """All pairs, in order; the studies must hold the same videos."""
     result = []
     for first, second in combinations(studies, 2):

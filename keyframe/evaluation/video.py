@@ -52,7 +52,7 @@ Shots = Callable[[FloatArray, FloatArray], IntArray]
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalVideo:
     """One video's labels at the entries where it is scored, its shots, and what people would keep of it.
 
     Attributes:
@@ -89,9 +89,9 @@ class Subject:
             raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
 
 
-def pixel_subject(
+def pixel_eval_video(
     video: LabelledVideo, reader: VideoReader, shots: Shots, lowest: float = 1.0, highest: float = 5.0
-) -> Subject:
+) -> EvalVideo:
     """Look at a video and cut it, by a descriptor that no model has a part in.
 
     Args:
@@ -121,7 +121,7 @@ def subject_from_look(
     cut: IntArray,
     lowest: float = 1.0,
     highest: float = 5.0,
-) -> Subject:
+) -> EvalVideo:
     """The same from what a video's picks look like, without its file.
 
     Args:
@@ -130,8 +130,8 @@ def subject_from_look(
         seen: its picks, (n,).
         seconds: their times, (n,).
         cut: first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
-        lowest: as for `pixel_subject`.
-        highest: as for `pixel_subject`.
+        lowest: as for `pixel_eval_video`.
+        highest: as for `pixel_eval_video`.
 
     Raises:
         ValueError: if labels, picks and shots do not fit each other.
@@ -139,7 +139,7 @@ def subject_from_look(
     entries = picks(len(labels))
     ranges = segments_to_frames(cut, entries, len(labels))
     annotators = labels.annotators[:, entries].astype(np.float64)
-    return Subject(
+    return EvalVideo(
         video=video,
         category=labels.category,
         n_frames=len(labels),
@@ -153,7 +153,7 @@ def subject_from_look(
     )
 
 
-def feature_subject(video: FeatureVideo, rate: float = 30.0) -> Subject:
+def feature_eval_video(video: FeatureVideo, rate: float = 30.0) -> EvalVideo:
     """The same from a feature file: its own shots and summaries; where it has no shots, KTS on its features.
 
     Args:
@@ -173,7 +173,7 @@ def feature_subject(video: FeatureVideo, rate: float = 30.0) -> Subject:
     if users is None and len(video.annotators):
         held = np.stack([hold_scores(one, video.picks, video.n_frames) for one in video.annotators])
         users = user_summaries(held, ranges)
-    return Subject(
+    return EvalVideo(
         video=video.id,
         category=video.category,
         n_frames=video.n_frames,
@@ -187,7 +187,7 @@ def feature_subject(video: FeatureVideo, rate: float = 30.0) -> Subject:
     )
 
 
-def at_entries(subject: Subject, video: LabelledVideo, entries: IntArray, seconds: FloatArray) -> Subject:
+def at_entries(subject: EvalVideo, video: LabelledVideo, entries: IntArray, seconds: FloatArray) -> EvalVideo:
     """The same video scored at other entries: the frames that a model's own sampling chose.
 
     Args:

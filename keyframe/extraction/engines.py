@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractionSpec:
     """How each video of a batch is done; it can be pickled, and holds no model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Job:
+class VideoJob:
     """One video to do, and the folder of its results."""
 
     path: Path
@@ -84,7 +84,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VideoResult:
     """What became of one video.
 
     Attributes:
@@ -104,7 +104,9 @@ class Outcome:
     seconds: float = 0.0
 
 
-def plan(paths: Sequence[Path], output: Path, recipe: Recipe, overwrite: bool = False) -> list[Job | Outcome]:
+def plan(
+    paths: Sequence[Path], output: Path, recipe: ExtractionSpec, overwrite: bool = False
+) -> list[VideoJob | VideoResult]:
     """Give each video its folder, and tell those that need no work.
 
     A folder is called after the file. Where another video has that name already (in this batch, in `output` before, or
@@ -127,24 +129,24 @@ def plan(paths: Sequence[Path], output: Path, recipe: Recipe, overwrite: bool = 
     wanted = recipe.fingerprint
     names = _existing(output)
     taken: dict[str, tuple[str, Path]] = {}
-    entries: list[Job | Outcome] = []
+    entries: list[VideoJob | VideoResult] = []
     for path in paths:
         try:
             content = content_id(path)
         except VideoError as error:
-            entries.append(Outcome(path, "failed", notes=str(error)))
+            entries.append(VideoResult(path, "failed", notes=str(error)))
             continue
         name = folder_name(path)
         directory, summary = _place(output, (name, f"{name}-{content[:8]}"), content, names, taken)
         other = taken.get(directory.name.casefold())
         taken[directory.name.casefold()] = content, path
         if other is not None:
-            entries.append(Outcome(path, "skipped", directory, notes=f"the same video as {other[1]}"))
+            entries.append(VideoResult(path, "skipped", directory, notes=f"the same video as {other[1]}"))
         elif summary is None or overwrite or summary["fingerprint"] != wanted or not is_complete(directory, summary):
-            entries.append(Job(path, directory))
+            entries.append(VideoJob(path, directory))
         else:
             entries.append(
-                Outcome(path, "skipped", directory, len(summary["keyframes"]), "done before, with these settings")
+                VideoResult(path, "skipped", directory, len(summary["keyframes"]), "done before, with these settings")
             )
     return entries
 
@@ -156,11 +158,11 @@ class Extractor:
         KeyframeError: the recipe's checkpoint cannot be loaded, or its device is not there.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: ExtractionSpec) -> None:
         self.recipe = recipe
         self.scorer = load_scorer(recipe.checkpoint, recipe.device, recipe.threads, recipe.bf16)
 
-    def __call__(self, job: Job) -> Outcome:
+    def __call__(self, job: VideoJob) -> VideoResult:
         """Do one video; whatever is wrong with it becomes its outcome."""
         start = perf_counter()
         recipe = self.recipe
@@ -169,21 +171,21 @@ class Extractor:
                 job.path, job.directory, self.scorer, recipe.shots, recipe.selector, recipe.reader, recipe.settings
             )
         except KeyframeError as error:
-            return Outcome(job.path, "failed", notes=str(error), seconds=perf_counter() - start)
+            return VideoResult(job.path, "failed", notes=str(error), seconds=perf_counter() - start)
         except OSError as error:
             reason = (
                 f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
             )
-            return Outcome(job.path, "failed", notes=reason, seconds=perf_counter() - start)
+            return VideoResult(job.path, "failed", notes=reason, seconds=perf_counter() - start)
         except Exception as error:
             log.debug("%s", traceback.format_exc())
             reason = f"{job.path} cannot be done, for a fault of ours ({type(error).__name__}: {error}): report it."
-            return Outcome(job.path, "failed", notes=" ".join(reason.split()), seconds=perf_counter() - start)
+            return VideoResult(job.path, "failed", notes=" ".join(reason.split()), seconds=perf_counter() - start)
         notes = "; ".join(done.selection.notes)
-        return Outcome(job.path, "done", job.directory, len(done.stills), notes, perf_counter() - start)
+        return VideoResult(job.path, "done", job.directory, len(done.stills), notes, perf_counter() - start)
 
 
-def run_local(recipe: Recipe, jobs: Sequence[Job], workers: int = 1) -> Generator[Outcome, None, None]:
+def run_local(recipe: ExtractionSpec, jobs: Sequence[VideoJob], workers: int = 1) -> Generator[VideoResult, None, None]:
     """Do jobs on this machine.
 
     Args:
@@ -249,7 +251,7 @@ _PATIENCE = 10
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def run_in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Iterator[Outcome]:
+def run_in_processes(recipe: ExtractionSpec, jobs: Sequence[VideoJob], count: int) -> Iterator[VideoResult]:
     """Do jobs in processes, each with its own model.
 
     A process that dies (a decoder can, on a damaged file) fails its job, and another takes its place. When the iterator
@@ -299,23 +301,23 @@ class Worker:
         recipe: how it does jobs; pickled.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: ExtractionSpec) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(recipe, theirs), daemon=True)
         with thread_settings(recipe.threads), deaf_to_ctrl_c():
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.job: VideoJob | None = None
         self.alive = True
 
-    def give(self, job: Job) -> None:
+    def give(self, job: VideoJob) -> None:
         """Have a job done; the process has none."""
         self.job = job
         with suppress(OSError):  # Died already, which the next answer says.
             self.connection.send(job)
 
-    def answer(self) -> Outcome | None:
+    def answer(self) -> VideoResult | None:
         """Wait for what the process says next of its job: the outcome, or None for a line of log.
 
         Where the process has died, which `alive` then says, the job has failed.
@@ -334,13 +336,13 @@ class Worker:
                 f"{self.job.path} has ended the process that read it (exit status {self.process.exitcode}), for damage "
                 "in the file or for want of memory: convert it to H.264, or use fewer workers."
             )
-            return Outcome(self.job.path, "failed", notes=reason)
+            return VideoResult(self.job.path, "failed", notes=reason)
         if isinstance(message, logging.LogRecord):
             logging.getLogger(message.name).handle(message)
             return None
         if isinstance(message, BaseException):
             raise message
-        assert isinstance(message, Outcome)
+        assert isinstance(message, VideoResult)
         return message
 
     def stop(self) -> None:
@@ -364,7 +366,7 @@ class _Messenger:
         self.connection.send(record)
 
 
-def _serve(recipe: Recipe, connection: Connection) -> None:
+def _serve(recipe: ExtractionSpec, connection: Connection) -> None:
     """Do the jobs that come, until no more can come."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
     follow_parent()

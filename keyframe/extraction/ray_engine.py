@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from keyframe.extraction.engines import Job, Outcome, Recipe, Worker
+from keyframe.extraction.engines import ExtractionSpec, VideoJob, VideoResult, Worker
 from keyframe.extraction.folder import remove_abandoned
 from keyframe.system import cores
 from keyframe.types import KeyframeError
@@ -49,8 +49,8 @@ class RayEngine:
             raise KeyframeError("engine=ray needs Ray Data: pip install 'keyframe[ray]', or use engine=local.")
 
     def __call__(
-        self, recipe: Recipe, jobs: Sequence[Job], workers: int | None = None
-    ) -> Generator[Outcome, None, None]:
+        self, recipe: ExtractionSpec, jobs: Sequence[VideoJob], workers: int | None = None
+    ) -> Generator[VideoResult, None, None]:
         """Do jobs.
 
         Args:
@@ -92,7 +92,7 @@ class Share:
     gpus: float
 
 
-def share_of(recipe: Recipe, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]) -> Share:
+def share_of(recipe: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]) -> Share:
     """What actors are given on a cluster.
 
     Args:
@@ -121,13 +121,13 @@ def share_of(recipe: Recipe, jobs: int, workers: int | None, nodes: Sequence[Map
 class _Actor:
     """Does jobs in a process of its own, which may die."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: ExtractionSpec) -> None:
         self.recipe = recipe
         self.worker = Worker(recipe)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         """The outcomes of jobs; an error that ends the batch in place of one, for Ray would tell its own story."""
-        answers: list[Outcome | KeyframeError] = []
+        answers: list[VideoResult | KeyframeError] = []
         for job in rows["job"]:
             try:
                 answers.append(self._outcome(job))
@@ -135,7 +135,7 @@ class _Actor:
                 answers.append(error)
         return {"number": rows["number"], "answer": answers}
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _outcome(self, job: VideoJob) -> VideoResult:
         if not self.worker.alive:
             self.worker = Worker(self.recipe)
         self.worker.give(job)
@@ -144,13 +144,14 @@ class _Actor:
         return outcome
 
 
-def _outcomes(recipe: Recipe, jobs: Sequence[Job], share: Share) -> Iterator[Outcome]:
+def _outcomes(recipe: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> Iterator[VideoResult]:
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # An actor's working directory is another one.
     rows = [
-        {"number": number, "job": Job(job.path.absolute(), job.directory.absolute())} for number, job in enumerate(jobs)
+        {"number": number, "job": VideoJob(job.path.absolute(), job.directory.absolute())}
+        for number, job in enumerate(jobs)
     ]
     if recipe.checkpoint is not None:
         recipe = dataclasses.replace(recipe, checkpoint=recipe.checkpoint.absolute())

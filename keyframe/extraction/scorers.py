@@ -69,7 +69,7 @@ class TrainedModel:
     """Scores by a run's model, in a pass of its own over the video: a model has its own size of pictures.
 
     Args:
-        run: what `keyframe.config.load_run` gave, its detector on the device to be used.
+        run: what `keyframe.runs.load_run` gave, its detector on the device to be used.
         bf16: whether it computes in bfloat16 (`torch.autocast`).
 
     Raises:
@@ -143,7 +143,7 @@ def load_scorer(run: Path | None, device: str = "auto", threads: int = 0, bf16: 
         return Exported(load_exported(run, device, threads))
     import torch
 
-    from keyframe.config import load_run
+    from keyframe.runs import load_run
 
     if threads:
         torch.set_num_threads(threads)

@@ -22,7 +22,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.head import TemporalHead
 from keyframe.system import available_bytes
-from keyframe.types import KeyframeError, Stage
+from keyframe.types import InputKind, KeyframeError
 
 
 def find_device(name: str) -> torch.device:
@@ -161,11 +161,11 @@ class KeyframeDetector(nn.Module):
         """
         return self.enter("pixels", frames, mask)
 
-    def enter(self, stage: Stage, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    def enter(self, stage: InputKind, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scores (B, T) from what a batch holds: pixels, the prefix's maps, or features."""
         return self.score(self.encode(stage, values), mask)
 
-    def encode(self, stage: Stage, values: Tensor) -> Tensor:
+    def encode(self, stage: InputKind, values: Tensor) -> Tensor:
         """Backbone features (B, T, width) from what a batch holds: the part of the line that is still ahead."""
         if stage == "features":
             return values

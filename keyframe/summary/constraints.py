@@ -29,7 +29,7 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from keyframe.summary.describe import GRID, Changes, Thumbnails
+from keyframe.summary.describe import GRID, PatchChanges, Thumbnails
 from keyframe.summary.shots import check_shots
 from keyframe.types import FloatArray, IntArray, KeyframeError
 
@@ -423,12 +423,12 @@ class Conflicts:
     limits: Limits
     seconds: FloatArray
     descriptors: FloatArray
-    changes: Changes | None = None
+    changes: PatchChanges | None = None
 
     @classmethod
     def of(cls, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> "Conflicts":
         """Of some candidates; with `moments` only frames are duplicates in which nothing has changed."""
-        changes = Changes(candidates.thumbnails[among]) if moments else None
+        changes = PatchChanges(candidates.thumbnails[among]) if moments else None
         return cls(limits, candidates.seconds[among], candidates.descriptors[among], changes)
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> Mask:

@@ -237,7 +237,7 @@ def thumbnails(pixels: npt.NDArray[np.uint8]) -> Thumbnails:
     return np.round(cells * (_MEAN / light)[:, None, None, None]).clip(0, 255).astype(np.uint8)
 
 
-class Changes:
+class PatchChanges:
     """The changes between any two of some pictures.
 
     Args:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from keyframe.data.cache import FORMAT, CacheFullError, Encoded, VideoCache
+from keyframe.data.cache import FORMAT, CachedVideo, CacheFullError, VideoCache
 from keyframe.data.dataset import Address, Kept, VideoDataset
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
@@ -60,8 +60,8 @@ class Found:
     """
 
     keys: dict[Kept, str]
-    entries: dict[Kept, Encoded]
-    pictures: Encoded | None
+    entries: dict[Kept, CachedVideo]
+    pictures: CachedVideo | None
 
 
 class Encoder:
@@ -93,7 +93,7 @@ class Encoder:
 
     def encode(
         self, wanted: list[Wanted], strict: bool, quiet: bool = False
-    ) -> tuple[dict[Address, Encoded], dict[str, str]]:
+    ) -> tuple[dict[Address, CachedVideo], dict[str, str]]:
         """Find or make all that is wanted, one video after the other; the next ones are decoded meanwhile.
 
         Args:
@@ -108,7 +108,7 @@ class Encoder:
             VideoError: a bad video, if `strict`.
             KeyframeError: the cache cannot hold it all; what is on disk by then is found by the next start.
         """
-        entries: dict[Address, Encoded] = {}
+        entries: dict[Address, CachedVideo] = {}
         skipped: dict[str, str] = {}
         there, made, started = 0, 0, time.monotonic()
         before = self.cache.nbytes
@@ -164,12 +164,12 @@ class Encoder:
         return Found(keys, entries, pictures)
 
     @torch.no_grad()
-    def _make(self, found: Found) -> dict[Kept, Encoded]:
+    def _make(self, found: Found) -> dict[Kept, CachedVideo]:
         """Run the model as far as is wanted, and keep what comes out."""
         assert found.pictures is not None
         with _eval_mode(self.detector), self.autocast():
             made = self._run(found.pictures.inputs, found.keys.keys())
-        entries: dict[Kept, Encoded] = {}
+        entries: dict[Kept, CachedVideo] = {}
         for stage, key in found.keys.items():
             entries[stage] = self.cache.put(key, replace(found.pictures, inputs=made[stage].contiguous()))
         return entries

@@ -16,23 +16,23 @@ import torch.distributed as distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
-from keyframe.data.cache import Encoded, VideoCache
+from keyframe.data.cache import CachedVideo, VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Address, Schedule, VideoDataset, collate
 from keyframe.training.encode import Encoder, Wanted
 from keyframe.training.module import KeyframeModule
 from keyframe.training.stages import TwoStage
-from keyframe.types import KeyframeError, Stage
+from keyframe.types import InputKind, KeyframeError
 
 # Ranks wait for the first one as long as it takes: a process group's own limit may be ten minutes.
 _NO_LIMIT = timedelta(days=365)
 
-Encode = Callable[[], tuple[dict[Address, Encoded], dict[str, str]]]
+Encode = Callable[[], tuple[dict[Address, CachedVideo], dict[str, str]]]
 
 
-def first_rank_first(
+def rank_zero_first(
     first: bool, data: VideoDataModule, cache: VideoCache, encode: Encode, find: Encode
-) -> dict[Address, Encoded]:
+) -> dict[Address, CachedVideo]:
     """Have the first rank encode; the others leave out the same videos, and then find all the rest.
 
     On another machine, with another disk, finding is encoding too, of videos that the first rank could read.
@@ -49,7 +49,7 @@ def first_rank_first(
     """
     group = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
     assert isinstance(group, distributed.ProcessGroup)
-    entries: dict[Address, Encoded] = {}
+    entries: dict[Address, CachedVideo] = {}
     told: list[Any] = [None, {}, []]  # an error, what was skipped, and which keys are new and only in memory
     if first:
         before = set(cache.in_memory)  # the others have them: they came by here
@@ -154,7 +154,7 @@ class PrefixCache(Callback):
         last = train.stage(epochs[-1])
         if last == "pixels":
             log.info("%s is not cut into prefix and tail: stage 2 runs all of it, on kept pictures.", backbone.name)
-        wanted: dict[Split, set[tuple[Stage, int | None]]] = {
+        wanted: dict[Split, set[tuple[InputKind, int | None]]] = {
             "train": {(train.stage(epoch), train.view(epoch)) for epoch in epochs},
             "val": {(train.stage(epoch), None) for epoch in epochs},
             "test": {(last, None)},
@@ -187,7 +187,7 @@ class PrefixCache(Callback):
         trainer: Trainer,
         module: KeyframeModule,
         data: VideoDataModule,
-        wanted: Mapping[Split, Set[tuple[Stage, int | None]]],
+        wanted: Mapping[Split, Set[tuple[InputKind, int | None]]],
         schedules: Mapping[Split, Schedule],
     ) -> None:
         """Get all that is wanted of each split, on the first rank and then on the others; serve it from now on."""
@@ -198,7 +198,7 @@ class PrefixCache(Callback):
         quiet = not (trainer.is_global_zero and fitting)
         strict = data.strict or not fitting  # by then it is known which videos are good
 
-        def encode(strict: bool) -> tuple[dict[Address, Encoded], dict[str, str]]:
+        def encode(strict: bool) -> tuple[dict[Address, CachedVideo], dict[str, str]]:
             views = [view for split in wanted for view in _views_of(_videos(data, split), wanted[split])]
             return encoder.encode(views, strict, quiet)
 
@@ -206,7 +206,7 @@ class PrefixCache(Callback):
             entries, skipped = encode(strict)
             data.leave_out(skipped)
         else:
-            entries = first_rank_first(
+            entries = rank_zero_first(
                 trainer.is_global_zero, data, data.cache, partial(encode, strict), partial(encode, True)
             )
         for split in wanted:
@@ -219,9 +219,9 @@ def _videos(data: VideoDataModule, split: Split) -> VideoDataset:
     return dataset
 
 
-def _views_of(dataset: VideoDataset, wanted: Set[tuple[Stage, int | None]]) -> Iterator[Wanted]:
+def _views_of(dataset: VideoDataset, wanted: Set[tuple[InputKind, int | None]]) -> Iterator[Wanted]:
     """For each video, each view with all stages that are wanted of it."""
-    views: dict[int | None, list[Stage]] = {}
+    views: dict[int | None, list[InputKind]] = {}
     for stage, view in sorted(wanted, key=str):
         views.setdefault(view, []).append(stage)
     for number in range(len(dataset)):
@@ -250,5 +250,5 @@ def _epochs(trainer: Trainer, first: int, schedule: Schedule) -> range:
     return range(first, max(first + 1, end))
 
 
-def _always(stage: Stage) -> Schedule:
+def _always(stage: InputKind) -> Schedule:
     return Schedule(stage, stage, None)

@@ -20,7 +20,7 @@ from keyframe.files import content_id
 from keyframe.models.detector import KeyframeDetector
 from keyframe.runs import Run
 from keyframe.training.encode import Encoder, Wanted
-from keyframe.training.prefix_cache import first_rank_first
+from keyframe.training.prefix_cache import rank_zero_first
 from keyframe.types import KeyframeError, LabelledVideo
 
 
@@ -86,7 +86,7 @@ def _marks(videos: Iterable[Any]) -> set[str]:
     return found
 
 
-class Lessons(Callback):
+class TeacherTargets(Callback):
     """Has a teacher look at training and validation videos before training begins.
 
     A view of a video is scored once, on the very pictures that the student sees (also the augmented ones that are
@@ -123,7 +123,7 @@ class Lessons(Callback):
         if trainer.world_size == 1:
             lessons, _ = encode()
         else:
-            lessons = first_rank_first(trainer.is_global_zero, data, cache, encode, encode)
+            lessons = rank_zero_first(trainer.is_global_zero, data, cache, encode, encode)
         for dataset in {id(view.dataset): view.dataset for view in wanted}.values():
             dataset.teach(lessons)
         self.teacher.cpu()

@@ -1,7 +1,7 @@
 import json
 from time import perf_counter
 
-from keyframe.benchmark.train import PARTS, EpochLaps
+from keyframe.benchmark.train import PARTS, EpochTimer
 from keyframe.training.stages import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
@@ -9,7 +9,7 @@ from tests.training.tiny import make_datamodule, make_module, make_trainer
 def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
     datamodule, module = make_datamodule(tiny_demo), make_module()
     begin = perf_counter()
-    laps = EpochLaps(str(tmp_path / "laps.jsonl"))
+    laps = EpochTimer(str(tmp_path / "laps.jsonl"))
     trainer = make_trainer(tmp_path, 2, [TwoStage(1), laps])
     trainer.fit(module, datamodule)
     trainer.validate(module, datamodule, verbose=False)

@@ -9,7 +9,7 @@ import torch
 from keyframe.benchmark.baselines import PlainLoop, read_plainly, seconds_of_model, seconds_of_ways
 from keyframe.benchmark.footage import TrainData
 from keyframe.benchmark.train import PARTS
-from keyframe.config import load_recipe
+from keyframe.config import load_training_parts
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
@@ -48,7 +48,7 @@ def test_what_is_no_video_is_told(tmp_path):
 
 
 def test_stages_train_the_head_and_then_the_tail_too(parts, tmp_path):
-    loop = PlainLoop(load_recipe(RECIPE), parts, False, tmp_path / "plain.pt", workers=0)
+    loop = PlainLoop(load_training_parts(RECIPE), parts, False, tmp_path / "plain.pt", workers=0)
     model = loop.model
 
     def changed(stage):

@@ -4,7 +4,7 @@ from keyframe.benchmark.footage import Footage, write_clips, write_copies
 from keyframe.benchmark.scale import BatchRun, Step, batch, scale_figures
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.engines import Recipe
+from keyframe.extraction.engines import ExtractionSpec
 from keyframe.files import content_id
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
@@ -35,7 +35,7 @@ def test_copies_show_the_same_and_are_other_content(clips, tmp_path):
 
 
 def test_a_batch_is_planned_done_and_found_done(clips):
-    steps = list(batch(Recipe(KtsShots(), UniformSelection(k=1), PyAVReader()), clips, 2))
+    steps = list(batch(ExtractionSpec(KtsShots(), UniformSelection(k=1), PyAVReader()), clips, 2))
     run = BatchRun.of(steps)
     assert len(run.videos) == len(run.resident_mb) == 2
     assert all(step.seconds > 0 for step in steps)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from keyframe import timing as speed
-from keyframe.timing import Contender, Timing, speeds
+from keyframe.timing import TimedModel, Timing, speeds
 
 
 class Stopwatch:
@@ -28,7 +28,7 @@ class Stopwatch:
             self.now += left.pop(0) if len(left) > 1 else left[0]
             return frames
 
-        return Contender(score, lambda count: torch.zeros(count, 1))
+        return TimedModel(score, lambda count: torch.zeros(count, 1))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_one_round_is_made_whatever_it_takes(clock):
 def test_each_model_gets_its_own_input(clock):
     seen = {}
     models = {
-        name: Contender(
+        name: TimedModel(
             lambda frames, name=name: seen.update({name: frames.shape}),
             lambda count, size=size: torch.zeros(count, 60, 3, size, size),
         )
@@ -84,8 +84,8 @@ def test_real_seconds():
     import time
 
     models = {
-        "slow": Contender(lambda frames: time.sleep(0.05), torch.zeros),
-        "fast": Contender(lambda frames: None, torch.zeros),
+        "slow": TimedModel(lambda frames: time.sleep(0.05), torch.zeros),
+        "fast": TimedModel(lambda frames: None, torch.zeros),
     }
     found = speeds(models, videos=[1], repeats=3)
     assert found["slow", 1].seconds >= 0.05
@@ -94,7 +94,7 @@ def test_real_seconds():
 
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="tiny is in training mode"):
-        speeds({"tiny": Contender(nn.Linear(1, 1), lambda count: torch.zeros(count, 1))})
+        speeds({"tiny": TimedModel(nn.Linear(1, 1), lambda count: torch.zeros(count, 1))})
 
 
 @pytest.mark.parametrize("wrong", [{"repeats": 0}, {"videos": [0, 1]}])

@@ -2,7 +2,7 @@
 
 import torch
 
-from keyframe.data.sampling import Augmentation
+from keyframe.data.dataset import Augmentation
 from tests.commands import TINY
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 

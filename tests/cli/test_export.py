@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import keyframe
-from keyframe.config import load_any_run, load_run
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
+from keyframe.runs import load_any_run, load_run
 from tests.commands import ROOT, TINY, cold
 from tests.videos import write_video
 

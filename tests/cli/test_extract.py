@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.config import load_run
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
+from keyframe.runs import load_run
 from tests.commands import environment, hear_ctrl_c
 from tests.videos import write_video
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.config import load_detector
 from keyframe.data.feature_file import read_feature_file
 from keyframe.data.labels import read_labels, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.runs import load_detector
 from keyframe.summary.shots import check_shots
 from tests.commands import cold
 from tests.data.labelled import FRAMES, write_labelled

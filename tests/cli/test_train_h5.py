@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
-from keyframe.config import load_detector
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.feature_file import read_feature_file
 from keyframe.data.labels import write_tsv
 from keyframe.evaluation.metrics import VIDEO_METRICS
+from keyframe.runs import load_detector
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 

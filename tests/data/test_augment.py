@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.data.sampling import Augmentation
+from keyframe.data.dataset import Augmentation
 
 DRAWS = 200
 

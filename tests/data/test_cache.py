@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from keyframe.data import cache as module
-from keyframe.data.cache import CacheFullError, Encoded, VideoCache
+from keyframe.data.cache import CachedVideo, CacheFullError, VideoCache
 
 
 def key(number):
@@ -19,7 +19,7 @@ def key(number):
 
 def made(number=0, size=25_000):
     generator = torch.Generator().manual_seed(number)
-    return Encoded(
+    return CachedVideo(
         inputs=torch.rand(2, size // 2, generator=generator),
         indices=torch.tensor([3, 8 + number]),
         seconds=torch.tensor([0.1, 0.2 + number], dtype=torch.float64),

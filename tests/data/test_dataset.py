@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from keyframe.data.datamodule import EpochSampler
-from keyframe.data.dataset import Schedule, VideoDataset, collate
+from keyframe.data.dataset import Augmentation, Schedule, VideoDataset, collate
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sampling import Augmentation, FpsSampling, UniformSampling
+from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.types import KeyframeError, LabelledVideo, Labels, VideoError
 from tests.videos import read_frame_number, write_video
 

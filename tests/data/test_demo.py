@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 from scipy.stats import rankdata, spearmanr
 
 from keyframe.data import demo as generator
-from keyframe.data.demo import FILLER, STYLES, DemoSet, Story, begin, generate, label, pictures, tell
+from keyframe.data.demo import FILLER, STYLES, DemoSet, Scenario, begin, generate, label, pictures, tell
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.labels import read_tvsum_mat
 from keyframe.data.packets import index_packets
@@ -26,7 +26,7 @@ from tests.commands import environment
 
 
 class Told(NamedTuple):
-    story: Story
+    story: Scenario
     labels: np.ndarray  # 1 to 5, (annotators, shots)
 
     @property
@@ -165,7 +165,7 @@ def test_no_two_videos_are_alike():
 
 
 def render(seed, style="clouds", frames=2):
-    story = Story(np.array([0, 0, FILLER, 2]), np.array([False, True, False, False]), np.zeros(4))
+    story = Scenario(np.array([0, 0, FILLER, 2]), np.array([False, True, False, False]), np.zeros(4))
     return np.stack(list(pictures(np.random.default_rng(seed), story, style, (48, 64), [frames] * 4)))
 
 

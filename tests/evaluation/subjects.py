@@ -3,7 +3,7 @@
 import numpy as np
 
 from keyframe.evaluation.keyshot import user_summaries
-from keyframe.evaluation.video import Subject, mean_track, picks
+from keyframe.evaluation.video import EvalVideo, mean_track, picks
 
 
 def subject_of(labels, video="clip", shot=30, training_free=None):
@@ -12,7 +12,7 @@ def subject_of(labels, video="clip", shot=30, training_free=None):
     annotators = labels.annotators[:, entries].astype(np.float64)
     starts = np.arange(0, len(labels), shot)
     shots = np.stack([starts, np.append(starts[1:], len(labels)) - 1], axis=1)
-    return Subject(
+    return EvalVideo(
         video=video,
         category=labels.category,
         n_frames=len(labels),

@@ -5,15 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from keyframe.evaluation.metrics import (
-    VIDEO_METRICS,
-    VideoMetrics,
-    kendall,
-    over_videos,
-    precision_at_top,
-    spearman,
-    video_metrics,
-)
+from keyframe.evaluation.metrics import VIDEO_METRICS, kendall, over_videos, precision_at_top, spearman, video_metrics
+from keyframe.training.module import VideoMetrics
 
 RANK_METRICS = ("spearman", "kendall", "annotator_spearman", "annotator_kendall", "precision_at_15")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from keyframe.evaluation.report import claim_rows
-from keyframe.evaluation.results import METRICS, Study, pair_metrics, pair_rows, pairs, sentence
+from keyframe.evaluation.results import METRICS, ModelResult, pair_metrics, pair_rows, pairs, sentence
 
 
 def model(name, values):
     rows = {f"video{place}": dict.fromkeys(METRICS, value) for place, value in enumerate(values)}
-    return Study(name, rows, {}, dict.fromkeys(rows, 1), [])
+    return ModelResult(name, rows, {}, dict.fromkeys(rows, 1), [])
 
 
 def test_every_pair_once_and_in_order():

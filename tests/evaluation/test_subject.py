@@ -9,7 +9,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.evaluation.keyshot import user_summaries
 from keyframe.evaluation.results import measure
-from keyframe.evaluation.video import at_entries, pixel_subject
+from keyframe.evaluation.video import at_entries, pixel_eval_video
 from keyframe.summary.shots import KtsShots
 
 
@@ -21,7 +21,7 @@ def video(tiny_demo):
 
 @pytest.fixture(scope="module")
 def subject(video):
-    return pixel_subject(video, DecordReader(), KtsShots())
+    return pixel_eval_video(video, DecordReader(), KtsShots())
 
 
 def test_it_holds_the_labels_at_every_15th_frame(video, subject):
@@ -40,12 +40,12 @@ def test_shots_cover_the_video_and_users_are_the_keyshots_of_their_scores(video,
 
 
 def test_shots_do_not_depend_on_the_reader(video, subject):
-    other = pixel_subject(video, PyAVReader(), KtsShots())
+    other = pixel_eval_video(video, PyAVReader(), KtsShots())
     np.testing.assert_array_equal(other.shots, subject.shots)
 
 
 def test_the_scale_of_the_labels_decides_what_a_user_would_keep(video, subject):
-    other = pixel_subject(video, DecordReader(), KtsShots(), lowest=0.0, highest=1.0)
+    other = pixel_eval_video(video, DecordReader(), KtsShots(), lowest=0.0, highest=1.0)
     expected = user_summaries(video.labels.annotators, subject.shots, 0.0, 1.0)
     np.testing.assert_array_equal(other.users, expected)
 

@@ -7,7 +7,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.summary.constraints import Candidates
-from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, Changes, look, thumbnails
+from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, PatchChanges, look, thumbnails
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 
 MARGIN = 4
@@ -31,7 +31,7 @@ def shot(picture, right=0, down=0):
 
 
 def change(one, other):
-    changes = Changes(thumbnails(np.stack([one, other])))
+    changes = PatchChanges(thumbnails(np.stack([one, other])))
     share = changes.between(0, np.array([1]))[0]
     assert share == changes.between(1, np.array([0]))[0]
     return share

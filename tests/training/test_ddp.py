@@ -27,7 +27,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.types import VideoError
 from keyframe.training.losses import Distillation
-from keyframe.training.teacher import Lessons
+from keyframe.training.teacher import TeacherTargets
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.stages import TwoStage
 from tests.training.test_ddp import DATA, SWITCH
@@ -87,7 +87,7 @@ if __name__ == "__main__":
         teacher = out / "teacher.ckpt"
         detector = make_teacher()
         detector.load_state_dict(torch.load(teacher, weights_only=True))
-        extra = [Lessons(detector, teacher)]
+        extra = [TeacherTargets(detector, teacher)]
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
     trainer = make_trainer(out, 4, [TwoStage(SWITCH, lr_factor=1.0), Save(), *extra], devices=2, strategy=strategy)
     cache = VideoCache(str(out / "cache") if case == "early" else None)

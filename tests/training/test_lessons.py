@@ -12,11 +12,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from scipy.stats import spearmanr
 
 from keyframe.data.cache import VideoCache
-from keyframe.data.dataset import collate
-from keyframe.data.sampling import Augmentation
+from keyframe.data.dataset import Augmentation, collate
 from keyframe.training.losses import Distillation, SpearmanLoss
 from keyframe.training.stages import TwoStage
-from keyframe.training.teacher import Lessons
+from keyframe.training.teacher import TeacherTargets
 from tests.training.test_resume import Die
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
@@ -38,7 +37,7 @@ def fit(root, directory, teacher, *callbacks, epochs=2, switch=1, weight=0.5, hi
     module.distillation = Distillation(weight, SpearmanLoss(), hint_weight)
     data = make_datamodule(root, **options)
     extra = {"enable_checkpointing": True} if callbacks else {}
-    trainer = make_trainer(directory, epochs, [TwoStage(switch), *callbacks, Lessons(*teacher)], **extra)
+    trainer = make_trainer(directory, epochs, [TwoStage(switch), *callbacks, TeacherTargets(*teacher)], **extra)
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return module, data, trainer
 
@@ -119,7 +118,7 @@ def test_the_teacher_stays_as_it_is_and_out_of_checkpoint_and_optimizer(teacher,
     alone = make_module("efficientnet_b0")
     content = torch.load(place / "whole" / "last.ckpt", weights_only=True)
     assert content["state_dict"].keys() == alone.state_dict().keys()
-    assert "Lessons" not in content["callbacks"]
+    assert "TeacherTargets" not in content["callbacks"]
     theirs = {id(p) for p in detector.parameters()}
     optimized = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
     assert optimized and not theirs & {id(p) for p in optimized}

@@ -18,9 +18,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from keyframe.data import cache as cache_module
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.dataset import Augmentation
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.folder import DemoSource
-from keyframe.data.sampling import Augmentation, UniformSampling
+from keyframe.data.sampling import UniformSampling
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.sampling import Augmentation, FpsSampling
+from keyframe.data.dataset import Augmentation
+from keyframe.data.sampling import FpsSampling
 from keyframe.runs import Run
 from keyframe.training.teacher import check_teacher
 from keyframe.types import KeyframeError
