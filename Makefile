@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types tests clean
+.PHONY: install demo test test-fast lint types tests clean
 
 install: .venv/installed
 
@@ -25,7 +25,10 @@ types: install
 	$(BIN)/mypy
 
 tests: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: install
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m fast
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,17 @@ from tests.commands import Warm
 
 torch.set_num_threads(1)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put every test into a lane, and skip what needs a GPU where there is none."""
+    for item in items:
+        lanes = {mark.name for mark in item.iter_markers() if mark.name in ("full", "gpu")}
+        if not lanes:
+            item.add_marker(pytest.mark.fast)
+        if "gpu" in lanes and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="torch finds no GPU on this machine"))
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom, so that the packages stay in a straight line."""
+"""Who may import whom: the layers of the package, in one list."""
 
 import ast
 from pathlib import Path
@@ -8,23 +8,41 @@ import pytest
 import keyframe
 
 PACKAGE = Path(keyframe.__file__).parent
+
+# A file imports only from layers before its own, and from its own.
+LAYERS = (
+    "types",
+    "system",
+    "files",
+    "config",
+    "timing",
+    "drawing",
+    "report",
+    "data",
+    "summary",
+    "evaluation",
+    "models",
+    "training",
+    "pipeline",
+    "export",
+    "runs",
+    "extraction",
+    "api",
+    "benchmark",
+    "cli",
+)
 LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
 HYDRA = ("hydra", "omegaconf")
-# All of the package but what a report may use.
-REST = tuple(f"keyframe.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("report", "files", "errors"))
-
-# Part of the package -> what it never imports, and the modules of it that are excepted.
-RULES = {
-    "keyframe.types": (("keyframe",), ()),
-    "keyframe.data": (("keyframe.models", *LIGHTNING, *HYDRA), ("keyframe.data.datamodule",)),
-    "keyframe.models": (("keyframe.data", *LIGHTNING, *HYDRA), ("keyframe.training.module",)),
-    "keyframe.evaluation": ((*LIGHTNING, *HYDRA), ()),
-    "keyframe.evaluation.metrics": (("torch",), ()),
-    "keyframe.summary": ((*LIGHTNING, *HYDRA), ()),
-    "keyframe.drawing": (("torch", *LIGHTNING, *HYDRA), ()),
-    "keyframe.report": ((*REST, "torch", *LIGHTNING, *HYDRA), ()),
-    "keyframe": ((*HYDRA, "keyframe.cli"), ("keyframe.cli", "keyframe.config")),
+# Part of the package -> what it never imports besides.
+NEVER = {
+    "models": ("keyframe.data", "keyframe.evaluation", "keyframe.drawing"),
+    "evaluation.metrics": ("torch",),
+    "summary": ("torch",),
+    "drawing": ("torch",),
+    "report": ("torch",),
 }
+HYDRA_IN = ("config", "cli")
+LIGHTNING_IN = ("data.datamodule", "training", "benchmark", "cli")
 
 
 def below(name, *packages):
@@ -32,7 +50,12 @@ def below(name, *packages):
 
 
 def module_name(path):
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    """The name below `keyframe`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer(name):
+    return LAYERS.index(name.partition(".")[0])
 
 
 def imports(path):
@@ -46,18 +69,53 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("part", RULES)
-def test_who_may_import_whom(part):
-    never, excepted = RULES[part]
-    files = [path for path in PACKAGE.rglob("*.py") if below(module_name(path), part)]
-    checked = [path for path in files if not below(module_name(path), *excepted)]
-    assert checked
-    broken = {(module_name(path), name) for path in checked for name in imports(path) if below(name, *never)}
-    assert not broken
+FILES = {
+    module_name(path): set(imports(path))
+    for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or path.stem != "__init__"
+}
 
 
-def test_only_commands_import_commands():
-    users = {
-        module_name(path) for path in PACKAGE.rglob("*.py") for name in imports(path) if below(name, "keyframe.cli")
+@pytest.mark.parametrize("part", LAYERS)
+def test_a_file_imports_only_from_layers_before_its_own(part):
+    files = {name: names for name, names in FILES.items() if below(name, part)}
+    assert files
+    backwards = {
+        (name, imported)
+        for name, names in files.items()
+        for imported in names
+        if below(imported, *(f"keyframe.{later}" for later in LAYERS[LAYERS.index(part) + 1 :]))
     }
-    assert users and all(below(user, "keyframe.cli") for user in users)
+    assert not backwards
+
+
+def test_every_file_has_a_layer_and_the_top_level_is_small():
+    assert {name.partition(".")[0] for name in FILES} == set(LAYERS)
+    assert len(list(PACKAGE.glob("*.py"))) <= 9
+
+
+@pytest.mark.parametrize("part", NEVER)
+def test_what_a_part_never_imports(part):
+    files = {name: names for name, names in FILES.items() if below(name, part)}
+    assert files
+    assert not {
+        (name, imported) for name, names in files.items() for imported in names if below(imported, *NEVER[part])
+    }
+
+
+@pytest.mark.parametrize(
+    ("libraries", "places"), [(HYDRA, HYDRA_IN), (LIGHTNING, LIGHTNING_IN)], ids=["hydra", "lightning"]
+)
+def test_a_library_stays_where_it_belongs(libraries, places):
+    users = {name for name, names in FILES.items() if any(below(imported, *libraries) for imported in names)}
+    assert users
+    assert not {name for name in users if not below(name, *places)}
+
+
+def test_no_files_import_each_other():
+    """No circle within a package either: files in the order of their imports."""
+    left = {name: {n.removeprefix("keyframe.") for n in names} & FILES.keys() - {name} for name, names in FILES.items()}
+    while ready := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert not left

@@ -6,7 +6,8 @@ from keyframe.config import conf_dir
 from tests.commands import cold
 
 PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
-HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "numpy", "av", "h5py", "wandb")
+# numpy is not among them: annotations need it, and it takes a twentieth of a second.
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "av", "h5py", "wandb")
 RUN = """
 import runpy, sys
 sys.argv = sys.argv[1:]

@@ -12,7 +12,7 @@ import torch
 from keyframe.data.dataset import collate
 from tests.training.tiny import make_datamodule, make_module, make_teacher
 
-pytestmark = pytest.mark.distributed
+pytestmark = pytest.mark.full
 
 SWITCH = 2
 DATA = {"val_fraction": 0.25, "batch_size": 1}
