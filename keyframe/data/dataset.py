@@ -38,24 +38,24 @@ class Sample:
     Attributes:
         video: id of the video.
         number: its place in the data set; two samples of one video have the same.
-        stage: what `inputs` holds: pixels, the backbone prefix's maps, or backbone features.
+        kind: what `inputs` holds: pixels, the backbone prefix's maps, or backbone features.
         inputs: (T, ...); pixels are uint8 (T, 3, H, W).
         seconds: time of each frame since the first frame of the video, (T,).
         importance: the reference score of each frame in [0, 1], (T,).
         annotators: each annotator's score in [0, 1], (A, T); A may be 0.
         visible: bool (T,), False where augmentation hides a frame.
-        lesson: what a teacher says of each frame, (T, 1 + W): its score, then its embedding; None without a teacher.
+        teacher_target: a teacher's score of each frame, then its embedding, (T, 1 + W); None without a teacher.
     """
 
     video: str
     number: int
-    stage: InputKind
+    kind: InputKind
     inputs: Tensor
     seconds: Tensor
     importance: Tensor
     annotators: Tensor
     visible: Tensor
-    lesson: Tensor | None = None
+    teacher_target: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,24 @@ class Batch:
     Attributes:
         videos: ids.
         numbers: int64 (B,), places in the data set.
-        stage: what `inputs` holds.
+        kind: what `inputs` holds.
         inputs: (B, T, ...), padded with zeros.
         mask: bool (B, T), True where a frame is real and visible.
         seconds: (B, T), padded with zeros.
         importance: (B, T), padded with zeros.
         annotators: (B, A, T), padded with NaN where a video has fewer annotators or frames.
-        lesson: what a teacher says, (B, T, 1 + W), padded with zeros; None without a teacher.
+        teacher_target: (B, T, 1 + W), padded with zeros; None without a teacher.
     """
 
     videos: tuple[str, ...]
     numbers: Tensor
-    stage: InputKind
+    kind: InputKind
     inputs: Tensor
     mask: Tensor
     seconds: Tensor
     importance: Tensor
     annotators: Tensor
-    lesson: Tensor | None = None
+    teacher_target: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The batch with its tensors on another device (Lightning calls this)."""
@@ -105,7 +105,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     Raises:
         ValueError: if samples hold different things.
     """
-    if len({sample.stage for sample in samples}) != 1:
+    if len({sample.kind for sample in samples}) != 1:
         raise ValueError("a batch holds either pixels, prefix maps or features, not several of them")
     length = max(len(sample.inputs) for sample in samples)
     people = max(len(sample.annotators) for sample in samples)
@@ -119,13 +119,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(
         videos=tuple(sample.video for sample in samples),
         numbers=torch.tensor([sample.number for sample in samples]),
-        stage=samples[0].stage,
+        kind=samples[0].kind,
         inputs=padded("inputs"),
         mask=padded("visible"),
         seconds=padded("seconds"),
         importance=padded("importance"),
         annotators=annotators,
-        lesson=None if samples[0].lesson is None else padded("lesson"),
+        teacher_target=None if samples[0].teacher_target is None else padded("teacher_target"),
     )
 
 
@@ -145,7 +145,7 @@ class Schedule:
     switch_epoch: int | None
     views: int | None = None
 
-    def stage(self, epoch: int) -> InputKind:
+    def kind(self, epoch: int) -> InputKind:
         """What the samples of an epoch hold."""
         return self.after if self.switch_epoch is not None and epoch >= self.switch_epoch else self.before
 
@@ -154,7 +154,7 @@ class Schedule:
         return None if self.views is None else epoch % self.views
 
 
-# What is kept of a video: what a batch may hold, or what a teacher says of it.
+# What is kept of a video: what a batch may hold, or a teacher's target (by the name that keys of the cache have).
 Kept = InputKind | Literal["lesson"]
 
 # An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
@@ -264,7 +264,7 @@ class VideoDataset(Dataset[Sample]):
         self.seed = seed
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, CachedVideo] = {}
-        self._lessons: Mapping[Address, CachedVideo] = {}
+        self._teacher_targets: Mapping[Address, CachedVideo] = {}
         self._contents: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -313,29 +313,29 @@ class VideoDataset(Dataset[Sample]):
         """From now on make samples of what is kept of the videos; nothing is decoded any more."""
         self.schedule, self._entries = schedule, entries
 
-    def teach(self, lessons: Mapping[Address, CachedVideo]) -> None:
+    def set_teacher_targets(self, targets: Mapping[Address, CachedVideo]) -> None:
         """From now on put into each sample what a teacher says of the pictures it is made of.
 
         Args:
-            lessons: of every video and view that will be asked for, (T, 1 + W) as in `Sample`.
+            targets: of every video and view that will be asked for, (T, 1 + W) as in `Sample`.
         """
-        self._lessons = lessons
+        self._teacher_targets = targets
 
     def plain(self, number: int) -> Sample:
         """A sample without augmentation, as far down the line as one is kept."""
         if self.schedule is not None:
-            for stage in (self.schedule.before, self.schedule.after):
-                kept = self._entries.get((self.videos[number].id, stage, None))
+            for kind in (self.schedule.before, self.schedule.after):
+                kept = self._entries.get((self.videos[number].id, kind, None))
                 if kept is not None:
-                    return self._sample(stage, number, kept)
+                    return self._sample(kind, number, kept)
         return self._sample("pixels", number, self.decode(number))
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, number = key if isinstance(key, tuple) else (0, key)
         if self.schedule is None:
             return self._sample("pixels", number, self.decode(number, epoch), epoch)
-        stage, view = self.schedule.stage(epoch), self.schedule.view(epoch)
-        return self._sample(stage, number, self._entries[self.videos[number].id, stage, view], epoch)
+        kind, view = self.schedule.kind(epoch), self.schedule.view(epoch)
+        return self._sample(kind, number, self._entries[self.videos[number].id, kind, view], epoch)
 
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
         """Pictures of a video, (T, 3, H, W).
@@ -401,7 +401,7 @@ class VideoDataset(Dataset[Sample]):
         seconds = index.timestamps[indices] - index.timestamps[0]
         sample_labels(video.labels, index.n_frames, indices, seconds, index.duration, video.path)
 
-    def _sample(self, stage: InputKind, number: int, encoded: CachedVideo, epoch: int | None = None) -> Sample:
+    def _sample(self, kind: InputKind, number: int, encoded: CachedVideo, epoch: int | None = None) -> Sample:
         """A sample, with the labels as they are now; an epoch hides some of its frames."""
         video = self.videos[number]
         importance, annotators = sample_labels(
@@ -413,20 +413,20 @@ class VideoDataset(Dataset[Sample]):
             video.path,
         )
         view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
-        lesson = self._lessons.get((video.id, "lesson", view))
+        teacher_target = self._teacher_targets.get((video.id, "lesson", view))
         visible = torch.ones(len(encoded.inputs), dtype=torch.bool)
         if self.augmentation is not None and epoch is not None:
             visible = torch.from_numpy(self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING)))
         return Sample(
             video=video.id,
             number=number,
-            stage=stage,
+            kind=kind,
             inputs=encoded.inputs,
             seconds=encoded.seconds.float(),
             importance=torch.from_numpy(importance),
             annotators=torch.from_numpy(annotators),
             visible=visible,
-            lesson=None if lesson is None else lesson.inputs,
+            teacher_target=None if teacher_target is None else teacher_target.inputs,
         )
 
 
@@ -485,7 +485,7 @@ def _sample(video: FeatureVideo, number: int) -> Sample:
     return Sample(
         video=video.id,
         number=number,
-        stage="features",
+        kind="features",
         inputs=torch.from_numpy(video.features),
         seconds=torch.from_numpy(video.picks / _FRAME_RATE).float(),
         importance=torch.from_numpy(video.importance),

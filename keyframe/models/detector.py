@@ -161,15 +161,15 @@ class KeyframeDetector(nn.Module):
         """
         return self.enter("pixels", frames, mask)
 
-    def enter(self, stage: InputKind, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    def enter(self, kind: InputKind, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scores (B, T) from what a batch holds: pixels, the prefix's maps, or features."""
-        return self.score(self.encode(stage, values), mask)
+        return self.score(self.encode(kind, values), mask)
 
-    def encode(self, stage: InputKind, values: Tensor) -> Tensor:
+    def encode(self, kind: InputKind, values: Tensor) -> Tensor:
         """Backbone features (B, T, width) from what a batch holds: the part of the line that is still ahead."""
-        if stage == "features":
+        if kind == "features":
             return values
-        if stage == "prefix":
+        if kind == "prefix":
             return self.encode_tail(values)
         if torch.is_grad_enabled():
             return self.encode_tail(self.encode_prefix(values))  # the graph keeps every frame's maps in any case

@@ -90,13 +90,13 @@ class KeyframeModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        features = self.detector.encode(batch.stage, batch.inputs)
+        features = self.detector.encode(batch.kind, batch.inputs)
         scores = self.detector.score(features, batch.mask)
         loss: Tensor = self.loss(scores, batch.importance, batch.mask)
         if self.distillation is not None:
-            assert batch.lesson is not None
+            assert batch.teacher_target is not None
             embeddings = self.detector.embed(features) if self.distillation.hints else None
-            loss = self.distillation(loss, scores, embeddings, batch.lesson, batch.mask)
+            loss = self.distillation(loss, scores, embeddings, batch.teacher_target, batch.mask)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
         return loss
 
@@ -155,7 +155,7 @@ class KeyframeModule(LightningModule):
         return metric
 
     def _measure(self, split: str, batch: Batch) -> None:
-        scores = self.detector.enter(batch.stage, batch.inputs, batch.mask)
+        scores = self.detector.enter(batch.kind, batch.inputs, batch.mask)
         loss = self.loss(scores, batch.importance, batch.mask)
         self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
         metric = self._metric(split)
@@ -171,8 +171,8 @@ class KeyframeModule(LightningModule):
                 people.double().numpy(),
             )
             self.predictions[video] = prediction
-            if batch.lesson is not None:
-                teacher = batch.lesson[row, :, 0].cpu()[real].double().numpy()
+            if batch.teacher_target is not None:
+                teacher = batch.teacher_target[row, :, 0].cpu()[real].double().numpy()
                 self.agreement.update(spearman(prediction.scores, teacher))
             metric.update(int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators)
 

@@ -106,7 +106,7 @@ class FeatureStatistics(Callback):
         for number in range(len(dataset)):
             batch = collate([dataset.plain(number)]).to(module.device)
             with trainer.precision_plugin.forward_context():
-                features = detector.encode(batch.stage, batch.inputs)[0].double().cpu()
+                features = detector.encode(batch.kind, batch.inputs)[0].double().cpu()
             count, total, squares = (
                 count + len(features),
                 total + features.sum(0),
@@ -151,16 +151,16 @@ class PrefixCache(Callback):
         switch = _switch_epoch(trainer)
         train = Schedule("features", "prefix" if backbone.is_cut else "pixels", switch, _draws(data))
         epochs = _epochs(trainer, self._first_epoch, train)
-        last = train.stage(epochs[-1])
+        last = train.kind(epochs[-1])
         if last == "pixels":
             log.info("%s is not cut into prefix and tail: stage 2 runs all of it, on kept pictures.", backbone.name)
         wanted: dict[Split, set[tuple[InputKind, int | None]]] = {
-            "train": {(train.stage(epoch), train.view(epoch)) for epoch in epochs},
-            "val": {(train.stage(epoch), None) for epoch in epochs},
+            "train": {(train.kind(epoch), train.view(epoch)) for epoch in epochs},
+            "val": {(train.kind(epoch), None) for epoch in epochs},
             "test": {(last, None)},
         }
         if not pl_module.detector.standardizer.fitted:
-            wanted["train"].add((train.stage(epochs[0]), None))
+            wanted["train"].add((train.kind(epochs[0]), None))
         plain = Schedule(train.before, train.after, switch)
         self._fill(trainer, pl_module, data, wanted, {"train": train, "val": plain, "test": _always(last)})
 
@@ -222,8 +222,8 @@ def _videos(data: VideoDataModule, split: Split) -> VideoDataset:
 def _views_of(dataset: VideoDataset, wanted: Set[tuple[InputKind, int | None]]) -> Iterator[Wanted]:
     """For each video, each view with all stages that are wanted of it."""
     views: dict[int | None, list[InputKind]] = {}
-    for stage, view in sorted(wanted, key=str):
-        views.setdefault(view, []).append(stage)
+    for kind, view in sorted(wanted, key=str):
+        views.setdefault(view, []).append(kind)
     for number in range(len(dataset)):
         for view, stages in views.items():
             yield Wanted(dataset, number, view, tuple(stages))
@@ -250,5 +250,5 @@ def _epochs(trainer: Trainer, first: int, schedule: Schedule) -> range:
     return range(first, max(first + 1, end))
 
 
-def _always(stage: InputKind) -> Schedule:
-    return Schedule(stage, stage, None)
+def _always(kind: InputKind) -> Schedule:
+    return Schedule(kind, kind, None)

@@ -125,7 +125,7 @@ class TeacherTargets(Callback):
         else:
             lessons = rank_zero_first(trainer.is_global_zero, data, cache, encode, encode)
         for dataset in {id(view.dataset): view.dataset for view in wanted}.values():
-            dataset.teach(lessons)
+            dataset.set_teacher_targets(lessons)
         self.teacher.cpu()
 
 

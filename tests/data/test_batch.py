@@ -6,15 +6,15 @@ import torch
 from keyframe.data.dataset import Sample, collate
 
 
-def sample(number, length, people, stage="pixels"):
+def sample(number, length, people, kind="pixels"):
     generator = torch.Generator().manual_seed(number)
-    shape = {"pixels": (3, 4, 5), "prefix": (6, 2, 2), "features": (7,)}[stage]
+    shape = {"pixels": (3, 4, 5), "prefix": (6, 2, 2), "features": (7,)}[kind]
     inputs = torch.rand(length, *shape, generator=generator)
     return Sample(
         video=f"v{number}",
         number=number,
-        stage=stage,
-        inputs=(inputs * 255).to(torch.uint8) if stage == "pixels" else inputs,
+        kind=kind,
+        inputs=(inputs * 255).to(torch.uint8) if kind == "pixels" else inputs,
         seconds=torch.arange(length) * 0.5,
         importance=torch.rand(length, generator=generator),
         annotators=torch.rand(people, length, generator=generator),
@@ -22,13 +22,13 @@ def sample(number, length, people, stage="pixels"):
     )
 
 
-@pytest.mark.parametrize("stage", ["pixels", "prefix", "features"])
-def test_videos_are_padded_to_the_longest_and_masked(stage):
-    samples = [sample(4, 3, 2, stage), sample(1, 6, 0, stage), sample(7, 1, 5, stage)]
+@pytest.mark.parametrize("kind", ["pixels", "prefix", "features"])
+def test_videos_are_padded_to_the_longest_and_masked(kind):
+    samples = [sample(4, 3, 2, kind), sample(1, 6, 0, kind), sample(7, 1, 5, kind)]
     batch = collate(samples)
     assert batch.videos == ("v4", "v1", "v7")
     assert batch.numbers.tolist() == [4, 1, 7]
-    assert batch.stage == stage
+    assert batch.kind == kind
     assert batch.inputs.dtype == samples[0].inputs.dtype
     assert batch.inputs.shape == (3, 6, *samples[0].inputs.shape[1:])
     assert batch.annotators.shape == (3, 5, 6)
@@ -62,5 +62,5 @@ def test_a_batch_moves_with_all_its_tensors():
     tensors = {name: value for name, value in vars(moved).items() if isinstance(value, torch.Tensor)}
     assert set(tensors) == {"numbers", "inputs", "mask", "seconds", "importance", "annotators"}
     assert {value.device.type for value in tensors.values()} == {"meta"}
-    assert (moved.videos, moved.stage) == (batch.videos, batch.stage)
+    assert (moved.videos, moved.kind) == (batch.videos, batch.kind)
     assert batch.inputs.device.type == "cpu"

@@ -70,14 +70,14 @@ def test_labels_and_times_follow_frames_that_move_to_i_frames(folder):
 
 
 def same(one, other):
-    assert (one.video, one.number, one.stage) == (other.video, other.number, other.stage)
+    assert (one.video, one.number, one.kind) == (other.video, other.number, other.kind)
     for name in ("inputs", "seconds", "importance", "annotators", "visible"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_a_sample_holds_what_it_says(folder):
     sample = dataset(folder)[1]
-    assert (sample.video, sample.number, sample.stage) == ("v1", 1, "pixels")
+    assert (sample.video, sample.number, sample.kind) == ("v1", 1, "pixels")
     assert sample.inputs.dtype == torch.uint8
     assert sample.inputs.shape == (12, 3, *SIZE)
     assert sample.inputs.is_contiguous()
@@ -168,9 +168,9 @@ def test_what_is_kept_is_served_by_the_epoch(folder):
     pictures = made.decode(0)
     maps, features = (replace(pictures, inputs=torch.full((12, width), 1.0)) for width in (5, 3))
     made.serve(Schedule("features", "prefix", 2), {("v0", "prefix", None): maps, ("v0", "features", None): features})
-    assert [made[epoch, 0].stage for epoch in range(4)] == ["features", "features", "prefix", "prefix"]
+    assert [made[epoch, 0].kind for epoch in range(4)] == ["features", "features", "prefix", "prefix"]
     assert made[3, 0].inputs is maps.inputs
-    assert made.plain(0).stage == "features"
+    assert made.plain(0).kind == "features"
     assert torch.equal(made[1, 0].importance, dataset(folder, "v0")[0].importance)
 
 

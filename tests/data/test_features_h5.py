@@ -190,7 +190,7 @@ def test_samples_are_features_at_the_picks(tmp_path):
     dataset = FeatureDataset("train", videos)
     assert dataset.check() == {} and len(dataset) == 3
     sample = dataset[(4, 2)]
-    assert (sample.video, sample.number, sample.stage) == (videos[2].id, 2, "features")
+    assert (sample.video, sample.number, sample.kind) == (videos[2].id, 2, "features")
     assert torch.equal(sample.inputs, torch.from_numpy(videos[2].features))
     assert torch.equal(sample.importance, torch.from_numpy(videos[2].importance))
     assert sample.annotators.shape == (0, 23) and bool(sample.visible.all())
@@ -210,7 +210,7 @@ def test_batches_are_padded_features_of_disjoint_splits(tmp_path):
     assert sorted(video for batch in batches for video in batch.videos) == sorted(ids["train"])
     for batch in batches:
         lengths = batch.mask.sum(1)
-        assert batch.stage == "features" and batch.inputs.shape == (len(batch.videos), int(lengths.max()), WIDTH)
+        assert batch.kind == "features" and batch.inputs.shape == (len(batch.videos), int(lengths.max()), WIDTH)
         assert not batch.inputs[~batch.mask].any()
 
 

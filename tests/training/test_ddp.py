@@ -51,8 +51,8 @@ if __name__ == "__main__":
     class Save(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             self.numbers = batch.numbers
-            if batch.lesson is not None:
-                lessons.update(zip(batch.videos, batch.lesson))
+            if batch.teacher_target is not None:
+                lessons.update(zip(batch.videos, batch.teacher_target))
             self.first_of_stage = batch_idx == 0 and trainer.current_epoch in (0, SWITCH)
             if case == "death" and trainer.current_epoch == 1:
                 torch.save(lessons, out / f"lessons-rank{trainer.global_rank}.pt")
@@ -159,7 +159,7 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, tiny_dem
     module.detector.backbone.train_tail(epoch == SWITCH)
     # the damaged video, which is left out above, was the first
     batch = collate([datamodule.datasets["train"][epoch, number + 1] for number in numbers])
-    scores = module.detector.enter(batch.stage, batch.inputs, batch.mask)
+    scores = module.detector.enter(batch.kind, batch.inputs, batch.mask)
     module.loss(scores, batch.importance, batch.mask).backward()
     expected = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
     assert any("backbone" in name for name in expected) == (epoch == SWITCH)

@@ -79,15 +79,15 @@ def test_a_lesson_is_of_the_pictures_that_the_student_sees(tiny_demo, tmp_path, 
     for epoch in (0, 1, 2):
         sample = train[epoch, 0]
         view = epoch % 2 if augmentation.changes_pixels else None
-        torch.testing.assert_close(sample.lesson[:, 0], seen_by(detector, pictures.decode(0, view).inputs))
+        torch.testing.assert_close(sample.teacher_target[:, 0], seen_by(detector, pictures.decode(0, view).inputs))
         assert not sample.visible.all()
-        firsts.append(sample.lesson)
+        firsts.append(sample.teacher_target)
     assert torch.equal(firsts[0], firsts[2])
     assert torch.equal(firsts[0], firsts[1]) != augmentation.changes_pixels
-    torch.testing.assert_close(val[0, 1].lesson[:, 0], seen_by(detector, val.decode(1).inputs))
+    torch.testing.assert_close(val[0, 1].teacher_target[:, 0], seen_by(detector, val.decode(1).inputs))
     # and stays beside its frames in a batch
     batch = collate([train[0, 2], train[0, 0]])
-    assert torch.equal(batch.lesson[1], firsts[0]) and batch.lesson.shape == (2, 12, 33)
+    assert torch.equal(batch.teacher_target[1], firsts[0]) and batch.teacher_target.shape == (2, 12, 33)
 
 
 def test_a_student_of_the_teacher_alone_learns_its_order(tiny_demo, tmp_path, teacher):
@@ -97,8 +97,8 @@ def test_a_student_of_the_teacher_alone_learns_its_order(tiny_demo, tmp_path, te
     def agreement(module, split, videos):
         module.eval()
         batch = collate([data.datasets[split][0, number] for number in range(videos)])
-        scores = module.detector.enter(batch.stage, batch.inputs, batch.mask)
-        return np.mean([spearmanr(s, t[:, 0]).statistic for s, t in zip(scores, batch.lesson, strict=True)])
+        scores = module.detector.enter(batch.kind, batch.inputs, batch.mask)
+        return np.mean([spearmanr(s, t[:, 0]).statistic for s, t in zip(scores, batch.teacher_target, strict=True)])
 
     before = make_module("efficientnet_b0")
     before.detector.standardizer = module.detector.standardizer
@@ -130,14 +130,14 @@ def test_the_teacher_stays_as_it_is_and_out_of_checkpoint_and_optimizer(teacher,
 def test_lessons_are_found_again_and_another_teacher_gives_others(tiny_demo, tmp_path, teacher, student, caplog):
     caplog.set_level(logging.INFO, "keyframe")
     _, data, _, place = student
-    lesson = data.datasets["train"][0, 0].lesson
+    lesson = data.datasets["train"][0, 0].teacher_target
 
     def found(*teacher):
         caplog.clear()
         cache = VideoCache(str(place / "cache"))
         _, data, _ = fit(tiny_demo, tmp_path, teacher, epochs=1, switch=None, weight=0.9, cache=cache)
         (line,) = [record.message for record in caplog.records if record.message.startswith("Teacher")]
-        return line, data.datasets["train"][0, 0].lesson
+        return line, data.datasets["train"][0, 0].teacher_target
 
     total = TRAIN + VAL
     line, same = found(*teacher)

@@ -112,7 +112,7 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.losses[-1].append(float(outputs["loss"]))
-        self.stages.append(batch.stage)
+        self.stages.append(batch.kind)
 
     def on_validation_epoch_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
