@@ -92,9 +92,7 @@ class Keyframes:
             VideoError: the video cannot be read any more.
         """
         reader = reader or PyAVReader()
-        return save_stills(
-            self.video.index.path, self.frames, self.ranks, Path(directory).expanduser(), reader, quality
-        )
+        return save_stills(self.video.index, self.frames, self.ranks, Path(directory).expanduser(), reader, quality)
 
 
 def score_video(

@@ -55,6 +55,7 @@ class PacketIndex:
         rotation: counterclockwise degrees (0, 90, 180, 270) that a player turns the coded picture by; None
             where the first frame does not decode.
         mirrored: whether a player also mirrors the picture.
+        pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does.
         duration: end of the last frame minus start of the first, seconds.
         stated_duration: what the file's header says, seconds; None where it says nothing.
         n_video_streams: number of video streams, cover pictures included; the index is of the best one.
@@ -77,6 +78,7 @@ class PacketIndex:
     height: int
     rotation: int | None
     mirrored: bool
+    pixel_aspect: float
     duration: float
     stated_duration: float | None
     n_video_streams: int
@@ -190,6 +192,7 @@ def index_packets(path: Path) -> PacketIndex:
             be opened, is no video, or holds no frames.
     """
     with open_video(path) as (container, stream):
+        pixel_aspect = float(stream.sample_aspect_ratio or 1)
         packets, orientation, ended_well = _read_packets(container, stream)
         if container.format.name in _WITHOUT_PTS:
             packets = [packet._replace(pts=None) for packet in packets]
@@ -213,6 +216,7 @@ def index_packets(path: Path) -> PacketIndex:
             height=context.height,
             rotation=None if orientation is None else orientation.rotation,
             mirrored=orientation is not None and orientation.mirrored,
+            pixel_aspect=pixel_aspect,
             duration=float(timestamps[-1] - timestamps[0] + (last_frame or 1 / rate)),
             stated_duration=None if container.duration is None else container.duration / av.time_base,
             n_video_streams=len(container.streams.video),

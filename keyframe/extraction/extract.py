@@ -243,7 +243,7 @@ def extract_video(
     selection = selector(candidates)
     settings_record = recorded(shots, selector, reader, settings)
     with whole(directory) as draft:
-        stills = save_stills(path, frames[selection.keyframes], selection.ranks, draft, reader, settings.quality)
+        stills = save_stills(index, frames[selection.keyframes], selection.ranks, draft, reader, settings.quality)
         summary = summary_of(
             index,
             content,
@@ -262,7 +262,7 @@ def extract_video(
         spans = _kept_spans(candidates, selection)
         # Where knapsack keeps no shot there is nothing to show; the selection's notes say so.
         if settings.summary_video and spans:
-            write_skim(path, spans, draft / "skim.mp4", reader)
+            write_skim(index, spans, draft / "skim.mp4", reader)
         write_summary(draft, summary)
     stills = [dataclasses.replace(still, path=directory / still.path.name) for still in stills]
     return Extraction(directory, stills, scored, selection, summary)

@@ -24,7 +24,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from keyframe.data.packets import PacketIndex, index_packets, open_video
+from keyframe.data.packets import PacketIndex, open_video
 from keyframe.data.reader import VideoReader
 from keyframe.summary.stills import shown_size
 from keyframe.types import Frames, KeyframeError, VideoError
@@ -150,7 +150,7 @@ _TICKS = 120_000
 _CHUNK = 4
 
 
-def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
+def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound.
 
     H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that
@@ -160,7 +160,7 @@ def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, read
     is shorter than the pictures there is silence. Memory does not grow with the length.
 
     Args:
-        path: a video file.
+        index: of the video.
         spans: (start, end) in seconds, in order and not overlapping, where 0 is the first presented frame (a
             player's clock). Spans may touch.
         out: the MP4 file, which appears whole or not at all.
@@ -171,7 +171,6 @@ def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, read
         KeyframeError: this PyAV has no encoder for H.264 or AAC.
         ValueError: spans overlap, are out of order, not finite, or hold no frame.
     """
-    index = index_packets(path)
     ranges, starts = _frame_ranges(spans, index)
     for codec in (_VIDEO_CODEC, _AUDIO_CODEC):
         try:
@@ -189,7 +188,7 @@ def write_skim(path: Path, spans: Sequence[tuple[float, float]], out: Path, read
                 _encode(index, ranges, starts, output, reader)
         except av.error.ArgumentError as error:
             raise VideoError(
-                f"{path} has times that an MP4 file cannot hold: leave summary_video out for it."
+                f"{index.path} has times that an MP4 file cannot hold: leave summary_video out for it."
             ) from error
         draft.replace(out)
 

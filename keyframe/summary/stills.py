@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from keyframe.data.packets import PacketIndex, index_packets, open_video
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.files import draft_of
 from keyframe.types import IntArray
@@ -35,13 +35,9 @@ def shown_size(index: PacketIndex) -> tuple[int, int]:
 
     Returns:
         (height, width) in pixels, with rotation and the sample aspect ratio applied.
-
-    Raises:
-        VideoError: the file cannot be opened.
     """
     height, width = index.upright_size
-    with open_video(index.path) as (_, stream):
-        ratio = float(stream.sample_aspect_ratio or 1)
+    ratio = index.pixel_aspect
     if not 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:
         return height, width
     if index.upright_size != (index.height, index.width):  # The ratio is that of the picture before it is turned.
@@ -67,7 +63,7 @@ class Still:
 
 
 def save_stills(
-    path: Path, frames: IntArray, ranks: IntArray, directory: Path, reader: VideoReader, quality: int = 92
+    index: PacketIndex, frames: IntArray, ranks: IntArray, directory: Path, reader: VideoReader, quality: int = 92
 ) -> list[Still]:
     """Save frames of a video as JPEG files, at full resolution and as a player shows them.
 
@@ -77,7 +73,7 @@ def save_stills(
     rank. All appear together at the end, or none. One picture is in memory at a time.
 
     Args:
-        path: a video file.
+        index: of the video.
         frames: frame numbers in presentation order, from 0, increasing, shape (k,).
         ranks: rank of each frame, from 1, no two alike, shape (k,).
         directory: where the files go; made where it is missing. Files of the same name are replaced.
@@ -101,8 +97,7 @@ def save_stills(
         raise ValueError("ranks must be 1 or more, no two alike")
     if not 1 <= quality <= 95:
         raise ValueError(f"quality must be 1 to 95, not {quality}")
-    index = index_packets(path)
-    pictures = reader.stream(path, frames, shown_size(index), index, chunk=1)
+    pictures = reader.stream(index.path, frames, shown_size(index), index, chunk=1)
     digits = max(2, len(str(ranks.max(initial=1))))
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stills-", dir=directory) as drafts:

@@ -28,6 +28,7 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
         height=32,
         rotation=0,
         mirrored=False,
+        pixel_aspect=1.0,
         duration=float(times[-1] - times[0] + last),
         stated_duration=None,
         n_video_streams=1,

@@ -134,7 +134,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_the_right_pictures_with_their_sound(name, reader, tmp_path):
     path = film(tmp_path / name, **KINDS[name])
-    write_skim(path, SPANS, tmp_path / "skim.mp4", reader)
+    write_skim(index_packets(path), SPANS, tmp_path / "skim.mp4", reader)
     pixels, times, sound, rate = watch(tmp_path / "skim.mp4")
     index = index_packets(path)
     starts = np.append(index.timestamps - index.timestamps[0], index.duration)
@@ -157,7 +157,7 @@ def test_the_right_pictures_with_their_sound(name, reader, tmp_path):
 
 def test_what_is_written(tmp_path):
     path = film(tmp_path / "v.mp4", rate=44_100)
-    write_skim(path, SPANS, tmp_path / "deep" / "er" / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), SPANS, tmp_path / "deep" / "er" / "skim.mp4", PyAVReader())
     out = tmp_path / "deep" / "er" / "skim.mp4"
     with av.open(str(out)) as container:
         video, audio = container.streams
@@ -172,8 +172,8 @@ def test_what_is_written(tmp_path):
 def test_touching_spans_are_as_one(tmp_path):
     path = film(tmp_path / "v.mp4")
     # 1.41 and 2.03 lie within frames: both sides of an edge must move to the same frame.
-    write_skim(path, [(0.4, 1.41), (1.41, 2.03), (2.03, 3.0)], tmp_path / "three.mp4", PyAVReader())
-    write_skim(path, [(0.4, 3.0)], tmp_path / "one.mp4", PyAVReader())
+    write_skim(index_packets(path), [(0.4, 1.41), (1.41, 2.03), (2.03, 3.0)], tmp_path / "three.mp4", PyAVReader())
+    write_skim(index_packets(path), [(0.4, 3.0)], tmp_path / "one.mp4", PyAVReader())
     three, one = watch(tmp_path / "three.mp4"), watch(tmp_path / "one.mp4")
     assert numbers_in(three[0]) == numbers_in(one[0]) == list(range(10, 75))
     np.testing.assert_array_equal(three[1], one[1])
@@ -183,7 +183,7 @@ def test_touching_spans_are_as_one(tmp_path):
 @pytest.mark.parametrize("rotation", [90, 180, 270] if CAN_ROTATE else [])
 def test_rotated(rotation, tmp_path):
     path = film(tmp_path / "v.mp4", seconds=2, rotation=rotation)
-    write_skim(path, [(0.4, 1.2)], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(path), [(0.4, 1.2)], tmp_path / "skim.mp4", DecordReader())
     pixels = watch(tmp_path / "skim.mp4")[0]
     assert pixels.shape[1:3] == (96, 160)
     assert numbers_in(pixels) == list(range(10, 30))
@@ -191,7 +191,7 @@ def test_rotated(rotation, tmp_path):
 
 def test_odd_sizes_become_even(tmp_path):
     path = film(tmp_path / "v.mp4", seconds=2, size=(161, 97))
-    write_skim(path, [(0.4, 1.2)], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(path), [(0.4, 1.2)], tmp_path / "skim.mp4", DecordReader())
     pixels = watch(tmp_path / "skim.mp4")[0]
     assert pixels.shape[1:3] == (98, 162)
     assert numbers_in(pixels) == list(range(10, 30))
@@ -199,7 +199,7 @@ def test_odd_sizes_become_even(tmp_path):
 
 def test_pixels_become_square(tmp_path):
     path = write_video(tmp_path / "v.mp4", options={"x264-params": "sar=4/3"})
-    write_skim(path, [(0, 1)], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(path), [(0, 1)], tmp_path / "skim.mp4", DecordReader())
     assert watch(tmp_path / "skim.mp4")[0].shape[1:3] == (96, 214)
 
 
@@ -208,7 +208,7 @@ def test_pixels_become_square(tmp_path):
 def test_colours(matrix, colour_range, tmp_path):
     colour = {"colorspace": matrix, "color_range": colour_range}
     path = write_video(tmp_path / "v.mp4", frames=3, size=(280, 160), colour=colour, options={"crf": "4"})
-    write_skim(path, [(0, 1)], tmp_path / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), [(0, 1)], tmp_path / "skim.mp4", PyAVReader())
     with av.open(str(tmp_path / "skim.mp4")) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (BT709, 1)
@@ -220,7 +220,7 @@ def test_colours(matrix, colour_range, tmp_path):
 
 def test_without_sound(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=50)
-    write_skim(path, [(0.4, 0.8), (1.6, 2.0)], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(path), [(0.4, 0.8), (1.6, 2.0)], tmp_path / "skim.mp4", DecordReader())
     pixels, times, sound, _ = watch(tmp_path / "skim.mp4")
     assert numbers_in(pixels) == [*range(10, 20), *range(40, 50)]
     assert times[-1] == pytest.approx(0.8) and not sound.size
@@ -228,19 +228,19 @@ def test_without_sound(tmp_path):
 
 def test_sound_that_ends_early_and_sound_that_starts_late(tmp_path):
     path = film(tmp_path / "v.mp4", sound_seconds=2.5)
-    write_skim(path, [(1.4, 3.4), (4.8, 6.0)], tmp_path / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), [(1.4, 3.4), (4.8, 6.0)], tmp_path / "skim.mp4", PyAVReader())
     _, times, sound, rate = watch(tmp_path / "skim.mp4")
     assert sound.shape[1] / rate == pytest.approx(times[-1], abs=0.03) and times[-1] == pytest.approx(3.2)
     np.testing.assert_allclose(beeps(sound, rate), [0.6], atol=0.015)
     # The spans lie wholly after the sound: silence, but no failure.
-    write_skim(path, [(4.8, 6.0)], tmp_path / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), [(4.8, 6.0)], tmp_path / "skim.mp4", PyAVReader())
     _, _, sound, rate = watch(tmp_path / "skim.mp4")
     assert sound.shape[1] / rate == pytest.approx(1.2, abs=0.03) and not np.abs(sound).max()
 
 
 def test_of_several_sounds_the_first(tmp_path):
     path = film(tmp_path / "v.mp4", seconds=3, pitches=(500, 2000))
-    write_skim(path, [(0.8, 2.0)], tmp_path / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), [(0.8, 2.0)], tmp_path / "skim.mp4", PyAVReader())
     with av.open(str(tmp_path / "skim.mp4")) as container:
         assert len(container.streams.audio) == 1
     _, _, sound, rate = watch(tmp_path / "skim.mp4")
@@ -250,14 +250,14 @@ def test_of_several_sounds_the_first(tmp_path):
 
 def test_an_edit_list(tmp_path):
     path = build("edit_list.mp4", tmp_path)  # starts at frame 9
-    write_skim(path, [(0.4, 0.8)], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(path), [(0.4, 0.8)], tmp_path / "skim.mp4", DecordReader())
     assert numbers_in(watch(tmp_path / "skim.mp4")[0]) == list(range(19, 29))
 
 
 def test_damage_is_patched_and_time_goes_on(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=50, options={"g": "1"})
     overwrite(path, packet_places(path)[20:21])
-    write_skim(path, [(0.4, 1.2)], tmp_path / "skim.mp4", PyAVReader(max_missing=0.5))
+    write_skim(index_packets(path), [(0.4, 1.2)], tmp_path / "skim.mp4", PyAVReader(max_missing=0.5))
     pixels, times, _, _ = watch(tmp_path / "skim.mp4")
     assert numbers_in(pixels) == [*range(10, 20), 19, *range(21, 30)]
     np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
@@ -268,7 +268,7 @@ def test_real_clips(name, clips, tmp_path):
     index = index_packets(clips / name)
     first, last = index.n_frames // 4, min(index.n_frames // 4 + 12, index.n_frames)
     span = (index.timestamps[first] - index.timestamps[0], index.timestamps[last] - index.timestamps[0])
-    write_skim(clips / name, [span], tmp_path / "skim.mp4", DecordReader())
+    write_skim(index_packets(clips / name), [span], tmp_path / "skim.mp4", DecordReader())
     pixels, times, sound, rate = watch(tmp_path / "skim.mp4")
     expected = PyAVReader().read(clips / name, np.arange(first, last), index.upright_size, index).pixels
     assert times[-1] == pytest.approx(span[1] - span[0], abs=1e-3)
@@ -291,7 +291,7 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path):
     overwrite(path, packet_places(path)[20:])
     out = tmp_path / "out" / "skim.mp4"
     with pytest.raises(VideoError, match=re.escape(str(path))):
-        write_skim(path, [(0.0, 2.0)], out, PyAVReader())
+        write_skim(index_packets(path), [(0.0, 2.0)], out, PyAVReader())
     assert list(out.parent.iterdir()) == []
 
 
@@ -306,7 +306,7 @@ def test_an_interrupt_leaves_the_old_file(tmp_path):
     out.parent.mkdir()
     out.write_text("old")
     with pytest.raises(KeyboardInterrupt):
-        write_skim(path, [(0.0, 2.0)], out, Interrupted())
+        write_skim(index_packets(path), [(0.0, 2.0)], out, Interrupted())
     assert out.read_text() == "old" and list(out.parent.iterdir()) == [out]
 
 
@@ -315,7 +315,7 @@ def test_a_missing_encoder_is_told(codec, monkeypatch, tmp_path):
     monkeypatch.setattr(skim, codec, "libnothing")
     path = film(tmp_path / "v.mp4", seconds=1)
     with pytest.raises(KeyframeError, match=r"skim\.mp4.* libnothing .*pip install"):
-        write_skim(path, [(0.0, 1.0)], tmp_path / "skim.mp4", PyAVReader())
+        write_skim(index_packets(path), [(0.0, 1.0)], tmp_path / "skim.mp4", PyAVReader())
 
 
 @pytest.mark.parametrize(
@@ -335,12 +335,12 @@ def test_a_missing_encoder_is_told(codec, monkeypatch, tmp_path):
 def test_refuses(spans, tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=50)
     with pytest.raises(ValueError):
-        write_skim(path, spans, tmp_path / "skim.mp4", PyAVReader())
+        write_skim(index_packets(path), spans, tmp_path / "skim.mp4", PyAVReader())
     assert sorted(tmp_path.iterdir()) == [path]
 
 
 def test_sound_before_the_first_picture_is_left_out(tmp_path):
     # Frames before 0 of this copy are hidden by an edit list, the sound there too.
     path = remux(film(tmp_path / "v.mp4", seconds=4, pitches=()), tmp_path / "cut.mp4", shift=-9)
-    write_skim(path, [(0.0, 1.0)], tmp_path / "skim.mp4", PyAVReader())
+    write_skim(index_packets(path), [(0.0, 1.0)], tmp_path / "skim.mp4", PyAVReader())
     assert numbers_in(watch(tmp_path / "skim.mp4")[0]) == list(range(9, 34))

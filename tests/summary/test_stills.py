@@ -59,7 +59,7 @@ def test_a_still_is_the_frame_that_it_says(name, reader, tmp_path):
     path = build(name, tmp_path)
     index = index_packets(path)
     frames = np.unique(np.linspace(0, index.n_frames - 1, 4).astype(int))
-    stills = save_stills(path, frames, np.arange(len(frames), 0, -1), tmp_path / "stills", reader)
+    stills = save_stills(index_packets(path), frames, np.arange(len(frames), 0, -1), tmp_path / "stills", reader)
     assert [still.frame for still in stills] == frames.tolist()
     assert [still.rank for still in stills] == list(range(len(frames), 0, -1))
     for still in stills:
@@ -76,7 +76,7 @@ def test_a_still_of_a_real_clip_is_what_a_player_shows(name, reader, clips, tmp_
         pytest.skip("no two decoders patch this damaged stream alike")
     frames = np.unique(np.linspace(0, min(index_packets(clips / name).n_frames, 120) - 1, 4).astype(int))
     expected = player_frames(clips / name, frames.tolist())
-    stills = save_stills(clips / name, frames, 1 + np.arange(len(frames)), tmp_path, reader)
+    stills = save_stills(index_packets(clips / name), frames, 1 + np.arange(len(frames)), tmp_path, reader)
     for still in stills:
         picture, seconds = expected[still.frame]
         pixels = pixels_of(still)
@@ -92,7 +92,7 @@ def test_a_still_of_a_real_clip_is_what_a_player_shows(name, reader, clips, tmp_
 def test_colours_are_those_that_were_filmed(matrix, colour_range, reader, tmp_path):
     colour = {"colorspace": matrix, "color_range": colour_range}
     path = write_video(tmp_path / "c.mp4", frames=3, size=(280, 160), colour=colour, options={"crf": "4"})
-    (still,) = save_stills(path, np.array([1]), np.array([1]), tmp_path, reader)
+    (still,) = save_stills(index_packets(path), np.array([1]), np.array([1]), tmp_path, reader)
     # The middle of each colour bar, away from its blurred edges; the wrong matrix or range is 10 to 30 levels off.
     bars = (slice(10, 70), slice(12, None, 40))
     assert np.abs(pixels_of(still)[bars].astype(int) - draw_frame(1, (280, 160))[bars]).mean(axis=0).max() < 6
@@ -104,7 +104,7 @@ def test_agrees_with_ffmpeg(name, clips, tmp_path):
     # PNG, because ffmpeg's JPEG keeps the video's matrix where JFIF means BT.601.
     command = ["ffmpeg", "-v", "error", "-i", clips / name, "-vf", "select=eq(n\\,2)", "-frames:v", "1"]
     subprocess.run([*command, tmp_path / "ffmpeg.png"], check=True)
-    (still,) = save_stills(clips / name, np.array([2]), np.array([1]), tmp_path, PyAVReader())
+    (still,) = save_stills(index_packets(clips / name), np.array([2]), np.array([1]), tmp_path, PyAVReader())
     with Image.open(tmp_path / "ffmpeg.png") as picture:
         expected = np.asarray(picture.convert("RGB")).astype(int)
     difference = pixels_of(still) - expected
@@ -124,7 +124,7 @@ def test_agrees_with_ffmpeg(name, clips, tmp_path):
 def test_pixels_that_are_not_square(ratio, rotation, shape, tmp_path):
     # The upright picture is 160 x 96 coded pixels; turned by 90, its pixels are high instead of wide.
     path = write_video(tmp_path / "s.mp4", frames=2, rotation=rotation, options={"x264-params": f"sar={ratio}"})
-    (still,) = save_stills(path, np.array([1]), np.array([1]), tmp_path, DecordReader())
+    (still,) = save_stills(index_packets(path), np.array([1]), np.array([1]), tmp_path, DecordReader())
     assert pixels_of(still).shape == shape
     assert read_frame_number(pixels_of(still)) == 1
 
@@ -133,7 +133,7 @@ def test_names_sort_by_rank_and_carry_the_time(tmp_path):
     # One picture every 1000.25 s: the hour comes up after four of them.
     path = write_video(tmp_path / "my: odd % name.mp4", times=[4001 * number for number in range(12)], fps=1)
     ranks = np.array([12, 3, 100, 1])
-    stills = save_stills(path, np.array([0, 1, 4, 11]), ranks, tmp_path / "out", PyAVReader())
+    stills = save_stills(index_packets(path), np.array([0, 1, 4, 11]), ranks, tmp_path / "out", PyAVReader())
     assert [still.path.name for still in stills] == [
         "keyframe_012_00h00m00.000s.jpg",
         "keyframe_003_00h16m40.250s.jpg",
@@ -147,7 +147,7 @@ def test_names_sort_by_rank_and_carry_the_time(tmp_path):
 
 def test_milliseconds_carry_over(tmp_path):
     path = write_video(tmp_path / "v.mp4", times=[0, 4 * 60 * 3000 - 1], fps=3000)
-    (_, still) = save_stills(path, np.array([0, 1]), np.array([1, 2]), tmp_path, PyAVReader())
+    (_, still) = save_stills(index_packets(path), np.array([0, 1]), np.array([1, 2]), tmp_path, PyAVReader())
     assert still.seconds == pytest.approx(60 - 1 / 12000)
     assert still.path.name == "keyframe_02_00h01m00.000s.jpg"
 
@@ -155,7 +155,9 @@ def test_milliseconds_carry_over(tmp_path):
 def test_a_frame_that_does_not_decode_is_named_after_its_stand_in(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=40, options={"g": "1"})
     overwrite(path, packet_places(path)[20:21])
-    stills = save_stills(path, np.array([5, 20]), np.array([1, 2]), tmp_path, PyAVReader(max_missing=0.5))
+    stills = save_stills(
+        index_packets(path), np.array([5, 20]), np.array([1, 2]), tmp_path, PyAVReader(max_missing=0.5)
+    )
     assert [still.frame for still in stills] == [5, 19]
     assert stills[1].seconds == pytest.approx(19 / 25)
     assert [read_frame_number(pixels_of(still)) for still in stills] == [5, 19]
@@ -166,14 +168,14 @@ def test_all_or_nothing(tmp_path):
     overwrite(path, packet_places(path)[20:])
     out = tmp_path / "out"
     with pytest.raises(VideoError, match=re.escape(str(path))):
-        save_stills(path, np.array([5, 30, 35]), np.array([1, 2, 3]), out, PyAVReader())
+        save_stills(index_packets(path), np.array([5, 30, 35]), np.array([1, 2, 3]), out, PyAVReader())
     assert list(out.iterdir()) == []
 
 
 def test_no_frames_no_files(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=N_FRAMES)
     none = np.array([], np.int64)
-    assert save_stills(path, none, none, tmp_path / "out", PyAVReader()) == []
+    assert save_stills(index_packets(path), none, none, tmp_path / "out", PyAVReader()) == []
 
 
 @pytest.mark.parametrize(
@@ -193,4 +195,4 @@ def test_no_frames_no_files(tmp_path):
 def test_refuses(frames, ranks, quality, tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=10)
     with pytest.raises(ValueError):
-        save_stills(path, np.array(frames), np.array(ranks), tmp_path / "out", PyAVReader(), quality)
+        save_stills(index_packets(path), np.array(frames), np.array(ranks), tmp_path / "out", PyAVReader(), quality)
