@@ -126,3 +126,12 @@ def described(part: Any) -> dict[str, Any]:
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """SHA-256 of all that decides, beside the video and the versions of libraries, what an extraction gives."""
     return hashlib.sha256(json.dumps([scorer, settings], sort_keys=True).encode()).hexdigest()
+
+
+def format_clock(seconds: float, decimals: int = 0) -> str:
+    """A time in a video, such as 3:05, 1:03:05 from an hour on, or 3:05.2 with one decimal."""
+    unit = 10**decimals
+    minutes, rest = divmod(round(seconds * unit), 60 * unit)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{rest / unit:0{2 + decimals + (decimals > 0)}.{decimals}f}"
+    return f"{hours}:{minutes:02}:{clock}" if hours else f"{minutes}:{clock}"

@@ -32,7 +32,7 @@ from keyframe.drawing.style import (
     sheet,
     two_digits,
 )
-from keyframe.evaluation.metrics import spearman
+from keyframe.files import format_clock
 from keyframe.types import FloatArray, IntArray
 
 # More points than this on a curve are a block of ink: neighbours are drawn as their mean.
@@ -49,6 +49,7 @@ class Prediction:
         scores: predicted importance in [0, 1], (T,).
         importance: the annotators' mean in [0, 1], (T,).
         annotators: each annotator's scores in [0, 1], (A, T); A may be 0.
+        spearman: rho of the scores with the annotators' mean; NaN if it is not defined.
     """
 
     video: str
@@ -56,6 +57,7 @@ class Prediction:
     scores: FloatArray
     importance: FloatArray
     annotators: FloatArray
+    spearman: float
 
 
 def draw_curves(predictions: Sequence[Prediction], title: str = "") -> Figure:
@@ -69,8 +71,7 @@ def draw_curves(predictions: Sequence[Prediction], title: str = "") -> Figure:
         dress(axis)
         draw_people(axis, one.seconds, one.importance, one.annotators)
         draw_model(axis, one.seconds, one.scores, PALETTE[0], "model")
-        rho = two_digits(spearman(one.scores, one.importance))
-        axis.set_title(f"{one.video}   Spearman {rho}", loc="left", fontsize=10, parse_math=False)
+        axis.set_title(f"{one.video}   Spearman {two_digits(one.spearman)}", loc="left", fontsize=10, parse_math=False)
         axis.margins(x=0)
     axes[-1].set_xlabel("seconds")
     # The fullest key is that of the row with most annotators.
@@ -138,6 +139,7 @@ def draw_video(
     video: str,
     seconds: FloatArray,
     scores: Mapping[str, FloatArray],
+    spearman: Mapping[str, float],
     annotators: FloatArray,
     importance: FloatArray,
     keyframes: Mapping[str, IntArray],
@@ -152,6 +154,7 @@ def draw_video(
         video: its name.
         seconds: time of each frame, not decreasing, (n,).
         scores: by model, predicted importance of each frame, (n,). A model's colour and marker go by its place here.
+        spearman: by model, rho of its scores with the annotators' mean.
         annotators: each annotator's scores, (A, n); A may be 0, then there is no band.
         importance: the annotators' mean, (n,).
         keyframes: by model, the positions into the n frames that it selects, (k,).
@@ -167,7 +170,7 @@ def draw_video(
     begin, end = float(seconds[0]), float(seconds[-1])
     span = (begin, end) if end > begin else (begin - 0.5, begin + 0.5)
     looks = look(scores)
-    labels = [f"{name}   {two_digits(spearman(values, importance))}" for name, values in scores.items()]
+    labels = [f"{name}   {two_digits(spearman[name])}" for name in scores]
     labels += ["annotators' mean", *["middle half of annotators"] * (len(annotators) > 1)]
     handles: list[Artist] = [Line2D([], [], color=colour, marker=marker) for colour, marker in looks.values()]
     handles += [Line2D([], [], color=MEAN), Patch(color=BAND)][: len(labels) - len(looks)]
@@ -243,11 +246,4 @@ def time_axis(axis: Axes) -> None:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axis.set_xlabel("time", size=TEXT)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
-
-
-def clock(seconds: float) -> str:
-    """Such as 3:05, or 1:03:05 from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_clock(value)))

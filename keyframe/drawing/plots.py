@@ -41,7 +41,6 @@ from keyframe.drawing.style import (
     two_digits,
     wrap,
 )
-from keyframe.evaluation.metrics import spearman
 from keyframe.types import FloatArray
 
 _STEPS = 100  # places tried along the longer side of a room
@@ -294,12 +293,15 @@ def _with_interval(mean: float, span: tuple[float, float]) -> str:
 _POINTS = 1000
 
 
-def draw_scatter(scores: Mapping[str, FloatArray], importance: FloatArray, title: str) -> Figure:
+def draw_scatter(
+    scores: Mapping[str, FloatArray], importance: FloatArray, spearman: Mapping[str, float], title: str
+) -> Figure:
     """A panel a model: predicted importance against the annotators' mean, over all frames of all videos.
 
     Args:
         scores: by model, predicted importance, (N,); NaN is left out.
         importance: the annotators' mean of the same frames, (N,).
+        spearman: by model, rho of the two over all frames; NaN if it is not defined.
         title: what is shown.
 
     Raises:
@@ -321,7 +323,7 @@ def draw_scatter(scores: Mapping[str, FloatArray], importance: FloatArray, title
         _draw_cloud(axis, values, importance, look(scores)[name][0])
         axis.set_xlabel("predicted importance", size=TEXT)
         axis.set_ylabel("annotators' mean" if column == 0 else "", size=TEXT)
-        text = f"{names[name]}\nSpearman {two_digits(spearman(*_both(values, importance)))}"
+        text = f"{names[name]}\nSpearman {two_digits(spearman[name])}"
         axis.set_title(text, loc="left", size=TEXT, color=INK, parse_math=False)
     return figure
 

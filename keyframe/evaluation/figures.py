@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_pairs, draw_per_video, draw_scatter, draw_tradeoff
 from keyframe.evaluation.keyshot import hold_scores, keyshots
+from keyframe.evaluation.metrics import spearman
 from keyframe.evaluation.results import METRICS, ModelResult
 from keyframe.evaluation.video import EvalVideo
 from keyframe.report.document import Picture, Section
@@ -67,9 +68,11 @@ def accuracy_pictures(
         what,
     )
     importance = np.concatenate([subjects[video].importance for video in videos])
+    scores = {one.name: np.concatenate([one.scores[video] for video in videos]) for one in studies}
     cloud = draw_scatter(
-        {one.name: np.concatenate([one.scores[video] for video in videos]) for one in studies},
+        scores,
         importance,
+        {name: spearman(values, importance) for name, values in scores.items()},
         "Predicted importance and the annotators' mean, all scored frames",
     )
     pictures = [
@@ -125,6 +128,7 @@ def video_pictures(
             video,
             subject.seconds,
             scores,
+            {name: spearman(values, subject.importance) for name, values in scores.items()},
             subject.annotators,
             subject.importance,
             {name: keyframes(values, subject) for name, values in scores.items()},

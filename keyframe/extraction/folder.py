@@ -23,6 +23,7 @@ from PIL import Image
 
 from keyframe.drawing.curves import time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
+from keyframe.files import format_clock
 from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table
 from keyframe.report.render import one_line, write_report
 from keyframe.summary.constraints import Candidates, Selection
@@ -239,7 +240,7 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
             with Image.open(directory / keyframe["file"]) as still:
                 still.thumbnail((most, most), Image.Resampling.LANCZOS)
                 still.save(preview, quality=85)
-            time = _time(keyframe["seconds"])
+            time = format_clock(keyframe["seconds"], 1)
             pictures.append(
                 Picture(
                     preview, f"The picture at {time}", f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
@@ -251,18 +252,20 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
 def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Picture]) -> Document:
     video, shots, scored_by = summary["video"], summary["shots"], summary["scorer"]["name"]
     count = len(pictures)
-    lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {_time(video['duration'])}, scored by {scored_by}."
+    length = format_clock(video["duration"], 1)
+    lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {length}, scored by {scored_by}."
     curve = Picture(
         directory / "curve.png",
         "Importance over time, with the keyframes on it",
         "Importance of the frames looked at, 1 the most; grey lines are the starts of shots.",
     )
     kept = [shot for shot in shots if shot["kept"]]
+    skimmed = sum(shot["end"] - shot["start"] for shot in kept)
     facts = {
-        "length": f"{_time(video['duration'])} ({video['frames']} frames, {video['fps']:.4g} a second on average)",
+        "length": f"{length} ({video['frames']} frames, {video['fps']:.4g} a second on average)",
         "picture": f"{video['width']} x {video['height']}, {video['codec']}",
         "looked at": f"{summary['scored_frames']} frames, {summary['settings']['rate']:g} a second",
-        "shots": f"{len(shots)}, of which a skim keeps {len(kept)} ({_time(sum(s['end'] - s['start'] for s in kept))})",
+        "shots": f"{len(shots)}, of which a skim keeps {len(kept)} ({format_clock(skimmed, 1)})",
         "scored by": scored_by,
     }
     if "checkpoint_sha256" in summary["scorer"]:
@@ -286,10 +289,3 @@ def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Pictur
 def _settings(values: Mapping[str, Any]) -> str:
     rest = ", ".join(f"{name} {value}" for name, value in values.items() if name != "kind" and value is not None)
     return f"{values['kind']}{': ' if rest else ''}{rest}"
-
-
-def _time(seconds: float) -> str:
-    """Such as 1:23.4, or 1:02:03.4 from an hour on."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"

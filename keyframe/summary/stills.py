@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.files import draft_of
+from keyframe.files import draft_of, format_clock
 from keyframe.types import IntArray
 
 # Anamorphic formats go up to 2.9 (352x576 shown as 16:9); what lies far beyond is a damaged header.
@@ -257,10 +257,7 @@ def _fitted(pixels: npt.NDArray[np.uint8], cell: tuple[int, int]) -> Image.Image
 
 def _caption(still: Still) -> str:
     """Time and rank."""
-    minutes, tenths = divmod(round(still.seconds * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"
-    return f"{clock}   #{still.rank}"
+    return f"{format_clock(still.seconds, 1)}   #{still.rank}"
 
 
 def _aspect(path: Path) -> float:

@@ -163,12 +163,15 @@ class KeyframeModule(LightningModule):
             real = batch.mask[row].cpu()
             people = batch.annotators[row].cpu()[:, real]
             people = people[~people.isnan().all(1)]
+            predicted = scores[row].detach().cpu()[real].double().numpy()
+            importance = batch.importance[row].cpu()[real].double().numpy()
             prediction = Prediction(
                 video,
                 batch.seconds[row].cpu()[real].numpy(),
-                scores[row].detach().cpu()[real].double().numpy(),
-                batch.importance[row].cpu()[real].double().numpy(),
+                predicted,
+                importance,
                 people.double().numpy(),
+                spearman(predicted, importance),
             )
             self.predictions[video] = prediction
             if batch.teacher_target is not None:

@@ -13,7 +13,7 @@ def prediction(people, length=60, seed=0):
     annotators = np.clip(truth + 0.3 * rng.standard_normal((people, length)), 0, 1)
     importance = annotators.mean(0) if people else truth
     scores = np.clip(truth + 0.1 * rng.standard_normal(length), 0, 1)
-    return Prediction(f"video-{people}", np.arange(length) * 2.0, scores, importance, annotators)
+    return Prediction(f"video-{people}", np.arange(length) * 2.0, scores, importance, annotators, 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,9 @@ def test_a_row_a_video_whatever_the_number_of_annotators(tmp_path):
 
 
 def test_curves_are_ranks_within_the_video():
-    one = Prediction("a", np.arange(4.0), np.array([0.9, 0.1, 0.2, 0.2]), np.array([4.0, 1, 2, 3]), np.zeros((0, 4)))
+    one = Prediction(
+        "a", np.arange(4.0), np.array([0.9, 0.1, 0.2, 0.2]), np.array([4.0, 1, 2, 3]), np.zeros((0, 4)), -1.0
+    )
     people, model = draw_curves([one]).axes[0].lines
     np.testing.assert_allclose(people.get_ydata(), [7 / 8, 1 / 8, 3 / 8, 5 / 8])
     np.testing.assert_allclose(model.get_ydata(), [7 / 8, 1 / 8, 4 / 8, 4 / 8])  # a tie shares its ranks
@@ -43,12 +45,14 @@ def test_curves_are_ranks_within_the_video():
 
 
 def test_the_correlation_stands_in_the_title():
-    one = Prediction("a", np.arange(4.0), np.arange(4.0), np.arange(4.0)[::-1], np.zeros((0, 4)))
+    one = Prediction("a", np.arange(4.0), np.arange(4.0), np.arange(4.0)[::-1], np.zeros((0, 4)), -1.0)
     assert draw_curves([one]).axes[0].get_title(loc="left").endswith("-1.00")
 
 
 @pytest.mark.parametrize("length", [1, 2])
 def test_very_short_and_constant_videos_are_drawn(tmp_path, length):
-    one = Prediction("a", np.arange(length) * 1.0, np.full(length, 0.5), np.full(length, 0.2), np.zeros((3, length)))
+    one = Prediction(
+        "a", np.arange(length) * 1.0, np.full(length, 0.5), np.full(length, 0.2), np.zeros((3, length)), np.nan
+    )
     draw_curves([one]).savefig(tmp_path / "short.png")
     assert (tmp_path / "short.png").stat().st_size > 1000

@@ -2,7 +2,6 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 from keyframe.drawing.plots import draw_pairs, draw_scatter
 from tests.drawing.drawn import clashes
@@ -20,7 +19,9 @@ def no_warnings():
 @pytest.mark.parametrize("models", [1, 2, 4, 6])
 def test_a_panel_a_model_and_no_text_covers_another(models):
     rng = np.random.default_rng(0)
-    figure = draw_scatter({name: rng.random(1500) for name in NAMES[:models]}, rng.random(1500), "title " * 30)
+    figure = draw_scatter(
+        {name: rng.random(1500) for name in NAMES[:models]}, rng.random(1500), dict.fromkeys(NAMES, 0.5), "title " * 30
+    )
     assert len(figure.axes) == models
     assert not clashes(figure)
 
@@ -29,17 +30,18 @@ def test_every_defined_point_counts():
     rng = np.random.default_rng(0)
     x, y = rng.random(20_000), rng.random(20_000)
     x[:5] = np.nan
-    (many,) = draw_scatter({"a": x}, y, "").axes[0].collections
-    few = draw_scatter({"a": x[:50]}, y[:50], "")
+    (many,) = draw_scatter({"a": x}, y, {"a": np.nan}, "").axes[0].collections
+    few = draw_scatter({"a": x[:50]}, y[:50], {"a": 0.123}, "")
     # The colour of a cell is the logarithm of its count; the norm keeps the counts themselves.
     assert many.get_array().sum() == 19_995
     np.testing.assert_allclose(few.axes[0].collections[0].get_offsets(), np.stack([x[5:50], y[5:50]], axis=1))
-    rho = spearmanr(x[5:50], y[5:50]).statistic
-    assert few.axes[0].get_title(loc="left").endswith(f"{rho:.2f}")
+    assert few.axes[0].get_title(loc="left").endswith("0.12")
 
 
 def test_constant_scores_have_no_rho():
-    figure = draw_scatter({"a": np.full(5, 0.5), "b": np.full(5, np.nan)}, np.arange(5.0), "")
+    figure = draw_scatter(
+        {"a": np.full(5, 0.5), "b": np.full(5, np.nan)}, np.arange(5.0), dict.fromkeys("ab", np.nan), ""
+    )
     figure.draw_without_rendering()
     assert [axis.get_title(loc="left").endswith("n/a") for axis in figure.axes] == [True, True]
 
@@ -65,4 +67,4 @@ def test_other_lengths_are_refused():
     with pytest.raises(ValueError, match="every video"):
         draw_pairs(np.zeros(2), np.zeros(3), ("A", "B"), "")
     with pytest.raises(ValueError, match="every frame"):
-        draw_scatter({"a": np.zeros(2)}, np.zeros(3), "")
+        draw_scatter({"a": np.zeros(2)}, np.zeros(3), {"a": 0.0}, "")

@@ -4,7 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from keyframe.drawing.curves import clock, draw_video
+from keyframe.drawing.curves import draw_video
+from keyframe.files import format_clock
 from tests.drawing.drawn import clashes
 
 NAMES = [f"model {index} with a name of forty characters"[:40] for index in range(6)]
@@ -24,6 +25,7 @@ def example(models=2, count=60, length=120.0, people=20, pictures=12, shape=(18,
         "video": "a video",
         "seconds": np.linspace(0, length, count),
         "scores": {name: rng.random(count) for name in NAMES[:models]},
+        "spearman": dict.fromkeys(NAMES[:models], 0.5),
         "annotators": annotators,
         "importance": annotators.mean(0) if people else rng.random(count),
         "keyframes": {name: np.sort(rng.choice(count, min(count, 9), replace=False)) for name in NAMES[:models]},
@@ -109,6 +111,7 @@ def test_a_band_needs_two_annotators(people):
 def test_the_key_says_rho_and_what_is_not_defined():
     one = example()
     one["scores"] = {"same": np.exp(one["importance"]), "opposite": -one["importance"], "constant": np.full(60, 0.5)}
+    one["spearman"] = {"same": 1.0, "opposite": -1.0, "constant": np.nan}
     one["keyframes"] = {}
     said = [text.get_text() for text in draw_video(**one).legends[0].get_texts()]
     assert said[:3] == ["same   1.00", "opposite   -1.00", "constant   n/a"]
@@ -128,6 +131,6 @@ def test_series_of_other_lengths_are_refused():
 
 
 def test_times_are_read_as_on_a_clock():
-    assert [clock(seconds) for seconds in (0, 65, 3599.6, 3785, 10_800)] == [
+    assert [format_clock(seconds) for seconds in (0, 65, 3599.6, 3785, 10_800)] == [
         "0:00", "1:05", "1:00:00", "1:03:05", "3:00:00",
     ]  # fmt: skip
