@@ -3,7 +3,9 @@
 The values that travel along the pipeline, checked when they are made.
 """
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,30 @@ class KeyframeError(Exception):
 
 class VideoError(KeyframeError):
     """One video cannot be opened or decoded; the others are not affected."""
+
+
+def check_number(
+    key: str, value: object, lowest: float, *, whole: bool = True, above: bool = False, optional: bool = False
+) -> None:
+    """Refuse the value of a configuration key that is not a finite number in its range.
+
+    Args:
+        key: as a user sets it, e.g. `head.window`.
+        value: what it is set to.
+        lowest: the lowest number that the key takes.
+        whole: whether it takes whole numbers only.
+        above: leave `lowest` itself out.
+        optional: whether the key takes None too.
+
+    Raises:
+        KeyframeError: naming the key, the value and the range.
+    """
+    if value is None and optional:
+        return
+    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    if not (number and lowest <= value < math.inf) or (above and value == lowest):  # type: ignore[operator]
+        kind, limit = "a whole number" if whole else "a number", f"above {lowest:g}" if above else f"from {lowest:g} on"
+        raise KeyframeError(f"{key}={value} must be {kind} {limit}{', or null' if optional else ''}.")
 
 
 FloatArray = npt.NDArray[np.floating]

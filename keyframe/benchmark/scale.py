@@ -468,7 +468,7 @@ class DdpSuite:
             yield data
             where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
             length = (f"trainer.max_epochs={2 * self.epochs}", f"finetune.switch_epoch={self.epochs}")
-            common = (*self.recipe, *where, *length, "callbacks.pictures=null")
+            common = (*self.recipe, *where, *length, "callbacks.curves=null")
             for number in range(self.rounds):
                 for side, overrides in self.sides.items():
                     name = f"{side}{number}"

@@ -456,7 +456,7 @@ class TrainSuite:
 
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
         where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
-        ours = (*what, *where, "logger=csv", "callbacks.pictures=null")
+        ours = (*what, *where, "logger=csv", "callbacks.curves=null")
         with closing(in_child(PlainTraining(what, data.videos_of(directory), self.rounds, directory))) as plain:
             yield from outcome.add_plain(islice(plain, 1 + 2 * (self.rounds - self.rounds // 2)))
             if contest.uncached:

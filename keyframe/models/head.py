@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keyframe.types import KeyframeError, check_number
+
 
 class TemporalAttention(nn.Module):
     """Multi-head self-attention over frames; what each head sees is given (see `visible_frames`).
@@ -133,8 +135,17 @@ class TemporalHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if not 0 <= local_heads <= heads:
-            raise ValueError(f"local_heads {local_heads} is not between 0 and {heads} heads")
+        for name, value, lowest in (
+            ("layers", layers, 0),
+            ("heads", heads, 1),
+            ("local_heads", local_heads, 0),
+            ("window", window, 0),
+            ("feedforward", feedforward, 0),
+        ):
+            check_number(f"head.{name}", value, lowest)
+        check_number("head.encoder_window", encoder_window, 0, optional=True)
+        if local_heads > heads:
+            raise KeyframeError(f"head.local_heads={local_heads} must be at most head.heads={heads}.")
         widths = [features, *projection]
         steps: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):

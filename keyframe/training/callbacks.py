@@ -33,6 +33,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from keyframe.drawing.curves import draw_curves
 from keyframe.training.module import KeyframeModule
+from keyframe.types import check_number
 
 
 class BatchSeed(Callback):
@@ -109,16 +110,18 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-class CurvePictures(Callback):
-    """Draws the model's curves over the annotators' into a folder, and into W&B and TensorBoard where they are on.
+class CurveImages(Callback):
+    """Draws the model's and the annotators' curves into PNG files, and into W&B and TensorBoard if they are on.
 
     Args:
-        directory: where the PNG files go.
-        every: epochs from one picture of validation videos to the next; the last epoch is always drawn.
-        videos: how many videos a picture shows.
+        directory: folder of the PNG files.
+        every: epochs between two images of validation videos; the last epoch is always drawn.
+        videos: number of videos per image.
     """
 
     def __init__(self, directory: str, every: int = 5, videos: int = 2) -> None:
+        check_number("callbacks.curves.every", every, 1)
+        check_number("callbacks.curves.videos", videos, 1)
         self.directory = Path(directory)
         self.every = every
         self.videos = videos

@@ -28,7 +28,7 @@ from keyframe.data.dataset import VideoDataset
 from keyframe.files import write_table
 from keyframe.models.backbone import NoBackbone
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, check_number
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -191,6 +191,7 @@ def find_batch_size(
     Raises:
         KeyframeError: not even one video fits, or there are several devices.
     """
+    check_number("tune.max_batch_size", largest, 1, optional=True)
     if isinstance(trainer.strategy, ParallelStrategy):
         raise KeyframeError(
             "tune.batch_size=true measures one device: find the size with trainer=auto, then set data.batch_size."

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from keyframe.training.module import KeyframeModule
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, check_number
 
 
 class PlateauSchedule(Callback):
@@ -99,8 +99,8 @@ class TwoStage(Callback):
     """
 
     def __init__(self, switch_epoch: int | None = 10, lr_factor: float = 0.1) -> None:
-        if switch_epoch is not None and switch_epoch < 0:
-            raise ValueError(f"switch_epoch must be at least 0 or None, not {switch_epoch}")
+        check_number("finetune.switch_epoch", switch_epoch, 0, optional=True)
+        check_number("finetune.lr_factor", lr_factor, 0, whole=False, above=True)
         self.switch_epoch = switch_epoch
         self.lr_factor = lr_factor
         self.switched = False

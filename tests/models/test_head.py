@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from keyframe.models.head import TemporalHead, sinusoids
+from keyframe.types import KeyframeError
 from tests.models.build import HEADS, head_options, make_head
 
 
@@ -135,7 +136,15 @@ def test_scores_are_float32_under_autocast():
         assert make_head("dual")(torch.randn(1, 5, 12)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("local_heads", [-1, 9])
-def test_more_local_heads_than_heads_are_refused(local_heads):
-    with pytest.raises(ValueError, match="local_heads"):
-        TemporalHead(8, heads=8, local_heads=local_heads)
+def test_numbers_out_of_range_are_refused_by_their_key():
+    for name, value in (
+        ("layers", -1),
+        ("heads", 0),
+        ("local_heads", -1),
+        ("local_heads", 9),
+        ("window", 0.5),
+        ("encoder_window", -1),
+        ("feedforward", True),
+    ):
+        with pytest.raises(KeyframeError, match=rf"head\.{name}={value} must be"):
+            TemporalHead(8, **{name: value})
