@@ -55,6 +55,11 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def script(program: str) -> tuple[str, str]:
+    """Arguments of a Python interpreter that make it the console script `keyframe-<program>`."""
+    return "-c", f"from keyframe.cli.main import {program}; {program}()"
+
+
 def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
     """Run a fresh Python interpreter."""
     done = subprocess.run(

@@ -18,7 +18,7 @@ from keyframe.extraction.ray_engine import RayEngine, Share, share_of
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError
-from tests.commands import environment, hear_ctrl_c
+from tests.commands import environment, hear_ctrl_c, script
 from tests.videos import write_video
 
 RECIPE = ExtractionSpec(KtsShots(), UniformSelection(k=1), PyAVReader())
@@ -94,7 +94,7 @@ def test_interrupted_it_leaves_neither_half_results_nor_processes(tmp_path):
     videos = [write_video(tmp_path / f"{name}.mp4", frames=200, seed=name) for name in range(3)]
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "keyframe.cli.extract", *map(str, videos), f"output={out}", "engine=ray", "workers=1"],
+        [sys.executable, *script("extract"), *map(str, videos), f"output={out}", "engine=ray", "workers=1"],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,

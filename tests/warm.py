@@ -6,7 +6,6 @@ and `err`. Answers with a line that holds the exit status.
 
 import atexit
 import gc
-import importlib
 import json
 import os
 import sys
@@ -17,10 +16,11 @@ if __name__ != "__mp_main__":  # processes that a command spawns import what the
     import hydra  # noqa: F401
     import torch
 
-    import keyframe.cli.app
+    import keyframe.cli.main
+    import keyframe.cli.train
     import keyframe.models.detector
     import keyframe.training.callbacks
-    import keyframe.training.run  # noqa: F401
+    import keyframe.training.run
 
 
 def run(command: dict) -> None:
@@ -32,7 +32,7 @@ def run(command: dict) -> None:
         os.dup2(file, number)
         os.close(file)
     sys.argv = [command["program"], *command["arguments"]]
-    importlib.import_module(f"keyframe.cli.{command['program'].removeprefix('keyframe-')}").main()
+    getattr(keyframe.cli.main, command["program"].removeprefix("keyframe-"))()
 
 
 def status_of(command: dict) -> int:

@@ -6,13 +6,13 @@ What all commands have in common: Hydra around a task, and errors as one sentenc
 """
 
 import difflib
-import functools
 import logging
 import math
 import os
+import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -237,15 +237,15 @@ def _not_built(error: InstantiationException) -> str | None:
 log = logging.getLogger(__name__)
 
 
-def command(name: str, task: Callable[[DictConfig], None]) -> None:
+def command(name: str, task: str) -> None:
     """Run a task as the Hydra app `keyframe-<name>`, configured by `conf/<name>.yaml`.
 
-    What a user can mend ends in one sentence on stderr and exit status 1. In a sweep the job's failure is written
-    into its directory and the sweep goes on; a sweeper is told each job's `val/spearman`.
+    The task, `module:function`, is imported once the configuration is composed. What a user can mend ends in one
+    sentence on stderr and exit status 1. In a sweep the job's failure is written into its directory and the sweep goes
+    on; a sweeper gets each job's `val/spearman`.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
 
-    @functools.wraps(task)
     def guarded(config: DictConfig) -> float | None:
         settings = HydraConfig.get()
         directory = Path(settings.runtime.output_dir)
@@ -265,7 +265,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             write_status(directory, status("running"))
             try:
                 check_values(config)
-                task(config)
+                pkgutil.resolve_name(task)(config)
             except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
                 write_status(directory, status("interrupted"))
                 if sweep:
@@ -287,6 +287,7 @@ def command(name: str, task: Callable[[DictConfig], None]) -> None:
             write_status(directory, status("completed"))
         return objective_of(directory)
 
+    guarded.__module__ = task.partition(":")[0]  # Hydra names the job after it
     # Hydra copies its store of built-in configs, which it only reads, for every group that --help lists: a second.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Asked for full errors, Hydra raises its own instead of printing them over several lines.

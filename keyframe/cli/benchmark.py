@@ -1,14 +1,11 @@
 """keyframe-benchmark: what the project costs on this machine."""
 
 import logging
-import sys
 from pathlib import Path
 from time import perf_counter
 
 from omegaconf import DictConfig
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -67,9 +64,10 @@ def benchmark(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("benchmark", benchmark)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.benchmark()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """keyframe-compare: several models on the same videos, in one report."""
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
@@ -150,9 +147,10 @@ def _check_drawn(groups: "Mapping[str, Sequence[BaseRun]]", config: DictConfig) 
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("compare", compare)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.compare()
 
 
 if __name__ == "__main__":

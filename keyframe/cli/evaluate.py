@@ -1,14 +1,11 @@
 """keyframe-evaluate: how far people, chance and models agree with the annotators."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
@@ -154,9 +151,10 @@ def _labels(config: DictConfig) -> "dict[str, Labels]":
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("evaluate", evaluate)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.evaluate()
 
 
 if __name__ == "__main__":

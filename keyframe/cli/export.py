@@ -1,15 +1,12 @@
 """keyframe-export: a trained model as files that other software runs."""
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
@@ -127,9 +124,10 @@ def _table(
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("export", export)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.export()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """keyframe-extract: the keyframes of anybody's videos."""
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare, with_inputs
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
@@ -207,9 +204,10 @@ def _result_line(outcome: "VideoResult") -> str:
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(with_inputs(sys.argv[1:]))
-    command("extract", extract)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.extract()
 
 
 if __name__ == "__main__":

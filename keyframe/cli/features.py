@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.app import Number, command
-from keyframe.cli.arguments import prepare, with_inputs
+from keyframe.cli.app import Number
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
@@ -236,9 +234,10 @@ def _few(names: Sequence[str], limit: int = 3) -> str:
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = prepare(with_inputs(sys.argv[1:]))
-    command("features", features)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.features()
 
 
 if __name__ == "__main__":

@@ -5,50 +5,39 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning import Trainer, seed_everything
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import is_first_process, prepare
-from keyframe.cli.hooks import RANKS_IN_SWEEP, starts_ranks, with_one_directory
+from keyframe.cli.arguments import is_first_process
+from keyframe.cli.hooks import RANKS_IN_SWEEP, starts_ranks
+from keyframe.cli.terminal import from_here, result_lines
+from keyframe.config import plain, save_config
+from keyframe.data.datamodule import KeyframeDataModule
+from keyframe.files import write_metrics
+from keyframe.models.detector import KeyframeDetector, compile_detector, size_table, sizes
+from keyframe.runs import load_run
+from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
+from keyframe.training.module import KeyframeModule
+from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, train_and_test
+from keyframe.training.teacher import TeacherTargets, check_teacher
 from keyframe.types import KeyframeError
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-
-    from keyframe.data.datamodule import KeyframeDataModule
-    from keyframe.models.detector import KeyframeDetector
-    from keyframe.training.teacher import TeacherTargets
 
 log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> None:
     """Build everything from YAML, train and test, and say where the results lie."""
-    import torch
-    from hydra.utils import instantiate
-
-    from keyframe.models.detector import size_table, sizes
-
     run_dir = Path(config.run_dir)
     _place_in_sweep(config, run_dir)
     torch.manual_seed(config.seed)
-    # First the model, before Lightning is imported: what is wrong with it is told seconds earlier.
     detector = instantiate(config.model, _convert_="all")
     counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
-
-    from pytorch_lightning import seed_everything
-
-    from keyframe.cli.terminal import from_here, result_lines
-    from keyframe.config import plain, save_config
-    from keyframe.files import write_metrics
-    from keyframe.training import callbacks as tracking
-    from keyframe.training.callbacks import quiet_lightning
-    from keyframe.training.module import KeyframeModule
-    from keyframe.training.run import find_checkpoint, train_and_test
 
     if config.ckpt == "auto" and not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
         raise KeyframeError("ckpt=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
@@ -87,16 +76,14 @@ def train(config: DictConfig) -> None:
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
     log.info("\n%s", size_table(detector.backbone.name, counts))
     if config.compile:
-        from keyframe.models.detector import compile_detector
-
         compile_detector(detector)
     if trainer.is_global_zero:
         save_config(config, run_dir)
     try:
         metrics, best = train_and_test(trainer, module, datamodule, run_dir, resume)
-        tracking.log_artifact(loggers, best)
+        log_artifact(loggers, best)
     finally:
-        tracking.finish(loggers)
+        finish(loggers)
     metrics.update({f"model/params_{name}": count for name, count in counts.items()})
     if trainer.is_global_zero:
         write_metrics(run_dir / "metrics.json", metrics)
@@ -116,7 +103,7 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
             config.ckpt = "last"
 
 
-def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir: Path) -> "TeacherTargets | None":
+def _lessons(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
     """What puts the teacher's scores into batches, where there is a teacher."""
     if config.distillation is None and config.teacher is None:
         return None
@@ -125,9 +112,6 @@ def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir:
     if config.teacher is None:
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
-    from keyframe.runs import load_run
-    from keyframe.training.teacher import TeacherTargets, check_teacher
-
     teacher = load_run(config.teacher, key="teacher")
     datamodule.prepare_data()
     check_teacher(teacher, config.teacher, datamodule, run_dir)
@@ -135,14 +119,9 @@ def _lessons(config: DictConfig, datamodule: "KeyframeDataModule[Any]", run_dir:
 
 
 def _batch_size(
-    config: DictConfig, detector: "KeyframeDetector", datamodule: "KeyframeDataModule[Any]", resume: Path | None
+    config: DictConfig, detector: KeyframeDetector, datamodule: KeyframeDataModule[Any], resume: Path | None
 ) -> int:
     """The largest batch that fits, tried on a copy of the model; a resumed run keeps the one it found at first."""
-    from hydra.utils import instantiate
-
-    from keyframe.training.module import KeyframeModule
-    from keyframe.training.run import find_batch_size, read_checkpoint
-
     if resume is not None:
         return int(read_checkpoint(resume)["hyper_parameters"]["data"]["batch_size"])
     module = KeyframeModule(
@@ -156,7 +135,7 @@ def _batch_size(
         return find_batch_size(trainer, module, datamodule, config.tune.max_batch_size)
 
 
-def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
+def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Refuse what Lightning would do differently from what was asked."""
     if str(config.trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
@@ -170,9 +149,10 @@ def _check_trainer(trainer: "Trainer", config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Console script."""
-    sys.argv[1:] = with_one_directory(prepare(sys.argv[1:]))
-    command("train", train)
+    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
+    from keyframe.cli import main as scripts
+
+    scripts.train()
 
 
 if __name__ == "__main__":

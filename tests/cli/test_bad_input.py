@@ -12,7 +12,7 @@ import torch
 
 from keyframe.data.labels import write_tsv
 from keyframe.system import claim
-from tests.commands import TINY, cold
+from tests.commands import TINY, cold, script
 from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
@@ -338,7 +338,7 @@ def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, d
 def test_no_weights_without_network(good, tmp_path):
     # a port that nothing listens on stands for no network; read when the library is imported, so no warm process
     done = cold(
-        ["-m", "keyframe.cli.train", "data=labelled", f"data.root={good}", "logger=none"],
+        [*script("train"), "data=labelled", f"data.root={good}", "logger=none"],
         tmp_path,
         HF_ENDPOINT="http://127.0.0.1:9",
         HF_HOME=str(tmp_path / "empty"),

@@ -15,7 +15,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.runs import load_any_run, load_run
-from tests.commands import ROOT, TINY, cold
+from tests.commands import ROOT, TINY, cold, script
 from tests.videos import write_video
 
 SMALL = (
@@ -156,7 +156,7 @@ def test_extraction_by_onnx_needs_no_torch(command, exported, run, tmp_path):
     # twelve seconds: 24 frames at two a second, so two windows of twelve
     video = write_video(tmp_path / "a.mp4", frames=300)
     code = (
-        "import sys\nfrom keyframe.cli.extract import main\nmain()\n"
+        "import sys\nfrom keyframe.cli.main import extract\nextract()\n"
         "print('TORCH:', *[name for name in ('torch', 'pytorch_lightning', 'timm') if name in sys.modules])"
     )
     out = tmp_path / "found"
@@ -272,6 +272,6 @@ def test_training_videos_that_are_gone_are_no_calibration(export, run, tiny_demo
 
 def test_a_missing_package_is_named_before_anything_is_loaded(run, tmp_path):
     (tmp_path / "onnxscript.py").write_text("raise ImportError(name='onnxscript')")
-    arguments = ["-m", "keyframe.cli.export", f"run={run}", "format=onnx"]
+    arguments = [*script("export"), f"run={run}", "format=onnx"]
     sentence = cold(arguments, tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").sentence()
     assert "onnxscript: pip install 'keyframe[onnx]'" in sentence

@@ -16,7 +16,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.runs import load_run
-from tests.commands import environment, hear_ctrl_c
+from tests.commands import environment, hear_ctrl_c, script
 from tests.videos import write_video
 
 # Names that a shell, Hydra's grammar or OmegaConf take for something else.
@@ -168,7 +168,7 @@ def test_interrupted_it_leaves_whole_folders_only(workers, number, video, tmp_pa
     videos = [write_video(tmp_path / f"{name}.mp4", frames=50, seed=name) for name in range(8)]
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "keyframe.cli.extract", *map(str, videos), f"output={out}", f"workers={workers}"],
+        [sys.executable, *script("extract"), *map(str, videos), f"output={out}", f"workers={workers}"],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import pytest
 from PIL import Image
 
-from tests.commands import Done, environment, hear_ctrl_c
+from tests.commands import Done, environment, hear_ctrl_c, script
 from tests.strange_videos import NAMES, STRANGE, make, small, text
 
 # Seconds that a command may go without a line of log, which it writes for each video, before the watchdog kills it.
@@ -29,7 +29,7 @@ class Command:
         self.said = folder / "out", folder / "err"
         with self.said[0].open("wb") as out, self.said[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "keyframe.cli.extract", *map(str, arguments)],
+                [*prefix, sys.executable, *script("extract"), *map(str, arguments)],
                 cwd=cwd,
                 env=environment(),
                 stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.runs import load_detector
 from keyframe.summary.shots import check_shots
-from tests.commands import cold
+from tests.commands import cold, script
 from tests.data.labelled import FRAMES, write_labelled
 
 SMALL = ("size=32", "backbone=resnet18", "backbone.pretrained=false")
@@ -169,7 +169,7 @@ def test_what_cannot_be_is_said_in_one_sentence(command, own, tmp_path, argument
 def test_random_weights_are_never_silent(command, own, tmp_path):
     arguments = (f"input={own / 'videos'}", f"out={tmp_path / 'a.h5'}", "size=32")
     # read when the library is imported, so no warm process
-    done = cold(["-m", "keyframe.cli.features", *arguments], tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "no"))
+    done = cold([*script("features"), *arguments], tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "no"))
     sentence = done.sentence()
     assert "ImageNet weights of efficientnet_b0" in sentence and "backbone.pretrained=false" in sentence
     done = command(*arguments, "backbone.pretrained=false", program="keyframe-features").good()

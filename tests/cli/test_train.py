@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from keyframe.evaluation.metrics import VIDEO_METRICS
-from tests.commands import TINY, cold, environment
+from tests.commands import TINY, cold, environment, script
 
 EPOCHS, SWITCH = 6, 3
 
@@ -31,7 +31,7 @@ def trained(tiny_demo, tmp_path_factory):
     place = tmp_path_factory.mktemp("elsewhere")
     (place / "sets").symlink_to(tiny_demo)
     arguments = ["data.root=sets", f"trainer.max_epochs={EPOCHS}", f"finetune.switch_epoch={SWITCH}"]
-    done = cold(["-m", "keyframe.cli.train", *TINY, *arguments], place).good()
+    done = cold([*script("train"), *TINY, *arguments], place).good()
     (run,) = (place / "outputs" / "train").iterdir()
     return done, run
 
@@ -297,9 +297,9 @@ def test_all_trackers_without_a_key_or_a_question(command, tiny, tmp_path):
 LOOK = """
 import sys
 from pathlib import Path
-from keyframe.cli.train import main
+from keyframe.cli.main import train
 try:
-    main()
+    train()
 finally:
     print("\\nloaded:", *sorted({"torch", "pytorch_lightning", "timm", "wandb"} & sys.modules.keys()))
 """
