@@ -15,11 +15,15 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from math import nan
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from keyframe.types import KeyframeError
 
@@ -111,6 +115,30 @@ def _machine() -> int | None:
     return None
 
 
+def reset_peak() -> bool:
+    """Reset this process's peak memory to what is resident now; return True on success (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def resident_mb() -> tuple[float, float]:
+    """Resident memory of this process in MB (10^6 bytes): now, and its peak; NaN on Windows."""
+    if sys.platform == "linux":
+        # not getrusage: its peak is inherited from the parent through fork and exec
+        fields = dict(line.split(":", 1) for line in _text(Path("/proc/self/status")).splitlines())
+        now, peak = (fields[name].split()[0] if name in fields else nan for name in ("VmRSS", "VmHWM"))
+        return float(now) * 1024 / 1e6, float(peak) * 1024 / 1e6
+    if sys.platform == "darwin":
+        import resource
+
+        answer = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
+        return float(answer.stdout) * 1024 / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return nan, nan
+
+
 # In a directory that is, or was, of one process.
 LOCK = ".lock"
 
@@ -179,3 +207,62 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+Item = TypeVar("Item")
+
+
+def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Item]:
+    """Yield what the task yields in a fresh process, whose memory is its own.
+
+    As with any generator the task runs only while an item is asked for. It may start processes of its own.
+
+    Args:
+        task: picklable, e.g. `functools.partial` of a generator function; so is what it yields.
+        measured: what the process measures, for the message when it is killed.
+
+    Raises:
+        KeyframeError: the task raised it, or the process was killed, most likely because memory ran out.
+        RuntimeError: the task failed otherwise; its traceback is on stderr.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_send_items, args=(task, there))
+    with deaf_to_ctrl_c():
+        process.start()
+    there.close()  # the child's end alone keeps the pipe open
+    try:
+        while True:
+            try:
+                here.send(None)
+                item = here.recv()
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                break
+            if isinstance(item, KeyframeError):
+                raise item
+            yield item
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        here.close()
+        process.join()
+    if process.exitcode and process.exitcode < 0:
+        raise KeyframeError(
+            f"The process that measured {measured} was killed, most likely because memory ran out: "
+            "measure less, or free some memory."
+        )
+    if process.exitcode:
+        raise RuntimeError(f"the process that measured {measured} ended with status {process.exitcode}")
+
+
+def _send_items(task: Callable[[], Iterable[Item]], there: Connection) -> None:
+    """Send one item for each request of the parent."""
+    follow_parent()
+    there.recv()
+    try:
+        for item in task():
+            there.send(item)
+            there.recv()
+    except KeyframeError as error:
+        there.send(error)

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child, ratio
+from keyframe.benchmark.report import Bar, Measured, SuiteResult, ratio
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
-from keyframe.timing import in_turns, resident_mb
+from keyframe.system import in_child, resident_mb
+from keyframe.timing import in_turns
 from keyframe.types import Frames, KeyframeError
 
 SIDE = 224  # of a picture that a model takes, pixels
@@ -334,7 +335,7 @@ class DecodeSuite:
         path, size = self._video(width, height, _LONG), _named((width, height))
         figures = []
         for reader, kind in READERS.items():
-            (peak,) = in_child(Reading(path, kind(), UniformSampling(self.frames)).memory)
+            (peak,) = in_child(Reading(path, kind(), UniformSampling(self.frames)).memory, "decoding")
             key = f"decode/peak_mb_{size}" if reader == "pyav" else f"decode/peak_mb_{reader}_{size}"
             meaning = f"what reading {self.frames} frames with {reader} adds to a fresh process's memory at its peak"
             figures.append(Measured(key, (peak,), "MB", meaning))

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 from keyframe.benchmark.baselines import plain_kts
 from keyframe.benchmark.footage import SyntheticVideo, synthetic_video
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child, ratio
+from keyframe.benchmark.report import Bar, Measured, SuiteResult, ratio
 from keyframe.evaluation.metrics import kendall_matrix
 from keyframe.evaluation.reference import (
     RANDOM_DRAWS,
@@ -23,7 +23,8 @@ from keyframe.evaluation.reference import (
 from keyframe.evaluation.results import measure, over_videos, study
 from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, subject_from_look
 from keyframe.summary.shots import KtsShots, kts
-from keyframe.timing import in_turns, resident_mb
+from keyframe.system import in_child, resident_mb
+from keyframe.timing import in_turns
 from keyframe.types import FloatArray, IntArray
 
 # What an evaluation of 50 videos of 10 000 frames may take on two cores.
@@ -95,7 +96,7 @@ class EvaluateSuite:
 def _measure(size: Size, shots: Shots, repeats: int, bar: Bar) -> SuiteResult:
     seconds = dict.fromkeys(PARTS, 0.0)
     peak = float("nan")
-    steps = in_child(partial(evaluation, size, shots))
+    steps = in_child(partial(evaluation, size, shots), "the evaluation")
     for name, value in bar(steps, "Evaluating", size.steps):
         if name in PARTS:
             seconds[name] += value

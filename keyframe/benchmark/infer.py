@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child, ratio
+from keyframe.benchmark.report import Bar, Measured, SuiteResult, ratio
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import UniformSampling
@@ -32,7 +32,8 @@ from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.pipeline import score_video
-from keyframe.timing import MB, in_turns, random_videos, reset_peak, resident_mb, weights_mb
+from keyframe.system import in_child, reset_peak, resident_mb
+from keyframe.timing import MB, in_turns, random_videos, weights_mb
 
 Score = Callable[[Tensor], Tensor]
 
@@ -335,7 +336,7 @@ class _Measurement:
         shape = (length, self.suite.size, self.suite.size)
         chunks = sorted({*self.suite.chunks, self._auto})
         task = partial(chunk_peaks, self.backbones, chunks, shape, str(self.device), torch.get_num_threads())
-        peaks = {(key, chunk): peak for key, chunk, peak in in_child(task)}
+        peaks = {(key, chunk): peak for key, chunk, peak in in_child(task, "the memory of both models")}
         figures = []
         for chunk in chunks:
             default = ", the default" if chunk == self._auto else ""

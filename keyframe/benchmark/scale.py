@@ -20,7 +20,7 @@ import av
 import numpy as np
 
 from keyframe.benchmark.footage import Footage, TrainData, write_clips, write_copies
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child
+from keyframe.benchmark.report import Bar, Measured, SuiteResult
 from keyframe.benchmark.train import Trained, train
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
@@ -30,8 +30,8 @@ from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.scorers import Scorer, TrainingFree
 from keyframe.summary.constraints import Selector
 from keyframe.summary.describe import Look
-from keyframe.system import cores
-from keyframe.timing import MB, resident_mb
+from keyframe.system import cores, in_child, resident_mb
+from keyframe.timing import MB
 from keyframe.types import FloatArray, IntArray, KeyframeError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class ScaleSuite:
         recipe = ExtractionSpec(self.shots, self.selector, self.reader)
         runs = {}
         for count in self.counts:
-            steps = in_child(partial(batch, recipe, clips, count))
+            steps = in_child(partial(batch, recipe, clips, count), "the batch")
             runs[count] = BatchRun.of(list(bar(steps, f"Extracting {count} videos", count + 2)))
         figures = scale_figures(runs)
         largest = runs[self.counts[-1]]
@@ -288,7 +288,7 @@ class LongSuite:
         made = bar(footages.items(), "Making footage", len(footages))
         videos = {minutes: footage.write(directory) for minutes, footage in made}
         shortest = self.minutes[0]
-        (decoding,) = in_child(partial(decode, videos[shortest]))
+        (decoding,) = in_child(partial(decode, videos[shortest]), "decoding")
         tasks = [(minutes, scored) for minutes in self.minutes for scored in ("", "_training_free")]
         costs: dict[str, dict[int, Cost]] = {"": {}, "_training_free": {}}
         for minutes, scored in bar(tasks, "Extracting", len(tasks)):
@@ -296,7 +296,7 @@ class LongSuite:
             task = partial(
                 extract, videos[minutes], scorer, self.shots, self.selector, self.reader, Settings(self.rate)
             )
-            (costs[scored][minutes],) = in_child(task)
+            (costs[scored][minutes],) = in_child(task, "the extraction")
         longest = self.minutes[-1]
         cost, without = costs[""][longest], costs["_training_free"][longest]
         return SuiteResult(

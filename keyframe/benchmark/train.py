@@ -24,10 +24,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import keyframe
-from keyframe.benchmark.baselines import PlainTraining, Timer, require_opencv
+from keyframe.benchmark.baselines import PlainTraining, require_opencv
 from keyframe.benchmark.footage import TrainData
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, in_child
-from keyframe.system import cores
+from keyframe.benchmark.report import Bar, Measured, SuiteResult
+from keyframe.system import cores, in_child
+from keyframe.timing import Timer
 from keyframe.types import KeyframeError
 
 
@@ -457,7 +458,9 @@ class TrainSuite:
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
         where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
         ours = (*what, *where, "logger=csv", "callbacks.curves=null")
-        with closing(in_child(PlainTraining(what, data.videos_of(directory), self.rounds, directory))) as plain:
+        with closing(
+            in_child(PlainTraining(what, data.videos_of(directory), self.rounds, directory), "the plain loop")
+        ) as plain:
             yield from outcome.add_plain(islice(plain, 1 + 2 * (self.rounds - self.rounds // 2)))
             if contest.uncached:
                 # one epoch more, in which the workers start

@@ -111,7 +111,7 @@ def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[
     """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
     from keyframe.cli.terminal import bar
     from keyframe.runs import Run, load_detector
-    from keyframe.timing import peak_memory, speeds
+    from keyframe.timing import peak_memory, quartiles, speeds
 
     log.info("Measuring speed ...")
     timings = speeds(
@@ -121,18 +121,19 @@ def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[
     for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):
         costs[name] = run.sizes()
         for count in config.speed.videos:
-            timing = timings[name, count]
+            taken = timings[name, count]
+            lower, median, upper = quartiles(taken)
             costs[name] |= {
-                f"seconds_{count}": timing.seconds,
-                f"seconds_{count}_p25": timing.spread[0],
-                f"seconds_{count}_p75": timing.spread[1],
-                "repeats": float(min(timing.repeats, costs[name].get("repeats", timing.repeats))),
+                f"seconds_{count}": median,
+                f"seconds_{count}_p25": lower,
+                f"seconds_{count}_p75": upper,
+                "repeats": float(min(len(taken), costs[name].get("repeats", len(taken)))),
             }
         if isinstance(run, Run) and run.frame_shape is not None:
             load = partial(load_detector, run.checkpoint)
             device = str(run.detector.pixel_mean.device)
-            memory = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
-            costs[name] |= {f"peak_mb_{count}": memory.peak_mb(count) for count in config.memory.videos}
+            peaks = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
+            costs[name] |= {f"peak_mb_{count}": peak for count, peak in peaks.items()}
     return costs
 
 

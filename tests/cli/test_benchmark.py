@@ -6,6 +6,8 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+pytestmark = pytest.mark.full
+
 PARTS = ("kts", "people", "measure", "reference_f1", "reference_lines", "means")
 FIGURES = ("seconds", "ratio_to_limit", "peak_mb", *(f"seconds_{part}" for part in PARTS))
 RATIOS = ("ratio_kendall_to_scipy", "ratio_kts_to_plain")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.full
+
 SMALL = (
     *("infer.model1=test_resnet", "infer.model2=test_efficientnet", "infer.size=32", "infer.frames=4"),
     *("infer.videos=[1,2]", "infer.ways=[contiguous]", "infer.chunks=[1,4]", "repeats=2", "infer.device=cpu"),
