@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keyframe.report.document import Document, Notes, Picture, Section, Table, number
+from keyframe.report.document import Document, ImageFile, Notes, Section, Table, format_number
 
 # Items, a title and their number -> the items, shown as progress.
 Bar = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -111,7 +111,7 @@ def benchmark_document(
     """
     sections = []
     for result in results:
-        picture = Picture(pictures[result.name], f"Bars: seconds of each part of the suite {result.name}.")
+        picture = ImageFile(pictures[result.name], f"Bars: seconds of each part of the suite {result.name}.")
         table = Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats.")
         sections.append(Section(result.name, [table, picture, Notes(result.notes)]))
     on = [f"{key}: {value}" for key, value in machine.items()]
@@ -137,4 +137,4 @@ def _rows(result: SuiteResult) -> list[dict[str, str]]:
 
 def _cell(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 3
-    return f"{number(value, digits)} {unit}".rstrip()
+    return f"{format_number(value, digits)} {unit}".rstrip()

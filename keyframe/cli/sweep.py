@@ -13,7 +13,7 @@ from typing import Any
 
 from keyframe.cli.arguments import OBJECTIVE, read_status
 from keyframe.files import write_table
-from keyframe.report.document import Block, Document, Notes, Picture, Section, Table, Text, number
+from keyframe.report.document import Block, Document, ImageFile, Notes, Section, Table, Text, format_number
 from keyframe.report.render import text_table
 
 # Metrics over the test videos, each with its interval.
@@ -51,7 +51,7 @@ def sweep_document(jobs: Sequence[Job], objective: str, directory: Path, figure:
     picture: list[Block] = []
     if figure is not None:
         alt = f"A line a job through its parameters, coloured by {objective}"
-        picture = [Picture(figure, alt, f"A line is a job; colour and the last axis are its {objective}.")]
+        picture = [ImageFile(figure, alt, f"A line is a job; colour and the last axis are its {objective}.")]
     failed = [f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if not _is_done(job)]
     sections = [
         Section("Jobs", [Table([_row(job, jobs, objective) for job in jobs], f"Best {objective} first.")]),
@@ -103,8 +103,8 @@ def _row(job: Job, jobs: Sequence[Job], objective: str) -> dict[str, str]:
 
 def _cell(job: Job, name: str) -> str:
     lo, hi = job.metrics.get(f"{name}_lo", math.nan), job.metrics.get(f"{name}_hi", math.nan)
-    value = number(job.metrics[name]) if name in job.metrics else ""
-    return value if math.isnan(lo) else f"{value} [{number(lo)}, {number(hi)}]"
+    value = format_number(job.metrics[name]) if name in job.metrics else ""
+    return value if math.isnan(lo) else f"{value} [{format_number(lo)}, {format_number(hi)}]"
 
 
 def _is_done(job: Job) -> bool:

@@ -13,7 +13,7 @@ from keyframe.evaluation.keyshot import hold_scores, keyshots
 from keyframe.evaluation.metrics import spearman
 from keyframe.evaluation.results import METRICS, ModelResult
 from keyframe.evaluation.video import EvalVideo
-from keyframe.report.document import Picture, Section
+from keyframe.report.document import ImageFile, Section
 from keyframe.types import FloatArray
 
 # The few lines that a bar chart can carry.
@@ -83,7 +83,7 @@ def accuracy_pictures(
     return Section("Pictures", pictures)
 
 
-def pair_pictures(studies: Sequence[ModelResult], directory: Path) -> list[Picture]:
+def pair_pictures(studies: Sequence[ModelResult], directory: Path) -> list[ImageFile]:
     """Each model against the first, a point a video."""
     first = studies[0]
     pictures = []
@@ -97,7 +97,7 @@ def pair_pictures(studies: Sequence[ModelResult], directory: Path) -> list[Pictu
 
 def tradeoff_picture(
     means: Mapping[str, Mapping[str, float]], costs: Mapping[str, Mapping[str, float]], directory: Path
-) -> Picture:
+) -> ImageFile:
     """Accuracy against the time for one video, discs by parameters."""
     known = all(np.isfinite(means[name]["annotator_spearman"]) for name in costs)
     metric = "annotator_spearman" if known else "spearman"
@@ -140,8 +140,8 @@ def video_pictures(
     return Section("Importance along videos", pictures)
 
 
-def save(figure: Figure, path: Path, alt: str) -> Picture:
+def save(figure: Figure, path: Path, alt: str) -> ImageFile:
     """Write a figure as PNG and show it in a report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    return Picture(path, alt)
+    return ImageFile(path, alt)

@@ -20,17 +20,16 @@ from keyframe.evaluation.reference import LINES, Line
 from keyframe.evaluation.results import METRICS, SIGNIFICANT, ModelResult, Pair, pair_rows, sentence
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
 from keyframe.report.document import (
-    NONE,
+    NOT_AVAILABLE,
     Block,
     Document,
     Notes,
     Section,
     Table,
     Text,
-    number,
-    span,
-    with_span,
-    with_spread,
+    format_interval,
+    format_mean,
+    format_number,
 )
 from keyframe.types import Labels
 
@@ -75,7 +74,7 @@ def claim_rows(model1: Mapping[str, float], model2: Mapping[str, float]) -> list
 
 def _share(value: float, sign: bool = False) -> str:
     if math.isnan(value):
-        return NONE
+        return NOT_AVAILABLE
     return f"{value:+.0%}" if sign else f"{value:.0%}"
 
 
@@ -90,10 +89,14 @@ def reference_rows(metrics: Mapping[str, float]) -> list[dict[str, str]]:
         {
             "line": name.replace("_", " "),
             "compared with": "mean of the other half" if name == "pooled" else "each annotator",
-            "Kendall tau": number(metrics[f"reference/{name}/kendall"]),
-            "tau, 95 %": span(metrics, f"reference/{name}/kendall"),
-            "Spearman rho": number(metrics[f"reference/{name}/spearman"]),
-            "rho, 95 %": span(metrics, f"reference/{name}/spearman"),
+            "Kendall tau": format_number(metrics[f"reference/{name}/kendall"]),
+            "tau, 95 %": format_interval(
+                metrics[f"reference/{name}/kendall_lo"], metrics[f"reference/{name}/kendall_hi"]
+            ),
+            "Spearman rho": format_number(metrics[f"reference/{name}/spearman"]),
+            "rho, 95 %": format_interval(
+                metrics[f"reference/{name}/spearman_lo"], metrics[f"reference/{name}/spearman_hi"]
+            ),
         }
         for name in line_names(metrics)
     ]
@@ -126,7 +129,7 @@ def line_meanings(metrics: Mapping[str, float]) -> Notes:
 
 def reference_document(labels: Path, metrics: Mapping[str, float]) -> Document:
     """The report: the table, the protocol it follows, and what each line is."""
-    people, ceiling = (number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
+    people, ceiling = (format_number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
     return Document(
         title="Reference lines",
         lead=f"On the {int(metrics['reference/videos'])} videos of {labels.name} one annotator agrees with another at "
@@ -186,10 +189,10 @@ def agreement_section(models: Mapping[str, Metrics], baseline: Metrics, referenc
         rows.append(
             {
                 "predictor": name,
-                "Kendall tau [95 %]": with_span(metrics, "annotator_kendall"),
-                "Spearman rho [95 %]": with_span(metrics, "annotator_spearman"),
-                "F1, mean of users": number(metrics["f1_user_mean"]),
-                "F1, best user": number(metrics["f1_user_max"]),
+                "Kendall tau [95 %]": format_mean(metrics, "annotator_kendall"),
+                "Spearman rho [95 %]": format_mean(metrics, "annotator_spearman"),
+                "F1, mean of users": format_number(metrics["f1_user_mean"]),
+                "F1, best user": format_number(metrics["f1_user_max"]),
             }
         )
     for line in line_names(reference):
@@ -199,10 +202,10 @@ def agreement_section(models: Mapping[str, Metrics], baseline: Metrics, referenc
         rows.append(
             {
                 "predictor": line.replace("_", " ") + (" (against the other half's mean)" if line == "pooled" else ""),
-                "Kendall tau [95 %]": with_span(reference, f"{key}/kendall"),
-                "Spearman rho [95 %]": with_span(reference, f"{key}/spearman"),
-                "F1, mean of users": number(reference.get(f"{key}/f1_user_mean", math.nan)),
-                "F1, best user": number(reference.get(f"{key}/f1_user_max", math.nan)),
+                "Kendall tau [95 %]": format_mean(reference, f"{key}/kendall"),
+                "Spearman rho [95 %]": format_mean(reference, f"{key}/spearman"),
+                "F1, mean of users": format_number(reference.get(f"{key}/f1_user_mean", math.nan)),
+                "F1, best user": format_number(reference.get(f"{key}/f1_user_max", math.nan)),
             }
         )
     return Section(
@@ -223,7 +226,7 @@ def metrics_section(models: Mapping[str, Metrics], baseline: Metrics) -> Section
     for metric, meaning in METRICS.items():
         row = {"metric": metric, "what": meaning}
         for name, metrics in {**models, TRAINING_FREE: baseline}.items():
-            spread = with_spread(metrics, metric)
+            spread = format_mean(metrics, metric, spread=True, interval=False)
             lo, hi = metrics[f"{metric}_lo"], metrics[f"{metric}_hi"]
             row[name] = spread if math.isnan(lo) else f"{spread} [{lo:z.3f}, {hi:z.3f}]"
         rows.append(row)
@@ -236,9 +239,9 @@ def videos_section(studies: Sequence[ModelResult], metric: str = "annotator_spea
     for video in studies[0].rows:
         row = {"video": video}
         for one in studies:
-            row[one.name] = number(one.rows[video][metric])
+            row[one.name] = format_number(one.rows[video][metric])
         if len(studies) == 1:
-            row = {"video": video} | {name: number(studies[0].rows[video][name]) for name in METRICS}
+            row = {"video": video} | {name: format_number(studies[0].rows[video][name]) for name in METRICS}
         rows.append(row)
     caption = "" if len(studies) == 1 else f"{METRICS[metric]}. All metrics are in per_video.csv."
     return Section("Each video", [Table(rows, caption)])
@@ -253,7 +256,8 @@ def runs_sections(studies: Sequence[ModelResult], labels: Mapping[str, Sequence[
     """
     shown = ("annotator_kendall", "annotator_spearman", "spearman", "f1_user_mean")
     rows = [
-        {"model": one.name, "run": label, "videos": f"{run['videos']:.0f}"} | {key: number(run[key]) for key in shown}
+        {"model": one.name, "run": label, "videos": f"{run['videos']:.0f}"}
+        | {key: format_number(run[key]) for key in shown}
         for one in studies
         if len(one.by_run) > 1
         for label, run in zip(labels[one.name], one.by_run, strict=True)
@@ -283,7 +287,7 @@ def undefined_notes(models: Mapping[str, Metrics], reference: Metrics) -> list[s
             )
         short = [key for key in METRICS if metrics[f"{key}_videos"] < metrics["videos"] and key not in _TOLD]
         notes += [
-            f"{name}: {key} is {NONE} for {int(metrics['videos'] - metrics[f'{key}_videos'])} of "
+            f"{name}: {key} is {NOT_AVAILABLE} for {int(metrics['videos'] - metrics[f'{key}_videos'])} of "
             f"{int(metrics['videos'])} videos."
             for key in short
         ]
@@ -374,13 +378,14 @@ def lead(name: str, metrics: Metrics, baseline: Metrics, reference: Mapping[str,
     if "reference/one_annotator/spearman" not in reference:
         return (
             f"On {videos}, {name} agrees with the reference importance at Spearman's rho "
-            f"{with_span(metrics, 'spearman')}; the training-free baseline at {with_span(baseline, 'spearman')}."
+            f"{format_mean(metrics, 'spearman')}; the training-free baseline at {format_mean(baseline, 'spearman')}."
         )
     return (
-        f"On {videos}, {name} agrees with each annotator at Spearman's rho {with_span(metrics, 'annotator_spearman')}. "
-        f"One annotator agrees with another at {with_span(reference, 'reference/one_annotator/spearman')}, the mean of "
-        f"all with each at {with_span(reference, 'reference/ceiling/spearman')}; the training-free baseline at "
-        f"{with_span(baseline, 'annotator_spearman')}."
+        f"On {videos}, {name} agrees with each annotator at Spearman's rho "
+        f"{format_mean(metrics, 'annotator_spearman')}. "
+        f"One annotator agrees with another at {format_mean(reference, 'reference/one_annotator/spearman')}, the mean "
+        f"of all with each at {format_mean(reference, 'reference/ceiling/spearman')}; the training-free baseline at "
+        f"{format_mean(baseline, 'annotator_spearman')}."
     )
 
 
@@ -422,7 +427,7 @@ def comparison_document(
     best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
     return Document(
         title=f"Comparison of {', '.join(means)}",
-        lead=f"{best} has the highest mean, {with_span(means[best], metric)}. {' '.join(sentences[:3])}",
+        lead=f"{best} has the highest mean, {format_mean(means[best], metric)}. {' '.join(sentences[:3])}",
         sections=[
             agreement_section(means, baseline, reference),
             _pairs_section(found, sentences, metric),
@@ -517,9 +522,10 @@ def _videos(count: int) -> str:
 def _seconds(values: Metrics, count: int) -> str:
     key = f"seconds_{count}"
     if math.isnan(values.get(key, math.nan)):
-        return NONE
-    return f"{number(values[key])} ({number(values[f'{key}_p25'])} to {number(values[f'{key}_p75'])}) s"
+        return NOT_AVAILABLE
+    lower, median, upper = (format_number(values[name]) for name in (f"{key}_p25", key, f"{key}_p75"))
+    return f"{median} ({lower} to {upper}) s"
 
 
 def _megabytes(value: float) -> str:
-    return NONE if math.isnan(value) else f"{value:.0f} MB"
+    return NOT_AVAILABLE if math.isnan(value) else f"{value:.0f} MB"

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from keyframe.evaluation.keyshot import f1_user_max, f1_user_mean, hold_scores, keyshots
 from keyframe.evaluation.metrics import Difference, defined_mean, interval, paired_difference, video_metrics
 from keyframe.evaluation.video import EvalVideo
-from keyframe.report.document import NONE, number
+from keyframe.report.document import NOT_AVAILABLE, format_number
 from keyframe.types import FloatArray
 
 # In the order of tables: the published protocol first, then the same against the annotators' mean.
@@ -224,8 +224,8 @@ def sentence(pair: Pair, metric: str) -> str:
 def p_text(difference: Difference) -> str:
     """A p-value to the digits that its draws bear."""
     if np.isnan(difference.p_value):
-        return NONE
-    return "< 0.001" if difference.p_value < 0.001 else f"= {number(difference.p_value)}"
+        return NOT_AVAILABLE
+    return "< 0.001" if difference.p_value < 0.001 else f"= {format_number(difference.p_value)}"
 
 
 def pair_rows(found: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, str]]:
@@ -234,8 +234,8 @@ def pair_rows(found: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, s
         {
             "pair": f"{pair.second} - {pair.first}",
             "metric": metric,
-            "difference": number(pair.differences[metric].value),
-            "95 %": NONE
+            "difference": format_number(pair.differences[metric].value),
+            "95 %": NOT_AVAILABLE
             if np.isnan(pair.differences[metric].lo)
             else f"{pair.differences[metric].lo:z.3f} to {pair.differences[metric].hi:z.3f}",
             "p": p_text(pair.differences[metric]).removeprefix("= "),

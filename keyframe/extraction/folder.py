@@ -24,7 +24,7 @@ from PIL import Image
 from keyframe.drawing.curves import time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
 from keyframe.files import format_clock
-from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table
+from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import one_line, write_report
 from keyframe.summary.constraints import Candidates, Selection
 from keyframe.system import take
@@ -242,19 +242,19 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
                 still.save(preview, quality=85)
             time = format_clock(keyframe["seconds"], 1)
             pictures.append(
-                Picture(
+                ImageFile(
                     preview, f"The picture at {time}", f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
                 )
             )
         write_report(_document(directory, summary, pictures), directory, ("html",), "index")
 
 
-def _document(directory: Path, summary: Mapping[str, Any], pictures: list[Picture]) -> Document:
+def _document(directory: Path, summary: Mapping[str, Any], pictures: list[ImageFile]) -> Document:
     video, shots, scored_by = summary["video"], summary["shots"], summary["scorer"]["name"]
     count = len(pictures)
     length = format_clock(video["duration"], 1)
     lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {length}, scored by {scored_by}."
-    curve = Picture(
+    curve = ImageFile(
         directory / "curve.png",
         "Importance over time, with the keyframes on it",
         "Importance of the frames looked at, 1 the most; grey lines are the starts of shots.",

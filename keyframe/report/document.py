@@ -1,4 +1,4 @@
-"""A report as data: a title, the sentence that matters most, and sections of blocks. It knows no format."""
+"""A report as data: a title, the sentence that matters most, and sections of blocks. It knows no file format."""
 
 import math
 import re
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+NOT_AVAILABLE = "not available"
 
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs of plain text, an empty line between two; nothing in it is markup."""
+    """Paragraphs of plain text, separated by empty lines; nothing in it is markup."""
 
     text: str
 
@@ -26,12 +27,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that share columns; the first column says what a row is.
+    """Rows with shared columns; the first column names the row.
 
     Args:
-        rows: column name -> cell; a column that a row lacks is empty there.
+        rows: column name -> cell; a missing column is an empty cell.
         caption: one plain sentence.
-        numeric: the columns that are aligned right; without it, those whose cells look like numbers.
+        numeric: the columns to align right; by default those whose cells look like numbers.
 
     Raises:
         ValueError: `numeric` names a column that no row has.
@@ -56,20 +57,21 @@ class Table:
         """The columns that are aligned right."""
         if self.numeric is not None:
             return frozenset(self.numeric)
-        return frozenset(name for name in self.columns if _numbers([row.get(name, "") for row in self.rows]))
+        return frozenset(name for name in self.columns if _are_numbers([row.get(name, "") for row in self.rows]))
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A PNG or JPEG file.
 
     Args:
-        path: the file; it has to exist when the document is rendered.
-        alt: what it shows, for those who cannot see it.
+        path: the file.
+        alt: what it shows, for readers who cannot see it.
         caption: one plain sentence.
 
     Raises:
-        ValueError: the suffix is another one.
+        ValueError: the file has another suffix.
+        FileNotFoundError: the file does not exist.
     """
 
     path: Path
@@ -77,23 +79,25 @@ class Picture:
     caption: str = ""
 
     def __post_init__(self) -> None:
-        if self.path.suffix.lower() not in PICTURE_TYPES:
-            raise ValueError(f"{self.path}: a report takes {', '.join(PICTURE_TYPES)} pictures only")
+        if self.path.suffix.lower() not in IMAGE_TYPES:
+            raise ValueError(f"{self.path}: a report takes {', '.join(IMAGE_TYPES)} images only")
+        if not self.path.is_file():
+            raise FileNotFoundError(f"the report's image {self.path} does not exist")
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small pictures in a grid, each with its caption."""
+    """Small images in a grid, each with its caption."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageFile]
 
 
-Block: TypeAlias = Text | Notes | Table | Picture | Gallery
+Block: TypeAlias = Text | Notes | Table | ImageFile | Gallery
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     title: str
     blocks: Sequence[Block]
@@ -104,8 +108,8 @@ class Document:
     """A whole report.
 
     Args:
-        title: a line.
-        lead: one paragraph, the plain sentence that matters most.
+        title: one line.
+        lead: one paragraph, the sentence that matters most.
         sections: in reading order.
         footer: one paragraph: what made this report, and when.
     """
@@ -116,60 +120,45 @@ class Document:
     footer: str = ""
 
 
-def require_pictures(document: Document) -> None:
-    """Check that every picture is there.
+def format_number(value: float, digits: int = 3) -> str:
+    """A number with so many decimals; NaN is not available."""
+    return NOT_AVAILABLE if math.isnan(value) else f"{value:z.{digits}f}"
 
-    Raises:
-        FileNotFoundError: one is not; it is named.
+
+def format_interval(lo: float, hi: float) -> str:
+    """An interval, such as "0.120 to 0.340"."""
+    return NOT_AVAILABLE if math.isnan(lo) else f"{lo:z.3f} to {hi:z.3f}"
+
+
+def format_mean(metrics: Mapping[str, float], key: str, spread: bool = False, interval: bool = True) -> str:
+    """A mean in one cell, such as "0.340 ± 0.120 [0.290, 0.390]".
+
+    Args:
+        metrics: by name, with `<key>_std`, `<key>_lo` and `<key>_hi` where they are shown.
+        key: the mean's name.
+        spread: whether to show the standard deviation; left out if it is NaN.
+        interval: whether to show the interval; left out if it is NaN.
     """
-    blocks = [block for section in document.sections for block in section.blocks]
-    pictures = [block for block in blocks if isinstance(block, Picture)]
-    pictures += [picture for block in blocks if isinstance(block, Gallery) for picture in block.pictures]
-    for picture in pictures:
-        if not picture.path.is_file():
-            raise FileNotFoundError(f"the report's picture {picture.path} is not there")
+    text = format_number(metrics[key])
+    if text == NOT_AVAILABLE:
+        return text
+    if spread and not math.isnan(metrics[f"{key}_std"]):
+        text += f" ± {metrics[f'{key}_std']:.3f}"
+    if interval and not math.isnan(metrics[f"{key}_lo"]):
+        text += f" [{metrics[f'{key}_lo']:z.3f}, {metrics[f'{key}_hi']:z.3f}]"
+    return text
 
 
-_ABSENT = {"", "-", "–", "—", "nan", "n/a"}
+_EMPTY_CELLS = {"", "-", "–", "—", "nan", "n/a"}
 _SIGNS = "<>≤≥≈~+-−±×([ "
 
 
-def _numbers(cells: Sequence[str]) -> bool:
-    """Whether all cells are numbers, with at most a short unit (`3.1 MB`, `0.52 ± 0.03`), or say that there is none."""
-    present = [cell.strip() for cell in cells if cell.strip().lower() not in _ABSENT]
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Whether all cells are numbers, with at most a short unit (`3.1 MB`, `0.52 ± 0.03`), or mark a missing number."""
+    present = [cell.strip() for cell in cells if cell.strip().lower() not in _EMPTY_CELLS]
     return bool(present) and all(
         re.match(r"\.?\d", cell.lstrip(_SIGNS))
         and len(words := re.findall(r"[^\W\d_]+", cell)) <= 2
         and all(len(word) <= 3 for word in words)
         for cell in present
     )
-
-
-NONE = "not available"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number to so many decimals; says so where there is none."""
-    return NONE if math.isnan(value) else f"{value:z.{digits}f}"
-
-
-def span(metrics: Mapping[str, float], key: str) -> str:
-    """The interval of a metric."""
-    lo, hi = metrics[f"{key}_lo"], metrics[f"{key}_hi"]
-    return NONE if math.isnan(lo) else f"{lo:z.3f} to {hi:z.3f}"
-
-
-def with_span(metrics: Mapping[str, float], key: str) -> str:
-    """A metric and its interval in one cell."""
-    value, lo, hi = metrics[key], metrics[f"{key}_lo"], metrics[f"{key}_hi"]
-    if math.isnan(value):
-        return NONE
-    return f"{value:z.3f}" if math.isnan(lo) else f"{value:z.3f} [{lo:z.3f}, {hi:z.3f}]"
-
-
-def with_spread(metrics: Mapping[str, float], key: str) -> str:
-    """A metric and its standard deviation over videos in one cell."""
-    value, spread = metrics[key], metrics[f"{key}_std"]
-    if math.isnan(value):
-        return NONE
-    return f"{value:z.3f}" if math.isnan(spread) else f"{value:z.3f} ± {spread:.3f}"

@@ -1,14 +1,6 @@
-"""Text from anywhere, made safe to print and to save: a file name may hold any character but `/` and NUL.
+"""A document as padded Markdown, plain (for a terminal) or escaped, and as one HTML file.
 
-Rows as aligned text.
-
-A document as plain text, for a terminal or a mail.
-
-A document as GitHub-flavoured Markdown.
-
-A document as one HTML file that needs nothing else: no network, no script, pictures inside.
-
-One document, three files.
+The HTML page needs nothing else: no network, no script, images inside.
 """
 
 import base64
@@ -25,25 +17,17 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from keyframe.files import write_text
-from keyframe.report.document import (
-    PICTURE_TYPES,
-    Block,
-    Document,
-    Gallery,
-    Notes,
-    Picture,
-    Table,
-    Text,
-    require_pictures,
-)
+from keyframe.report.document import IMAGE_TYPES, Block, Document, Gallery, ImageFile, Notes, Table, Text
 
 # Control characters (terminal escapes among them), halves of surrogate pairs (bytes of a file name that are not
-# UTF-8), and the marks that turn the reading direction of what follows. A line feed is layout, and stays.
+# UTF-8), and the marks that turn the reading direction. A line feed is layout, and stays.
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LINE_WIDTH = 100
+_GALLERY_COLUMNS = 3
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD, the replacement character, for what no reader should meet."""
+    """The text with U+FFFD, the replacement character, for each character that is unsafe to print."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
@@ -53,110 +37,109 @@ def one_line(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Its paragraphs, each as one line; empty lines part them."""
+    """The paragraphs of a text, each as one line; empty lines separate them."""
     return [line for part in re.split(r"\n\s*\n", text) if (line := one_line(part))]
 
 
 def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -> str:
-    """Columns in the order of the first row's keys, padded to the widest cell; those in `right` are aligned right."""
+    """A Markdown table with columns padded to the widest cell.
+
+    Args:
+        rows: column name -> cell; the first row's keys are the columns.
+        right: the columns to align right.
+    """
     if not rows:
         return ""
-    names = list(rows[0])
-    widths = {name: max(_width(name), *(_width(row.get(name, "")) for row in rows)) for name in names}
+    widths = {name: max(3, _columns(name), *(_columns(row.get(name, "")) for row in rows)) for name in rows[0]}
 
-    def cell(line: Mapping[str, str], name: str) -> str:
-        text = line.get(name, "")
-        blank = " " * (widths[name] - _width(text))
-        return blank + text if name in right else text + blank
+    def line(row: Mapping[str, str]) -> str:
+        cells = []
+        for name, width in widths.items():
+            blank = " " * (width - _columns(row.get(name, "")))
+            cells.append(blank + row.get(name, "") if name in right else row.get(name, "") + blank)
+        return f"| {' | '.join(cells)} |"
 
-    lines = [{name: name for name in names}, *rows]
-    return "\n".join("  ".join(cell(line, name) for name in names).rstrip() for line in lines)
+    rule = {name: "-" * (width - 1) + (":" if name in right else "-") for name, width in widths.items()}
+    return "\n".join(map(line, [{name: name for name in widths}, rule, *rows]))
 
 
-def _width(text: str) -> int:
-    """Columns of a terminal: two for a wide character, none for a mark upon another."""
+def _columns(text: str) -> int:
+    """Columns of a terminal: two for a wide character, none for a combining mark."""
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
     )
 
 
-_WIDTH = 100
+def render_text(document: Document, directory: Path | None = None) -> str:
+    """The document as Markdown with padded tables.
 
-
-def render_text(document: Document) -> str:
-    """Headings underlined, paragraphs at 100 columns, tables as wide as they are, pictures as `caption: path`.
-
-    Raises:
-        FileNotFoundError: a picture is not there.
+    Args:
+        document: the report.
+        directory: where the Markdown file will lie: marks are escaped and images are links relative to it. Without it
+            the text is for a terminal: nothing is escaped, lines end at 100 columns, and images are `caption: path`.
     """
-    require_pictures(document)
-    parts = [_underlined(document.title, "="), *map(_wrapped, paragraphs(document.lead))]
+    parts = [_heading("#", document.title, directory), *_lines(document.lead, directory)]
     for section in document.sections:
-        parts.append(_underlined(section.title, "-"))
-        parts += [part for block in section.blocks for part in _block(block)]
-    parts += map(_wrapped, paragraphs(document.footer))
+        parts.append(_heading("##", section.title, directory))
+        parts += [part for block in section.blocks for part in _block(block, directory)]
+    if footer := _lines(document.footer, directory):
+        parts += ["---", *footer]
     return printable("\n\n".join(parts) + "\n")
 
 
-def _block(block: Block) -> Iterator[str]:
-    match block:
-        case Text():
-            yield from map(_wrapped, paragraphs(block.text))
-        case Notes():
-            yield "\n".join(_wrapped(one_line(item), "- ") for item in block.items) or "(none)"
-        case Table():
-            rows = [{one_line(name): one_line(row.get(name, "")) for name in block.columns} for row in block.rows]
-            table = text_table(rows, {one_line(name) for name in block.right}) or "(none)"
-            yield f"{_wrapped(one_line(block.caption))}\n{table}" if block.caption else table
-        case Picture():
-            yield _picture(block)
-        case Gallery():
-            yield "\n".join(map(_picture, block.pictures)) or "(none)"
-        case _:
-            assert_never(block)
+def _heading(mark: str, title: str, directory: Path | None) -> str:
+    return f"{mark} {one_line(title) if directory is None else escape(title)}"
 
 
-def _picture(picture: Picture) -> str:
-    return f"{one_line(picture.caption or picture.alt)}: {one_line(str(picture.path))}"
-
-
-def _underlined(title: str, rule: str) -> str:
-    line = one_line(title)
-    return f"{line}\n{rule * len(line)}"
-
-
-def _wrapped(line: str, bullet: str = "") -> str:
-    """A long word, a path say, is left whole."""
-    indent = " " * len(bullet)
+def _line(text: str, directory: Path | None, bullet: str = "") -> str:
+    """One paragraph or list item."""
+    if directory is not None:
+        return bullet + escape(text)
     return textwrap.fill(
-        line, _WIDTH, initial_indent=bullet, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        one_line(text),
+        _LINE_WIDTH,
+        initial_indent=bullet,
+        subsequent_indent=" " * len(bullet),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
-_GRID = 3
+def _lines(text: str, directory: Path | None) -> list[str]:
+    return [_line(paragraph, directory) for paragraph in paragraphs(text)]
 
 
-def render_markdown(document: Document, directory: Path) -> str:
-    """The document with its pictures as links that hold from `directory`, where the file will lie.
-
-    Raises:
-        FileNotFoundError: a picture is not there.
-    """
-    require_pictures(document)
-    parts = [f"# {escape(document.title)}", *map(escape, paragraphs(document.lead))]
-    for section in document.sections:
-        parts.append(f"## {escape(section.title)}")
-        parts += [part for block in section.blocks for part in _markdown_block(block, directory)]
-    if footer := [escape(paragraph) for paragraph in paragraphs(document.footer)]:
-        parts += ["---", *footer]
-    return printable("\n\n".join(parts) + "\n")
+def _block(block: Block, directory: Path | None) -> Iterator[str]:
+    match block:
+        case Text():
+            yield from _lines(block.text, directory)
+        case Notes():
+            yield "\n".join(_line(item, directory, "- ") for item in block.items) or "(none)"
+        case Table():
+            if block.caption:
+                yield _line(block.caption, directory)
+            cell = one_line if directory is None else escape
+            rows = [{cell(name): cell(row.get(name, "")) for name in block.columns} for row in block.rows]
+            yield text_table(rows, {cell(name) for name in block.right}) or "(none)"
+        case ImageFile() if directory is None:
+            yield _image_line(block)
+        case ImageFile():
+            yield _link(block, directory)
+            if block.caption:
+                yield escape(block.caption)
+        case Gallery() if directory is None:
+            yield "\n".join(map(_image_line, block.images)) or "(none)"
+        case Gallery():
+            yield _grid(block.images, directory) or "(none)"
+        case _:
+            assert_never(block)
 
 
 def escape(text: str) -> str:
     """One line of text in which Markdown finds no markup.
 
-    Marks that mean something only at an end of a line, or only beside others, are left alone elsewhere, so that
+    Marks that mean something only at the end of a line, or only beside others, are left alone elsewhere, so that
     names and numbers stay readable in the source.
     """
     line = re.sub(r"[\\`*\[\]<|~$]", r"\\\g<0>", one_line(text))
@@ -166,55 +149,29 @@ def escape(text: str) -> str:
     return re.sub(r"(?<=\s)#(?=#*$)", r"\\#", line)
 
 
-def _markdown_block(block: Block, directory: Path) -> Iterator[str]:
-    match block:
-        case Text():
-            yield from map(escape, paragraphs(block.text))
-        case Notes():
-            yield "\n".join(f"- {escape(item)}" for item in block.items) or "(none)"
-        case Table():
-            if block.caption:
-                yield escape(block.caption)
-            rows = [[escape(row.get(name, "")) for name in block.columns] for row in block.rows]
-            rules = ["---:" if name in block.right else "---" for name in block.columns]
-            yield _table([escape(name) for name in block.columns], rules, rows) if rows else "(none)"
-        case Picture():
-            yield _link(block, directory)
-            if block.caption:
-                yield escape(block.caption)
-        case Gallery():
-            yield _grid(block.pictures, directory) if block.pictures else "(none)"
-        case _:
-            assert_never(block)
+def _image_line(image: ImageFile) -> str:
+    return f"{one_line(image.caption or image.alt)}: {one_line(str(image.path))}"
 
 
-def _grid(pictures: Sequence[Picture], directory: Path) -> str:
-    """A table whose rows hold, in turn, pictures and their captions: Markdown has no other grid."""
-    columns = min(_GRID, len(pictures))
+def _link(image: ImageFile, directory: Path) -> str:
+    path = Path(os.path.relpath(image.path, directory)).as_posix()
+    return f"![{escape(image.alt)}]({quote(os.fsencode(path))})"
+
+
+def _grid(images: Sequence[ImageFile], directory: Path) -> str:
+    """A table that alternates rows of images and of their captions: Markdown has no other grid."""
+    columns = min(_GALLERY_COLUMNS, len(images))
     rows = []
-    for start in range(0, len(pictures), columns):
-        row = pictures[start : start + columns]
+    for start in range(0, len(images), columns or 1):
+        row = images[start : start + columns]
         blank = [""] * (columns - len(row))
-        rows.append([_link(picture, directory) for picture in row] + blank)
-        rows.append([escape(picture.caption) for picture in row] + blank)
-    return _table(rows[0], [":---:"] * columns, rows[1:])
-
-
-def _table(header: Sequence[str], rules: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rules, *rows))
-
-
-def _link(picture: Picture, directory: Path) -> str:
-    path = Path(os.path.relpath(picture.path, directory)).as_posix()
-    return f"![{escape(picture.alt)}]({quote(os.fsencode(path))})"
+        rows += [[_link(image, directory) for image in row] + blank, [escape(image.caption) for image in row] + blank]
+    rows[1:1] = [[":---:"] * columns] if rows else []
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def render_html(document: Document) -> str:
-    """The whole page; every text in it is escaped.
-
-    Raises:
-        FileNotFoundError: a picture is not there.
-    """
+    """The whole page; every text in it is escaped."""
     return printable(_template().render(document=document))
 
 
@@ -230,16 +187,13 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"paragraphs": paragraphs, "data_uri": _data_uri}
-    for kind in (Text, Notes, Table, Picture, Gallery):
+    for kind in (Text, Notes, Table, ImageFile, Gallery):
         environment.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
     return environment.get_template(page.name)
 
 
 def _data_uri(path: Path) -> str:
-    return f"data:{PICTURE_TYPES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-__all__ = ["render_html", "render_markdown", "render_text", "write_report"]
+    return f"data:{IMAGE_TYPES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def write_report(
@@ -249,7 +203,7 @@ def write_report(
 
     Args:
         document: the report.
-        directory: made where it is missing.
+        directory: created if it is missing.
         forms: which of txt, md and html.
         name: the files' name without its suffix.
 
@@ -258,11 +212,10 @@ def write_report(
 
     Raises:
         ValueError: a form is none of the three.
-        FileNotFoundError: a picture is not there.
     """
     renderings = {
         "txt": render_text,
-        "md": lambda document: render_markdown(document, directory),
+        "md": lambda document: render_text(document, directory),
         "html": render_html,
     }
     if unknown := set(forms) - set(renderings):

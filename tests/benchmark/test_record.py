@@ -38,7 +38,7 @@ def test_one_flat_object():
 def test_the_report_holds_figures_machine_and_picture(tmp_path):
     picture = tmp_path / "read.png"
     draw_bars(result().bars, {}, {}, "read", "seconds").savefig(picture)
-    page = " ".join(render_text(benchmark_document([result()], {"read": picture}, MACHINE)).split())
+    page = " ".join(render_text(benchmark_document([result()], {"read": picture}, MACHINE)).replace("|", " ").split())
     assert "Reading takes 12.5 s." in page
     assert "read/seconds 12.500 s 1 all of it" in page
     assert "read/ratio_to_plain 0.300 0.200 to 0.400 5 reading, over plain reading" in page

@@ -1,14 +1,14 @@
-"""A small picture for every rendering."""
+"""A small image for every rendering."""
 
 import pytest
 from PIL import Image
 
-from keyframe.report.document import Picture
+from keyframe.report.document import ImageFile
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "stills" / "a frame (1).png"
     path.parent.mkdir()
     Image.new("RGB", (3, 2), "red").save(path)
-    return Picture(path, "red", "0:01")
+    return ImageFile(path, "red", "0:01")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from keyframe.report.document import Document, Gallery, Notes, Picture, Section, Table, Text
+from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table, Text
 
 HOSTILE = '<script>alert("1")</script> | `rm -rf` [x](http://e.org) **b**\n# h\x1b[31m\u202e.mp4'
 
@@ -69,7 +69,7 @@ def rich_document(folder: Path) -> Document:
                 ],
             ),
             Section(
-                "Curves", [Picture(plot, "Importance over time", "Model and annotators, as ranks, over four minutes")]
+                "Curves", [ImageFile(plot, "Importance over time", "Model and annotators, as ranks, over four minutes")]
             ),
             Section(
                 "Keyframes",
@@ -77,7 +77,7 @@ def rich_document(folder: Path) -> Document:
                     Text("Eight frames of the first video, in order of time."),
                     Gallery(
                         [
-                            Picture(path, f"A frame at {at}", f"{at}, score 0.{97 - 3 * i}")
+                            ImageFile(path, f"A frame at {at}", f"{at}, score 0.{97 - 3 * i}")
                             for i, (path, at) in enumerate(stills)
                         ]
                     ),
