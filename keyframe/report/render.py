@@ -122,16 +122,14 @@ def _block(block: Block, directory: Path | None) -> Iterator[str]:
             cell = one_line if directory is None else escape
             rows = [{cell(name): cell(row.get(name, "")) for name in block.columns} for row in block.rows]
             yield text_table(rows, {cell(name) for name in block.right}) or "(none)"
-        case ImageFile() if directory is None:
-            yield _image_line(block)
         case ImageFile():
-            yield _link(block, directory)
-            if block.caption:
-                yield escape(block.caption)
-        case Gallery() if directory is None:
-            yield "\n".join(map(_image_line, block.images)) or "(none)"
+            if directory is None:
+                yield _image_line(block)
+            else:
+                yield from filter(None, [_link(block, directory), escape(block.caption)])
         case Gallery():
-            yield _grid(block.images, directory) or "(none)"
+            grid = "\n".join(map(_image_line, block.images)) if directory is None else _grid(block.images, directory)
+            yield grid or "(none)"
         case _:
             assert_never(block)
 
