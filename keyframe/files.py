@@ -1,33 +1,36 @@
-"""Files that appear whole or not at all.
-
-Nested values, as configurations are, laid flat.
-
-What a run leaves behind: metrics as one flat JSON object, tables as CSV.
-
-A video file known by what is in it, wherever it lies and whatever it is called.
-
-What makes two extractions the same: the video's content, and the settings.
-"""
+"""Files and folders that appear whole or not at all, and hashes that name content and settings."""
 
 import csv
-import dataclasses
 import hashlib
 import io
 import json
 import math
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from keyframe.system import lock_file
 from keyframe.types import VideoError
+
+# The draft of the file NAME, beside it: what a killed process may leave.
+FILE_DRAFT = re.compile(r"\.(.+)-\w{8}", re.DOTALL)
+# The draft of the folder NAME, beside it, and what is in it.
+_FOLDER_DRAFT = re.compile(r"\.(.+)\.draft-\w{8}", re.DOTALL)
+_NEW, _OLD, _LOCK = "new", "old", "lock"
+
+# A whole gigabyte takes seconds to hash, these pieces milliseconds. An edited, cut, converted or partly downloaded file
+# differs in its size or in some of them.
+_PIECES, _PIECE_BYTES = 16, 1 << 16
 
 
 @contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A file beside its place, to be written; the end of the block renames it, an error removes it."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A draft beside `path` to write; the end of the block renames it to `path`, an error removes it."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
     draft = Path(name)
@@ -40,28 +43,91 @@ def draft_of(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
+    """An empty folder to fill; the end of the block renames it to `folder`, an error removes it.
+
+    A process that is killed leaves a draft beside `folder`, which `remove_abandoned_drafts` removes.
+
+    Args:
+        folder: the place; its parents are made.
+        merge: called with the folder that was there and the new one, to move what is to be kept before the old is
+            removed. None leaves the folder that is there in place.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        # Two processes may clean up at once, hence errors in it.
+        tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.draft-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as drafts,
+        # The lock's file is not there before it is locked.
+        (Path(drafts) / "unlocked").open("wb") as lock,
+    ):
+        draft, old = Path(drafts) / _NEW, Path(drafts) / _OLD
+        with suppress(OSError):
+            lock_file(lock)
+        (Path(drafts) / "unlocked").rename(Path(drafts) / _LOCK)
+        draft.mkdir()
+        yield draft
+        if not folder.exists():
+            draft.rename(folder)
+        elif merge is not None:
+            folder.rename(old)
+            draft.rename(folder)
+            merge(old, folder)
+
+
+def remove_abandoned_drafts(parent: Path, merge: Callable[[Path, Path], None]) -> set[Path]:
+    """Remove the folder drafts in `parent` whose process has ended; a folder that it had moved aside is put back.
+
+    A process locks its draft until it ends, however it ends and on whatever machine. On a system without locks
+    (Windows, some network file systems) drafts are left.
+
+    Args:
+        parent: the folder of the folders.
+        merge: as of `atomic_folder`.
+
+    Returns:
+        The folders whose drafts are still being written.
+    """
+    written: set[Path] = set()
+    for drafts in parent.iterdir() if parent.is_dir() else ():
+        match = _FOLDER_DRAFT.fullmatch(drafts.name)
+        if match is None:
+            continue
+        folder, old = parent / match[1], drafts / _OLD
+        try:
+            lock = (drafts / _LOCK).open("r+b")
+        except OSError:  # One that is just beginning or ending.
+            continue
+        with lock:
+            free = False
+            with suppress(OSError):
+                free = lock_file(lock)
+            if not free:
+                written.add(folder)
+                continue
+            if old.exists() and folder.exists():
+                merge(old, folder)
+            elif old.exists():
+                old.rename(folder)
+        shutil.rmtree(drafts, ignore_errors=True)
+    return written
+
+
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file."""
-    with draft_of(path) as draft:
+    """Write an atomic file."""
+    with atomic_file(path) as draft:
         draft.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file as `write_bytes` does."""
+    """Write an atomic file in UTF-8."""
     write_bytes(path, text.encode("utf-8"))
 
 
-def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as pairs of dotted key and value."""
-    if isinstance(value, Mapping):
-        for name, child in value.items():
-            yield from flat(child, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
-
-
 def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
-    """Write one flat JSON object of numbers, or words; what is not a number (NaN, infinity) is null."""
+    """Write one flat JSON object of numbers or words; what is not finite is null."""
     defined = {
         name: value if isinstance(value, str) or math.isfinite(value) else None
         for name, value in sorted(metrics.items())
@@ -70,7 +136,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one CSV row a mapping, columns in the order of the first one's keys; there must be a first one."""
+    """Write one CSV row per mapping, at least one; the columns are the keys of the first."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -78,27 +144,45 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     write_text(path, text.getvalue())
 
 
-# A whole file of a gigabyte takes seconds to hash, these pieces milliseconds. A file that was edited, cut, converted or
-# downloaded only in part differs in its size or in some of them.
-_PIECES, _PIECE_BYTES = 16, 1 << 16
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of dotted key and value of nested mappings, such as a configuration."""
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from flat(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
 
 
-def content_id(path: Path) -> str:
-    """SHA-256 of a file's size and of 16 pieces of 64 KiB spread evenly over it (of all of it, where it is smaller).
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by: clip 2 comes before clip 10, numbers before words."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", name)]
+
+
+def format_clock(seconds: float, decimals: int = 0) -> str:
+    """A time in a video, such as 3:05, 1:03:05 from an hour on, or 3:05.2 with one decimal."""
+    unit = 10**decimals
+    minutes, rest = divmod(round(seconds * unit), 60 * unit)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{rest / unit:0{2 + decimals + (decimals > 0)}.{decimals}f}"
+    return f"{hours}:{minutes:02}:{clock}" if hours else f"{minutes}:{clock}"
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a video file's size and of 16 pieces of 64 KiB spread evenly over it (of all of a smaller file).
 
     Raises:
         VideoError: the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
-        # A pipe would keep whoever opens it waiting.
+        # Opening a pipe would wait for its writer.
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise VideoError(f"{path} is a pipe or a device, not a file: save what it gives as a video file.")
+            raise VideoError(f"{path} is a pipe or a device, not a file: save its content as a video file.")
         with path.open("rb") as file:
             size = path.stat().st_size
             digest.update(str(size).encode())
             for piece in range(_PIECES):
-                # Overlapping where the file is small, so that nothing of it is left out.
+                # The pieces of a small file overlap and leave nothing out.
                 file.seek(max(0, size - _PIECE_BYTES) * piece // (_PIECES - 1))
                 digest.update(file.read(_PIECE_BYTES))
     except FileNotFoundError as error:
@@ -118,20 +202,19 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(part: Any) -> dict[str, Any]:
-    """A part of the extraction, a selection say, as its class's name and its attributes."""
-    return {"kind": type(part).__name__, **dataclasses.asdict(part)}
-
-
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """SHA-256 of all that decides, beside the video and the versions of libraries, what an extraction gives."""
+    """SHA-256 of what decides the result of an extraction, beside the video and the versions of libraries."""
     return hashlib.sha256(json.dumps([scorer, settings], sort_keys=True).encode()).hexdigest()
 
 
-def format_clock(seconds: float, decimals: int = 0) -> str:
-    """A time in a video, such as 3:05, 1:03:05 from an hour on, or 3:05.2 with one decimal."""
-    unit = 10**decimals
-    minutes, rest = divmod(round(seconds * unit), 60 * unit)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{rest / unit:0{2 + decimals + (decimals > 0)}.{decimals}f}"
-    return f"{hours}:{minutes:02}:{clock}" if hours else f"{minutes}:{clock}"
+def described(part: Any, without: Collection[str] = ()) -> Any:
+    """A part of a configuration as the name of its class and its public attributes; plain values as they are.
+
+    Args:
+        part: e.g. a reader or a selection.
+        without: attributes that change no result, such as the number of threads.
+    """
+    if not hasattr(part, "__dict__"):
+        return part
+    names = [name for name in vars(part) if name not in without and not name.startswith("_")]
+    return {"kind": type(part).__qualname__, **{name: described(getattr(part, name)) for name in names}}

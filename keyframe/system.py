@@ -1,16 +1,7 @@
-"""What the control groups of this process leave it: those of a container, or of a cluster's job (Linux, both versions).
+"""What the system gives this process, and holds for it: cores, memory, locks, child processes, installed packages."""
 
-The files are described in the kernel's documentation, admin-guide/cgroup-v1 and admin-guide/cgroup-v2.
-
-How many processor cores there are for us.
-
-How much of the machine's memory there is for us.
-
-Locks that a process holds until it ends, however it ends: nothing stale is ever left.
-
-Processes that we start: they leave Ctrl-C to their parent, and end with it.
-"""
-
+import importlib.metadata
+import logging
 import math
 import multiprocessing
 import os
@@ -18,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from math import nan
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,92 +19,41 @@ from typing import IO, TypeVar
 
 from keyframe.types import KeyframeError
 
-_OWN = Path("/proc/self/cgroup")
-_MOUNT = Path("/sys/fs/cgroup")
+# The limits of a container or of a cluster's job on Linux: the kernel's documentation, admin-guide/cgroup-v1 and -v2.
+_OWN_GROUP = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+# The file in a folder that `lock_folder` locks.
+LOCK = ".lock"
+
+Item = TypeVar("Item")
 
 
-def free_memory() -> int | None:
-    """Bytes that this process may still take under the tightest limit; None where there is none."""
-    free = [
-        limit - used + _reclaimable(folder / "memory.stat")
-        for folder in _folders("memory")
-        for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-        if (limit := _number(folder / most)) is not None and (used := _number(folder / now)) is not None
-    ]
-    return max(0, min(free)) if free else None
-
-
-def processors() -> float | None:
-    """Processors' time that this process may take a second of time, e.g. 1.5; None where that is not limited."""
+def cores() -> int:
+    """Number of processor cores that this process may use, at least 1; a container or a job has a part of a machine."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = []
-    for folder in _folders("cpu"):
+    for folder in _group_folders("cpu"):
         quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         if (both := _text(folder / "cpu.max").split()) and both[0] != "max":
             quota, period = int(both[0]), int(both[1])
         if quota is not None and period and quota > 0:  # -1 is no limit
             shares.append(quota / period)
-    return min(shares, default=None)
-
-
-def _folders(controller: str) -> Iterator[Path]:
-    """The folders of this process's group and of the groups around it, each of which may set a limit.
-
-    In a container the group's path may be that of the machine, which the container does not see: its own is the root.
-    """
-    for line in _text(_OWN).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        root = _MOUNT / controller if controllers else _MOUNT
-        group = root / path.lstrip("/")
-        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
-
-
-def _reclaimable(table: Path) -> int:
-    """Of the memory in use, bytes of files that the system gives up when it needs room."""
-    rows = dict(line.split() for line in _text(table).splitlines())
-    kind = "total_" if "total_inactive_file" in rows else ""  # version 1 counts the groups within apart
-    return sum(int(rows.get(f"{kind}{files}_file", 0)) for files in ("active", "inactive"))
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file; None where there is no such file, or `max` in it."""
-    text = _text(path).strip()
-    return int(text) if text.removeprefix("-").isdigit() else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def cores() -> int:
-    """Those that this process may use, at least 1: a container or a cluster gives a job a part of a machine."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = processors()
-    return count if share is None else min(count, math.ceil(share))
-
-
-_MEMINFO = Path("/proc/meminfo")
+    return min(count, math.ceil(min(shares))) if shares else count
 
 
 def available_bytes() -> int | None:
-    """Memory that may be taken without swapping or being killed, in bytes; None where the system does not tell.
-
-    The machine's, or less where a container or a cluster gives us a part of it.
-    """
-    free = [amount for amount in (_machine(), free_memory()) if amount is not None]
+    """Bytes of memory that are free without swapping, within the tightest limit; None if the system does not report."""
+    free = [
+        max(0, limit - used + _reclaimable(folder / "memory.stat"))
+        for folder in _group_folders("memory")
+        for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+        if (limit := _number(folder / most)) is not None and (used := _number(folder / now)) is not None
+    ]
+    lines = _text(_MEMINFO).splitlines()
+    free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min(free, default=None)
-
-
-def _machine() -> int | None:
-    if _MEMINFO.is_file():
-        for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def reset_peak() -> bool:
@@ -139,15 +80,45 @@ def resident_mb() -> tuple[float, float]:
     return nan, nan
 
 
-# In a directory that is, or was, of one process.
-LOCK = ".lock"
+def _group_folders(controller: str) -> Iterator[Path]:
+    """The folders of this process's control group and of the groups around it, each of which may set a limit.
+
+    In a container the group's path may be the machine's, which the container does not see: its own group is the root.
+    """
+    for line in _text(_OWN_GROUP).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _GROUPS / controller if controllers else _GROUPS
+        group = root / path.lstrip("/")
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
 
 
-def take(file: IO[bytes]) -> bool:
-    """Lock an open file until it is closed; False where it is locked already.
+def _reclaimable(table: Path) -> int:
+    """Of the memory in use, bytes of files that the system gives up when it needs room."""
+    rows = dict(line.split() for line in _text(table).splitlines())
+    kind = "total_" if "total_inactive_file" in rows else ""  # version 1 counts inner groups apart
+    return sum(int(rows.get(f"{kind}{files}_file", 0)) for files in ("active", "inactive"))
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None if there is no such file, or `max` in it."""
+    text = _text(path).strip()
+    return int(text) if text.removeprefix("-").isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def lock_file(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed or the process ends, however it ends; False if it is locked already.
 
     Raises:
-        OSError: there are no locks here (Windows, some network file systems).
+        OSError: the system has no such locks (Windows, some network file systems).
     """
     try:
         import fcntl
@@ -160,30 +131,30 @@ def take(file: IO[bytes]) -> bool:
     return True
 
 
-def claim(directory: Path) -> IO[bytes]:
-    """Have a directory for this process alone, until the file that is returned is closed, or the process has ended.
+def lock_folder(folder: Path) -> IO[bytes]:
+    """Reserve a folder for this process until the returned file is closed or the process ends.
 
-    Processes that it starts do not prolong that. Where there are no locks nobody is refused.
+    Child processes do not prolong that. On a system without locks no process is refused.
 
     Raises:
-        KeyframeError: another process has it.
-        OSError: the directory cannot be written.
+        KeyframeError: another process has reserved it.
+        OSError: the folder cannot be written.
     """
-    file = (directory / LOCK).open("ab")
+    file = (folder / LOCK).open("ab")
     try:
-        free = take(file)
+        free = lock_file(file)
     except OSError:
         return file
     if not free:
         file.close()
-        raise KeyframeError(f"{directory} is in use by another process: wait until that has ended, or stop it.")
+        raise KeyframeError(f"{folder} is in use by another process: wait until that has ended, or stop it.")
     os.register_at_fork(after_in_child=file.close)
     return file
 
 
 @contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started in here gets no Ctrl-C before it calls `follow_parent`; a terminal sends it to all processes."""
+def ctrl_c_blocked() -> Iterator[None]:
+    """A child that starts in this block gets no Ctrl-C before `follow_parent`; a terminal sends it to all processes."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -195,7 +166,7 @@ def deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def follow_parent() -> None:
-    """In a child: ignore Ctrl-C, on which the parent decides, and stop when the parent is gone, killed say."""
+    """In a child process: leave Ctrl-C to the parent, and stop when the parent ends, also if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -207,9 +178,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-Item = TypeVar("Item")
 
 
 def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Item]:
@@ -228,7 +196,7 @@ def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Ite
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_send_items, args=(task, there))
-    with deaf_to_ctrl_c():
+    with ctrl_c_blocked():
         process.start()
     there.close()  # the child's end alone keeps the pipe open
     try:
@@ -266,3 +234,27 @@ def _send_items(task: Callable[[], Iterable[Item]], there: Connection) -> None:
             there.recv()
     except KeyframeError as error:
         there.send(error)
+
+
+@cache
+def _version(distribution: str) -> str | None:
+    """Read once per process, because a file is opened and parsed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Versions of those distributions that are installed."""
+    return {name: version for name in distributions if (version := _version(name)) is not None}
+
+
+_logged: set[Hashable] = set()
+
+
+def log_once(logger: logging.Logger, level: int, topic: Hashable, message: str, *arguments: object) -> None:
+    """Log the first message of each topic, once per process."""
+    if topic not in _logged:
+        _logged.add(topic)
+        logger.log(level, message, *arguments)

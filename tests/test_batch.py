@@ -10,7 +10,7 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.engines import ExtractionSpec, Extractor, VideoJob, VideoResult, plan, run_local
 from keyframe.extraction.extract import Settings
 from keyframe.extraction.inputs import Refused, find_inputs
-from keyframe.files import content_id
+from keyframe.files import content_hash
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError
@@ -81,7 +81,7 @@ def test_what_lacks_a_file_or_its_content_is_done_again(videos, tmp_path):
     assert isinstance(plan([video], out, RECIPE)[0], VideoJob)
     copied(videos[1], video)  # Another video under the same name does not replace the first one's results.
     (job,) = plan([video], out, RECIPE)
-    assert job.directory.name == f"v-{content_id(video)[:8]}"
+    assert job.directory.name == f"v-{content_hash(video)[:8]}"
 
 
 def test_videos_of_one_name_have_folders_of_their_own_in_any_order(videos, tmp_path):
@@ -90,7 +90,7 @@ def test_videos_of_one_name_have_folders_of_their_own_in_any_order(videos, tmp_p
     three = copied(videos[2], tmp_path / "3" / "V.mp4")
     out = tmp_path / "out"
     first = names(do([one, two, three], out))
-    assert first == ["v", f"v-{content_id(two)[:8]}", f"V-{content_id(three)[:8]}"]
+    assert first == ["v", f"v-{content_hash(two)[:8]}", f"V-{content_hash(three)[:8]}"]
     again = do([three, two, one], out)
     assert names(again) == first[::-1] and {one.status for one in again} == {"skipped"}
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(videos, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "summary.json").write_text('{"mine": true}')
     (done,) = do(videos[:1], tmp_path)
-    assert done.directory.name == f"a-{content_id(videos[0])[:8]}"
+    assert done.directory.name == f"a-{content_hash(videos[0])[:8]}"
     assert (tmp_path / "a" / "summary.json").read_text() == '{"mine": true}'
 
 
@@ -126,13 +126,13 @@ def test_bad_files_among_good_ones(videos, tmp_path):
 def test_every_byte_of_a_small_file_counts_and_the_size_of_a_large_one(tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(bytes(5000))
-    before = content_id(small)
+    before = content_hash(small)
     small.write_bytes(bytes(2500) + b"\x01" + bytes(2499))
-    assert content_id(small) != before
+    assert content_hash(small) != before
     large.write_bytes(bytes(3 << 20))
-    before = content_id(large)
+    before = content_hash(large)
     large.write_bytes(bytes((3 << 20) + 1))
-    assert content_id(large) != before
+    assert content_hash(large) != before
 
 
 def test_an_output_that_cannot_be_written(videos, tmp_path):

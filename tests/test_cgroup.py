@@ -16,8 +16,8 @@ def machine(monkeypatch, tmp_path):
     """A machine of 8 cores and 1000 MB that are free; a call puts files into it."""
     (tmp_path / "meminfo").write_text(f"MemTotal: 9000000 kB\nMemFree: 10 kB\nMemAvailable: {1000 * MB // 1024} kB\n")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(cgroup, "_OWN", tmp_path / "own")
-    monkeypatch.setattr(cgroup, "_MOUNT", tmp_path / "mount")
+    monkeypatch.setattr(cgroup, "_OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(cgroup, "_GROUPS", tmp_path / "mount")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
 
     def put(own, files):

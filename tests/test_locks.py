@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from keyframe.system import claim
+from keyframe.system import lock_folder
 from keyframe.types import KeyframeError
 
 
@@ -32,23 +32,23 @@ def end(child):
 
 
 def test_a_directory_in_use_is_refused_until_its_process_is_killed(tmp_path):
-    child = forked(lambda: claim(tmp_path))
+    child = forked(lambda: lock_folder(tmp_path))
     try:
         with pytest.raises(KeyframeError, match="in use by another process") as refusal:
-            claim(tmp_path)
+            lock_folder(tmp_path)
         assert str(tmp_path) in str(refusal.value)
         (tmp_path / "other").mkdir()
-        claim(tmp_path / "other").close()
+        lock_folder(tmp_path / "other").close()
     finally:
         end(child)
-    claim(tmp_path).close()
+    lock_folder(tmp_path).close()
 
 
 def test_processes_that_the_owner_has_forked_do_not_hold_it_on(tmp_path):
-    lock = claim(tmp_path)
+    lock = lock_folder(tmp_path)
     child = forked(lambda: None)
     try:
         lock.close()
-        claim(tmp_path).close()
+        lock_folder(tmp_path).close()
     finally:
         end(child)

@@ -31,7 +31,7 @@ from keyframe.cli.arguments import Status, is_first_process, is_over, objective_
 from keyframe.cli.sweep import refresh
 from keyframe.cli.terminal import listen
 from keyframe.config import conf_dir
-from keyframe.system import claim
+from keyframe.system import lock_folder
 from keyframe.types import KeyframeError
 
 
@@ -256,7 +256,7 @@ def command(name: str, task: str) -> None:
                 print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
                 return objective_of(directory)
             # a run's own is claimed before anything is written; a job may outlive the process that has begun the sweep
-            lock = claim(directory) if sweep and is_first_process() else nullcontext()
+            lock = lock_folder(directory) if sweep and is_first_process() else nullcontext()
         except KeyframeError as error:
             log.error("Job %s was not run: %s", settings.job.num, error)
             return None

@@ -24,14 +24,12 @@ _MOST_LETTERS = 60
 
 def extract(config: DictConfig) -> None:
     """Extract keyframes from the videos that the configuration names, and say what became of each."""
-    import dataclasses
     from contextlib import closing
 
     from hydra.utils import instantiate
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from keyframe.cli.terminal import VideoProgress, bar, from_here
-    from keyframe.data.reader import WatchedReader
     from keyframe.export.model import is_exported
     from keyframe.extraction.engines import VideoJob, VideoResult, plan
     from keyframe.extraction.inputs import Refused, find_inputs
@@ -48,7 +46,7 @@ def extract(config: DictConfig) -> None:
     workers, threads = _workers(config, len(paths))
     progress = VideoProgress()
     recipe = _recipe(config, threads)
-    recipe = dataclasses.replace(recipe, reader=WatchedReader(recipe.reader, progress))
+    recipe.reader.progress = progress
     if config.run is None:
         log.info("No run= was given: scored without a trained model (shots, novelty, typicality, sharpness)")
     entries = plan(paths, output, recipe, bool(config.overwrite))

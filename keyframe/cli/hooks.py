@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from keyframe.cli.app import fail
 from keyframe.cli.arguments import RECORD, check_resumable, how_to_go_on, is_first_process, read_status, save_record
 from keyframe.cli.sweep import refresh, sweep_text, write_sweep_report
-from keyframe.system import LOCK, claim
+from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
 
 RANKS_IN_SWEEP = (
@@ -153,7 +153,7 @@ def _claim(config: DictConfig, directory: Path, key: str) -> None:
     """Make the directory and have it for this process alone, to its end: two would write the same checkpoints."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _claims.append(claim(directory))
+        _claims.append(lock_folder(directory))
     except KeyframeError as error:
         _refuse(config, str(error))
     except OSError as error:

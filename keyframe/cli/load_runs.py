@@ -19,6 +19,7 @@ from keyframe.data.feature_file import FeatureVideo
 from keyframe.evaluation.reference import draws_of, f1_metrics, reference_f1, reference_lines, reference_metrics
 from keyframe.evaluation.results import ENSEMBLES, measure, over_videos
 from keyframe.evaluation.video import EvalVideo, Shots
+from keyframe.files import natural_key
 from keyframe.runs import BaseRun, Video, load_any_run
 from keyframe.system import cores
 from keyframe.types import FloatArray, KeyframeError, VideoError
@@ -33,7 +34,8 @@ def run_paths(entry: Any, key: str) -> list[Path]:
     path = Path(str(entry)).expanduser()
     if path.is_file() or (path / "checkpoints").is_dir() or not path.is_dir():
         return [path]
-    found = sorted((place.parents[1] for place in path.glob("*/checkpoints/best.ckpt")), key=_natural)
+    runs = (place.parents[1] for place in path.glob("*/checkpoints/best.ckpt"))
+    found = sorted(runs, key=lambda run: natural_key(run.name))
     if not found:
         raise KeyframeError(f"{key}={entry}: there is no checkpoint {path}/checkpoints/best.ckpt, nor runs below it.")
     return found
@@ -129,11 +131,6 @@ def _names(entries: Sequence[Any], groups: Sequence[Sequence[BaseRun]]) -> list[
         if len(set(names)) == len(names):
             return names
     return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]
-
-
-def _natural(path: Path) -> tuple[int, str]:
-    """Jobs of a sweep are numbered: 2 comes before 10."""
-    return (int(path.name), "") if path.name.isdigit() else (1 << 30, path.name)
 
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from keyframe.files import write_bytes
+from keyframe.files import FILE_DRAFT, write_bytes
 from keyframe.system import available_bytes
 from keyframe.types import KeyframeError
 
@@ -95,8 +95,6 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-# What a killed process has left of a file it was writing.
-_DRAFT = re.compile(r"\.[0-9a-f]{64}\.safetensors-\w+")
 _DRAFT_LIVES_S = 24 * 3600.0
 
 
@@ -260,7 +258,11 @@ class VideoCache:
                 state = path.stat()
                 if _NAME.fullmatch(path.name):
                     yield _File(state.st_mtime, state.st_size, path)
-                elif _DRAFT.fullmatch(path.name) and time.time() - state.st_mtime > _DRAFT_LIVES_S:
+                elif (
+                    (draft := FILE_DRAFT.fullmatch(path.name))
+                    and _NAME.fullmatch(draft[1])
+                    and time.time() - state.st_mtime > _DRAFT_LIVES_S
+                ):
                     path.unlink()
 
 

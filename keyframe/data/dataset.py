@@ -7,7 +7,6 @@ Videos of one split as samples: decoded when asked for, or taken from what is ke
 Videos of one split as samples of backbone features, read from a feature file beforehand.
 """
 
-import importlib.metadata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,8 +25,8 @@ from keyframe.data.labels import sample_labels
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
-from keyframe.files import content_id
-from keyframe.system import cores
+from keyframe.files import content_hash, described
+from keyframe.system import cores, installed_versions
 from keyframe.types import InputKind, IntArray, LabelledVideo, VideoError
 
 
@@ -376,16 +375,17 @@ class VideoDataset(Dataset[Sample]):
         """
         video = self.videos[number]
         if video.id not in self._contents:
-            self._contents[video.id] = content_id(video.path)
+            self._contents[video.id] = content_hash(video.path)
+        installed = installed_versions(("av", "decord"))
         identity = {
             "content": self._contents[video.id],
-            "reader": _described(self.reader, without={"threads"}),
-            "decoders": {name: _version(name) for name in ("av", "decord")},
-            "sampling": _described(self.sampling, without=()),
+            "reader": described(self.reader, without={"threads", "progress"}),
+            "decoders": {name: installed.get(name) for name in ("av", "decord")},
+            "sampling": described(self.sampling),
             "size": list(self.size),
         }
         if self.augmentation is not None and view is not None:
-            augmentation = _described(self.augmentation, without={"drop"})
+            augmentation = described(self.augmentation, without={"drop"})
             identity |= {"augmentation": augmentation, "draw": [self.seed, view, video.id]}
         return identity
 
@@ -428,21 +428,6 @@ class VideoDataset(Dataset[Sample]):
             visible=visible,
             teacher_target=None if teacher_target is None else teacher_target.inputs,
         )
-
-
-def _described(part: Any, without: Collection[str]) -> Any:
-    """An object as the name of its class and its public attributes, all plain; plain values as they are."""
-    if not hasattr(part, "__dict__"):
-        return part
-    names = [name for name in vars(part) if name not in without and not name.startswith("_")]
-    return {"kind": type(part).__qualname__, **{name: _described(getattr(part, name), without) for name in names}}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 # Feature files know frame numbers, not times; the field takes 30 frames a second (a pick every 15th: two a second).

@@ -10,8 +10,6 @@ Write a demo data set as a TVSum-style directory: H.264 videos and a label file,
 import json
 import logging
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from keyframe.data.labels import write_tsv
+from keyframe.files import atomic_folder
 from keyframe.system import cores, follow_parent
 from keyframe.types import KeyframeError
 
@@ -231,18 +230,13 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     directory = root / f"demo-seed{demo.seed}-{demo.videos}x{demo.shots}-v{demo.format}"
     if directory.is_dir():
         return directory
-    root.mkdir(parents=True, exist_ok=True)
     log.info("Generating %d demo videos (seed %d) in %s", demo.videos, demo.seed, directory)
-    draft = Path(tempfile.mkdtemp(prefix=".demo-", dir=root))
     try:
-        _write(draft, demo, workers or cores())
-        draft.chmod(0o755)
-        draft.rename(directory)
+        with atomic_folder(directory) as draft:
+            _write(draft, demo, workers or cores())
     except OSError:
         if not directory.is_dir():  # else another process was first, with the same videos
             raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return directory
 
 

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, member, named_groups, open_hdf5, read_scores
 from keyframe.data.packets import PacketIndex
-from keyframe.files import draft_of
+from keyframe.files import atomic_file
+from keyframe.system import log_once
 from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
 
 # TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds
@@ -68,7 +69,6 @@ def files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> li
 
 
 _log = logging.getLogger(__name__)
-_told: set[str] = set()
 
 # Above this the file is another cut of the video, and a label would land on the wrong shot.
 _TOLERANCE_PERCENT = 1
@@ -120,9 +120,8 @@ def label_positions(
             f"{video} has {n_frames} frames, its labels {n_labels}, and no duration to align them by: "
             "re-encode the file or label each of its frames"
         )
-    if str(video) not in _told:
-        _told.add(str(video))
-        _log.warning("%s has %d frames and its labels %d: aligned by time", video, n_frames, n_labels)
+    message = "%s has %d frames and its labels %d: aligned by time"
+    log_once(_log, logging.WARNING, (str(video), "labels"), message, video, n_frames, n_labels)
     entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
     return np.clip(entries, 0, n_labels - 1).astype(np.int64)
 
@@ -252,7 +251,7 @@ def write_tsv(
         texts = (name, (categories or {}).get(name, ""))
         if not name or any(c in text for text in texts for c in "\t\r\n"):
             raise ValueError(f"{name!r} cannot stand in a row: no tabs or line breaks, and an id is needed")
-    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         for name, scores in annotators.items():
             category = (categories or {}).get(name, "")
             for row in scores.tolist():

@@ -14,57 +14,33 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from keyframe.data.packets import Orientation, PacketIndex, index_packets, open_video
-from keyframe.data.reader import Picture, VideoReader, checked_indices, checked_settings, gather, groups, why_not_seek
-from keyframe.types import Frames, IntArray
+from keyframe.data.packets import Orientation, PacketIndex, open_video
+from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.types import Frames
 
 # FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
-# refuses all others; they are taken for unspecified, as decord does.
+# refuses all others, which count as unspecified, as in decord.
 _CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
 _UNSPECIFIED = 2
 # Frames; reading the packets of fewer costs less than a seek.
 _WORTH_A_SEEK = 32
-# From PyAV 17 on, scaling takes a thread for each core unless told otherwise.
+# From PyAV 17 on, scaling takes a thread per core by default.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class PyAVReader(VideoReader):
-    """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for the contract.
+    """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for contract and arguments.
 
-    It knows each frame by its time stamp. Where key frames are sure (`why_not_seek`) it decodes from the key frame
-    before each wanted frame, and leaves out of H.264 what no other frame leans on: the pictures are those of a full
-    decode, bit by bit. Should a wanted frame not come out so, or key frames be in doubt, it decodes every frame from
-    the start. Where the container has no time stamps (AVI, raw streams) it counts the frames that come out, so that
-    after damage that the decoder passes over in silence the numbers may be off. The display matrix is applied.
-
-    Args:
-        threads: decoding threads, 0 for one a core.
-        max_missing: largest share of the wanted frames, in [0, 1], that may be replaced by a neighbour
-            because they do not decode. A frame whose damage the decoder has patched counts as decoded.
-        exact: as for `VideoReader`.
-
-    Raises:
-        ValueError: if an argument is out of range.
+    It knows each frame by its time stamp. If key frames are sure (`why_not_seek`), it decodes from the key frame before
+    each wanted frame, and leaves out of H.264 what no other frame needs: the images are those of a full decode, bit by
+    bit. If a wanted frame does not come out so, or key frames are in doubt, it decodes every frame from the start. If
+    the container has no time stamps (AVI, raw streams), it counts the decoded frames, so that after damage that the
+    decoder does not report the numbers may be off. The display matrix is applied.
     """
 
-    def __init__(self, threads: int = 1, max_missing: float = 0.05, exact: bool = True) -> None:
-        checked_settings(threads, max_missing, exact)
-        self.threads = threads
-        self.max_missing = max_missing
-        self.exact = exact
-
-    def stream(
-        self,
-        path: Path,
-        indices: IntArray,
-        size: tuple[int, int] | None,
-        index: PacketIndex | None = None,
-        chunk: int = 64,
+    def _pieces(
+        self, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
-        """Read frames by their number, piece by piece; arguments, pieces and errors as `VideoReader.stream` says."""
-        index = index or index_packets(path)
-        size = size or index.upright_size
-        wanted = checked_indices(indices, size, index, chunk)
         distinct = np.unique(wanted)
         with open_video(path) as (container, stream):
             # An error in one decoding thread takes finished frames of the others with it.
@@ -76,15 +52,15 @@ class PyAVReader(VideoReader):
                 frames = _wanted_frames(container, stream, index, distinct)
             else:
                 frames = _numbered_frames(container, stream, index)
-            pictures = _pictures(_nearest(frames, distinct), size)
-            yield from gather(pictures, wanted, size, index, chunk, self.max_missing)
+            images = _images(_nearest(frames, distinct), size)
+            yield from gather(images, wanted, size, index, chunk, self.max_missing)
 
 
-def _pictures(frames: Iterator[tuple[int, VideoFrame]], size: tuple[int, int]) -> Iterator[tuple[int, Picture]]:
-    """The frames as upright pictures of that size."""
+def _images(frames: Iterator[tuple[int, VideoFrame]], size: tuple[int, int]) -> Iterator[tuple[int, Image]]:
+    """The frames as upright images of that size."""
     scaler = VideoReformatter()
     for number, frame in frames:
-        yield number, _picture(frame, size, scaler)
+        yield number, _image(frame, size, scaler)
 
 
 def _nearest(
@@ -113,7 +89,7 @@ def _wanted_frames(
     """The wanted frames with their numbers, group of pictures by group; from one that does not come on, all frames."""
     keys = np.flatnonzero(index.key_frames)
     latest = -1
-    for group in groups(wanted, keys) if len(wanted) else []:
+    for group in key_frame_groups(wanted, keys) if len(wanted) else []:
         start = int(keys[np.searchsorted(keys, group[0], side="right") - 1])
         if start > latest + _WORTH_A_SEEK:
             _seek(container, stream, index, start)
@@ -143,7 +119,7 @@ def _frames_of_group(
     first = int(index.pts[start])
     numbers = dict(zip(index.pts[group].tolist(), group.tolist(), strict=True))
     expected, to_feed = iter(numbers), set(numbers)
-    # Frames of nal_ref_idc 0 are never leant on (ITU-T H.264, 7.4.1), and FFmpeg passes over them unread.
+    # No frame needs those of nal_ref_idc 0 (ITU-T H.264, 7.4.1), and FFmpeg skips them unread.
     droppable: Literal["NONREF", "DEFAULT"] = "NONREF" if index.codec == "h264" else "DEFAULT"
     decoding = False
     with suppress(av.error.FFmpegError):
@@ -171,7 +147,7 @@ def _frames_of_group(
 
 
 def _seek(container: InputContainer, stream: VideoStream, index: PacketIndex, number: int) -> None:
-    """Go to a key frame, or stay where FFmpeg cannot."""
+    """Go to a key frame, or stay if FFmpeg cannot."""
     if index.pts is not None:
         with suppress(av.error.FFmpegError):
             container.seek(int(index.pts[number]), stream=stream)
@@ -213,8 +189,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
             return
 
 
-def _picture(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> npt.NDArray[np.uint8]:
-    """The upright picture, resized, uint8 RGB of shape (height, width, 3)."""
+def _image(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> Image:
+    """The upright image, resized, uint8 RGB of shape (height, width, 3)."""
     orientation = Orientation.of(frame)
     height, width = size[::-1] if orientation.transposed else size
     if frame.colorspace not in _CONVERTIBLE:

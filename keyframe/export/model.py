@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, write_text
+from keyframe.system import installed_versions
 from keyframe.types import Frames, IntArray, KeyframeError, Scores
 
 # By format, the end of the file's name.
@@ -184,7 +184,7 @@ def read_card(path: Path) -> Card:
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of keyframe, Python and the given distributions."""
     own = {"keyframe": keyframe.__version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in packages}
+    return own | installed_versions(packages)
 
 
 def _card(content: Mapping[str, Any]) -> Card:

@@ -26,9 +26,9 @@ from keyframe.export.model import is_exported
 from keyframe.extraction.extract import Settings, ShotCutter, extract_video, recorded
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
 from keyframe.extraction.scorers import TrainingFree, load_scorer, model_description
-from keyframe.files import content_id, fingerprint
+from keyframe.files import content_hash, fingerprint
 from keyframe.summary.constraints import Selector
-from keyframe.system import deaf_to_ctrl_c, follow_parent
+from keyframe.system import ctrl_c_blocked, follow_parent
 from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def plan(
     entries: list[VideoJob | VideoResult] = []
     for path in paths:
         try:
-            content = content_id(path)
+            content = content_hash(path)
         except VideoError as error:
             entries.append(VideoResult(path, "failed", notes=str(error)))
             continue
@@ -305,7 +305,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(recipe, theirs), daemon=True)
-        with thread_settings(recipe.threads), deaf_to_ctrl_c():
+        with thread_settings(recipe.threads), ctrl_c_blocked():
             self.process.start()
         theirs.close()
         self.job: VideoJob | None = None

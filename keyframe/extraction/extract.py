@@ -7,8 +7,6 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,15 +15,16 @@ import numpy.typing as npt
 
 import keyframe
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.reader import VideoReader, described_reader
+from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.extraction.folder import MADE_BY, SUMMARY, draw_curve, save_curve, whole, write_page
 from keyframe.extraction.scorers import Scorer
-from keyframe.files import content_id, described, fingerprint, write_table, write_text
+from keyframe.files import content_hash, described, fingerprint, write_table, write_text
 from keyframe.summary.constraints import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, Thumbnails, join, look, thumbnails
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
+from keyframe.system import installed_versions
 from keyframe.types import FloatArray, IntArray
 
 # Decimals: a millionth of a second, of a score.
@@ -78,7 +77,10 @@ def summary_of(
     return {
         "made_by": MADE_BY,
         "fingerprint": fingerprint,
-        "versions": {"keyframe": keyframe.__version__, **_versions([*_LIBRARIES, *scorer.libraries, *libraries])},
+        "versions": {
+            "keyframe": keyframe.__version__,
+            **installed_versions([*_LIBRARIES, *scorer.libraries, *libraries]),
+        },
         "scorer": {**scorer.description, "name": scorer.name},
         "settings": dict(settings),
         "video": {
@@ -118,20 +120,6 @@ def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
     """Write `summary.json` into a folder that is otherwise complete; it lists the files there."""
     files = sorted([*(path.name for path in directory.iterdir()), SUMMARY])
     write_text(directory / SUMMARY, json.dumps({**summary, "files": files}, indent=2, sort_keys=True) + "\n")
-
-
-def _versions(names: Sequence[str]) -> dict[str, str]:
-    """Versions of those that are installed."""
-    return {name: version for name in names if (version := _version(name)) is not None}
-
-
-@cache
-def _version(name: str) -> str | None:
-    """Read once a process: it opens and parses a file."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 class ShotCutter(Protocol):
@@ -237,7 +225,7 @@ def extract_video(
         KeyframeError: the folder holds something that is not ours, or a setting is wrong.
     """
     settings = settings or Settings()
-    content = content_id(path)
+    content = content_hash(path)
     scored = score_frames(path, scorer, shots, reader, settings.rate)
     index, frames, candidates = scored.index, scored.frames, scored.candidates
     selection = selector(candidates)
@@ -302,7 +290,7 @@ def recorded(shots: ShotCutter, selector: Selector, reader: VideoReader, setting
         **dataclasses.asdict(settings),
         "shots": described(shots),
         "selection": described(selector),
-        "reader": described_reader(reader),
+        "reader": described(reader, without={"threads", "progress"}),
     }
 
 

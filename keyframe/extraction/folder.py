@@ -6,14 +6,12 @@ The page of one video: its keyframes with their times, the curve, and how it was
 """
 
 import json
-import re
-import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,11 +21,10 @@ from PIL import Image
 
 from keyframe.drawing.curves import time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
-from keyframe.files import format_clock
+from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import one_line, write_report
 from keyframe.summary.constraints import Candidates, Selection
-from keyframe.system import take
 from keyframe.types import KeyframeError
 
 MADE_BY = "keyframe-extract"
@@ -36,9 +33,6 @@ SUMMARY = "summary.json"
 # File systems take 255 bytes, and drafts and a clash need some of them.
 _MOST_BYTES = 160
 _FORBIDDEN = set('<>:"/\\|?*')
-# A draft of the folder NAME, beside it, as `tempfile` completes the prefix; within it, what `whole` puts there.
-_DRAFT = re.compile(r"\.(.+)\.draft-\w{8}", re.DOTALL)
-_NEW, _OLD, _LOCK = "new", "old", "lock"
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
@@ -72,80 +66,20 @@ def is_complete(directory: Path, summary: dict[str, Any]) -> bool:
 def whole(directory: Path) -> Iterator[Path]:
     """An empty folder to write into, which becomes `directory` when the block ends without an error.
 
-    A folder of ours that is there already is replaced; files in it that are not ours are kept. A process that is killed
-    leaves a draft beside `directory`, which `remove_abandoned` knows from that of one that lives.
+    A folder of ours that is there already is replaced; files in it that are not ours are kept.
 
     Raises:
         KeyframeError: `directory` holds something, and nothing of ours.
     """
     _require_ours(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Errors: two may clean up at once.
-    with (
-        TemporaryDirectory(
-            prefix=f".{directory.name}.draft-", dir=directory.parent, ignore_cleanup_errors=True
-        ) as drafts,
-        _held(Path(drafts)),
-    ):
-        draft, old = Path(drafts) / _NEW, Path(drafts) / _OLD
-        draft.mkdir()
+    with atomic_folder(directory, _keep_others) as draft:
         yield draft
         _require_ours(directory)
-        if not directory.exists():
-            draft.rename(directory)
-            return
-        directory.rename(old)
-        draft.rename(directory)
-        _keep_others(old, directory)
 
 
 def remove_abandoned(output: Path) -> set[Path]:
-    """Remove the drafts in a folder of folders whose writer is gone; a folder that it had moved aside is put back.
-
-    A writer holds a lock on its draft, which its end releases, however it ends and on whatever machine. Where there are
-    no locks (Windows, some network file systems) drafts are left.
-
-    Returns:
-        The folders that drafts are still being written of.
-    """
-    written: set[Path] = set()
-    for drafts in output.iterdir() if output.is_dir() else ():
-        match = _DRAFT.fullmatch(drafts.name)
-        if match is None:
-            continue
-        directory, old = output / match[1], drafts / _OLD
-        try:
-            lock = (drafts / _LOCK).open("r+b")
-        except OSError:  # One that is just beginning or ending.
-            continue
-        with lock:
-            if not _taken(lock):
-                written.add(directory)
-                continue
-            if old.exists() and directory.exists():
-                _keep_others(old, directory)
-            elif old.exists():
-                old.rename(directory)
-        shutil.rmtree(drafts, ignore_errors=True)
-    return written
-
-
-@contextmanager
-def _held(drafts: Path) -> Iterator[None]:
-    """Hold the lock of a draft; its file is not there before it is locked."""
-    unlocked = drafts / "unlocked"
-    with unlocked.open("wb") as lock:
-        _taken(lock)
-        unlocked.rename(drafts / _LOCK)
-        yield
-
-
-def _taken(lock: IO[bytes]) -> bool:
-    """Whether a draft's lock could be taken."""
-    try:
-        return take(lock)
-    except OSError:
-        return False
+    """As `remove_abandoned_drafts`, for folders of results."""
+    return remove_abandoned_drafts(output, _keep_others)
 
 
 def _keep_others(old: Path, directory: Path) -> None:

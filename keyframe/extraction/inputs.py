@@ -2,13 +2,13 @@
 
 import logging
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
+from keyframe.files import natural_key
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _files_of(entry: str, recursive: bool, base: Path, depth: int = 0) -> Iterat
     path = base / _from_home(entry)
     mode = _mode(path)
     if stat.S_ISDIR(mode):
-        videos = sorted(_below(path, recursive), key=lambda video: _natural(str(video)))
+        videos = sorted(_below(path, recursive), key=lambda video: natural_key(str(video)))
         if not videos:
             more = "" if recursive else ", or recursive=true to look into the folders below"
             yield Refused(path, f"{path} holds no videos: name another folder{more}.")
@@ -91,7 +91,9 @@ def _files_of(entry: str, recursive: bool, base: Path, depth: int = 0) -> Iterat
             yield from _listed(path, recursive)
     elif not mode and has_magic(entry):
         pattern = str(path.relative_to(path.anchor))
-        matches = sorted(filter(Path.is_file, Path(path.anchor).glob(pattern)), key=lambda match: _natural(str(match)))
+        matches = sorted(
+            filter(Path.is_file, Path(path.anchor).glob(pattern)), key=lambda match: natural_key(str(match))
+        )
         if not matches:
             yield Refused(path, f"{entry} matches no file: check the pattern.")
         yield from matches
@@ -149,8 +151,3 @@ def _lines(path: Path) -> list[str]:
         raise ValueError("binary")
     names = [line.strip() for line in lines]
     return [name for name in names if name and (not name.startswith("#") or (path.parent / name).exists())]
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Clip 2 comes before clip 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", name)]

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.files import draft_of, format_clock
+from keyframe.files import atomic_file, format_clock
 from keyframe.types import IntArray
 
 # Anamorphic formats go up to 2.9 (352x576 shown as 16:9); what lies far beyond is a damaged header.
@@ -186,7 +186,7 @@ def save_contact_sheet(stills: Sequence[Still], path: Path, columns: int | None 
     pictures = ((_caption(still), _thumbnail(still.path, width)) for still in ordered)
     sheet = _laid_out(pictures, grid, width)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with draft_of(path) as draft:
+    with atomic_file(path) as draft:
         Image.fromarray(sheet).save(draft, "JPEG", quality=90)
 
 

@@ -32,6 +32,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 
 from keyframe.drawing.curves import draw_curves
+from keyframe.system import log_once
 from keyframe.training.module import KeyframeModule
 from keyframe.types import check_number
 
@@ -287,7 +288,7 @@ def wandb_logger(
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "") in ("offline", "dryrun") or not _has_key()
         if offline:
-            _tell_once()
+            _log_offline()
     return WandbLogger(
         save_dir=save_dir,
         version=_run_id(Path(save_dir)),
@@ -358,10 +359,6 @@ def _has_key() -> bool:
 
 
 @rank_zero_only
-def _tell_once() -> None:
-    if not _told:
-        _told.append(True)
-        log.info("W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B).")
-
-
-_told: list[bool] = []
+def _log_offline() -> None:
+    message = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
+    log_once(log, logging.INFO, "W&B", message)

@@ -16,7 +16,7 @@ from torch import Tensor
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Kept, VideoDataset
-from keyframe.files import content_id
+from keyframe.files import content_hash
 from keyframe.models.detector import KeyframeDetector
 from keyframe.runs import Run
 from keyframe.training.encode import Encoder, Wanted
@@ -82,7 +82,7 @@ def _marks(videos: Iterable[Any]) -> set[str]:
     found: set[str] = set()
     for video in videos:
         assert isinstance(video, LabelledVideo)
-        found |= {f"id {video.id}", f"content {content_id(video.path)}"}
+        found |= {f"id {video.id}", f"content {content_hash(video.path)}"}
     return found
 
 

@@ -5,7 +5,7 @@ from keyframe.benchmark.scale import BatchRun, Step, batch, scale_figures
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.engines import ExtractionSpec
-from keyframe.files import content_id
+from keyframe.files import content_hash
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 
@@ -29,7 +29,7 @@ def test_clips_are_pieces_of_the_footage_that_begin_at_zero(clips):
 
 def test_copies_show_the_same_and_are_other_content(clips, tmp_path):
     copies = write_copies(clips[:2], tmp_path / "many", 5)
-    assert len({content_id(copy) for copy in copies}) == len({copy.name for copy in copies}) == 5
+    assert len({content_hash(copy) for copy in copies}) == len({copy.name for copy in copies}) == 5
     first, third = (PyAVReader().read(copies[number], [7], None) for number in (0, 2))
     assert (first.pixels == third.pixels).all()
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from keyframe.data.labels import write_tsv
-from keyframe.system import claim
+from keyframe.system import lock_folder
 from tests.commands import TINY, cold, script
 from tests.data.labelled import FRAMES, write_labelled
 
@@ -304,11 +304,11 @@ def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, g
     run = tmp_path / "run"
     run.mkdir()
     again = [*OWN, f"data.root={good}", "ckpt=auto", f"hydra.run.dir={run}"]
-    with claim(run):
+    with lock_folder(run):
         refused(command(*again), run, "in use by another process")
         assert [path.name for path in run.iterdir()] == [".lock"]
     # a further rank takes part in the run of the first, which has the directory
-    with claim(run):
+    with lock_folder(run):
         assert "in use" not in command(*again, "data.fold=7", LOCAL_RANK="1").err
 
 
@@ -316,10 +316,10 @@ def test_a_sweep_directory_and_its_jobs_in_use_are_refused(command, good, tmp_pa
     sweep = tmp_path / "sweep"
     (sweep / "0").mkdir(parents=True)
     start = ["-m", *OWN, f"data.root={good}", "data.fold=7,8", f"hydra.sweep.dir={sweep}"]
-    with claim(sweep):
+    with lock_folder(sweep):
         refused(command(*start), sweep, "in use by another process")
         assert not list(sweep.glob("*.yaml"))
-    with claim(sweep / "0"):  # by a job that has outlived the command that began the sweep
+    with lock_folder(sweep / "0"):  # by a job that has outlived the command that began the sweep
         done = command(*start)
     assert f"Job 0 was not run: {sweep / '0'} is in use" in done.out
     assert json.loads((sweep / "1" / "status.json").read_text())["state"] == "failed"  # there is no fold 8

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from keyframe import system
 from keyframe.data import decord_reader
-from keyframe.data import reader as readers
 from tests.videos import CAN_ROTATE, KINDS, build
 
 
@@ -25,5 +25,5 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
     """What is told once a process is told once a test."""
-    readers._told.clear()
+    system._logged.clear()
     decord_reader._import_decord.cache_clear()

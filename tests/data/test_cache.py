@@ -206,7 +206,7 @@ def test_a_place_that_cannot_be_written_turns_to_memory(tmp_path, caplog):
 
 def test_what_a_killed_process_has_left_is_cleared_away(tmp_path):
     (tmp_path / "00").mkdir()
-    old, young = (tmp_path / "00" / f".{key(number)}.safetensors-abc_1" for number in (1, 2))
+    old, young = (tmp_path / "00" / f".{key(number)}.safetensors-abc_12_3" for number in (1, 2))
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))

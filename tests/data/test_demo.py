@@ -300,7 +300,7 @@ def test_another_process_may_be_first(tmp_path, in_process, monkeypatch):
 
     def write_late(draft, demo, workers):
         write(draft, demo, workers)
-        theirs = draft.parent / f"demo-seed{demo.seed}-{demo.videos}x{demo.shots}-v{demo.format}"
+        theirs = tmp_path / f"demo-seed{demo.seed}-{demo.videos}x{demo.shots}-v{demo.format}"
         shutil.copytree(draft, theirs)
 
     monkeypatch.setattr(generator, "_write", write_late)
@@ -340,7 +340,7 @@ def test_no_process_outlives_one_that_was_killed(tmp_path):
     text += "generate(Path(sys.argv[1]), DemoSet(videos=400), 2)"
     process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=environment(), stdout=subprocess.PIPE)
     limit = time.monotonic() + 60
-    while not any(tmp_path.glob(".demo-*/videos/*.mp4")):
+    while not any(tmp_path.glob(".demo-*/new/videos/*.mp4")):
         assert process.poll() is None and time.monotonic() < limit
         time.sleep(0.01)
     process.kill()

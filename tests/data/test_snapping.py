@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keyframe.data import reader as readers
+from keyframe import system
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
@@ -26,7 +26,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_log():
-    readers._told.clear()
+    system._logged.clear()
 
 
 def brute_force(wanted, index):
@@ -95,7 +95,7 @@ def test_how_many_are_decoded_is_told_once(kind, video, caplog):
     for _ in range(2):
         kind(exact=False).grid(np.array([4, 12, 20, 28, 36, 44]), index)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{index.path}: 6 frames, 4 of them I-frames near the grid, 2 read exactly for want of one near"
+        f"{index.path}: 6 frames, 4 of them I-frames near the grid, 2 decoded exactly (no I-frame nearby)"
     ]
 
 
@@ -107,7 +107,7 @@ def test_where_key_frames_are_in_doubt_nothing_moves(name, reason, video, caplog
     index = index_packets(video(name))
     wanted = np.array([5, 20, 33])
     assert PyAVReader(exact=False).grid(wanted, index).tolist() == [5, 20, 33]
-    assert "all 3 frames read exactly in spite of reader.exact=false" in caplog.text and reason in caplog.text
+    assert "all 3 frames decoded exactly in spite of reader.exact=false" in caplog.text and reason in caplog.text
 
 
 def test_exact_moves_nothing_and_says_nothing(video, caplog):
