@@ -24,7 +24,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.model import ExportedModel, is_exported, load_exported, require_cpu
 from keyframe.files import flat
-from keyframe.models.detector import KeyframeDetector, find_device, sizes
+from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
 from keyframe.pipeline import score_video, score_windows
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.training.run import read_checkpoint
@@ -247,7 +247,7 @@ class Run(BaseRun):
 
     def sizes(self) -> dict[str, float]:
         """Counts of parameters and the MB of all weights."""
-        counts = sizes(self.detector, self.has_two_stages)
+        counts = count_parameters(self.detector, self.has_two_stages)
         return {f"params_{key}": float(value) for key, value in counts.items()} | {
             "weights_mb": weights_mb(self.detector)
         }

@@ -62,7 +62,6 @@ class Number:
 NUMBERS = {
     "seed": Number(0),
     "data.size": Number(1),
-    "data.width": Number(1),
     "data.batch_size": Number(1),
     "data.folds": Number(2),
     "data.fold": Number(0),

@@ -20,7 +20,7 @@ from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
 from keyframe.files import write_metrics
-from keyframe.models.detector import KeyframeDetector, compile_detector, size_table, sizes
+from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
 from keyframe.runs import load_run
 from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
 from keyframe.training.module import KeyframeModule
@@ -37,7 +37,7 @@ def train(config: DictConfig) -> None:
     _place_in_sweep(config, run_dir)
     torch.manual_seed(config.seed)
     detector = instantiate(config.model, _convert_="all")
-    counts = sizes(detector, two_stages=config.finetune.switch_epoch is not None)
+    counts = count_parameters(detector, two_stages=config.finetune.switch_epoch is not None)
 
     if config.ckpt == "auto" and not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
         raise KeyframeError("ckpt=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
@@ -74,7 +74,7 @@ def train(config: DictConfig) -> None:
     )
     _check_trainer(trainer, config)
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
-    log.info("\n%s", size_table(detector.backbone.name, counts))
+    log.info("\n%s", parameter_table(detector.backbone.name, counts))
     if config.compile:
         compile_detector(detector)
     if trainer.is_global_zero:

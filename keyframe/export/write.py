@@ -46,7 +46,7 @@ from keyframe.export.model import (
     write_card,
 )
 from keyframe.files import file_hash
-from keyframe.models.detector import KeyframeDetector, sizes
+from keyframe.models.detector import KeyframeDetector, count_parameters
 from keyframe.runs import Run
 from keyframe.timing import in_turns
 from keyframe.types import FloatArray, KeyframeError, VideoError
@@ -377,7 +377,9 @@ class Exporter:
             backbone=run.name,
             size=self.size,
             window=run.window,
-            parameters={name: float(count) for name, count in sizes(run.detector, run.has_two_stages).items()},
+            parameters={
+                name: float(count) for name, count in count_parameters(run.detector, run.has_two_stages).items()
+            },
             file_mb=draft.stat().st_size / _MB,
             making=making,
             check=check,

@@ -1,12 +1,4 @@
-"""BatchNorm that is frozen, as what it is: a scale and a shift of each channel.
-
-PyTorch's backward of a BatchNorm in eval mode takes a quarter of the time of EfficientNet-B0's tail in training; that
-of a product is one product. Outputs agree to the last bit or two, gradients to rounding.
-
-Any timm image model, cut into a prefix that never trains and a tail that trains in stage 2.
-
-The place of a backbone in a model that is given features instead of pictures.
-"""
+"""An image backbone: any timm model, cut into a prefix that never trains and a tail that trains in stage 2."""
 
 import difflib
 import hashlib
@@ -14,57 +6,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import timm
 import torch
+from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 from timm.data import resolve_model_data_config
 from timm.layers import BatchNormAct2d, RmsNorm, RmsNorm2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
-from keyframe.types import KeyframeError
-
-
-class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics and affine do not train."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
-        return scale_and_shift(self, x) if _trains_through(self) else super().forward(x)
-
-
-class FrozenBatchNormAct2d(BatchNormAct2d):
-    """timm's BatchNorm with an activation, whose statistics and affine do not train."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
-        return self.act(self.drop(scale_and_shift(self, x))) if _trains_through(self) else super().forward(x)
-
-
-_FROZEN = {nn.BatchNorm2d: FrozenBatchNorm2d, BatchNormAct2d: FrozenBatchNormAct2d}
-
-
-def freeze_norms(module: nn.Module) -> None:
-    """Let the BatchNorms of a module be frozen ones; parameters, buffers, their names and modes stay as they are."""
-    for norm in module.modules():
-        frozen = _FROZEN.get(type(norm))
-        if frozen is not None and norm.weight is not None and norm.running_mean is not None:
-            norm.__class__ = frozen
-
-
-def scale_and_shift(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """What the norm gives in eval mode."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
-    # under autocast x has 16 bits, and what follows is to have them too
-    return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)).to(x.dtype)
-
-
-def _trains_through(norm: nn.BatchNorm2d) -> bool:
-    """Whether gradients pass; where none do, PyTorch's own forward is the faster."""
-    return torch.is_grad_enabled() and not norm.training
-
+from keyframe.types import KeyframeError, check_number
 
 NormMode = Literal["frozen", "train", "sync"]
 
@@ -72,24 +23,23 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 class Backbone(nn.Module):
-    """A frame encoder: normalised pictures (N, 3, H, W) -> features (N, `width`).
+    """A frame encoder: normalised frames (N, 3, H, W) -> features (N, `width`).
 
-    The timm model is run as `tail(prefix(x))`. The prefix is frozen from the start and for good, so its output
-    can be kept; the tail is frozen in stage 1 and trains in stage 2. Frozen means frozen: no gradient, eval mode,
-    BatchNorm statistics untouched.
+    The timm model is run as `tail(prefix(x))`. The prefix is always frozen, so its output can be cached; the tail is
+    frozen in stage 1 and trains in stage 2. Frozen means no gradient, eval mode, and constant BatchNorm statistics.
 
     Args:
         name: a timm model name.
         pretrained: load timm's ImageNet weights (from its local cache or the network).
         weights: a local weight file (.safetensors, .pth, .bin) used instead of the network.
         prefix: module paths run in this order first, e.g. `[conv_stem, bn1, blocks.0]`.
-        tail: module paths run after the prefix, pooling included. With both lists empty nothing is cut: the whole
+        tail: module paths run after the prefix, pooling included. If both lists are empty, nothing is cut: the whole
             model is the tail and trains in stage 2.
         norm: what the tail's norm layers do in stage 2: `frozen` (default), `train`, or `sync` (train, with
             statistics over all DDP ranks).
 
     Raises:
-        KeyframeError: unknown name, weights that cannot be had, or a cut that is not the model's own path.
+        KeyframeError: unknown name, unavailable weights, or a cut that is not the model's own path.
     """
 
     def __init__(
@@ -102,8 +52,8 @@ class Backbone(nn.Module):
         norm: NormMode = "frozen",
     ) -> None:
         super().__init__()
-        if norm not in ("frozen", "train", "sync"):
-            raise KeyframeError(f"finetune.norm={norm} is none of frozen, train, sync.")
+        if norm not in get_args(NormMode):
+            raise KeyframeError(f"finetune.norm={norm} is none of {', '.join(get_args(NormMode))}.")
         self.name = name
         self.norm: NormMode = norm
         self.model: Any = _create(name, pretrained, weights).to(memory_format=torch.channels_last)
@@ -114,7 +64,7 @@ class Backbone(nn.Module):
         data = resolve_model_data_config(self.model)
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])
-        # a small picture is enough where the model takes any size
+        # a small frame is enough if the model takes any size
         self._check_cut(data["input_size"] if self.model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64))
         if norm == "sync":
             self.model = convert_sync_batchnorm(self.model)  # torch's own would drop the activations inside timm's
@@ -123,33 +73,36 @@ class Backbone(nn.Module):
         self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model
         self.train_tail(True)
 
-    def encode_prefix(self, pictures: Tensor) -> Tensor:
-        """Normalised pictures (N, 3, H, W) -> feature maps that training never changes, (N, C, h, w)."""
-        return self._run(self._prefix, pictures)
+    def encode_prefix(self, frames: Tensor) -> Tensor:
+        """Normalised frames (N, 3, H, W) -> feature maps that training never changes, (N, C, h, w)."""
+        return self._run(self._prefix, frames)
 
     def encode_tail(self, maps: Tensor) -> Tensor:
         """Feature maps of `encode_prefix` -> features (N, `width`)."""
-        if not self._tail:
-            return self.model(_channels_last(maps))
-        return self._run(self._tail, maps)
+        return self._run(self._tail, maps) if self._tail else self.model(_channels_last(maps))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Normalised pictures (N, 3, H, W) -> features (N, `width`)."""
-        return self.encode_tail(self.encode_prefix(pictures))
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames (N, 3, H, W) -> features (N, `width`)."""
+        return self.encode_tail(self.encode_prefix(frames))
 
     @property
     def is_cut(self) -> bool:
-        """Whether a prefix is kept apart; if not, the whole backbone trains in stage 2."""
+        """Whether there is a prefix; if not, the whole backbone trains in stage 2."""
         return bool(self._prefix)
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """The parameters that train in stage 2 (norm layers only where `norm` lets them)."""
-        return [p for m in self._tail_modules() for p in self._trainable(m)]
+        """The parameters that train in stage 2 (those of norm layers only if `norm` lets them)."""
+        tails = self._tail_modules()
+        frozen: set[int] = set()
+        if self.norm == "frozen":
+            norms = [module for tail in tails for module in tail.modules() if isinstance(module, _NORMS)]
+            frozen = {id(parameter) for norm in norms for parameter in norm.parameters()}
+        return [p for tail in tails for p in tail.parameters() if id(p) not in frozen]
 
     def fingerprint(self, tail: bool) -> str:
-        """SHA-256 of all that decides what pictures become in the prefix (`tail`: and in the tail).
+        """SHA-256 of all that decides the output of the prefix (`tail`: of prefix and tail).
 
-        Structure, weights, BatchNorm statistics, normalisation, and the version of timm, which runs them.
+        That is structure, weights, BatchNorm statistics, normalisation, and the version of timm.
         """
         paths = (*self._prefix, *self._tail) if tail and self._tail else self._prefix
         parts = [self.model] if tail and not self._tail else [self.model.get_submodule(path) for path in paths]
@@ -161,7 +114,7 @@ class Backbone(nn.Module):
         return digest.hexdigest()
 
     def train_tail(self, trains: bool) -> None:
-        """Freeze or release the tail: gradients and modes. The prefix stays frozen either way."""
+        """Freeze or release the tail: gradients and modes. The prefix stays frozen."""
         self._tail_trains = trains
         self.model.requires_grad_(False)
         for parameter in self.tail_parameters():
@@ -169,7 +122,7 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Like `nn.Module.train`, but what is frozen stays in eval mode."""
+        """Like `nn.Module.train`, but frozen parts stay in eval mode."""
         super().train(mode)
         self.model.eval()
         if mode and self._tail_trains:
@@ -182,12 +135,6 @@ class Backbone(nn.Module):
     def _tail_modules(self) -> list[nn.Module]:
         return [self.model.get_submodule(path) for path in self._tail] if self._tail else [self.model]
 
-    def _trainable(self, module: nn.Module) -> list[nn.Parameter]:
-        frozen: set[int] = set()
-        if self.norm == "frozen":
-            frozen = {id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters()}
-        return [p for p in module.parameters() if id(p) not in frozen]
-
     def _run(self, paths: Sequence[str], x: Tensor) -> Tensor:
         x = _channels_last(x)
         for path in paths:
@@ -195,7 +142,7 @@ class Backbone(nn.Module):
         return x
 
     def _check_cut(self, size: Sequence[int]) -> None:
-        """The listed modules, run one after the other, must be the whole model, nothing left out or run twice."""
+        """Check that the listed modules, run in order, are the whole model: none left out, none run twice."""
         paths = (*self._prefix, *self._tail)
         if not paths:
             return
@@ -205,15 +152,15 @@ class Backbone(nn.Module):
             raise KeyframeError(
                 f"backbone.prefix and backbone.tail name a module that {self.name} does not have ({error})."
             ) from error
-        # by parameters too: a new BatchNorm changes nothing that could be seen in the output
+        # by parameters too: leaving out a new BatchNorm does not show in the output
         same = sorted(listed) == sorted(id(p) for p in self.model.parameters())
         if same:
             self.model.eval()
             with torch.inference_mode():
-                pictures = torch.rand(1, *size, generator=torch.Generator().manual_seed(0))
-                whole = self.model(pictures)
+                frames = torch.rand(1, *size, generator=torch.Generator().manual_seed(0))
+                whole = self.model(frames)
                 try:
-                    cut = self(pictures)
+                    cut = self(frames)
                     same = whole.shape == cut.shape and torch.allclose(whole, cut, rtol=1e-4, atol=1e-7)
                 except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
                     same = False  # one module's output does not fit the next
@@ -224,103 +171,33 @@ class Backbone(nn.Module):
             )
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """The layout convolutions are fastest in: 1.4 to 1.8 times on a CPU."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
-def _create(name: str, pretrained: bool, weights: str | None) -> Any:
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), 5)
-        hint = f"; near it: {', '.join(close)}" if close else ""
-        raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
-    options: dict[str, Any] = {"num_classes": 0}
-    if weights is not None:
-        if not Path(weights).is_file():
-            raise KeyframeError(f"backbone.weights={weights} is not a file.")
-        options["pretrained_cfg_overlay"] = {"file": weights}
-        pretrained = True
-    try:
-        if pretrained and weights is None:
-            _require_weights(name)
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except KeyframeError:
-        raise
-    except Exception as error:
-        if weights is not None:
-            raise KeyframeError(
-                f"backbone.weights={weights} does not hold weights of {name} "
-                f"({type(error).__name__}): give the file timm's own weights for this model come in."
-            ) from error
-        raise _no_weights(name, error) from error
-
-
-def _require_weights(name: str) -> None:
-    """Fail fast where the weights are neither cached nor reachable: timm itself retries for most of a minute."""
-    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
-
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise KeyframeError(
-            f"timm has no pretrained weights for {name}: set backbone.pretrained=false or backbone.weights=FILE."
-        )
-    hub = config.hf_hub_id
-    if not hub:
-        return
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        if isinstance(try_to_load_from_cache(hub, file), str):
-            return
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        request = urllib.request.Request(hf_hub_url(hub, "config.json"), method="HEAD")
-        urllib.request.urlopen(request, timeout=4).close()
-    except urllib.error.HTTPError:
-        return  # it answers; timm may try
-    except OSError as error:
-        raise _no_weights(name, error) from error
-
-
-def _no_weights(name: str, error: Exception) -> KeyframeError:
-    return KeyframeError(
-        f"The ImageNet weights of {name} are not on this machine and could not be fetched "
-        f"({type(error).__name__}): connect once, set backbone.weights=FILE to a local weight file, or set "
-        "backbone.pretrained=false to start from random weights."
-    )
-
-
 class NoBackbone(nn.Module):
-    """Has the surface of `Backbone` and no parameters: somebody else's backbone has run already.
+    """Has the interface of `Backbone` and no parameters: the model is given features of another backbone.
 
     Args:
-        width: channels of the features that the model is given.
+        width: channels of the features.
     """
 
     name = "features"
-    # pictures are never normalised; a detector wants the numbers all the same
+    # frames are never normalised, but the detector registers these
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     is_cut = False
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width must be at least 1, not {width}")
+        check_number("data.width", width, 1)
         self.width = width
 
-    def encode_prefix(self, pictures: Tensor) -> NoReturn:
-        """Refuses.
-
-        Raises:
-            KeyframeError: always: there is nothing that could see pictures.
-        """
+    def encode_prefix(self, frames: Tensor) -> NoReturn:
+        """Raise KeyframeError: this model has no image backbone."""
         raise KeyframeError(
             "This model has no backbone and scores features only (backbone=none): give it a feature file, or train one "
             "with a backbone on videos."
         )
 
     def encode_tail(self, maps: Tensor) -> NoReturn:
-        """Refuses, as `encode_prefix` does."""
+        """Raise KeyframeError, as `encode_prefix` does."""
         self.encode_prefix(maps)
 
     def tail_parameters(self) -> list[nn.Parameter]:
@@ -329,3 +206,107 @@ class NoBackbone(nn.Module):
 
     def train_tail(self, trains: bool) -> None:
         """Nothing to freeze or release."""
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The fastest layout for convolutions: 1.4 to 1.8 times on a CPU."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _create(name: str, pretrained: bool, weights: str | None) -> Any:
+    """The timm model without its classifier."""
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), 5)
+        hint = f"; near it: {', '.join(close)}" if close else ""
+        raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
+    if weights is None:
+        if pretrained:
+            _require_weights(name)
+        try:
+            return timm.create_model(name, pretrained=pretrained, num_classes=0)
+        except Exception as error:  # of hub, network and disk
+            raise _no_weights(name, error) from error
+    if not Path(weights).is_file():
+        raise KeyframeError(f"backbone.weights={weights} is not a file.")
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
+    except Exception as error:  # whatever the file's bytes lead to
+        raise KeyframeError(
+            f"backbone.weights={weights} does not hold weights of {name} ({type(error).__name__}): "
+            "use the file of timm's own weights for this model."
+        ) from error
+
+
+def _require_weights(name: str) -> None:
+    """Fail fast if the weights are neither cached nor reachable: timm itself retries for most of a minute."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise KeyframeError(
+            f"timm has no pretrained weights for {name}: set backbone.pretrained=false or backbone.weights=FILE."
+        )
+    hub = config.hf_hub_id
+    files = ("model.safetensors", "pytorch_model.bin")
+    if not hub or any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
+        return
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        request = urllib.request.Request(hf_hub_url(hub, "config.json"), method="HEAD")
+        urllib.request.urlopen(request, timeout=4).close()
+    except urllib.error.HTTPError:
+        return  # the hub answers; timm may try
+    except OSError as error:
+        raise _no_weights(name, error) from error
+
+
+def _no_weights(name: str, error: Exception) -> KeyframeError:
+    return KeyframeError(
+        f"The ImageNet weights of {name} are not on this machine and could not be downloaded "
+        f"({type(error).__name__}): connect once, set backbone.weights=FILE to a local weight file, or set "
+        "backbone.pretrained=false to start from random weights."
+    )
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` with constant statistics and affine map: a scale and a shift per channel.
+
+    PyTorch's backward of a BatchNorm in eval mode takes a quarter of the training time of EfficientNet-B0's tail; a
+    product's is cheap. Outputs agree to the last bit or two, gradients to rounding.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        return _scale_and_shift(self, x) if _needs_backward(self) else super().forward(x)
+
+
+class FrozenBatchNormAct2d(BatchNormAct2d):
+    """timm's BatchNorm with an activation, its statistics and affine map constant as in `FrozenBatchNorm2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        return self.act(self.drop(_scale_and_shift(self, x))) if _needs_backward(self) else super().forward(x)
+
+
+_FROZEN = {nn.BatchNorm2d: FrozenBatchNorm2d, BatchNormAct2d: FrozenBatchNormAct2d}
+
+
+def freeze_norms(module: nn.Module) -> None:
+    """Turn the BatchNorms of a module into frozen ones; parameters, buffers, their names and modes stay."""
+    for norm in module.modules():
+        frozen = _FROZEN.get(type(norm))
+        if frozen is not None and norm.weight is not None and norm.running_mean is not None:
+            norm.__class__ = frozen
+
+
+def _scale_and_shift(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The norm's output in eval mode."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    # under autocast x has 16 bits, and so must the output
+    return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)).to(x.dtype)
+
+
+def _needs_backward(norm: nn.BatchNorm2d) -> bool:
+    """Whether gradients pass; if not, PyTorch's own forward is faster."""
+    return torch.is_grad_enabled() and not norm.training

@@ -1,7 +1,4 @@
-"""Temporal self-attention whose heads see all of a video, or only the frames near their own.
-
-From features of frames to an importance score a frame, by looking along time.
-"""
+"""The temporal head: scores frames by attention along time, over the whole video or within a local window."""
 
 import itertools
 import math
@@ -15,23 +12,20 @@ from keyframe.types import KeyframeError, check_number
 
 
 class TemporalAttention(nn.Module):
-    """Multi-head self-attention over frames; what each head sees is given (see `visible_frames`).
+    """Multi-head self-attention over frames, each head with its own window (see `visible_frames`).
 
     After Vaswani et al., Attention is all you need (2017).
 
     Args:
         width: channels of a frame.
-        heads: how many.
+        heads: number of heads; divides the width.
         dropout: probability of dropping an attention weight in training.
-
-    Raises:
-        ValueError: if width is not a multiple of the number of heads.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.1) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+            raise KeyframeError(f"head.heads={heads} must divide the width of the head, {width}.")
         self.heads = heads
         self.dropout = dropout
         self.project_in = nn.Linear(width, 3 * width)
@@ -42,7 +36,7 @@ class TemporalAttention(nn.Module):
 
         Args:
             x: frames (B, T, width).
-            visible: what `visible_frames` gives; layers of the same windows share it.
+            visible: of `visible_frames`; layers with the same windows share it.
 
         Returns:
             (B, T, width).
@@ -57,18 +51,17 @@ class TemporalAttention(nn.Module):
 
 
 def visible_frames(windows: Sequence[int | None], mask: Tensor) -> Tensor:
-    """Which frame sees which: rows look at columns.
+    """Which frame (row) attends to which (column).
 
-    The windows are those of local attention in PGL-SUM (Apostolidis et al., 2021), as a band around each frame rather
-    than fixed segments.
+    The local windows follow PGL-SUM (Apostolidis et al., 2021), as a band around each frame instead of fixed segments.
 
     Args:
-        windows: one entry a head: `None` sees every frame, `w` sees frames at most w away (0: itself alone).
+        windows: one entry per head: None attends to every frame, w to frames at most w away (0: to itself alone).
         mask: bool (B, T), True where a frame is real.
 
     Returns:
-        bool (B, heads, T, T), or (B, 1, T, T) where all heads have one window. Padding is never attended to, and
-        itself attends to itself: no row is empty.
+        bool (B, heads, T, T), or (B, 1, T, T) if all heads have the same window. Padding is attended to only by
+        itself, so no row is empty.
     """
     position = torch.arange(mask.shape[1], device=mask.device)
     distance = (position[:, None] - position[None, :]).abs()
@@ -79,7 +72,7 @@ def visible_frames(windows: Sequence[int | None], mask: Tensor) -> Tensor:
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm Transformer layer: attention, then (unless `feedforward` is 0) a two-layer MLP, each added back."""
+    """Pre-norm Transformer layer: attention, then a two-layer MLP (unless `feedforward` is 0), both residual."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float = 0.1) -> None:
         super().__init__()
@@ -98,7 +91,7 @@ class EncoderLayer(nn.Module):
             )
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Frames (B, T, width) and what each sees (see `TemporalAttention`) -> (B, T, width)."""
+        """Frames (B, T, width) and `visible_frames` -> (B, T, width)."""
         x = x + self.drop(self.attention(self.norm_attention(x), visible))
         if self.mlp is not None:
             x = x + self.mlp(x)
@@ -111,12 +104,12 @@ class TemporalHead(nn.Module):
     Args:
         features: channels of a backbone feature.
         projection: widths of the projection's layers; the last one is the width of the Transformer.
-        layers: encoder layers before the dual block.
-        heads: attention heads of every layer.
-        local_heads: heads of the dual block that see only `window` frames to each side; the rest see all.
-        window: reach of a local head in frames.
-        encoder_window: reach of the encoder layers' heads; `None` sees all.
-        feedforward: hidden width of the encoder layers' MLP.
+        layers: encoder layers before the dual block, 0 or more.
+        heads: attention heads per layer, 1 or more.
+        local_heads: heads of the dual block with a local window, 0 to `heads`; the others see the whole video.
+        window: frames to each side that a local head sees, 0 or more.
+        encoder_window: the same for the encoder layers' heads; None sees the whole video.
+        feedforward: hidden width of the encoder layers' MLP; 0 leaves it out.
         positions: add sinusoidal positions (Vaswani et al., 2017).
         dropout: probability, everywhere in the head.
     """

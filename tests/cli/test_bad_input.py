@@ -77,7 +77,7 @@ VALUES = {
         ["finetune.norm=sync", "frozen or train"],
     ),
     "temperature": (["loss.temperature=-1"], ["loss.temperature must be above 0, not -1"]),
-    "attention heads": (["head.heads=7"], ["256", "7 heads"]),
+    "attention heads": (["head.heads=7"], ["head.heads=7 must divide", "256"]),
     "jitter": (["augmentation=clip", "augmentation.jitter=2"], ["augmentation.jitter must lie in [0, 0.5]"]),
     "reader threads": (["reader.threads=-1"], ["reader.threads must be 0"]),
     "cache": (["cache.dtype=float8"], ["cache.dtype must be float32 or float16"]),

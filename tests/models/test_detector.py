@@ -1,13 +1,21 @@
+import copy
 import io
 
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch._dynamo.testing import CompileCounter
+from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.config import conf_dir
-from keyframe.models.detector import KeyframeDetector, size_table, sizes
+from keyframe.models import detector as detector_file
+from keyframe.models.backbone import Backbone, NoBackbone
+from keyframe.models.detector import choose_chunk, compile_detector, count_parameters, parameter_table
+from keyframe.types import KeyframeError
 from tests.models.build import HEADS, head_options, live, make_detector
+
+CPU = torch.device("cpu")
 
 
 def ready(backbone="efficientnet_b0", **options):
@@ -37,17 +45,17 @@ def either(request):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("length", [1, 5, 13])
-def test_frames_in_scores_out(either, length):
-    scores = either(clip(2, length))
-    assert scores.shape == (2, length)
-    assert scores.dtype == torch.float32
-    assert 0 <= scores.min() <= scores.max() <= 1
-    assert length == 1 or scores.std(1).min() > 1e-4  # frames are told apart
+def test_frames_in_scores_out(either):
+    for length in (1, 5, 13):
+        scores = either(clip(2, length))
+        assert scores.shape == (2, length)
+        assert scores.dtype == torch.float32
+        assert 0 <= scores.min() <= scores.max() <= 1
+        assert length == 1 or scores.std(1).min() > 1e-4  # frames are told apart
 
 
 @torch.no_grad()
-def test_other_picture_sizes_and_the_mask(detector):
+def test_other_frame_sizes_and_the_mask(detector):
     frames = torch.randint(0, 256, (2, 6, 3, 64, 40), dtype=torch.uint8)
     mask = torch.arange(6) < torch.tensor([6, 4])[:, None]
     scores = detector(frames, mask)
@@ -58,12 +66,11 @@ def test_other_picture_sizes_and_the_mask(detector):
 @torch.no_grad()
 def test_bytes_are_floats_times_255(detector):
     frames = clip(1, 4)
-    torch.testing.assert_close(detector(frames), detector(frames.float() / 255), rtol=0, atol=1e-6)
-    torch.testing.assert_close(detector(frames), detector(frames.double() / 255), rtol=0, atol=1e-6)
-    torch.testing.assert_close(detector(frames), detector(frames.long()), rtol=0, atol=1e-6)
+    for same in (frames.float() / 255, frames.double() / 255, frames.long()):
+        torch.testing.assert_close(detector(frames), detector(same), rtol=0, atol=1e-6)
 
 
-def test_pictures_are_normalised_by_imagenet_statistics(detector):
+def test_frames_are_normalised_by_imagenet_statistics(detector):
     frames = clip(1, 2)[0]
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # Deng et al. (2009) as torchvision publishes them
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -98,8 +105,9 @@ def test_the_three_parts_are_the_whole(either):
     assert features.shape[2] == either.backbone.width
     scores = either(frames, mask)
     assert torch.equal(either.score(features, mask), scores)
-    for stage, values in (("pixels", frames), ("prefix", maps), ("features", features)):
-        assert torch.equal(either.enter(stage, values, mask), scores)
+    for kind, values in (("pixels", frames), ("prefix", maps), ("features", features)):
+        torch.testing.assert_close(either.encode(kind, values), features)
+        assert torch.equal(either.enter(kind, values, mask), scores)
     # half-precision maps of a cache enter too
     torch.testing.assert_close(either.enter("prefix", maps.half(), mask), scores, rtol=0, atol=5e-3)
 
@@ -114,16 +122,13 @@ def test_gradients_stop_at_the_prefix():
     assert not [name for name in with_gradient if name.startswith("backbone.model.blocks.5")]
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 32, 32), (1, 4, 32, 32, 3), (1, 4, 1, 32, 32), (32, 32)])
-def test_other_shapes_are_refused_with_what_is_wanted(detector, shape):
-    with pytest.raises(ValueError, match=r"\(B, T, 3, H, W\)"):
-        detector(torch.zeros(shape))
-
-
-@pytest.mark.parametrize("chunk", [0, -1])
-def test_a_chunk_holds_a_frame_at_least(chunk):
-    with pytest.raises(ValueError, match="chunk"):
-        make_detector(chunk=chunk)
+def test_other_shapes_and_chunks_are_refused(detector):
+    for shape in ((4, 3, 32, 32), (1, 4, 32, 32, 3), (1, 4, 1, 32, 32), (32, 32)):
+        with pytest.raises(ValueError, match=r"\(B, T, 3, H, W\)"):
+            detector(torch.zeros(shape))
+    for chunk in (0, -1):
+        with pytest.raises(ValueError, match="chunk must be"):
+            make_detector(NoBackbone(6), chunk=chunk)
 
 
 @torch.no_grad()
@@ -170,7 +175,7 @@ def full(backbone, head="dual"):
 
 
 def test_sizes_are_within_the_limits():
-    light, heavy = sizes(full("efficientnet_b0")), sizes(full("resnet50"))
+    light, heavy = count_parameters(full("efficientnet_b0")), count_parameters(full("resnet50"))
     # the limits of the requirements
     assert light["total"] <= 7.8e6
     assert light["total"] <= 0.3 * heavy["total"]
@@ -184,7 +189,7 @@ def test_sizes_are_within_the_limits():
 @pytest.mark.parametrize("backbone", ["efficientnet_b0", "resnet50"])
 def test_sizes_are_what_trains(backbone):
     detector = full(backbone)
-    counts = sizes(detector)
+    counts = count_parameters(detector)
 
     def trainable():
         return sum(p.numel() for p in detector.parameters() if p.requires_grad)
@@ -194,19 +199,108 @@ def test_sizes_are_what_trains(backbone):
     assert trainable() == counts["trainable_stage2"] > counts["trainable_stage1"]
     detector.backbone.train_tail(False)
     assert trainable() == counts["trainable_stage1"]
-    assert sizes(detector, two_stages=False)["trainable_stage2"] == 0
+    assert count_parameters(detector, two_stages=False)["trainable_stage2"] == 0
 
 
 def test_all_heads_make_models_of_one_size():
-    assert len({sizes(full("efficientnet_b0", head))["total"] for head in HEADS}) == 1
+    assert len({count_parameters(full("efficientnet_b0", head))["total"] for head in HEADS}) == 1
 
 
-def test_size_table_reads_in_millions():
+def test_parameter_table_reads_in_millions():
     counts = {"backbone": 4_007_548, "total": 6_480_000, "trainable_stage1": 2_470_000, "trainable_stage2": 3_600_000}
-    table = size_table("efficientnet_b0", counts)
-    assert [line.split()[-2] for line in table.splitlines()[1:]] == ["4.01", "6.48", "2.47", "3.60"]
-    assert "efficientnet_b0" in table.splitlines()[0]
+    assert parameter_table("efficientnet_b0", counts).splitlines() == [
+        "parameters             efficientnet_b0",
+        "backbone                        4.01 M",
+        "total                           6.48 M",
+        "trainable, stage 1              2.47 M",
+        "trainable, stage 2              3.60 M",
+    ]
 
 
-def test_the_detector_is_what_the_yaml_builds():
-    assert isinstance(full("efficientnet_b0"), KeyframeDetector)
+def test_a_detector_without_a_backbone_scores_features_and_refuses_frames():
+    detector = make_detector(NoBackbone(6)).eval()
+    features = torch.randn(2, 5, 6)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    scores = detector.enter("features", features, mask)
+    assert scores.shape == (2, 5)
+    assert bool(((scores[mask] > 0) & (scores[mask] < 1)).all()) and not scores[~mask].any()
+    assert torch.equal(scores, detector.score(features, mask))
+    # what is behind the mask does not matter
+    changed = torch.where(mask[..., None], features, torch.full_like(features, 9.0))
+    torch.testing.assert_close(detector.enter("features", changed, mask), scores)
+    with pytest.raises(KeyframeError, match="no backbone and scores features only"):
+        detector(torch.zeros(1, 2, 3, 8, 8))
+    with pytest.raises(KeyframeError, match="no backbone and scores features only"):
+        detector.enter("prefix", torch.zeros(1, 2, 4, 4, 4))
+
+
+def test_a_chunk_depends_on_the_frame_size_and_the_threads_until_memory_is_short(monkeypatch):
+    monkeypatch.setattr(detector_file, "available_bytes", lambda: None)  # unknown: no limit
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    one = choose_chunk(224, 224, CPU)
+    assert choose_chunk(448, 224, CPU) == one // 2
+    assert choose_chunk(4000, 4000, CPU) == 1
+    assert choose_chunk(8, 8, CPU) == 64
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert choose_chunk(224, 224, CPU) == 2 * one
+    whole = choose_chunk(64, 64, CPU)
+    for free in (10**12, 10**8, 10**7, 10**6, 0):
+        monkeypatch.setattr(detector_file, "available_bytes", lambda free=free: free)
+        smaller = choose_chunk(64, 64, CPU)
+        assert 1 <= smaller <= whole
+        assert free < 10**12 or smaller == whole
+        whole = smaller
+    assert whole == 1
+    monkeypatch.setattr(detector_file, "_free_memory", lambda device: None)
+    assert choose_chunk(224, 224, torch.device("cuda")) > 2 * one
+
+
+# Parts are traced but not turned into machine code, which takes a minute: what could go wrong lies before that.
+def small(length):
+    return torch.randint(0, 256, (2, length, 3, 32, 32), dtype=torch.uint8)
+
+
+def test_a_compiled_detector_is_the_detector_in_both_stages_at_any_length():
+    torch.manual_seed(0)
+    eager = make_detector(Backbone("test_efficientnet", pretrained=False), chunk=4)
+    for module in eager.head.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "dropout"):
+            module.dropout = 0.0
+    live(eager.backbone)
+    compiled = copy.deepcopy(eager)
+    compile_detector(compiled, backend="eager")
+    assert compiled.state_dict().keys() == eager.state_dict().keys()
+    for stage_2, lengths in ((False, (2,)), (True, (2, 3, 5))):
+        for length in lengths:
+            frames = small(length)
+            with torch.no_grad():
+                torch.testing.assert_close(compiled.eval()(frames), eager.eval()(frames), rtol=0, atol=1e-6)
+            for detector in (eager, compiled):
+                detector.backbone.train_tail(stage_2)
+                detector.zero_grad()
+                detector.train()(frames).square().sum().backward()
+            for (name, ours), theirs in zip(compiled.named_parameters(), eager.parameters(), strict=True):
+                assert (ours.grad is None) == (theirs.grad is None), name
+                if ours.grad is not None:
+                    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_the_backbone_is_compiled_once_for_any_number_of_frames():
+    counter = CompileCounter()
+    detector = make_detector(Backbone("test_efficientnet", pretrained=False), chunk=8).eval()
+    compile_detector(detector, backend=counter)
+    with torch.inference_mode():
+        for length in (9, 4, 2):  # together: chunks of 8 and 8 and 2, of 8, and of 4
+            detector.encode_tail(detector.encode_prefix(small(length)))
+    assert counter.frame_count == 2  # the prefix and the tail
+
+
+def test_a_missing_compiler_is_reported_before_anything_is_compiled(monkeypatch):
+    def none():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(detector_file, "get_cpp_compiler", none)
+    with pytest.raises(KeyframeError, match=r"compile=true needs a C\+\+ compiler"):
+        compile_detector(make_detector(NoBackbone(6)))

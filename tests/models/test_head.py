@@ -2,30 +2,119 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from keyframe.models.head import TemporalHead, sinusoids
+from keyframe.models.head import EncoderLayer, TemporalAttention, TemporalHead, sinusoids, visible_frames
 from keyframe.types import KeyframeError
 from tests.models.build import HEADS, head_options, make_head
+
+T = 9
+ALL = torch.ones(1, T, dtype=torch.bool)
+each_head = pytest.mark.parametrize("kind", HEADS)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 def real(*lengths, total):
     return torch.arange(total) < torch.tensor(lengths)[:, None]
 
 
-@pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("length", [1, 2, 7, 60, 481])
-def test_any_length_gives_a_score_in_0_to_1(kind, length):
-    torch.manual_seed(0)
-    scores = make_head(kind)(torch.randn(2, length, 12) * 3)
-    assert scores.shape == (2, length)
-    assert scores.min() >= 0
-    assert scores.max() <= 1
-    assert scores.isfinite().all()
+def test_each_attention_head_sees_its_window_and_no_frame_more():
+    for windows in ((0, 1, 3, None), (None, None), (5, 0)):
+        width = 8 * len(windows)
+        attention = TemporalAttention(width, len(windows)).eval()
+        # the output is the heads' own outputs, side by side
+        attention.project_out.weight.data.copy_(torch.eye(width))
+        attention.project_out.bias.data.zero_()
+        x, visible = torch.randn(1, T, width), visible_frames(windows, ALL)
+        before = attention(x, visible)
+        for changed in range(T):
+            other = x.clone()
+            other[0, changed] += 1
+            moved = (attention(other, visible) != before).view(T, len(windows), 8).any(-1)
+            for frame in range(T):
+                expected = [window is None or abs(frame - changed) <= window for window in windows]
+                assert moved[frame].tolist() == expected, (windows, frame, changed)
 
 
-@pytest.mark.parametrize("kind", HEADS)
+def test_window_0_passes_on_the_frame_itself():
+    attention = TemporalAttention(8, 2).eval()
+    x = torch.randn(2, T, 8)
+    itself = attention.project_out(attention.project_in(x)[..., 16:])
+    torch.testing.assert_close(attention(x, visible_frames((0, 0), ALL)), itself)
+
+
+def test_attention_equals_torch_multihead_attention():
+    windows, lengths = (2, None, 0, None), (T, 5, 1)
+    ours = TemporalAttention(16, len(windows)).eval()
+    theirs = nn.MultiheadAttention(16, len(windows), batch_first=True).eval()
+    theirs.in_proj_weight.data.copy_(ours.project_in.weight)
+    theirs.in_proj_bias.data.copy_(ours.project_in.bias)
+    theirs.out_proj.load_state_dict(ours.project_out.state_dict())
+    x = torch.randn(len(lengths), T, 16)
+    hidden = torch.ones(len(lengths), len(windows), T, T, dtype=torch.bool)
+    for video, length in enumerate(lengths):
+        for head, window in enumerate(windows):
+            for i in range(T):
+                for j in range(T):
+                    near = window is None or abs(i - j) <= window
+                    hidden[video, head, i, j] = not (i == j or (near and j < length))
+    expected, _ = theirs(x, x, x, attn_mask=hidden.flatten(0, 1))
+    torch.testing.assert_close(ours(x, visible_frames(windows, real(*lengths, total=T))), expected)
+
+
+def test_padding_is_never_attended_to_and_no_row_is_empty():
+    mask = torch.tensor([[True, False, True, False, False, False]])
+    visible = visible_frames((2, None), mask)
+    assert visible.shape == (1, 2, 6, 6)
+    assert visible.any(-1).all()
+    off_diagonal = visible & ~torch.eye(6, dtype=torch.bool)
+    assert not off_diagonal[..., ~mask[0]].any()
+    assert visible[0, 0, 0].tolist() == [True, False, True, False, False, False]
+    assert visible[0, 0, 5].tolist() == [False, False, False, False, False, True]
+    assert visible[0, 1, 5].tolist() == [True, False, True, False, False, True]
+    # heads of one window share it
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    shared = visible_frames((1, 1, 1), mask)
+    assert shared.shape == (2, 1, 3, 3)
+    assert torch.equal(shared, visible_frames((1, None), mask)[:, :1])
+
+
+def test_dropout_acts_in_training_alone():
+    attention = TemporalAttention(8, 2, dropout=0.5)
+    x, visible = torch.randn(1, T, 8), visible_frames((None, None), ALL)
+    assert not torch.equal(attention(x, visible), attention(x, visible))
+    attention.eval()
+    assert torch.equal(attention(x, visible), attention(x, visible))
+
+
+def test_encoder_layer_adds_to_its_input():
+    layer = EncoderLayer(8, 2, feedforward=16).eval()
+    x, visible = torch.randn(2, T, 8), visible_frames((None, 1), ALL)
+    after = x + layer.attention(nn.functional.layer_norm(x, (8,)), visible)
+    mlp = layer.mlp
+    normed = nn.functional.layer_norm(after, (8,))
+    expected = after + mlp[4](nn.functional.gelu(mlp[1](normed)))
+    torch.testing.assert_close(layer(x, visible), expected)
+    assert EncoderLayer(8, 1, feedforward=0).mlp is None
+
+
+@each_head
+def test_any_length_gives_a_score_in_0_to_1(kind):
+    head = make_head(kind)
+    for length in (1, 2, 7, 60, 481):
+        scores = head(torch.randn(2, length, 12) * 3)
+        assert scores.shape == (2, length)
+        assert scores.min() >= 0
+        assert scores.max() <= 1
+        assert scores.isfinite().all()
+
+
+@each_head
 def test_padding_changes_no_real_score_and_gives_none_itself(kind):
-    torch.manual_seed(0)
     head = make_head(kind)
     features = torch.randn(3, 40, 12)
     features[1, 17:] = 1e4  # whatever a padded frame holds
@@ -38,23 +127,16 @@ def test_padding_changes_no_real_score_and_gives_none_itself(kind):
         assert not padded[row, length:].any()
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_padding_gives_and_gets_no_gradient(kind):
-    torch.manual_seed(0)
+@each_head
+def test_padding_gives_and_gets_no_gradient_and_may_be_a_whole_video(kind):
     head = make_head(kind)
     features = torch.randn(2, 12, 12, requires_grad=True)
     mask = real(12, 3, total=12)
-    scores = head(features, mask)
-    scores.sum().backward()
+    head(features, mask).sum().backward()
     assert features.grad[mask].abs().sum(-1).min() > 0
     assert not features.grad[~mask].any()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
-
-
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_video_of_padding_alone_gives_zeros_and_finite_gradients(kind):
-    torch.manual_seed(0)
-    head = make_head(kind).train()
+    head.train().zero_grad()
     scores = head(torch.zeros(2, 6, 12), real(6, 0, total=6))
     assert scores.isfinite().all()
     assert not scores[1].any()
@@ -63,7 +145,6 @@ def test_a_video_of_padding_alone_gives_zeros_and_finite_gradients(kind):
 
 
 def test_hidden_frames_inside_a_video_are_not_seen():
-    torch.manual_seed(0)
     head, features = make_head("dual", positions=False), torch.randn(1, 10, 12)
     mask = torch.ones(1, 10, dtype=torch.bool)
     mask[0, 4] = False
@@ -83,7 +164,6 @@ def reach(head, length=40, at=20):
 
 
 def test_reach_of_the_heads():
-    torch.manual_seed(0)
     # two encoder layers and the dual block, three frames each
     assert reach(make_head("local", window=3, encoder_window=3)) == (9, 9)
     assert reach(make_head("framewise")) == (0, 0)
@@ -95,16 +175,15 @@ def test_reach_of_the_heads():
 
 
 def test_the_yaml_files_say_what_their_names_promise():
-    dual, local = TemporalHead(8, **head_options("dual")), TemporalHead(8, **head_options("local"))
-    whole, single = TemporalHead(8, **head_options("global")), TemporalHead(8, **head_options("framewise"))
-    assert dual.dual_windows == [5, 5, 5, 5, None, None, None, None]
-    assert dual.encoder_windows == [None] * 8 and len(dual.encoder) == 3
-    for head, window in ((local, 5), (whole, None), (single, 0)):
-        assert head.encoder_windows == head.dual_windows == [window] * 8
+    heads = {kind: TemporalHead(1280, **head_options(kind)) for kind in HEADS}
+    assert heads["dual"].dual_windows == [5, 5, 5, 5, None, None, None, None]
+    assert heads["dual"].encoder_windows == [None] * 8 and len(heads["dual"].encoder) == 3
+    for kind, window in (("local", 5), ("global", None), ("framewise", 0)):
+        assert heads[kind].encoder_windows == heads[kind].dual_windows == [window] * 8
+    assert len({sum(p.numel() for p in head.parameters()) for head in heads.values()}) == 1
 
 
 def test_framewise_head_does_not_know_the_order_and_the_others_do():
-    torch.manual_seed(0)
     features, order = torch.randn(2, 30, 12), torch.randperm(30)
     framewise = make_head("framewise")
     torch.testing.assert_close(framewise(features[:, order]), framewise(features)[:, order])
@@ -113,25 +192,19 @@ def test_framewise_head_does_not_know_the_order_and_the_others_do():
         assert (head(features[:, order]) - head(features)[:, order]).abs().max() > 1e-3, kind
 
 
-def test_the_heads_have_equal_sizes():
-    sizes = {kind: sum(p.numel() for p in TemporalHead(1280, **head_options(kind)).parameters()) for kind in HEADS}
-    assert len(set(sizes.values())) == 1, sizes
-
-
-@pytest.mark.parametrize("width", [16, 256, 7])
-def test_sinusoids_are_those_of_the_paper(width):
-    table = sinusoids(50, width, torch.device("cpu"))
-    assert table.shape == (50, width)
-    for position in (0, 1, 13, 49):
-        for channel in range(width):
-            # Vaswani et al. (2017), section 3.5: PE(pos, 2i) = sin(pos / 10000^(2i / d)), PE(pos, 2i + 1) = cos of it
-            angle = position / 10000 ** (2 * (channel // 2) / width)
-            expected = math.cos(angle) if channel % 2 else math.sin(angle)
-            assert table[position, channel].item() == pytest.approx(expected, abs=1e-5)
+def test_sinusoids_are_those_of_the_paper():
+    for width in (16, 256, 7):
+        table = sinusoids(50, width, torch.device("cpu"))
+        assert table.shape == (50, width)
+        for position in (0, 1, 13, 49):
+            for channel in range(width):
+                # Vaswani et al. (2017), section 3.5: PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of it
+                angle = position / 10000 ** (2 * (channel // 2) / width)
+                expected = math.cos(angle) if channel % 2 else math.sin(angle)
+                assert table[position, channel].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_scores_are_float32_under_autocast():
-    torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
         assert make_head("dual")(torch.randn(1, 5, 12)).dtype == torch.float32
 
@@ -140,11 +213,12 @@ def test_numbers_out_of_range_are_refused_by_their_key():
     for name, value in (
         ("layers", -1),
         ("heads", 0),
+        ("heads", 7),
         ("local_heads", -1),
         ("local_heads", 9),
         ("window", 0.5),
         ("encoder_window", -1),
         ("feedforward", True),
     ):
-        with pytest.raises(KeyframeError, match=rf"head\.{name}={value} must be"):
-            TemporalHead(8, **{name: value})
+        with pytest.raises(KeyframeError, match=rf"head\.{name}={value} must"):
+            TemporalHead(8, **({"local_heads": 0} if name == "heads" else {}) | {name: value})
