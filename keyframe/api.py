@@ -16,9 +16,8 @@ import numpy.typing as npt
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
-from keyframe.export.model import load_exported as load_file
-from keyframe.extraction.extract import ScoredVideo, ShotCutter, score_frames
-from keyframe.extraction.scorers import Exported, Scorer, TrainedModel, TrainingFree
+from keyframe.extraction.extract import ScoredVideo, ShotCutter, analyse_video
+from keyframe.pipeline import TrainingFree
 from keyframe.summary.constraints import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
@@ -118,29 +117,8 @@ def score_video(
         VideoError: the file cannot be read.
         KeyframeError: the run was trained on a feature file and sees no pictures, or the rate is no such number.
     """
-    scorer = _scorer(run)
-    return score_frames(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
-
-
-def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
-    """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
-
-    TorchScript and torch.export files are programs: load those of people you trust.
-
-    Args:
-        path: the file.
-        threads: that it computes with; 0 leaves it to the library.
-
-    Raises:
-        KeyframeError: it is no such file, it is damaged, or ONNX Runtime is missing.
-    """
-    return load_file(Path(path).expanduser(), threads=threads)
-
-
-def _scorer(run: "Run | ExportedModel | None") -> Scorer:
-    if run is None:
-        return TrainingFree()
-    return Exported(run) if isinstance(run, ExportedModel) else TrainedModel(run)
+    scorer = TrainingFree() if run is None else run if isinstance(run, ExportedModel) else run.scorer
+    return analyse_video(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
 
 
 def select_keyframes(video: ScoredVideo, method: Method | None = None, **options: Any) -> Keyframes:

@@ -1,101 +1,213 @@
-"""Score the features of any number of frames with a model that was trained on windows; see `keyframe.data.sampling`.
+"""The straight line: video file -> frames -> backbone features -> temporal head -> one score per frame.
 
-The straight line: video file -> frames -> backbone features -> temporal head -> a score per frame.
+`Scorer` is that line with both ends: frames of a video in, scores out. Three things are one: a trained model
+(`TrainedModel`, here), an exported file (`keyframe.export.model.ExportedModel`), and the rule that needs no training
+(`TrainingFree`, here).
+
+torch is imported inside functions of this file only: extraction by an ONNX file, or by the rule, starts without it.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import SPAN, average_windows
-from keyframe.models.detector import KeyframeDetector
-from keyframe.types import FloatArray, IntArray, Scores
+from keyframe.summary.describe import Look
+from keyframe.summary.training_free import training_free
+from keyframe.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from keyframe.models.detector import KeyframeDetector
 
 
-def score_windows(
-    score: Callable[[Tensor], Tensor], features: Tensor, length: int | None = None, span: int = SPAN, batch: int = 16
-) -> npt.NDArray[np.float32]:
-    """A score for every frame: the windows' scores, averaged by weight.
+class Scorer(Protocol):
+    """Scores frames of one video."""
 
-    Args:
-        score: features of windows (B, T, width) -> scores in [0, 1], (B, T); e.g. `KeyframeDetector.score`.
-        features: backbone features of all frames, (N, width), on the model's device.
-        length: frames a window holds, see `keyframe.data.sampling.windows`.
-        span: most frames of a section.
-        batch: windows scored at once.
+    @property
+    def name(self) -> str:
+        """What it is, in a few words, for a report."""
+        ...
 
-    Returns:
-        Scores in [0, 1], float32 (N,).
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What it is, for a record: equal descriptions give equal scores."""
+        ...
+
+    @property
+    def libraries(self) -> Sequence[str]:
+        """The distributions that its scores depend on."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of the frames it decodes; None if it decodes none."""
+        ...
+
+    @property
+    def window(self) -> int | None:
+        """The number of frames it sees at once; None for any number."""
+        ...
+
+    def score_frames(
+        self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray
+    ) -> FloatArray:
+        """Score frames, in memory that pixels do not fill however long the video is.
+
+        Args:
+            index: the packets of the video.
+            frames: frame numbers in presentation order, not decreasing, (n,), n >= 1.
+            reader: decodes frames.
+            look: what the frames look like; only `TrainingFree` needs it.
+            shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order; only
+                `TrainingFree` needs it.
+
+        Returns:
+            Scores in [0, 1], float32 (n,).
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        ...
+
+
+class TrainingFree:
+    """Scores by shot structure, novelty, typicality and sharpness; see `keyframe.summary.training_free`."""
+
+    name = "a training-free rule, without a trained model"
+    description: ClassVar[Mapping[str, Any]] = {"kind": "training-free"}
+    libraries: ClassVar[Sequence[str]] = ()
+    size = None
+    window = None
+
+    def score_frames(
+        self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray
+    ) -> FloatArray:
+        """Score frames by what they look like; nothing is decoded again."""
+        return training_free(look, shots)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained model: each frame is encoded once, then the head scores windows of them.
+
+    Attributes:
+        detector: the model, in eval mode, on the device that it computes on.
+        size: (height, width) in pixels of the frames it was trained with; None if it was trained on features.
+        window: the number of frames it was trained to see at once; None for any number. `keyframe.data.sampling` says
+            how more frames than that are scored.
+        description: see `Scorer`.
+        bf16: whether it computes in bfloat16.
     """
 
-    @torch.inference_mode()
-    def score_frames(places: npt.NDArray[np.int64]) -> FloatArray:
-        scores: FloatArray = score(features[torch.from_numpy(places).to(features.device)]).float().cpu().numpy()
-        return scores
+    detector: "KeyframeDetector"
+    size: tuple[int, int] | None
+    window: int | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+    bf16: bool = False
 
-    return average_windows(score_frames, len(features), length, span, batch)
+    format: ClassVar[None] = None
+    libraries: ClassVar[Sequence[str]] = ("torch", "timm")
+
+    @property
+    def backbone(self) -> str:
+        """Timm's name of the backbone."""
+        return self.detector.backbone.name
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        return f"a trained model, {self.backbone}"
+
+    def score_frames(
+        self,
+        index: PacketIndex,
+        frames: IntArray,
+        reader: VideoReader,
+        look: Look | None = None,
+        shots: IntArray | None = None,
+    ) -> FloatArray:
+        """Score frames; see `Scorer`.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        assert self.size is not None
+        with self._inference():
+            features = encode_video(index, frames, reader, self.detector, self.size)
+            return score_windows(self.detector.score, features, self.window)
+
+    def score_features(self, features: FloatArray) -> FloatArray:
+        """Score the features of all frames, float32 (n, width) -> (n,), as a feature file holds them."""
+        with self._inference():
+            return score_windows(self.detector.score, self.detector.pixel_mean.new_tensor(features), self.window)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        import torch
+
+        device = self.detector.pixel_mean.device.type
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            yield
 
 
-def score_video(
-    path: Path,
-    detector: KeyframeDetector,
-    reader: VideoReader,
-    indices: IntArray,
-    size: tuple[int, int],
-    window: int | None = None,
-    index: PacketIndex | None = None,
-) -> Scores:
-    """Score frames of one video, in memory that pixels do not fill however long it is.
+def encode_video(
+    index: PacketIndex, frames: IntArray, reader: VideoReader, detector: "KeyframeDetector", size: tuple[int, int]
+) -> "Tensor":
+    """Video file -> frames -> backbone features.
 
     Args:
-        path: a video file.
-        detector: a trained model in eval mode (see `keyframe.runs.load_detector`).
-        reader: decodes frames.
-        indices: the frames to score, in presentation order, (T,), T >= 1.
-        size: (height, width) of the frames in pixels, as the model was trained with.
-        window: how many frames the model was trained to see at once; None for any number. See
-            `keyframe.data.sampling` for how more frames than that are scored.
-        index: what `index_packets(path)` gave, where the caller has it already.
+        index: the packets of the video.
+        frames: frame numbers, not decreasing, (n,).
+        reader: decodes them.
+        detector: a model in eval mode.
+        size: (height, width) in pixels to decode at.
+
+    Returns:
+        Features (n, width) on the detector's device.
 
     Raises:
         VideoError: the file cannot be read.
     """
-    features, timestamps, shown = encode_video(path, detector, reader, indices, size, index)
-    return Scores(score_windows(detector.score, features, window), timestamps, shown)
+    import torch
+
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for piece in reader.stream(index.path, frames, size, index):
+            pixels = torch.from_numpy(piece.pixels).permute(0, 3, 1, 2)[None]
+            parts.append(detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0])
+    return torch.cat(parts)
 
 
-def encode_video(
-    path: Path,
-    detector: KeyframeDetector,
-    reader: VideoReader,
-    indices: IntArray,
-    size: tuple[int, int],
-    index: PacketIndex | None = None,
-) -> tuple[Tensor, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The line up to the backbone's features; for the arguments and what is raised see `score_video`.
+def score_windows(
+    score: "Callable[[Tensor], Tensor]",
+    features: "Tensor",
+    length: int | None = None,
+    span: int = SPAN,
+    batch: int = 16,
+) -> npt.NDArray[np.float32]:
+    """Backbone features -> temporal head -> one score per frame: the windows' scores, averaged by weight.
+
+    Args:
+        score: features of windows (B, T, width) -> scores in [0, 1], (B, T), such as `KeyframeDetector.score`.
+        features: backbone features of all frames, (n, width), on the model's device.
+        length: frames per window, see `keyframe.data.sampling.windows`.
+        span: the most frames of a section.
+        batch: windows scored at once.
 
     Returns:
-        Features (T, width) on the detector's device, and the time in seconds and the number of the frame that each
-        really shows, (T,).
+        Scores in [0, 1], float32 (n,).
     """
-    index = index or index_packets(path)
-    parts: list[Tensor] = []
-    timestamps, shown = [], []
-    for frames in reader.stream(path, indices, size, index):
-        parts.append(_encode(detector, frames.pixels))
-        timestamps.append(frames.timestamps)
-        shown.append(frames.indices)
-    return torch.cat(parts), np.concatenate(timestamps), np.concatenate(shown)
 
+    def score_group(places: npt.NDArray[np.int64]) -> FloatArray:
+        scores: FloatArray = score(features[places]).detach().float().cpu().numpy()
+        return scores
 
-@torch.inference_mode()
-def _encode(detector: KeyframeDetector, pixels: np.ndarray) -> Tensor:
-    """Pictures (T, H, W, 3) -> backbone features (T, width)."""
-    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)[None].to(detector.pixel_mean.device)
-    return detector.encode("pixels", frames)[0]
+    return average_windows(score_group, len(features), length, span, batch)

@@ -1,12 +1,12 @@
-"""A finished training run: its model, and the videos it was and was not trained on.
+"""A finished training run: its model, its data as training divided them, and its whole configuration.
 
-An exported file as a run: the model of the file, with the data of the run that its card tells.
+A run is loaded from a checkpoint, or from an exported file, whose card stands for the run. Both name classes. Only the
+classes listed here are built, from plain values; the names that older versions gave them are listed too.
 """
 
-import copy
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,80 +15,202 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from keyframe.config import build
-from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
+from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
+from keyframe.data.decord_reader import DecordReader
 from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.labels import label_positions, labelled_frames
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.reader import VideoReader
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
-from keyframe.export.model import ExportedModel, is_exported, load_exported, require_cpu
+from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
 from keyframe.files import flat
+from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
-from keyframe.pipeline import score_video, score_windows
+from keyframe.models.head import TemporalHead
+from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.training.run import read_checkpoint
-from keyframe.types import FloatArray, IntArray, KeyframeError, LabelledVideo, Scores, VideoError
+from keyframe.types import FloatArray, KeyframeError, LabelledVideo, VideoError
 
-# Of a video without a fixed number of them, for timing.
+# Frames of a video for timing, if the model takes any number of them.
 _USUAL_FRAMES = 60
-
 # Height in pixels.
 _THUMBNAIL = 100
-
 # Parts of the configuration that make a model what it is.
 _RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling", "augmentation")
 
-Video = LabelledVideo | FeatureVideo
+_MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead)
+_DATA_CLASSES = (
+    *(DecordReader, DemoSource, DirectorySource, FeatureDataModule, FpsSampling, PyAVReader, UniformSampling),
+    VideoDataModule,
+)
+# Names that checkpoints of older versions use.
+_MOVED = {
+    "keyframe.data.datamodule.FeatureDataModule": FeatureDataModule,
+    "keyframe.data.datamodule.VideoDataModule": VideoDataModule,
+    "keyframe.data.decord_reader.DecordReader": DecordReader,
+    "keyframe.data.pyav_reader.PyAVReader": PyAVReader,
+    "keyframe.data.sampling.FpsSampling": FpsSampling,
+    "keyframe.data.sampling.UniformSampling": UniformSampling,
+    "keyframe.data.sources.DemoSource": DemoSource,
+    "keyframe.data.sources.DirectorySource": DirectorySource,
+    "keyframe.models.backbone.Backbone": Backbone,
+    "keyframe.models.detector.KeyframeDetector": KeyframeDetector,
+    "keyframe.models.head.TemporalHead": TemporalHead,
+    "keyframe.models.no_backbone.NoBackbone": NoBackbone,
+}
+# Levels of nested values in a configuration; ours have five.
+_MAX_DEPTH = 20
 
 
-class BaseRun(ABC):
-    """A model in whatever form, and the data of the run that trained it.
+@dataclass(frozen=True)
+class PixelVideo(LabelledVideo):
+    """A labelled video file of a run, read as the run's data say; its packets are indexed once.
 
-    Args:
-        path: the file that holds the model.
-        config: the run's whole configuration, plain nested values.
-        datamodule: its data, as training divided them.
+    Attributes:
+        data: of the run.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], datamodule: KeyframeDataModule[Any]) -> None:
-        self.path = path
-        self.config = config
-        self.datamodule = datamodule
+    data: VideoDataModule
+
+    @cached_property
+    def index(self) -> PacketIndex:
+        """The packets of the file; `VideoError` if it cannot be read."""
+        return index_packets(self.path)
+
+    def subject(self, shots: Shots) -> EvalVideo:
+        """The video as evaluation sees it, at every pick."""
+        source = self.data.source
+        lowest, highest = getattr(source, "lowest", 1.0), getattr(source, "highest", 5.0)
+        return pixel_eval_video(self, self.data.reader, shots, lowest, highest, self.index)
+
+    def sampled(self, subject: EvalVideo) -> EvalVideo:
+        """The subject at the frames that the run's own sampling chooses."""
+        index = self.index
+        frames = self.data.reader.grid(self.data.sampling.indices(index), index)
+        seconds = index.timestamps[frames] - index.timestamps[0]
+        entries = label_positions(len(self.labels), index.n_frames, frames, seconds, index.duration, self.path)
+        entries, first = np.unique(entries, return_index=True)
+        return at_entries(subject, self, entries, seconds[first])
+
+    def score(self, model: TrainedModel | ExportedModel, subject: EvalVideo) -> FloatArray:
+        """Scores at the subject's entries, in [0, 1], (n,)."""
+        frames = labelled_frames(len(self.labels), subject.entries, self.index)
+        return model.score_frames(self.index, frames, self.data.reader)
+
+    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+        """Small frames near the given seconds: (second, uint8 (h, w, 3)) each."""
+        times = self.index.timestamps - self.index.timestamps[0]
+        frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
+        height, width = self.index.upright_size
+        size = (_THUMBNAIL, max(1, round(_THUMBNAIL * width / height)))
+        try:
+            read = self.data.reader.read(self.path, frames, size, self.index)
+        except VideoError:
+            return []  # the scored frames decode; these few only decorate
+        return [(float(times[frame]), pixels) for frame, pixels in zip(frames, read.pixels, strict=True)]
+
+
+@dataclass(frozen=True)
+class FeatureFileVideo(FeatureVideo):
+    """A video of a feature file: the same abilities, without frames."""
+
+    def subject(self, shots: Shots) -> EvalVideo:
+        """The video as evaluation sees it, at the file's picks and in its shots."""
+        return feature_eval_video(self)
+
+    def sampled(self, subject: EvalVideo) -> EvalVideo:
+        """Refuse: a feature file has no other frames than its picks.
+
+        Raises:
+            KeyframeError: always.
+        """
+        raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
+
+    def score(self, model: TrainedModel | ExportedModel, subject: EvalVideo) -> FloatArray:
+        """Scores at the picks, in [0, 1], (n,)."""
+        assert isinstance(model, TrainedModel)  # no feature model is exported
+        return model.score_features(self.features)
+
+    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+        """None."""
+        return []
+
+
+RunVideo = PixelVideo | FeatureFileVideo
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A model, and the data and configuration of the run that trained it; made by `load_run`.
+
+    Attributes:
+        path: the file that holds the model, a checkpoint or an exported file.
+        config: the run's whole configuration, plain nested values.
+        model: scores frames, or features if the run was trained on a feature file.
+        datamodule: its data, as training divided them.
+        parameters: counts, see `keyframe.models.detector.count_parameters`.
+        weights_mb: MB (10^6 bytes) of all weights, or of the exported file.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    model: TrainedModel | ExportedModel
+    datamodule: KeyframeDataModule[Any]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    weights_mb: float = 0.0
+    _videos: dict[str, dict[str, RunVideo]] = field(default_factory=dict, repr=False)
 
     @property
-    @abstractmethod
+    def trained_model(self) -> TrainedModel:
+        """The model of a checkpoint.
+
+        Raises:
+            KeyframeError: this is an exported file.
+        """
+        if isinstance(self.model, ExportedModel):
+            raise KeyframeError(
+                f"{self.path} is an exported file, which holds no checkpoint: give the run that it was made of."
+            )
+        return self.model
+
+    @property
+    def detector(self) -> KeyframeDetector:
+        """The model of a checkpoint as a torch module: frames (N, T, 3, H, W) -> scores (N, T)."""
+        return self.trained_model.detector
+
+    @property
+    def scorer(self) -> TrainedModel | ExportedModel:
+        """The model, if it scores frames.
+
+        Raises:
+            KeyframeError: the run was trained on a feature file.
+        """
+        if self.model.size is None:
+            raise _no_frames(self.path)
+        return self.model
+
+    @property
+    def video_data(self) -> VideoDataModule:
+        """The data of a run on videos.
+
+        Raises:
+            KeyframeError: the run was trained on a feature file.
+        """
+        if not isinstance(self.datamodule, VideoDataModule):
+            raise _no_frames(self.path)
+        return self.datamodule
+
+    @property
     def name(self) -> str:
-        """What the model is called: its backbone and, if it was exported, the form."""
-
-    @property
-    @abstractmethod
-    def timed_model(self) -> TimedModel:
-        """The model and its usual input, to be timed: frames to scores, or features to scores."""
-
-    @abstractmethod
-    def to(self, device: str) -> None:
-        """Move the model to a device, by a name that torch knows or "auto".
-
-        Raises:
-            KeyframeError: it is not there, or the model cannot compute there.
-        """
-
-    @abstractmethod
-    def sizes(self) -> dict[str, float]:
-        """Counts of parameters (`params_backbone`, `params_total` ...) and `weights_mb`."""
-
-    @abstractmethod
-    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
-        """Score frames of a video, by number; how more than the model sees at once: see `keyframe.data.sampling`.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
+        """The backbone's name, and the format of an exported file."""
+        return self.model.backbone + ("" if self.model.format is None else f" ({self.model.format})")
 
     @property
     def directory(self) -> Path:
-        """The run directory, or the checkpoint's own where it lies in none."""
+        """The run directory, or the folder of a file that lies in none."""
         parent = self.path.parent
         return parent.parent if parent.name == "checkpoints" else parent
 
@@ -98,269 +220,68 @@ class BaseRun(ABC):
         return f"seed {self.config.get('seed')}, fold {self.datamodule.fold}"
 
     @property
-    def window(self) -> int | None:
-        """How many frames the model was trained to see at once; None for any number."""
-        return self.datamodule.sampling.window if isinstance(self.datamodule, VideoDataModule) else None
-
-    @property
     def frame_shape(self) -> tuple[int, int, int] | None:
-        """Frames of a usual video, their height and width; None where the model sees features, not frames."""
-        if not isinstance(self.datamodule, VideoDataModule):
-            return None
-        return (self.window or _USUAL_FRAMES, *self.datamodule.size)
-
-    @property
-    def has_two_stages(self) -> bool:
-        """Whether training released the backbone's last blocks."""
-        finetune = self.config.get("finetune") or {}
-        return finetune.get("switch_epoch") is not None
+        """Frames of a usual video, their height and width; None if the model takes features, not frames."""
+        return None if self.model.size is None else (self.model.window or _USUAL_FRAMES, *self.model.size)
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the runs of one model have in common, flat; seeds and folds may differ."""
-        # what is off may not have been there yet
-        return dict(flat({key: self.config[key] for key in _RECIPE if self.config.get(key) is not None}))
+        """What the runs of one model have in common, flat; seeds and folds may differ, formats may not."""
+        # a part that is off may have been unknown to an older version
+        parts = {key: self.config[key] for key in _RECIPE if self.config.get(key) is not None}
+        return dict(flat(parts)) | ({} if self.model.format is None else {"format": self.model.format})
 
-    def videos(self, split: str) -> dict[str, Video]:
+    @property
+    def sizes(self) -> dict[str, float]:
+        """`params_backbone`, `params_total` ... and `weights_mb`."""
+        return {f"params_{name}": count for name, count in self.parameters.items()} | {"weights_mb": self.weights_mb}
+
+    @property
+    def timed_model(self) -> TimedModel:
+        """The model and its usual input, to be timed: frames to scores, or features to scores."""
+        model, shape = self.model, self.frame_shape
+        if isinstance(model, ExportedModel):
+            assert shape is not None
+            return TimedModel(partial(_run_program, model), partial(random_videos, shape=shape))
+        device = model.detector.pixel_mean.device
+        if shape is not None:
+            return TimedModel(model.detector, partial(random_videos, shape=shape, device=device))
+        width = model.detector.backbone.width
+        return TimedModel(model.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
+
+    def to(self, device: str) -> None:
+        """Move the model to a device, by a name that torch knows or "auto".
+
+        Raises:
+            KeyframeError: this machine has no such device, or the model cannot compute there.
+        """
+        if isinstance(self.model, ExportedModel):
+            require_cpu(self.path, device)
+        else:
+            self.model.detector.to(find_device(device))
+
+    def videos(self, split: str) -> dict[str, RunVideo]:
         """The videos of a split by id; none is decoded.
 
         Raises:
             KeyframeError: they are not where they were, and `data.root` does not say where.
         """
-        self.datamodule.prepare_data()
-        return {video.id: video for video in self.datamodule.split_videos(split)}
-
-    def subject(self, video: Video, shots: Shots) -> EvalVideo:
-        """The video as evaluation sees it, scored at every pick.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
-        if isinstance(video, FeatureVideo):
-            return feature_eval_video(video)
-        data = self._pixels
-        lowest, highest = getattr(data.source, "lowest", 1.0), getattr(data.source, "highest", 5.0)
-        return pixel_eval_video(video, data.reader, shots, lowest, highest)
-
-    def sampled(self, subject: EvalVideo, video: Video) -> EvalVideo:
-        """The same video scored only at the frames that the run's own sampling chooses.
-
-        Raises:
-            KeyframeError: a feature file has no other frames than its picks.
-        """
-        if isinstance(video, FeatureVideo):
-            raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
-        index = index_packets(video.path)
-        frames = self._pixels.reader.grid(self._pixels.sampling.indices(index), index)
-        seconds = index.timestamps[frames] - index.timestamps[0]
-        entries = label_positions(len(video.labels), index.n_frames, frames, seconds, index.duration, video.path)
-        entries, first = np.unique(entries, return_index=True)
-        return at_entries(subject, video, entries, seconds[first])
-
-    def score(self, video: Video, subject: EvalVideo) -> FloatArray:
-        """The model's scores at the subject's entries, in [0, 1], (n,).
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
-        if isinstance(video, FeatureVideo):
-            return self.score_features(video.features)
-        index = index_packets(video.path)
-        frames = labelled_frames(len(video.labels), subject.entries, index)
-        return self.score_frames(video.path, frames, self._pixels.reader, index).values
-
-    def score_features(self, features: FloatArray) -> FloatArray:
-        """Score somebody else's features of all frames, (N, width) -> (N,).
-
-        Raises:
-            KeyframeError: the model sees pictures only.
-        """
-        raise KeyframeError(f"{self.path} sees pictures, not features: give a run on a feature file.")
-
-    def thumbnails(self, video: Video, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
-        """Small pictures of a video near the given seconds, uint8 (h, w, 3) each; none of a feature file's."""
-        if isinstance(video, FeatureVideo):
-            return []
-        index = index_packets(video.path)
-        times = index.timestamps - index.timestamps[0]
-        frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
-        height, width = index.upright_size
-        size = (_THUMBNAIL, max(1, round(_THUMBNAIL * width / height)))
-        try:
-            pictures = self._pixels.reader.read(video.path, frames, size, index)
-        except VideoError:
-            return []  # its scored frames decode; these few are an ornament
-        return [(float(times[frame]), pixels) for frame, pixels in zip(frames, pictures.pixels, strict=True)]
-
-    @property
-    def _pixels(self) -> VideoDataModule:
-        assert isinstance(self.datamodule, VideoDataModule)
-        return self.datamodule
+        if split not in self._videos:
+            self.datamodule.prepare_data()
+            found = self.datamodule.split_videos(split)
+            if isinstance(self.datamodule, VideoDataModule):
+                self._videos[split] = {one.id: PixelVideo(**vars(one), data=self.datamodule) for one in found}
+            else:
+                self._videos[split] = {one.id: FeatureFileVideo(**vars(one)) for one in found}
+        return self._videos[split]
 
 
-class Run(BaseRun):
-    """A trained model and its data; made by `keyframe.runs.load_run`.
-
-    Args:
-        checkpoint: the checkpoint file.
-        config: the run's whole configuration, plain nested values.
-        detector: its model, in eval mode.
-        datamodule: its data, as training divided them.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Path,
-        config: Mapping[str, Any],
-        detector: KeyframeDetector,
-        datamodule: KeyframeDataModule[Any],
-    ) -> None:
-        super().__init__(checkpoint, config, datamodule)
-        self.detector = detector
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint file."""
-        return self.path
-
-    @property
-    def name(self) -> str:
-        """The backbone's name."""
-        return self.detector.backbone.name
-
-    @property
-    def timed_model(self) -> TimedModel:
-        """The model and its usual input, to be timed: frames to scores, or features to scores."""
-        device = self.detector.pixel_mean.device
-        if self.frame_shape is not None:
-            return TimedModel(self.detector, partial(random_videos, shape=self.frame_shape, device=device))
-        width = self.detector.backbone.width
-        return TimedModel(self.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
-
-    def to(self, device: str) -> None:
-        """Move the model to a device.
-
-        Raises:
-            KeyframeError: it is not there.
-        """
-        self.detector.to(find_device(device))
-
-    def sizes(self) -> dict[str, float]:
-        """Counts of parameters and the MB of all weights."""
-        counts = count_parameters(self.detector, self.has_two_stages)
-        return {f"params_{key}": float(value) for key, value in counts.items()} | {
-            "weights_mb": weights_mb(self.detector)
-        }
-
-    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
-        """Score frames of a video; see `keyframe.pipeline.score_video`."""
-        return score_video(path, self.detector, reader, frames, self._pixels.size, self.window, index)
-
-    def score_features(self, features: FloatArray) -> FloatArray:
-        """Score somebody else's features of all frames, (N, width) -> (N,)."""
-        return score_windows(self.detector.score, torch.from_numpy(features).to(self.detector.pixel_mean.device))
+def _no_frames(path: Path) -> KeyframeError:
+    return KeyframeError(f"{path} was trained on a feature file and sees no frames: give a run on videos.")
 
 
-class ExportedRun(BaseRun):
-    """An exported model and its run's data; made by `keyframe.runs.load_run`.
-
-    Args:
-        model: the file, its card and what it computes.
-        datamodule: the run's data, as training divided them.
-
-    Raises:
-        KeyframeError: the card's data are not videos.
-    """
-
-    def __init__(self, model: ExportedModel, datamodule: KeyframeDataModule[Any]) -> None:
-        if not isinstance(datamodule, VideoDataModule):
-            raise KeyframeError(f"{model.path} has a card without videos: export the model again.")
-        super().__init__(model.path, model.card.config, datamodule)
-        self.model = model
-
-    @property
-    def name(self) -> str:
-        """Its backbone and its format."""
-        return self.model.name
-
-    @property
-    def timed_model(self) -> TimedModel:
-        """The program and its usual input, to be timed."""
-        assert self.frame_shape is not None
-        return TimedModel(self._score, partial(random_videos, shape=self.frame_shape))
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """What the runs of one model have in common; another format is another model."""
-        return {**super().recipe, "format": self.model.card.format}
-
-    def to(self, device: str) -> None:
-        """Stay on the CPU.
-
-        Raises:
-            KeyframeError: another device was asked for.
-        """
-        require_cpu(self.path, device)
-
-    def sizes(self) -> dict[str, float]:
-        """Counts of the run's parameters, and the MB of the file."""
-        counts = {f"params_{name}": float(value) for name, value in self.model.card.parameters.items()}
-        return counts | {"weights_mb": self.path.stat().st_size / 1e6}
-
-    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
-        """Score frames of a video; see `ExportedModel.score_frames`."""
-        return self.model.score_frames(path, frames, reader, index)
-
-    def _score(self, frames: Tensor) -> Tensor:
-        return torch.from_numpy(self.model.program(frames.numpy()))
-
-
-# Named one by one: a module's namespace also holds what the module imports.
-_DATA_CLASSES = {
-    "keyframe.data.datamodule.FeatureDataModule",
-    "keyframe.data.datamodule.VideoDataModule",
-    "keyframe.data.decord_reader.DecordReader",
-    "keyframe.data.pyav_reader.PyAVReader",
-    "keyframe.data.sampling.FpsSampling",
-    "keyframe.data.sampling.UniformSampling",
-    "keyframe.data.folder.DemoSource",
-    "keyframe.data.folder.DirectorySource",
-}
-
-
-_MODEL_CLASSES = {
-    "keyframe.models.backbone.Backbone",
-    "keyframe.models.detector.KeyframeDetector",
-    "keyframe.models.head.TemporalHead",
-    "keyframe.models.backbone.NoBackbone",
-}
-
-
-def find_run(run: str | Path, key: str = "run") -> Path:
-    """The checkpoint that `run=` means: a checkpoint file, or a run directory's best one.
-
-    Raises:
-        KeyframeError: there is none.
-    """
-    path = Path(run).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise KeyframeError(f"{key}={run}: there is no checkpoint {path}; give a run directory or a checkpoint.")
-    return path
-
-
-def load_detector(run: str | Path) -> KeyframeDetector:
-    """Rebuild the trained model of a run, in eval mode, on the CPU.
-
-    Args:
-        run: a run directory (its best checkpoint), or a checkpoint file.
-
-    Raises:
-        KeyframeError: there is no checkpoint, it is damaged, or it is not one of ours.
-    """
-    path = find_run(run)
-    return _detector(path, _read(path))
+def _run_program(model: ExportedModel, frames: Tensor) -> Tensor:
+    return torch.from_numpy(model.program(frames.numpy()))
 
 
 def load_run(
@@ -370,60 +291,70 @@ def load_run(
     device: str | None = None,
     key: str = "run",
 ) -> Run:
-    """Rebuild the trained model of a run together with its data.
+    """Rebuild the model of a run together with its data.
 
-    All is read from the checkpoint, which holds the run's whole configuration.
+    Everything is read from the checkpoint, which holds the run's whole configuration, or from the exported file and its
+    card.
 
     Args:
-        run: a run directory (its best checkpoint), or a checkpoint file.
+        run: a run directory (its best checkpoint), a checkpoint, or an exported file.
         root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
         labels: the label file to use instead of the run's own.
-        device: where the model computes, a name that torch knows, or "auto" for a GPU where there is one; None for the
+        device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
             CPU.
         key: what the user calls `run`, for messages.
 
     Raises:
-        KeyframeError: as `load_detector`, the run is of another version of keyframe, or the device is not there.
-    """
-    path = find_run(run, key)
-    checkpoint = _read(path)
-    detector = _detector(path, checkpoint)
-    config = checkpoint["hyper_parameters"]
-    datamodule = _datamodule(path, config, root, labels)
-    if device is not None:
-        detector.to(find_device(device))
-    return Run(path, config, detector, datamodule)
-
-
-def load_any_run(run: str | Path, root: str | None = None, labels: str | None = None) -> BaseRun:
-    """The same of a run or of an exported file, whose card tells its run's configuration; on the CPU.
-
-    Raises:
-        KeyframeError: as `load_run`, or as `keyframe.export.model.load_exported`.
+        KeyframeError: there is no such file, it is damaged, of another version of keyframe or not one of ours; or this
+            machine has no such device.
     """
     path = Path(run).expanduser()
-    if not is_exported(path):
-        return load_run(run, root, labels)
+    if is_exported(path):
+        exported = load_exported(path, torch.get_num_threads())
+        data = _datamodule(path, exported.card.config, root, labels)
+        if not isinstance(data, VideoDataModule):
+            raise KeyframeError(f"{path} has a card without videos: export the model again.")
+        loaded = Run(path, exported.card.config, exported, data, exported.card.parameters, path.stat().st_size / 1e6)
+    else:
+        path = find_run(run, key)
+        checkpoint = _read(path)
+        config = checkpoint["hyper_parameters"]
+        detector, data = _detector(path, checkpoint), _datamodule(path, config, root, labels)
+        size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
+        two_stages = (config.get("finetune") or {}).get("switch_epoch") is not None
+        counts = {name: float(count) for name, count in count_parameters(detector, two_stages).items()}
+        model = TrainedModel(detector, size, window, describe_model(path))
+        loaded = Run(path, config, model, data, counts, weights_mb(detector))
+    if device is not None:
+        loaded.to(device)
+    return loaded
 
-    model = load_exported(path, threads=torch.get_num_threads())
-    return ExportedRun(model, _datamodule(path, model.card.config, root, labels))
+
+def load_detector(run: str | Path) -> KeyframeDetector:
+    """Rebuild the trained model of a run without its data, in eval mode, on the CPU.
+
+    Args:
+        run: a run directory (its best checkpoint), or a checkpoint file.
+
+    Raises:
+        KeyframeError: as `load_run`.
+    """
+    path = find_run(run)
+    return _detector(path, _read(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
-
-    if is_exported(path):
-        raise KeyframeError(f"{path} is an exported file, which holds no checkpoint: give the run that it was made of.")
     checkpoint = read_checkpoint(path)
     if "model" not in checkpoint.get("hyper_parameters", {}):
         raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
     return checkpoint
 
 
-def _detector(path: Path, checkpoint: dict[str, Any]) -> KeyframeDetector:
+def _detector(path: Path, checkpoint: Mapping[str, Any]) -> KeyframeDetector:
     """The model without pretrained weights, then with the checkpoint's."""
-    model = copy.deepcopy(checkpoint["hyper_parameters"]["model"])
-    if isinstance(model.get("backbone"), dict) and "pretrained" in model["backbone"]:
-        model["backbone"] |= {"pretrained": False, "weights": None}
+    model = checkpoint["hyper_parameters"]["model"]
+    if isinstance(backbone := model.get("backbone"), dict) and "pretrained" in backbone:
+        model = {**model, "backbone": {**backbone, "pretrained": False, "weights": None}}
     detector: KeyframeDetector = build(model, _MODEL_CLASSES, path)
     prefix = "detector."
     weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
@@ -441,19 +372,79 @@ def _datamodule(path: Path, config: Mapping[str, Any], root: str | None, labels:
     data = config.get("datamodule")
     if not isinstance(data, dict):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
-    # What only training needs is left out, and may be of any class.
-    data = copy.deepcopy({key: value for key, value in data.items() if key not in ("augmentation", "cache")})
+    # without what only training needs
+    data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
     for name, value in (("root", root), ("labels", labels)):
         if value is not None:
-            _replace(data, name, str(Path(value).expanduser()), path)
+            data = _replaced(data, name, str(Path(value).expanduser()), path)
     datamodule: KeyframeDataModule[Any] = build(data, _DATA_CLASSES, path)
     return datamodule
 
 
-def _replace(data: dict[str, Any], name: str, value: str, path: Path) -> None:
-    """Set the data's place or labels, wherever this kind of data keeps them."""
-    source: dict[str, Any] = data["source"] if isinstance(data.get("source"), dict) else data
-    key = "path" if name == "root" and "path" in source else name
-    if key not in source:
+def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[str, Any]:
+    """The data with another place or other labels, wherever this kind of data keeps them."""
+    if isinstance(source := data.get("source"), dict):
+        return {**data, "source": _replaced(source, name, value, path)}
+    key = "path" if name == "root" and "path" in data else name
+    if key not in data:
         raise KeyframeError(f"the run {path} has no data.{name} to replace: leave data.{name} out.")
-    source[key] = value
+    return {**data, key: value}
+
+
+def build(config: Any, allowed: Sequence[type], path: Path) -> Any:
+    """Build what plain nested values describe, as Hydra's `_target_` and `_partial_` do.
+
+    A checkpoint may come from anywhere: nothing but the allowed classes is called, and nothing before all is checked.
+
+    Args:
+        config: dicts, lists, strings, numbers, booleans and None.
+        allowed: the classes that `_target_` may name, by today's or a former name.
+        path: the file that holds the description, for messages.
+
+    Raises:
+        KeyframeError: it names another class or holds another kind of value, or a class refuses its arguments.
+    """
+    classes = {f"{one.__module__}.{one.__qualname__}": one for one in allowed}
+    classes |= {name: one for name, one in _MOVED.items() if one in allowed}
+    for name in _targets(config, path):
+        if name not in classes:
+            raise KeyframeError(f"{path} was not loaded: it asks for {name}, which is not a part of keyframe for that.")
+    try:
+        return _built(config, classes)
+    except KeyframeError:
+        raise
+    except Exception as error:  # a class may refuse arguments of another version in any way
+        reason = " ".join(str(error).split())
+        raise KeyframeError(
+            f"{path} is a run of another version of keyframe ({reason[:200]}): train it again with this one."
+        ) from error
+
+
+def _targets(value: Any, path: Path, depth: int = 0) -> Iterator[str]:
+    """The classes that nested values name; refuses values that are not plain."""
+    if depth > _MAX_DEPTH:
+        raise KeyframeError(f"{path} was not loaded: its configuration is nested too deeply.")
+    if type(value) is dict and all(type(key) is str for key in value):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for child in value.values():
+            yield from _targets(child, path, depth + 1)
+    elif type(value) is list:
+        for child in value:
+            yield from _targets(child, path, depth + 1)
+    elif not (value is None or type(value) in (str, int, float, bool)):
+        raise KeyframeError(f"{path} was not loaded: its configuration holds a {type(value).__name__}.")
+    elif type(value) is str and "${" in value:
+        raise KeyframeError(f"{path} was not loaded: its configuration holds the unresolved value {value[:80]!r}.")
+
+
+def _built(value: Any, classes: Mapping[str, type]) -> Any:
+    if isinstance(value, list):
+        return [_built(child, classes) for child in value]
+    if not isinstance(value, dict):
+        return value
+    values = {key: _built(child, classes) for key, child in value.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in value:
+        return values
+    call = classes[value["_target_"]]
+    return partial(call, **values) if value.get("_partial_") else call(**values)

@@ -15,7 +15,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.extract import Settings, extract_video
 from keyframe.extraction.folder import MADE_BY, folder_name, remove_abandoned, whole
-from keyframe.extraction.scorers import TrainingFree
+from keyframe.pipeline import TrainingFree
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError, VideoError

@@ -7,7 +7,7 @@ import torch
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.sampling import UniformSampling
-from keyframe.pipeline import score_video
+from keyframe.pipeline import TrainedModel
 from keyframe.runs import load_detector
 from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError
@@ -52,15 +52,11 @@ def trained(tiny_demo, tmp_path_factory):
 
 def test_a_loaded_model_gives_the_scores_that_were_tested(trained):
     directory, module, datamodule = trained
-    detector = load_detector(directory)
+    model = TrainedModel(load_detector(directory), (32, 32), window=12)
     for video in datamodule.datasets["test"].videos:
-        frames = UniformSampling(12).indices(index_packets(video.path))
-        scores = score_video(video.path, detector, DecordReader(), frames, (32, 32), window=12)
-        expected = module.predictions[video.id]
-        np.testing.assert_allclose(scores.values, expected.scores, atol=1e-5)
-        np.testing.assert_allclose(
-            scores.timestamps - scores.timestamps[0], expected.seconds - expected.seconds[0], atol=1e-4
-        )
+        index = index_packets(video.path)
+        scores = model.score_frames(index, UniformSampling(12).indices(index), DecordReader())
+        np.testing.assert_allclose(scores, module.predictions[video.id].scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("target", ["os.system", "keyframe.models.backbone.urllib.request.urlopen"])

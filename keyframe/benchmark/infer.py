@@ -31,9 +31,10 @@ from keyframe.export.write import export_program, onnx_program, write_onnx
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
 from keyframe.models.head import TemporalHead
-from keyframe.pipeline import score_video
+from keyframe.pipeline import TrainedModel
 from keyframe.system import in_child, reset_peak, resident_mb
 from keyframe.timing import MB, in_turns, random_videos, weights_mb
+from keyframe.types import FloatArray, IntArray
 
 Score = Callable[[Tensor], Tensor]
 
@@ -356,7 +357,7 @@ class _Measurement:
         indices = UniformSampling(suite.frames).indices(index_packets(path))
         size = (suite.size, suite.size)
         calls = {
-            key: partial(score_video, path, model, suite.reader, indices, size, suite.frames)
+            key: partial(_score_file, path, TrainedModel(model, size, suite.frames), indices, suite.reader)
             for key, model in self.twins.items()
         }
         seconds = in_turns(calls, self._repeats)
@@ -430,6 +431,10 @@ class _Measurement:
     @property
     def _repeats(self) -> int:
         return self.suite.repeats
+
+
+def _score_file(path: Path, model: TrainedModel, frames: IntArray, reader: VideoReader) -> FloatArray:
+    return model.score_frames(index_packets(path), frames, reader)
 
 
 def _at_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:

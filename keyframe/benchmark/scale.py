@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
@@ -22,17 +22,15 @@ import numpy as np
 from keyframe.benchmark.footage import Footage, TrainData, write_clips, write_copies
 from keyframe.benchmark.report import Bar, Measured, SuiteResult
 from keyframe.benchmark.train import Trained, train
-from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.extraction.engines import ExtractionSpec, VideoJob, plan, run_local
 from keyframe.extraction.extract import Settings, ShotCutter, extract_video
 from keyframe.extraction.inputs import find_inputs
-from keyframe.extraction.scorers import Scorer, TrainingFree
+from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.constraints import Selector
-from keyframe.summary.describe import Look
 from keyframe.system import cores, in_child, resident_mb
 from keyframe.timing import MB
-from keyframe.types import FloatArray, IntArray, KeyframeError
+from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
     from keyframe.models.detector import KeyframeDetector
@@ -217,33 +215,6 @@ class Cost(NamedTuple):
     peak_mb: float
 
 
-class UntrainedModel:
-    """Scores as `TrainedModel` does, by a model that comes from no run.
-
-    Args:
-        detector: the model.
-        size: (height, width) of its pictures.
-        window: frames that it sees at once; None for any number.
-    """
-
-    name = "an untrained model"
-    description: Mapping[str, Any] = {"kind": "untrained model"}
-    libraries: Sequence[str] = ("torch", "timm")
-
-    def __init__(self, detector: "KeyframeDetector", size: tuple[int, int], window: int | None) -> None:
-        self.detector = detector.eval()
-        self.size = size
-        self.window = window
-
-    def __call__(
-        self, index: PacketIndex, frames: IntArray, look: Look, shots: IntArray, reader: VideoReader
-    ) -> FloatArray:
-        """Score frames."""
-        from keyframe.pipeline import score_video
-
-        return score_video(index.path, self.detector, reader, frames, self.size, self.window, index).values
-
-
 @dataclass(frozen=True)
 class LongSuite:
     """Extracts keyframes from footage of several lengths, with a model and without, each in a fresh process.
@@ -356,12 +327,12 @@ def long_figures(costs: Mapping[int, Cost], suffix: str) -> list[Measured]:
     return [*figures, Measured(f"long/rss_ratio_to_limit{suffix}", (costs[longest].peak_mb / LIMIT_MB,), "", limit)]
 
 
-def untrained_model(detector: Callable[[], "KeyframeDetector"], size: int, window: int | None) -> UntrainedModel:
+def untrained_model(detector: Callable[[], "KeyframeDetector"], size: int, window: int | None) -> TrainedModel:
     """A scorer whose model is made with the same random weights every time."""
     import torch
 
     torch.manual_seed(0)
-    return UntrainedModel(detector(), (size, size), window)
+    return TrainedModel(detector().eval(), (size, size), window, {"kind": "untrained model"})
 
 
 def extract(

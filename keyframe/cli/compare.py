@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.runs import BaseRun
+    from keyframe.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def compare(config: DictConfig) -> None:
             overview.title,
             [*overview.blocks, *pair_pictures(studies, figures), tradeoff_picture(means, costs, figures)],
         ),
-        video_pictures(studies, scored.subjects, drawn, thumbnails_of(runs, scored), figures),
+        video_pictures(studies, scored.subjects, drawn, thumbnails_of(scored), figures),
     ]
     notes = [note for one in studies for note in run_notes(one)]
     by_backbone = {group[0].name: name for name, group in reversed(groups.items())}
@@ -91,7 +91,7 @@ def compare(config: DictConfig) -> None:
         pictures,
         {name: [run.label for run in group] for name, group in groups.items()},
         [*notes, *skipped_notes(scored.skipped)],
-        scored_as(config.protocol, runs[0].window),
+        scored_as(config.protocol, runs[0].model.window),
     )
     flat = {f"{name}/{config.split}/{key}": value for name, values in means.items() for key, value in values.items()}
     for one in studies:
@@ -107,10 +107,11 @@ def compare(config: DictConfig) -> None:
     log.info("%s", "\n".join([short_text(document, 5), *report_lines(run_dir, figures)]))
 
 
-def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[str, float]]:
+def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str, float]]:
     """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
     from keyframe.cli.terminal import bar
-    from keyframe.runs import Run, load_detector
+    from keyframe.pipeline import TrainedModel
+    from keyframe.runs import load_detector
     from keyframe.timing import peak_memory, quartiles, speeds
 
     log.info("Measuring speed ...")
@@ -119,7 +120,7 @@ def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[
     )
     costs: dict[str, dict[str, float]] = {}
     for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):
-        costs[name] = run.sizes()
+        costs[name] = run.sizes
         for count in config.speed.videos:
             taken = timings[name, count]
             lower, median, upper = quartiles(taken)
@@ -129,15 +130,15 @@ def _costs(runs: "Mapping[str, BaseRun]", config: DictConfig) -> dict[str, dict[
                 f"seconds_{count}_p75": upper,
                 "repeats": float(min(len(taken), costs[name].get("repeats", len(taken)))),
             }
-        if isinstance(run, Run) and run.frame_shape is not None:
-            load = partial(load_detector, run.checkpoint)
+        if isinstance(run.model, TrainedModel) and run.frame_shape is not None:
+            load = partial(load_detector, run.path)
             device = str(run.detector.pixel_mean.device)
             peaks = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
             costs[name] |= {f"peak_mb_{count}": peak for count, peak in peaks.items()}
     return costs
 
 
-def _check_drawn(groups: "Mapping[str, Sequence[BaseRun]]", config: DictConfig) -> None:
+def _check_drawn(groups: "Mapping[str, Sequence[Run]]", config: DictConfig) -> None:
     """Refuse `videos=` that no model was tested on, before anything takes long."""
     known = {video for group in groups.values() for run in group for video in run.videos(config.split)}
     for video in config.videos or ():

@@ -71,7 +71,7 @@ def _evaluate_runs(config: DictConfig) -> None:
     pictures = [
         accuracy_pictures([result], {name: metrics}, baseline, reference, scored.subjects, figures),
         video_pictures(
-            [result], scored.subjects, chosen_videos(result, config.pictures), thumbnails_of(runs, scored), figures
+            [result], scored.subjects, chosen_videos(result, config.pictures), thumbnails_of(scored), figures
         ),
     ]
     document = study_document(
@@ -82,7 +82,7 @@ def _evaluate_runs(config: DictConfig) -> None:
         pictures,
         [run.label for run in runs],
         [*run_notes(result), *skipped_notes(scored.skipped)],
-        scored_as(config.protocol, runs[0].window),
+        scored_as(config.protocol, runs[0].model.window),
     )
     write_table(
         run_dir / "per_video.csv",

@@ -10,28 +10,23 @@ from omegaconf import DictConfig, OmegaConf
 from keyframe.types import KeyframeError
 
 if TYPE_CHECKING:
-    from keyframe.export.write import Exported
+    from keyframe.export.write import ExportedFile
     from keyframe.runs import Run
 
 log = logging.getLogger(__name__)
 
 
 def export(config: DictConfig) -> None:
-    """Write the formats that the configuration names, and say what each is worth."""
+    """Write the formats that the configuration names, and report on each."""
     formats = _formats(config)
 
     from keyframe.cli.terminal import bar
     from keyframe.config import save_config
-    from keyframe.data.datamodule import VideoDataModule
     from keyframe.export.write import Exporter, read_clips
     from keyframe.runs import load_run
 
     run = load_run(config.run, config.data.root)
-    data = run.datamodule
-    if not isinstance(data, VideoDataModule):
-        raise KeyframeError(
-            f"{run.checkpoint} was trained on a feature file and sees no pictures: give a run on videos."
-        )
+    model, data = run.trained_model, run.video_data
     if "torchscript" in formats:
         log.info("torchscript: torch has deprecated TorchScript; prefer onnx or torch_export where you can choose")
     split = _held_out(run)
@@ -39,8 +34,8 @@ def export(config: DictConfig) -> None:
     calibration = read_clips(data, "train", config.calibration.videos, bar) if "onnx_int8" in formats else []
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
-    exporter = Exporter(run, run_dir, split, held_out, calibration, config.opset)
-    exported: list[Exported] = []
+    exporter = Exporter(model, run.config, run.parameters, run_dir, split, held_out, calibration, config.opset)
+    exported: list[ExportedFile] = []
     refused: list[str] = []
     for format in bar(formats, "Exporting", len(formats), unit="format"):
         try:
@@ -55,7 +50,7 @@ def export(config: DictConfig) -> None:
 
 
 def _formats(config: DictConfig) -> list[str]:
-    """The formats asked for, each once, after what needs no model to be refused.
+    """The formats asked for, each once, after the checks that need no model.
 
     Raises:
         KeyframeError: one is unknown, its packages are missing, or the opset is not supported.
@@ -84,11 +79,13 @@ def _held_out(run: "Run") -> str:
     for split in ("test", "val"):
         if run.videos(split):
             return split
-    raise KeyframeError(f"{run.directory} holds no videos out, and a file is checked on such: train with data.folds.")
+    raise KeyframeError(
+        f"{run.directory} holds out no videos, and files are checked on held-out videos: train with data.folds."
+    )
 
 
 def _table(
-    exported: "Sequence[Exported]", seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
+    exported: "Sequence[ExportedFile]", seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
 ) -> str:
     """The last lines: size, agreement, time, and where the files lie."""
     import numpy as np
@@ -115,7 +112,7 @@ def _table(
             "",
             text_table(rows, {"MB"}),
             "",
-            f"Against the run's own model on {videos} {split} videos: the largest difference of a score, and the",
+            f"Compared with the run's own model on {videos} {split} videos: the largest difference of a score, and the",
             "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
             f"Time: of a window, over the model's in torch, median and range of {len(seconds['eager'])} rounds.",
             f"Files, a card (.json) beside each: {from_here(run_dir)}",

@@ -105,9 +105,9 @@ def _has_gpu() -> bool:
 def _recipe(config: DictConfig, threads: int) -> "ExtractionSpec":
     from hydra.utils import instantiate
 
+    from keyframe.export.model import find_run
     from keyframe.extraction.engines import ExtractionSpec
     from keyframe.extraction.extract import Settings
-    from keyframe.runs import find_run
 
     config.threads = threads
     if config.quality > 95:

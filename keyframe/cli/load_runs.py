@@ -20,7 +20,7 @@ from keyframe.evaluation.reference import draws_of, f1_metrics, reference_f1, re
 from keyframe.evaluation.results import ENSEMBLES, measure, over_videos
 from keyframe.evaluation.video import EvalVideo, Shots
 from keyframe.files import natural_key
-from keyframe.runs import BaseRun, Video, load_any_run
+from keyframe.runs import Run, RunVideo, load_run
 from keyframe.system import cores
 from keyframe.types import FloatArray, KeyframeError, VideoError
 
@@ -41,19 +41,19 @@ def run_paths(entry: Any, key: str) -> list[Path]:
     return found
 
 
-def load_runs(paths: Sequence[Path], config: DictConfig) -> list[BaseRun]:
+def load_runs(paths: Sequence[Path], config: DictConfig) -> list[Run]:
     """Load runs and exported models onto the device that evaluation uses.
 
     Raises:
         KeyframeError: one is no run, or the device is not there.
     """
-    runs = [load_any_run(path, config.data.root, config.data.labels) for path in paths]
+    runs = [load_run(path, config.data.root, config.data.labels) for path in paths]
     for run in runs:
         run.to(config.device)
     return runs
 
 
-def load_groups(config: DictConfig) -> dict[str, list[BaseRun]]:
+def load_groups(config: DictConfig) -> dict[str, list[Run]]:
     """The models of a comparison by name, each with its runs.
 
     Raises:
@@ -75,7 +75,7 @@ def load_groups(config: DictConfig) -> dict[str, list[BaseRun]]:
     return dict(zip(names, groups, strict=True))
 
 
-def check_one_model(runs: Sequence[BaseRun]) -> None:
+def check_one_model(runs: Sequence[Run]) -> None:
     """Refuse to join runs of different models into one table.
 
     Raises:
@@ -93,7 +93,7 @@ def check_one_model(runs: Sequence[BaseRun]) -> None:
             )
 
 
-def check_same_videos(groups: Mapping[str, Sequence[BaseRun]], split: str) -> None:
+def check_same_videos(groups: Mapping[str, Sequence[Run]], split: str) -> None:
     """Refuse to compare models on different videos.
 
     Raises:
@@ -110,7 +110,7 @@ def check_same_videos(groups: Mapping[str, Sequence[BaseRun]], split: str) -> No
             )
 
 
-def model_name(runs: Sequence[BaseRun], ensemble: str | None = None) -> str:
+def model_name(runs: Sequence[Run], ensemble: str | None = None) -> str:
     """What a model is called where the user gives it no name: after its backbones, or the ensemble of them."""
     names = list(dict.fromkeys(run.name for run in runs))
     return f"{ensemble} of {' and '.join(names)}" if ensemble else names[0]
@@ -123,7 +123,7 @@ def as_list(value: Any) -> list[Any]:
     return [value]
 
 
-def _names(entries: Sequence[Any], groups: Sequence[Sequence[BaseRun]]) -> list[str]:
+def _names(entries: Sequence[Any], groups: Sequence[Sequence[Run]]) -> list[str]:
     """Names for models: their backbones where these differ, else their directories' names, else letters."""
     backbones = [model_name(group) for group in groups]
     directories = [Path(str(entry[0] if isinstance(entry, list) else entry)).name for entry in entries]
@@ -153,7 +153,7 @@ class Scored:
     subjects: dict[str, EvalVideo] = field(default_factory=dict)
     scores: list[dict[str, FloatArray]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    videos: dict[str, Video] = field(default_factory=dict)
+    videos: dict[str, RunVideo] = field(default_factory=dict)
 
 
 def check_choices(config: DictConfig) -> None:
@@ -167,22 +167,20 @@ def check_choices(config: DictConfig) -> None:
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
 
 
-def score_runs(runs: Sequence[BaseRun], config: DictConfig, shots: Shots) -> Scored:
+def score_runs(runs: Sequence[Run], config: DictConfig, shots: Shots) -> Scored:
     """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named.
 
     Raises:
         KeyframeError: two runs have different labels for a video, or no video can be read.
     """
     scored = Scored()
-    owners: dict[str, BaseRun] = {}
     for run in runs:
         for id_, video in run.videos(config.split).items():
             _same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
-            owners.setdefault(id_, run)
 
     def attempt(id_: str) -> EvalVideo | VideoError:
         try:
-            return owners[id_].subject(scored.videos[id_], shots)
+            return scored.videos[id_].subject(shots)
         except VideoError as error:
             return error
 
@@ -198,19 +196,19 @@ def score_runs(runs: Sequence[BaseRun], config: DictConfig, shots: Shots) -> Sco
     if config.protocol == "sampled":
         _check_sampling(runs)
         for id_, subject in scored.subjects.items():
-            scored.subjects[id_] = owners[id_].sampled(subject, scored.videos[id_])
+            scored.subjects[id_] = scored.videos[id_].sampled(subject)
     _score(runs, config.split, scored)
     return scored
 
 
-def _score(runs: Sequence[BaseRun], split: str, scored: Scored) -> None:
+def _score(runs: Sequence[Run], split: str, scored: Scored) -> None:
     """Add each run's scores; a video that one run cannot read is left out for all."""
     for number, run in enumerate(runs, start=1):
         mine = {id_: video for id_, video in run.videos(split).items() if id_ in scored.subjects}
         scored.scores.append({})
         for id_, video in bar(mine.items(), f"Scoring, run {number} of {len(runs)}", len(mine)):
             try:
-                scored.scores[-1][id_] = run.score(video, scored.subjects[id_])
+                scored.scores[-1][id_] = video.score(run.model, scored.subjects[id_])
             except VideoError as error:
                 scored.skipped[id_] = str(error)
                 del scored.subjects[id_]
@@ -240,11 +238,9 @@ def reference_of(subjects: Mapping[str, EvalVideo], seed: int) -> dict[str, floa
     return {**reference_metrics(lines), **f1}
 
 
-def thumbnails_of(
-    runs: Sequence[BaseRun], scored: Scored
-) -> Callable[[str, Sequence[float]], list[tuple[float, npt.NDArray[np.uint8]]]]:
+def thumbnails_of(scored: Scored) -> Callable[[str, Sequence[float]], list[tuple[float, npt.NDArray[np.uint8]]]]:
     """Gives small pictures of a video near the given seconds; none of a feature file's."""
-    return lambda id_, seconds: runs[0].thumbnails(scored.videos[id_], seconds)
+    return lambda id_, seconds: scored.videos[id_].thumbnails(seconds)
 
 
 def track(config: DictConfig, metrics: Mapping[str, float], figures: Path) -> None:
@@ -260,7 +256,7 @@ def track(config: DictConfig, metrics: Mapping[str, float], figures: Path) -> No
         tracking.finish(loggers)
 
 
-def _same_labels(known: Video, other: Video, first: BaseRun, run: BaseRun) -> None:
+def _same_labels(known: RunVideo, other: RunVideo, first: Run, run: Run) -> None:
     if not all(np.array_equal(a, b) for a, b in zip(_tracks(known), _tracks(other), strict=True)):
         raise KeyframeError(
             f"{first.directory} and {run.directory} have different labels for the video {other.id}: they are of "
@@ -268,12 +264,12 @@ def _same_labels(known: Video, other: Video, first: BaseRun, run: BaseRun) -> No
         )
 
 
-def _tracks(video: Video) -> tuple[FloatArray, FloatArray]:
+def _tracks(video: RunVideo) -> tuple[FloatArray, FloatArray]:
     labels = video if isinstance(video, FeatureVideo) else video.labels
     return labels.importance, labels.annotators
 
 
-def _check_sampling(runs: Sequence[BaseRun]) -> None:
+def _check_sampling(runs: Sequence[Run]) -> None:
     kinds = {str(run.config.get("sampling")): run for run in runs}
     if len(kinds) > 1:
         names = " and ".join(str(run.directory) for run in list(kinds.values())[:2])

@@ -115,7 +115,7 @@ def _lessons(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: P
     teacher = load_run(config.teacher, key="teacher")
     datamodule.prepare_data()
     check_teacher(teacher, config.teacher, datamodule, run_dir)
-    return TeacherTargets(teacher.detector, teacher.checkpoint)
+    return TeacherTargets(teacher.detector, teacher.path)
 
 
 def _batch_size(

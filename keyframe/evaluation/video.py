@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import labelled_frames
-from keyframe.data.packets import index_packets
+from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.keyshot import hold_scores, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, join, look
@@ -90,7 +90,12 @@ class EvalVideo:
 
 
 def pixel_eval_video(
-    video: LabelledVideo, reader: VideoReader, shots: Shots, lowest: float = 1.0, highest: float = 5.0
+    video: LabelledVideo,
+    reader: VideoReader,
+    shots: Shots,
+    lowest: float = 1.0,
+    highest: float = 5.0,
+    index: PacketIndex | None = None,
 ) -> EvalVideo:
     """Look at a video and cut it, by a descriptor that no model has a part in.
 
@@ -100,12 +105,13 @@ def pixel_eval_video(
         shots: cuts it.
         lowest: the score in the label file that 0 stands for; what an annotator would keep depends on it.
         highest: the score that 1 stands for.
+        index: the packets of its file, if the caller has them.
 
     Raises:
         VideoError: the file cannot be read.
         KeyframeError: its labels do not fit it.
     """
-    index = index_packets(video.path)
+    index = index or index_packets(video.path)
     entries = picks(len(video.labels))
     frames = labelled_frames(len(video.labels), entries, index)
     seen = join(look(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index))

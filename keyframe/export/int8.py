@@ -29,7 +29,7 @@ METHOD = {
 # What is computed in int8, up to the last convolution: convolutions, and what lies between them on large maps.
 _QUANTIZED = ("Conv", "Add", "Mul", "Sigmoid", "Relu", "MaxPool")
 # Frames of a video that its extremes are taken from, evenly spread.
-OF_A_VIDEO = 10
+FRAMES_PER_VIDEO = 10
 # Weights below so many numbers stay float: they cost nothing.
 _SMALL = 2000
 
@@ -75,7 +75,7 @@ class _Clips(CalibrationDataReader):
         clip = next(self._clips, None)
         if clip is None:
             return None
-        spread = np.linspace(0, len(clip) - 1, min(OF_A_VIDEO, len(clip))).round().astype(int)
+        spread = np.linspace(0, len(clip) - 1, min(FRAMES_PER_VIDEO, len(clip))).round().astype(int)
         return {FRAMES: clip[None, spread]}
 
 

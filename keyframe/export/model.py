@@ -1,10 +1,7 @@
-"""The formats a model is exported in, and how their files are told apart.
+"""An exported file as a model that scores videos; with an ONNX file no torch is imported.
 
-The card of an exported file: all that is to be known of it, as JSON beside it, so that it stands for its run.
-
-An exported file as a function of frames.
-
-An exported file as a model that scores videos; with an ONNX file no torch is imported.
+A file comes in one of four formats. Its card, a JSON file beside it, holds all that is known of it, so that the file
+stands for its run. Its program takes frames and gives scores.
 """
 
 import json
@@ -14,7 +11,8 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,13 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, write_text
+from keyframe.summary.describe import Look
 from keyframe.system import installed_versions
-from keyframe.types import Frames, IntArray, KeyframeError, Scores
+from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
 
-# By format, the end of the file's name.
+log = logging.getLogger(__name__)
+
+# Format -> the end of the file's name.
 SUFFIXES = {
     "torchscript": ".torchscript.pt",
     "torch_export": ".pt2",
@@ -41,15 +42,52 @@ OPSETS = range(18, 24)
 # The input and the output of a program.
 FRAMES, SCORES = "frames", "scores"
 
+_MADE_BY = "keyframe-export"
+# Version of the card's layout; other versions are refused.
+_CARD_VERSION = 2
+_USE = {
+    "meant_for": ["choosing keyframes of videos", "video summaries, previews and skims"],
+    "not_meant_for": [
+        "judging people or what they do",
+        "finding particular persons, objects or events",
+        "decisions that no person reviews",
+    ],
+    "limits": "It has learned what the annotators of its training videos found important; on other kinds of video, "
+    "measure it before you rely on it.",
+}
+
+# Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
+Program = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a model's file is one that was exported, by its name; a checkpoint ends otherwise."""
+    """Whether the name of a model's file is that of an exported file, not of a checkpoint."""
     return Path(path).suffix in (".pt", ".pt2", ".onnx")
+
+
+def find_run(run: str | Path, key: str = "run") -> Path:
+    """The file that `run=` means: a run directory's best checkpoint, a checkpoint, or an exported file.
+
+    Raises:
+        KeyframeError: there is none.
+    """
+    path = Path(run).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise KeyframeError(f"{key}={run}: there is no checkpoint {path}; give a run directory or a checkpoint.")
+    return path
+
+
+def describe_model(path: Path, bf16: bool = False) -> dict[str, Any]:
+    """The `Scorer.description` of a checkpoint or an exported file, known without loading it."""
+    kind, file = ("exported", "file") if is_exported(path) else ("model", "checkpoint")
+    return {"kind": kind, f"{file}_sha256": file_hash(path), **({"bf16": True} if bf16 else {})}
 
 
 @contextmanager
 def onnx_packages() -> Iterator[None]:
-    """Around imports of the extra `onnx`.
+    """Name the extra `onnx` if an import inside fails.
 
     Raises:
         KeyframeError: one of its packages is missing.
@@ -61,7 +99,7 @@ def onnx_packages() -> Iterator[None]:
 
 
 def require_packages() -> None:
-    """See that ONNX files can be written and run.
+    """Check that ONNX files can be written and run.
 
     Raises:
         KeyframeError: a package of the extra `onnx` is missing.
@@ -72,30 +110,13 @@ def require_packages() -> None:
         import onnxscript  # noqa: F401
 
 
-_MADE_BY = "keyframe-export"
-# Of this layout; another one is refused.
-_CARD = 2
-
-# What the model was made for and what not, in words.
-USE = {
-    "meant_for": ["choosing keyframes of videos", "video summaries, previews and skims"],
-    "not_meant_for": [
-        "judging people or what they do",
-        "finding particular persons, objects or events",
-        "decisions that nobody looks at again",
-    ],
-    "limits": "It has learned what the annotators of its training videos found important; on other kinds of video, "
-    "measure it before you rely on it.",
-}
-
-
 @dataclass(frozen=True)
 class Card:
     """What is known of an exported file.
 
     Attributes:
         format: one of `SUFFIXES`.
-        sha256: of the file; it tells which file the card is of, and proves nothing about who made it.
+        sha256: of the file; it shows which file the card belongs to, and proves nothing about who made it.
         checkpoint_sha256: of the checkpoint that was exported.
         backbone: timm's name.
         size: (height, width) of a frame in pixels. Fixed: the scores of a model mean little at a size it was not
@@ -103,10 +124,13 @@ class Card:
         window: frames the model was trained to see at once, spread evenly over a video; None for any number.
         parameters: counts, `total` among them, as of the run.
         file_mb: MB (10^6 bytes) of the file.
-        making: what is particular to its format: ONNX's opset, and of int8 the method and the videos calibrated on.
+        making: what is particular to its format: ONNX's opset, and of int8 the method and the calibration videos.
         check: how far its scores are from the run's own, and on which videos.
         config: the run's whole configuration, plain nested values.
         versions: of what it was made with.
+
+    Raises:
+        ValueError: a number or the format is out of range.
     """
 
     format: str
@@ -122,6 +146,15 @@ class Card:
     config: Mapping[str, Any]
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        numbers = [*self.size, *([] if self.window is None else [self.window])]
+        if len(self.size) != 2 or not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise ValueError("size or window")
+        if self.format not in SUFFIXES:
+            raise ValueError("format")
+        if not isinstance(self.config, dict):
+            raise ValueError("config")
+
 
 def card_path(path: Path) -> Path:
     """Where the card of a file lies."""
@@ -130,30 +163,29 @@ def card_path(path: Path) -> Path:
 
 def write_card(path: Path, card: Card) -> None:
     """Write the card of a file beside it."""
-    height, width = card.size
     content = {
         "made_by": _MADE_BY,
-        "card": _CARD,
+        "card": _CARD_VERSION,
         "input": {
             "name": FRAMES,
-            "shape": ["videos", "frames", 3, height, width],
+            "shape": ["videos", "frames", 3, *card.size],
             "dtype": "uint8",
             "range": [0, 255],
             "channels": "RGB",
             "normalisation": "inside the file: pass pixels as they are",
         },
         "output": {"name": SCORES, "shape": ["videos", "frames"], "dtype": "float32", "range": [0, 1]},
-        "use": USE,
+        "use": _USE,
         **asdict(card),
     }
     write_text(card_path(path), json.dumps(content, indent=2) + "\n")
 
 
 def read_card(path: Path) -> Card:
-    """The card of an exported file, once it is known to be this file's.
+    """The card of an exported file, checked to be this file's.
 
     Raises:
-        KeyframeError: there is no file or no card, it is damaged or of another version, or of another file.
+        KeyframeError: the file or its card is missing, damaged, of another version, or of another file.
     """
     place = card_path(path)
     if not path.is_file():
@@ -162,16 +194,16 @@ def read_card(path: Path) -> Card:
         raise KeyframeError(f"{path} has no card: put {place.name}, which keyframe-export wrote with it, beside it.")
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
-        ours = content["made_by"] == _MADE_BY
-        known = content["card"] == _CARD
+        known = (content["made_by"], content["card"]) == (_MADE_BY, _CARD_VERSION)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeyframeError(
             f"{place} is not a card of keyframe-export, or is damaged: export the model again."
         ) from error
-    if not (ours and known):
+    if not known:
         raise KeyframeError(f"{place} is a card of another version of keyframe: export the model again with this one.")
     try:
-        card = _card(content)
+        values = {one.name: content[one.name] for one in fields(Card)}
+        card = Card(**{**values, "size": tuple(values["size"])})
     except (KeyError, TypeError, ValueError) as error:
         raise KeyframeError(f"{place} is damaged ({error}): export the model again.") from error
     if card.sha256 != file_hash(path):
@@ -187,49 +219,31 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return own | installed_versions(packages)
 
 
-def _card(content: Mapping[str, Any]) -> Card:
-    """Raises KeyError, TypeError or ValueError where it is none."""
-    values = {name: content[name] for name in Card.__dataclass_fields__}
-    height, width = values["size"]
-    numbers = [height, width, *([] if values["window"] is None else [values["window"]])]
-    if not all(isinstance(number, int) and number > 0 for number in numbers):
-        raise ValueError("size or window")
-    if values["format"] not in SUFFIXES:
-        raise ValueError("format")
-    if not isinstance(values["config"], dict):
-        raise TypeError("config")
-    return Card(**{**values, "size": (height, width)})
-
-
-# Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
-Program = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-
-
 def load_program(path: Path, format: str, threads: int = 0) -> Program:
     """What an exported file computes, on the CPU.
 
-    An ONNX file is data. The others are programs that torch unpickles and runs: a file from somebody else can do
-    anything that its user can.
+    An ONNX file is data. The other formats are programs that torch unpickles and runs: such a file can do anything
+    that its user can.
 
     Args:
         path: the file.
-        format: one of `keyframe.export.model.SUFFIXES`.
-        threads: that it computes with; 0 leaves it to the library.
+        format: one of `SUFFIXES`.
+        threads: to compute with; 0 leaves it to the library.
 
     Raises:
         KeyframeError: ONNX Runtime is missing, or the file is damaged.
     """
-    if format in ("onnx", "onnx_int8"):
+    if format.startswith("onnx"):
         return load_onnx(path, threads)
-    import torch
+    import torch  # not at the top: an ONNX file needs none
 
     if threads:
         torch.set_num_threads(threads)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit is deprecated, which keyframe-export has told
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, as keyframe-export says
             model = torch.jit.load(path) if format == "torchscript" else torch.export.load(path).module()
-    except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
+    except Exception as error:  # for a damaged file torch raises whatever its bytes lead to
         raise _unreadable(path, error) from error
 
     @torch.inference_mode()
@@ -241,7 +255,7 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
 
 
 def load_onnx(path: Path, threads: int = 0) -> Program:
-    """What an ONNX file computes, by ONNX Runtime on the CPU; no torch is needed.
+    """What an ONNX file computes, by ONNX Runtime on the CPU.
 
     Raises:
         KeyframeError: as `load_program`.
@@ -250,10 +264,10 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # remarks on shapes that it cannot infer
+    options.log_severity_level = 3  # without remarks on shapes that it cannot infer
     try:
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own classes, one a status
+    except Exception as error:  # ONNX Runtime has one class per status
         raise _unreadable(path, error) from error
 
     def program(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -268,17 +282,14 @@ def _unreadable(path: Path, error: Exception) -> KeyframeError:
     return KeyframeError(f"{path} cannot be loaded ({type(error).__name__}: {reason}): export the model again.")
 
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExportedModel:
-    """An exported file; made by `load_exported`.
+    """An exported file as a `keyframe.pipeline.Scorer`; made by `load_exported`.
 
     Attributes:
         path: the file.
         card: what is known of it.
-        program: what it computes, frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
+        program: what it computes.
     """
 
     path: Path
@@ -286,44 +297,75 @@ class ExportedModel:
     program: Program
 
     @property
+    def backbone(self) -> str:
+        """Timm's name of the backbone."""
+        return self.card.backbone
+
+    @property
+    def format(self) -> str:
+        """One of `SUFFIXES`."""
+        return self.card.format
+
+    @property
     def name(self) -> str:
-        """Its backbone and its format."""
-        return f"{self.card.backbone} ({self.card.format})"
+        """What it is, in a few words."""
+        return f"an exported model, {self.backbone} ({self.format})"
 
-    def score_frames(self, path: Path, frames: IntArray, reader: VideoReader, index: PacketIndex) -> Scores:
-        """Score frames of one video.
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        return describe_model(self.path)
 
-        Unlike a run's model, which encodes each frame once, a program takes whole windows: where they overlap, a frame
-        is encoded more than once. The pictures of one section (see `keyframe.data.sampling`) are held at once, 1200 at
-        most.
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distribution that runs the file."""
+        return ("onnxruntime",) if self.format.startswith("onnx") else ("torch",)
 
-        Args:
-            path: the video.
-            frames: numbers in presentation order, not decreasing, (T,), T >= 1.
-            reader: decodes them.
-            index: of the video's packets.
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the frames it takes."""
+        return self.card.size
+
+    @property
+    def window(self) -> int | None:
+        """The number of frames it sees at once; None for any number."""
+        return self.card.window
+
+    def score_frames(
+        self,
+        index: PacketIndex,
+        frames: IntArray,
+        reader: VideoReader,
+        look: Look | None = None,
+        shots: IntArray | None = None,
+    ) -> FloatArray:
+        """Score frames; see `keyframe.pipeline.Scorer`.
+
+        A program takes whole windows, so where they overlap a frame is encoded more than once. The frames of one
+        section (see `keyframe.data.sampling`) are held at once, 1200 at most.
 
         Raises:
             VideoError: the file cannot be read.
         """
-        pictures = _Rolling(reader.stream(path, frames, self.card.size, index))
-        scores = average_windows(lambda places: self.program(pictures.take(places)), len(frames), self.card.window)
-        pictures.finish()
-        return Scores(scores, np.concatenate(pictures.timestamps), np.concatenate(pictures.indices))
+        held = _HeldFrames(reader.stream(index.path, frames, self.size, index))
+        scores = average_windows(lambda places: self.program(held.take(places)), len(frames), self.window)
+        held.finish()
+        return scores
 
 
-def load_exported(path: Path, device: str = "auto", threads: int = 0) -> ExportedModel:
-    """Load an exported file with the card beside it.
+def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
+    """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
+
+    TorchScript and torch.export files are programs: load only those of people you trust.
 
     Args:
         path: the file.
-        device: "auto" or "cpu".
-        threads: as of `load_program`.
+        threads: to compute with; 0 leaves it to the library.
 
     Raises:
-        KeyframeError: as `read_card` and `load_program`, or another device was asked for.
+        KeyframeError: it is no such file, it is damaged, or ONNX Runtime is missing.
     """
-    require_cpu(path, device)
+    path = Path(path).expanduser()
     card = read_card(path)
     if not card.format.startswith("onnx"):
         log.warning(
@@ -333,7 +375,7 @@ def load_exported(path: Path, device: str = "auto", threads: int = 0) -> Exporte
 
 
 def require_cpu(path: Path, device: str) -> None:
-    """Refuse another device.
+    """Refuse another device for an exported file.
 
     Raises:
         KeyframeError: naming it.
@@ -342,37 +384,28 @@ def require_cpu(path: Path, device: str) -> None:
         raise KeyframeError(f"device={device}: the exported model {path} computes on the CPU; leave device out.")
 
 
-class _Rolling:
-    """The pictures that windows ask for, from a stream; those before the latest window's first are let go."""
+class _HeldFrames:
+    """The frames that windows ask for, from a stream; those before the latest window's first are dropped."""
 
     def __init__(self, stream: Iterator[Frames]) -> None:
         self._stream = stream
         self._pieces: list[npt.NDArray[np.uint8]] = []
         self._first = self._next = 0
-        self.timestamps: list[npt.NDArray[np.float64]] = []
-        self.indices: list[npt.NDArray[np.int64]] = []
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Pictures of windows by their places in the stream, (B, T) -> (B, T, 3, H, W)."""
+        """Frames of windows by their places in the stream, (B, T) -> (B, T, 3, H, W)."""
         while self._next <= places.max():
-            self._read(next(self._stream))
+            self._pieces.append(next(self._stream).pixels)
+            self._next += len(self._pieces[-1])
         while self._first + len(self._pieces[0]) <= places.min():
             self._first += len(self._pieces.pop(0))
         starts = self._first + np.cumsum([0, *(len(piece) for piece in self._pieces)])
         owners = np.searchsorted(starts, places.ravel(), side="right") - 1
-        pictures = [
-            self._pieces[owner][place - starts[owner]] for owner, place in zip(owners, places.ravel(), strict=True)
-        ]
-        stacked = np.stack(pictures).transpose(0, 3, 1, 2)
+        taken = [self._pieces[owner][place - starts[owner]] for owner, place in zip(owners, places.flat, strict=True)]
+        stacked = np.stack(taken).transpose(0, 3, 1, 2)
         return np.ascontiguousarray(stacked).reshape(*places.shape, *stacked.shape[1:])
 
     def finish(self) -> None:
-        """Let the reader end."""
-        for frames in self._stream:
-            self._read(frames)
-
-    def _read(self, frames: Frames) -> None:
-        self._pieces.append(frames.pixels)
-        self._next += len(frames)
-        self.timestamps.append(frames.timestamps)
-        self.indices.append(frames.indices)
+        """Read the stream to its end, so that the reader reports what it left out."""
+        for _ in self._stream:
+            pass

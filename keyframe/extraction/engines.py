@@ -6,6 +6,7 @@ An engine is a function of plain arguments, `(recipe, jobs, workers) -> outcomes
 Jobs on several processes of this machine, of which any may die without taking a job but its own along.
 """
 
+import dataclasses
 import logging
 import logging.handlers
 import multiprocessing
@@ -22,11 +23,11 @@ from time import perf_counter
 from typing import Any, Literal
 
 from keyframe.data.reader import VideoReader
-from keyframe.export.model import is_exported
+from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
 from keyframe.extraction.extract import Settings, ShotCutter, extract_video, recorded
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
-from keyframe.extraction.scorers import TrainingFree, load_scorer, model_description
 from keyframe.files import content_hash, fingerprint
+from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.constraints import Selector
 from keyframe.system import ctrl_c_blocked, follow_parent
 from keyframe.types import KeyframeError, VideoError
@@ -71,7 +72,7 @@ class ExtractionSpec:
     @property
     def fingerprint(self) -> str:
         """What the extractions of this recipe will bear, known without loading the model."""
-        scorer = TrainingFree.description if self.checkpoint is None else model_description(self.checkpoint, self.bf16)
+        scorer = TrainingFree.description if self.checkpoint is None else describe_model(self.checkpoint, self.bf16)
         return fingerprint(scorer, recorded(self.shots, self.selector, self.reader, self.settings))
 
 
@@ -183,6 +184,39 @@ class Extractor:
             return VideoResult(job.path, "failed", notes=" ".join(reason.split()), seconds=perf_counter() - start)
         notes = "; ".join(done.selection.notes)
         return VideoResult(job.path, "done", job.directory, len(done.stills), notes, perf_counter() - start)
+
+
+def load_scorer(run: Path | None, device: str = "auto", threads: int = 0, bf16: bool = False) -> Scorer:
+    """The scorer of a run, on a device; without a run the training-free rule.
+
+    Args:
+        run: a run directory (its best checkpoint), a checkpoint, or an exported file.
+        device: a name that torch knows, or "auto" for a GPU if there is one.
+        threads: to compute with; 0 leaves it to the library.
+        bf16: whether a run's model computes in bfloat16.
+
+    Raises:
+        KeyframeError: there is no such run or device, or the device cannot compute so.
+    """
+    if run is None:
+        return TrainingFree()
+    if is_exported(run):
+        require_cpu(run, device)
+        return load_exported(run, threads)
+    # not at the top: torch takes seconds to import, and the others need none
+    import torch
+
+    from keyframe.runs import load_run
+
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_run(run, device=device).scorer
+    if not bf16:
+        return model
+    assert isinstance(model, TrainedModel)
+    if model.detector.pixel_mean.is_cuda and not torch.cuda.is_bf16_supported():
+        raise KeyframeError("bf16=true needs a GPU that computes in bfloat16, and this one does not: leave it out.")
+    return dataclasses.replace(model, bf16=True, description={**model.description, "bf16": True})
 
 
 def run_local(recipe: ExtractionSpec, jobs: Sequence[VideoJob], workers: int = 1) -> Generator[VideoResult, None, None]:

@@ -18,8 +18,8 @@ from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.extraction.folder import MADE_BY, SUMMARY, draw_curve, save_curve, whole, write_page
-from keyframe.extraction.scorers import Scorer
 from keyframe.files import content_hash, described, fingerprint, write_table, write_text
+from keyframe.pipeline import Scorer
 from keyframe.summary.constraints import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, Thumbnails, join, look, thumbnails
 from keyframe.summary.skim import write_skim
@@ -209,7 +209,7 @@ def extract_video(
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all; one that an earlier extraction has
     left there is replaced, but for files in it that are not ours.
 
-    Stills and skim decode what they show; for the rest see `score_frames`.
+    Stills and skim decode what they show; for the rest see `analyse_video`.
 
     Args:
         path: a video file.
@@ -226,7 +226,7 @@ def extract_video(
     """
     settings = settings or Settings()
     content = content_hash(path)
-    scored = score_frames(path, scorer, shots, reader, settings.rate)
+    scored = analyse_video(path, scorer, shots, reader, settings.rate)
     index, frames, candidates = scored.index, scored.frames, scored.candidates
     selection = selector(candidates)
     settings_record = recorded(shots, selector, reader, settings)
@@ -256,7 +256,7 @@ def extract_video(
     return Extraction(directory, stills, scored, selection, summary)
 
 
-def score_frames(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0) -> ScoredVideo:
+def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0) -> ScoredVideo:
     """Look at a video, cut it into shots and score it.
 
     The video is decoded once to look at it and, with a trained model, once more at the model's own size: what a shot or
@@ -277,7 +277,7 @@ def score_frames(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRea
     index = index_packets(path)
     frames, seen, thumbs = _looked_at(index, FpsSampling(rate).indices(index), reader)
     cut = shots.of_video(index, frames, seen, reader)
-    scores = scorer(index, frames, seen, cut, reader)
+    scores = scorer.score_frames(index, frames, reader, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
     seconds = index.timestamps[frames] - index.timestamps[0]
     candidates = Candidates(scores, seconds, seen.descriptors, thumbs, *light, cut, index.duration)

@@ -60,7 +60,7 @@ def features_of(
     seen = join(look(part.pixels) for part in reader.stream(path, picks, DESCRIPTOR_SIZE, index))
     ranges = segments_to_frames(shots.of_video(index, picks, seen, reader), picks, index.n_frames)
     truth = None if labels is None else _truth(labels, index, picks, ranges, lowest, highest)
-    features, _, _ = encode_video(path, detector, reader, picks, size, index)
+    features = encode_video(index, picks, reader, detector, size)
     return EncodedVideo(name, features.float().cpu().numpy(), picks, index.n_frames, ranges, truth)
 
 

@@ -14,7 +14,7 @@ import keyframe
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
-from keyframe.runs import load_any_run, load_run
+from keyframe.runs import load_run
 from tests.commands import ROOT, TINY, cold, script
 from tests.videos import write_video
 
@@ -109,7 +109,7 @@ def test_a_fresh_process_without_keyframe_gives_the_same_scores(exported, run, f
         own = load_run(run).detector(torch.from_numpy(frames)).numpy()
     scores = np.load(tmp_path / "scores.npy")
     if format == "onnx_int8":
-        own = load_any_run(path).model.program(frames)
+        own = load_run(path).model.program(frames)
     np.testing.assert_allclose(scores, own, rtol=0, atol=PARITY)
     text = (tmp_path / "run_exported.py").read_text()
     assert "import keyframe" not in text and "from keyframe" not in text
@@ -168,7 +168,7 @@ def test_extraction_by_onnx_needs_no_torch(command, exported, run, tmp_path):
     with (out / "a" / "scores.csv").open() as file:
         scores = [float(row["score"]) for row in csv.DictReader(file)]
     index = index_packets(video)
-    own = load_run(run).score_frames(video, FpsSampling(2.0).indices(index), PyAVReader(), index).values
+    own = load_run(run).scorer.score_frames(index, FpsSampling(2.0).indices(index), PyAVReader())
     assert len(scores) == 24
     np.testing.assert_allclose(scores, own, rtol=0, atol=PARITY)
 

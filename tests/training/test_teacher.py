@@ -9,6 +9,7 @@ import pytest
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.dataset import Augmentation
 from keyframe.data.sampling import FpsSampling
+from keyframe.pipeline import TrainedModel
 from keyframe.runs import Run
 from keyframe.training.teacher import check_teacher
 from keyframe.types import KeyframeError
@@ -19,7 +20,9 @@ RUN = Path("outputs/train/student")
 
 def run_on(data):
     """A teacher of this data."""
-    return Run(Path("outputs/train/teacher/checkpoints/best.ckpt"), {}, make_module().detector, data)
+    return Run(
+        Path("outputs/train/teacher/checkpoints/best.ckpt"), {}, TrainedModel(make_module().detector, (32, 32)), data
+    )
 
 
 def refused(teacher, data, *words, run_dir=RUN):
