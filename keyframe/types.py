@@ -1,7 +1,4 @@
-"""The one exception a user can mend.
-
-The values that travel along the pipeline, checked when they are made.
-"""
+"""The errors that a user can correct, and the values that travel along the pipeline, checked when they are made."""
 
 import math
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ import numpy.typing as npt
 class KeyframeError(Exception):
     """Bad input, bad configuration or a missing file.
 
-    The message is one sentence that names the file or key and the remedy. Commands print it without a
-    traceback and exit with status 1; anything else that is raised is a bug of ours.
+    The message is one sentence that names the file or key and the remedy. Commands print it without a traceback and
+    exit with status 1; any other exception is a bug in keyframe.
     """
 
 
 class VideoError(KeyframeError):
-    """One video cannot be opened or decoded; the others are not affected."""
+    """One video cannot be opened or decoded; other videos are not affected."""
 
 
 def check_number(
@@ -52,18 +49,18 @@ def check_number(
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
-# What a batch holds, and so where it enters `encode_prefix -> encode_tail -> score`.
+# The inputs of a batch, and so where it enters `encode_prefix -> encode_tail -> score`.
 InputKind = Literal["pixels", "prefix", "features"]
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Pictures of one video and where in time they stand.
+    """Frames of one video and their times.
 
     Attributes:
         pixels: uint8 RGB, shape (T, H, W, 3).
-        timestamps: presentation time of each picture in seconds, float64, shape (T,), not decreasing.
-        indices: frame number of each picture in presentation order, int64, shape (T,).
+        timestamps: presentation time of each frame in seconds, float64, shape (T,), not decreasing.
+        indices: number of each frame in presentation order, int64, shape (T,).
 
     Raises:
         ValueError: if shapes or dtypes disagree.
@@ -79,7 +76,7 @@ class Frames:
         expected = (len(self.pixels),)
         if self.timestamps.shape != expected or self.indices.shape != expected:
             raise ValueError(
-                f"{len(self.pixels)} pictures need as many timestamps and indices, "
+                f"{len(self.pixels)} frames need as many timestamps and indices, "
                 f"not {self.timestamps.shape} and {self.indices.shape}"
             )
         if np.any(np.diff(self.timestamps) < 0):
@@ -91,12 +88,12 @@ class Frames:
 
 @dataclass(frozen=True)
 class Scores:
-    """How much frames of one video matter.
+    """The importance of frames of one video.
 
     Attributes:
         values: importance scores in [0, 1], float32, shape (T,).
         timestamps: presentation time of each frame in seconds, float64, shape (T,).
-        indices: frame number of each frame in presentation order, int64, shape (T,).
+        indices: number of each frame in presentation order, int64, shape (T,).
 
     Raises:
         ValueError: if shapes disagree or a score lies outside [0, 1].
@@ -121,13 +118,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Labels:
-    """Importance labels of one video, one column a frame.
+    """Importance labels of one video, one column per frame.
 
     Attributes:
-        importance: the reference track in [0, 1], float32, shape (L,): the annotators' mean where there
-            are annotators, the file's own score track where there are none.
+        importance: the reference track in [0, 1], float32, shape (L,): the annotators' mean if there are annotators,
+            else the file's own score track.
         annotators: each annotator's scores in [0, 1], float32, shape (A, L); A may be 0.
-        category: the video's category, "" where the label file names none.
+        category: the video's category, "" if the label file names none.
 
     Raises:
         ValueError: if shapes disagree or a value lies outside [0, 1].

@@ -35,6 +35,7 @@ def test_it_holds_the_package_and_all_of_conf(unpacked):
     assert {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.py")} == modules
     assert (unpacked / "keyframe" / "py.typed").is_file()
     assert (unpacked / "keyframe" / "report" / "page.html").is_file()
+    assert (unpacked / "keyframe" / "data" / "tvsum50.tsv").is_file()
     assert {path.name for path in unpacked.iterdir() if not path.name.endswith(".dist-info")} == {"keyframe"}
 
 

@@ -1,13 +1,12 @@
-"""Read the eccv16-style h5 files in which the field shares the features of TVSum and SumMe.
+"""Eccv16-style h5 files, in which the field shares features of TVSum and SumMe: read and written.
 
-Write the eccv16-style h5 files in which the field shares features; `keyframe.data.feature_file` reads them.
+`keyframe.data.hdf5` has the source of the format.
 """
 
-import contextlib
 import io
 import logging
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +16,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_VIDEOS, ScoreTrack, member, named_groups, open_hdf5, read_scores
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, ScoreTrack, member, named_groups, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
+from keyframe.files import atomic_file
 from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _OPTION = "data.path"
+# Worth compressing.
+_LARGE = ("features", "user_summary")
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class FeatureVideo:
     Attributes:
         id: of the video.
         key: its group in the file, `video_N`.
-        category: "" where it is not known.
+        category: "" if it is not known.
         features: float32 (n, d).
         picks: frame number of each feature, rising, int64 (n,).
         n_frames: frames of the video.
         importance: the reference score at each pick in [0, 1], float32 (n,).
         annotators: each annotator's score at each pick in [0, 1], float32 (A, n); A may be 0.
         change_points: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2); or None.
-        user_summaries: the frames that each person would keep, bool (U, n_frames); or None.
+        user_summaries: the frames that each annotator would keep, bool (U, n_frames); or None.
     """
 
     id: str
@@ -56,89 +58,89 @@ class FeatureVideo:
 
 
 def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
-    """Read every video of an eccv16-style feature file; `keyframe.data.hdf5` tells the format.
+    """Read every video of an eccv16-style feature file.
 
-    Needed of each `video_N` are `features` (n_steps, d), `gtscore` and `picks` (n_steps,) and `n_frames`, of any dtype;
-    read where they are there: `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames).
+    Each `video_N` needs `features` (n_steps, d), `gtscore` and `picks` (n_steps,) and `n_frames`, of any dtype, and may
+    have `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames).
 
-    Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video
-    and the last ends with it, and those that begin after its end are left out. Published files obey that but for
-    the very last end; where more was mended, it is logged.
+    Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
+    the last ends with it, and those that begin after its end are left out. Published files obey that but for the very
+    last end; if more was corrected, it is logged.
 
     Args:
         path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
-        labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. The importance is
-            the file's gtscore either way, because that is what published systems train on.
+        labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. The importance is the
+            file's gtscore either way, because published systems train on that.
 
     Returns:
-        Video id -> video, in the order of N; the id is the group's `video_name` where it has one (SumMe), else the N-th
-        of TVSum's official order.
+        Video id -> video, in the order of N.
 
     Raises:
         KeyframeError: if a file is missing or is none of its kind, or a video lacks something, cannot be named, or
             holds arrays that do not fit each other or the labels.
     """
     path = Path(path)
-    people = None if labels is None else (Path(labels), read_labels(labels))
+    of_annotators = None if labels is None else read_labels(labels)
     videos: dict[str, FeatureVideo] = {}
-    mended: list[str] = []
+    corrected: list[str] = []
     with open_hdf5(path, _OPTION) as file:
-        for key, name, group in named_groups(file, path, _OPTION):
-            track = read_scores(group, key, path, _OPTION)
-            shots, regular = _change_points(group, key, path, track.n_frames)
+        for key, name, group in named_groups(file, _OPTION):
+            track = read_scores(group, _OPTION)
+            where = f"{path}: {key}"
+            shots, regular = _change_points(group, where, track.n_frames)
             if not regular:
-                mended.append(key)
+                corrected.append(key)
+            annotators = np.empty((0, len(track.picks)), np.float32)
+            if of_annotators is not None:
+                annotators = _annotators(of_annotators, str(labels), name, track, path)
             videos[name] = FeatureVideo(
                 id=name,
                 key=key,
                 category=TVSUM_CATEGORIES.get(name, ""),
-                features=_features(group, key, path, len(track.picks)),
+                features=_features(group, where, len(track.picks)),
                 picks=track.picks,
                 n_frames=track.n_frames,
                 importance=track.scores.astype(np.float32),
-                annotators=_annotators(people, name, track, path),
+                annotators=annotators,
                 change_points=shots,
-                user_summaries=_user_summaries(group, key, path, track.n_frames),
+                user_summaries=_user_summaries(group, where, track.n_frames),
             )
     widths = {video.features.shape[1]: video.key for video in videos.values()}
     if len(widths) > 1:
-        raise KeyframeError(f"{path}: features are of several widths ({_listed(widths)}): use a file of one backbone")
-    if mended:
-        _log.warning(
+        listed = ", ".join(f"{width} in {key}" for width, key in sorted(widths.items()))
+        raise KeyframeError(f"{path}: features are of several widths ({listed}): use a file of one backbone")
+    if corrected:
+        log.warning(
             "%s: the shots of %d videos (first %s) left gaps, overlapped or missed the start: each now lasts until the "
             "next begins",
             path,
-            len(mended),
-            mended[0],
+            len(corrected),
+            corrected[0],
         )
     return videos
 
 
-def _listed(widths: dict[int, str]) -> str:
-    return ", ".join(f"{width} in {key}" for width, key in sorted(widths.items()))
-
-
-def _features(group: h5py.Group, key: str, path: Path, n_picks: int) -> npt.NDArray[np.float32]:
-    features = np.asarray(member(group, "features", path, _OPTION)[()], dtype=np.float32)
+def _features(group: h5py.Group, where: str, n_picks: int) -> npt.NDArray[np.float32]:
+    features = np.asarray(member(group, "features", _OPTION)[()], dtype=np.float32)
     if features.ndim != 2 or len(features) != n_picks or not features.shape[1]:
-        raise KeyframeError(f"{path}: {key} has features {features.shape} and {n_picks} picks: it needs a row a pick")
+        raise KeyframeError(f"{where} has features {features.shape} and {n_picks} picks: it needs one row per pick")
     if not np.isfinite(features).all():
-        raise KeyframeError(f"{path}: the features of {key} hold NaN or infinity: compute them again")
+        raise KeyframeError(f"{where} has features of NaN or infinity: compute them again")
     return features
 
 
-def _change_points(group: h5py.Group, key: str, path: Path, n_frames: int) -> tuple[npt.NDArray[np.int64] | None, bool]:
-    """The shots, and whether they were in order as they stand, but for the end of the last."""
+def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[npt.NDArray[np.int64] | None, bool]:
+    """The shots, and whether the file has them in order, but for the end of the last."""
     if "change_points" not in group:
         return None, True
-    given = np.asarray(member(group, "change_points", path, _OPTION)[()])
+    given = np.asarray(member(group, "change_points", _OPTION)[()])
     if given.ndim != 2 or given.shape[1] != 2 or not len(given) or (np.diff(given[:, 0]) <= 0).any() or given[0, 0] < 0:
         raise KeyframeError(
-            f"{path}: the change_points of {key} must be (shots, 2) with rising starts: mend them, or delete the array"
+            f"{where} has change_points that are not (shots, 2) with rising starts: correct them, or delete the array"
         )
     starts = given[given[:, 0] < n_frames, 0].astype(np.int64)
     if not len(starts):
-        raise KeyframeError(f"{path}: the change_points of {key} begin after its {n_frames} frames: mend the file")
+        raise KeyframeError(f"{where} has change_points that begin after its {n_frames} frames: correct the file")
     starts[0] = 0
     shots = np.stack([starts, np.append(starts[1:] - 1, n_frames - 1)], axis=1)
     regular = len(shots) == len(given) and np.array_equal(given.ravel()[:-1], shots.ravel()[:-1])
@@ -146,40 +148,44 @@ def _change_points(group: h5py.Group, key: str, path: Path, n_frames: int) -> tu
     return shots, bool(regular and abs(given[-1, 1] - shots[-1, 1]) <= 1)
 
 
-def _user_summaries(group: h5py.Group, key: str, path: Path, n_frames: int) -> npt.NDArray[np.bool_] | None:
+def _user_summaries(group: h5py.Group, where: str, n_frames: int) -> npt.NDArray[np.bool_] | None:
     if "user_summary" not in group:
         return None
-    kept = np.atleast_2d(np.asarray(member(group, "user_summary", path, _OPTION)[()])) > 0
+    kept = np.atleast_2d(np.asarray(member(group, "user_summary", _OPTION)[()])) > 0
     if kept.shape[1] != n_frames:
-        raise KeyframeError(
-            f"{path}: the user_summary of {key} is {kept.shape} where (people, {n_frames}) was expected: mend the file"
-        )
+        raise KeyframeError(f"{where} has user_summary {kept.shape}, not (annotators, {n_frames}): correct the file")
     return kept
 
 
 def _annotators(
-    people: tuple[Path, dict[str, Labels]] | None, name: str, track: ScoreTrack, path: Path
+    labels: Mapping[str, Labels], file: str, name: str, track: ScoreTrack, path: Path
 ) -> npt.NDArray[np.float32]:
-    """Each annotator's scores at the picks, (A, n), from a label file and what it holds; A = 0 without one."""
-    if people is None:
-        return np.empty((0, len(track.picks)), np.float32)
-    labels, of = people
-    if name not in of:
-        raise KeyframeError(f"{labels} has no labels of {name}, which {path} has: give the labels of that data set")
-    if not len(of[name].annotators):
-        raise KeyframeError(f"{labels} holds no annotators: data.labels must name the data set's .mat or .tsv")
-    # in units of the whole video, which is all that is known of its time
+    """Each annotator's scores at the picks, (A, n), from the labels in a file."""
+    if name not in labels:
+        raise KeyframeError(f"{file} has no labels of {name}, which {path} has: give the labels of that data set")
+    if not len(labels[name].annotators):
+        raise KeyframeError(f"{file} holds no annotators: data.labels must name the data set's .mat or .tsv")
+    # Times are shares of the whole video, because the file holds no others.
     times = track.picks / track.n_frames
-    return sample_labels(of[name], track.n_frames, track.picks, times, 1.0, f"{path}: {name}")[1]
+    return sample_labels(labels[name], track.n_frames, track.picks, times, 1.0, f"{path}: {name}")[1]
 
 
-# Worth compressing.
-_LARGE = ("features", "user_summary")
+def video_numbers(names: list[str]) -> dict[str, int]:
+    """The N of each video's `video_N`: TVSum's own if all are TVSum's, else 1, 2, 3 ... in the order given.
+
+    Published splits name TVSum's videos by these numbers, so that another count would test on training videos.
+
+    Args:
+        names: ids, none twice.
+    """
+    if set(names) <= set(TVSUM_IDS):
+        return {name: number for number, name in enumerate(TVSUM_IDS, start=1) if name in names}
+    return {name: number for number, name in enumerate(names, start=1)}
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What people think of one video, as the field's files hold it.
+    """The annotators' view of one video, as the field's files hold it.
 
     Attributes:
         gtscore: the reference score at each pick in [0, 1], (n,).
@@ -194,7 +200,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """One video of a feature file.
+    """One video to write into a feature file.
 
     Attributes:
         name: its id.
@@ -202,7 +208,7 @@ class EncodedVideo:
         picks: their frame numbers, rising, (n,).
         n_frames: frames of the video.
         change_points: first and last frame of each shot, both inclusive, covering the video, (m, 2).
-        truth: None where the video has no labels.
+        truth: None if the video has no labels.
 
     Raises:
         ValueError: if shapes disagree.
@@ -226,13 +232,13 @@ class EncodedVideo:
 
 
 class FeatureFile:
-    """An eccv16-style file that grows by a video at a time, and appears under its name at the end of the `with`.
+    """An eccv16-style file that is written video by video, and appears under its name at the end of the `with`.
 
-    Each video is a group `video_N` with what published systems read (Zhang et al., ECCV 2016, as spread by Zhou et al.,
-    AAAI 2018): float32 features (n_steps, d), gtscore and gtsummary (n_steps,) and user_summary (A, n_frames), the last
-    two of 0 and 1; int32 picks (n_steps,), change_points (m, 2), n_frame_per_seg (m,), n_frames and n_steps; and
-    video_name. Features and user_summary are compressed with gzip. Where there are no labels the arrays of labels are
-    left out. An error inside the `with` leaves neither the file nor a part of it.
+    Each video is a group `video_N` with what published systems read: float32 features (n_steps, d), gtscore and
+    gtsummary (n_steps,) and user_summary (A, n_frames), the last two of 0 and 1; int32 picks (n_steps,), change_points
+    (m, 2), n_frame_per_seg (m,), n_frames and n_steps; and video_name. Features and user_summary are compressed with
+    gzip. Without labels the arrays of labels are left out. An error inside the `with` leaves neither the file nor a
+    part of it.
 
     Args:
         path: the file; one that is there is replaced.
@@ -247,15 +253,15 @@ class FeatureFile:
         self.about = about
 
     def __enter__(self) -> "FeatureFile":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, draft = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._draft = Path(draft)
-        self._disk = _Disk(handle, "r+")
-        self._file = h5py.File(self._disk, "w")
-        self._file.attrs.update(self.about)
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._disk = stack.enter_context(_Disk(stack.enter_context(atomic_file(self.path)), "r+"))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            self._file = h5py.File(self._disk, "w")
+            self._file.attrs.update(self.about)
+            self._draft = stack.pop_all()
         return self
 
     def add(self, number: int, video: EncodedVideo) -> None:
@@ -284,19 +290,17 @@ class FeatureFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            # what a full disk has lost may be missed here
-            with contextlib.suppress(OSError, RuntimeError) if kind is not None else contextlib.nullcontext():
+        if error is not None:
+            with suppress(OSError, RuntimeError):  # HDF5 may miss what a full disk has lost.
                 self._file.close()
-            self._disk.close()
-            if kind is None:
+            self._draft.__exit__(kind, error, trace)
+            return
+        try:
+            with self._draft:
+                self._file.close()
                 self._check()
-                self._draft.chmod(0o644)
-                self._draft.replace(self.path)
         except OSError as reason:
             raise self._unwritable(reason) from reason
-        finally:
-            self._draft.unlink(missing_ok=True)
 
     def _check(self) -> None:
         if self._disk.error is not None:
@@ -309,7 +313,7 @@ class FeatureFile:
 
 
 class _Disk(io.FileIO):
-    """A file that keeps what goes wrong in writing to itself: HDF5 crashes the process when it closes after that."""
+    """A file that keeps errors of writing to itself: HDF5 crashes the process if it closes after one."""
 
     error: OSError | None = None
 
@@ -328,17 +332,3 @@ class _Disk(io.FileIO):
         except OSError as error:
             self.error = self.error or error
             return size or 0
-
-
-def video_numbers(names: list[str]) -> dict[str, int]:
-    """The N of each video's `video_N`: TVSum's own where all are TVSum's, else 1, 2, 3 ... in the order given.
-
-    Published splits name TVSum's videos by these numbers, so that another count would test on videos trained on.
-
-    Args:
-        names: ids, none twice.
-    """
-    official = {name: number for number, (name, _) in enumerate(TVSUM_VIDEOS, start=1)}
-    if all(name in official for name in names):
-        return {name: official[name] for name in sorted(names, key=official.__getitem__)}
-    return {name: number for number, name in enumerate(names, start=1)}

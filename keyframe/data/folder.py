@@ -1,7 +1,4 @@
-"""Find the video files of a data set and pair them with their labels.
-
-Where labelled videos come from: a directory, or the demo generator that writes one.
-"""
+"""Where the videos and labels of a data set lie: TVSum as released, a user's own folder, or a generated one."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -9,22 +6,28 @@ from pathlib import Path
 from typing import Protocol
 
 from keyframe.data.demo import DemoSet, generate
-from keyframe.data.labels import files_below, find_label_file, read_labels
+from keyframe.data.labels import LABEL_SUFFIXES, read_labels
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+# The files of a folder that count as videos, to train on and to extract from. A file of another suffix must be named.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+    *(".mts", ".m2ts", ".ts", ".flv", ".wmv", ".3gp"),
+)
 
-_log = logging.getLogger(__name__)
+# TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds ydata-tvsum50-{data,matlab,video}.zip;
+# those unpack to data/, matlab/ and video/, either in place or each in a folder of the zip's name.
+_RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
+
+log = logging.getLogger(__name__)
 
 
 def find_videos(root: str | Path) -> dict[str, Path]:
     """Find the videos of a data set; a file's stem is the video's id.
 
-    Looked into are `root`, `root/videos`, `root/video` and the same places of the official TVSum release
-    below `root`.
-
     Args:
-        root: the data set's folder, `data.root`.
+        root: the data set's folder, `data.root`; searched are it, `videos`, `video` and the same places of the official
+            TVSum release below it.
 
     Returns:
         Video id -> file, sorted by id.
@@ -34,7 +37,7 @@ def find_videos(root: str | Path) -> dict[str, Path]:
     """
     root = Path(root)
     videos: dict[str, Path] = {}
-    for path in files_below(root, ("videos", "video"), VIDEO_SUFFIXES):
+    for path in _files_below(root, ("videos", "video"), VIDEO_SUFFIXES):
         other = videos.setdefault(path.stem, path)
         if other != path:
             raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
@@ -46,12 +49,62 @@ def find_videos(root: str | Path) -> dict[str, Path]:
     return dict(sorted(videos.items()))
 
 
+def find_label_file(root: str | Path) -> Path:
+    """Find the label file of a data set: a .mat before a .tsv, a .tsv before an .h5.
+
+    Args:
+        root: the data set's folder, `data.root`; searched are it, `data`, `matlab` and the same places of the official
+            TVSum release below it. TVSum's `...-info.tsv` is no label file.
+
+    Raises:
+        KeyframeError: if `root` is no directory, or holds no label file, or several of the preferred kind.
+    """
+    root = Path(root)
+    files = _files_below(root, ("data", "matlab"), LABEL_SUFFIXES)
+    for suffix in LABEL_SUFFIXES:
+        found = [path for path in files if path.suffix.lower() == suffix and not path.name.endswith("-info.tsv")]
+        if len(found) > 1:
+            names = [str(path.relative_to(root)) for path in found]
+            raise KeyframeError(
+                f"{root} holds {len(found)} {suffix} files ({_few(names)}): name the label file with data.labels"
+            )
+        if found:
+            return found[0]
+    suffixes = ", ".join(LABEL_SUFFIXES)
+    raise KeyframeError(
+        f"there is no label file ({suffixes}) in {root}, its data/ or matlab/: name it with data.labels"
+    )
+
+
+def _files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> list[Path]:
+    """The files with one of the suffixes (in either case) in the usual folders of a data set, sorted within each.
+
+    Nothing is searched recursively; hidden files are left out, and a folder that is reached twice through a link counts
+    once.
+    """
+    if not root.is_dir():
+        raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
+    names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
+    wanted = frozenset(suffixes)
+    folders: dict[Path, Path] = {}
+    for folder in (root / release / name for release in _RELEASE_FOLDERS for name in names):
+        if folder.is_dir():
+            folders.setdefault(folder.resolve(), folder)
+    return [
+        path
+        for folder in folders.values()
+        for path in sorted(folder.iterdir())
+        # macOS leaves a hidden "._<name>" beside what it unpacks.
+        if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()
+    ]
+
+
 def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
     """Pair video files with labels by id.
 
     Args:
-        videos: video id -> file, as `find_videos` gives it.
-        labels: video id -> labels, as `read_labels` gives it.
+        videos: video id -> file.
+        labels: video id -> labels.
         allow_missing: leave out a video without labels, or labels without a video, instead of refusing.
 
     Returns:
@@ -67,38 +120,28 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
             f"none of the {len(labels)} labelled videos ({_few(labels)}) is among the {len(videos)} files "
             f"in {place} ({_few(videos)}): set data.root to the folder that holds them"
         )
-    without_video = [name for name in labels if name not in videos]
-    without_labels = [name for name in videos if name not in labels]
-    complaints = [
-        f"{len(names)} {what} ({_few(names)})"
-        for names, what in (
-            (without_video, "labels without a video"),
-            (without_labels, "videos without labels"),
-        )
-        if names
-    ]
+    alone = {
+        "labels without a video": [name for name in labels if name not in videos],
+        "videos without labels": [name for name in videos if name not in labels],
+    }
+    complaints = " and ".join(f"{len(names)} {what} ({_few(names)})" for what, names in alone.items() if names)
     if complaints and not allow_missing:
-        raise KeyframeError(
-            f"there are {' and '.join(complaints)}: add them, or leave them out with data.allow_missing=true"
-        )
+        raise KeyframeError(f"there are {complaints}: add them, or leave them out with data.allow_missing=true")
     if complaints:
-        _log.warning("left out %s; %d labelled videos remain", " and ".join(complaints), len(both))
+        log.warning("left out %s; %d labelled videos remain", complaints, len(both))
     return both
 
 
-def _few(names: Iterable[str], limit: int = 3) -> str:
+def _few(names: Iterable[str]) -> str:
     listed = list(names)
-    return ", ".join(listed[:limit]) + (" ..." if len(listed) > limit else "")
-
-
-log = logging.getLogger(__name__)
+    return ", ".join(listed[:3]) + (" ..." if len(listed) > 3 else "")
 
 
 class Source(Protocol):
     """Labelled videos to train on."""
 
     def prepare(self) -> None:
-        """Make what must be made once on a machine; called by one process before `videos`."""
+        """Make what must be made once per machine; called by one process before `videos`."""
         ...
 
     def videos(self) -> list[LabelledVideo]:
@@ -110,11 +153,11 @@ class DirectorySource:
     """Videos and a label file in a directory: TVSum as released, or a user's own in the same form.
 
     Args:
-        root: the directory; see `find_videos` and `find_label_file` for where things may lie in it.
+        root: the directory; see `find_videos` and `find_label_file` for the places in it.
         labels: the label file, `None` to find it under `root`.
         allow_missing: leave out videos without labels and labels without videos, instead of refusing.
         lowest: the score in the label file that means "not important at all".
-        highest: the score in the label file that means "as important as can be".
+        highest: the score in the label file that means "most important".
     """
 
     def __init__(

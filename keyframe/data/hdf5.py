@@ -1,16 +1,9 @@
-"""Open HDF5 files so that what is wrong with them is said in one sentence.
+"""HDF5 files of the field: how they are opened, TVSum's official order, and names and scores of eccv16-style files.
 
-The 50 videos of TVSum in the official order, a constant of the benchmark.
-
-The eccv16-style h5 files and every published split name a video `video_N`: the N-th block, counted from 1, of
-the official `ydata-tvsum50-anno.tsv`, which is the order of `ydata-tvsum50.mat` too.
-
-Source: Song, Vallmitjana, Stent, Jaimes: TVSum: Summarizing web videos using titles. CVPR 2015, release 1.1.
-
-What every reader of eccv16-style h5 files needs: the videos' names, and their scores at the picks.
-
-The format is that of Zhang et al., Video summarization with LSTM, ECCV 2016, as spread by Zhou et al., AAAI 2018: a
-group a video, `video_1`, `video_2` ..., with arrays whose dtypes and shapes differ from file to file.
+An eccv16-style file (Zhang et al., Video summarization with LSTM, ECCV 2016, as spread by Zhou et al., AAAI 2018) has
+one group per video, `video_1`, `video_2` ..., with arrays whose dtypes and shapes differ from file to file. `video_N`
+is the N-th of TVSum's videos in the order of the official annotation (Song, Vallmitjana, Stent, Jaimes: TVSum:
+Summarizing web videos using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published splits use it too.
 """
 
 import re
@@ -18,13 +11,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from keyframe.types import KeyframeError
+
+_TVSUM = Path(__file__).with_name("tvsum50.tsv").read_text(encoding="utf-8")
+
+TVSUM_CATEGORIES: dict[str, str] = dict(line.split("\t") for line in _TVSUM.splitlines())
+"""YouTube id -> category, one of VT VU GA MS PK PR FM BK BT DS, in the official order."""
+
+TVSUM_IDS: tuple[str, ...] = tuple(TVSUM_CATEGORIES)
+"""YouTube id of each video; entry N - 1 is `video_N`."""
+
+_KEY = re.compile(r"video_([1-9][0-9]?)")
+
+
+def official_id(key: str) -> str | None:
+    """The YouTube id of the benchmark's `video_1` ... `video_50`; None for any other key."""
+    match = _KEY.fullmatch(key)
+    return None if match is None or int(match[1]) > len(TVSUM_IDS) else TVSUM_IDS[int(match[1]) - 1]
+
+
+def data_set_named(text: str) -> str | None:
+    """The data set that a file name contains: `tvsum`, `summe`, `ovp` or `youtube`; each has its own `video_1`."""
+    return next((name for name in ("tvsum", "summe", "ovp", "youtube") if name in text.lower()), None)
 
 
 @contextmanager
@@ -36,8 +49,8 @@ def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
         option: the key of the configuration that named it, for messages.
 
     Raises:
-        KeyframeError: if the file is missing or no HDF5 file, or what is read from it inside the `with` is
-            damaged or of the wrong kind.
+        KeyframeError: if the file is missing or no HDF5 file, or what is read from it inside the `with` is damaged or
+            of the wrong kind.
     """
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
@@ -51,104 +64,13 @@ def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
         raise KeyframeError(f"{path} cannot be read as HDF5 ({reason}): copy the file again{remedy}") from error
 
 
-def member(group: Any, name: str, path: Path, option: str = "data.labels") -> h5py.Dataset:
-    """Return the dataset `name` of what should be a group; for `path` and `option` see `open_hdf5`.
-
-    Raises:
-        KeyframeError: if there is none; the message names the file and the key.
-    """
+def member(group: h5py.Group | h5py.Dataset, name: str, option: str = "data.labels") -> h5py.Dataset:
+    """The dataset `name` of what should be a group; a KeyframeError names file and dataset if there is none."""
     found = group.get(name) if isinstance(group, h5py.Group) else None
     if not isinstance(found, h5py.Dataset):
-        key = f"{group.name if isinstance(group, h5py.Group) else ''}/{name}".replace("//", "/")
-        raise KeyframeError(f"{path} lacks the dataset {key}: give the official file as {option}")
+        key = f"{group.name}/{name}".replace("//", "/")
+        raise KeyframeError(f"{group.file.filename} lacks the dataset {key}: give the official file as {option}")
     return found
-
-
-TVSUM_VIDEOS: tuple[tuple[str, str], ...] = (
-    ("AwmHb44_ouw", "VT"),
-    ("98MoyGZKHXc", "VT"),
-    ("J0nA4VgnoCo", "VT"),
-    ("gzDbaEs1Rlg", "VT"),
-    ("XzYM3PfTM4w", "VT"),
-    ("HT5vyqe0Xaw", "VU"),
-    ("sTEELN-vY30", "VU"),
-    ("vdmoEJ5YbrQ", "VU"),
-    ("xwqBXPGE9pQ", "VU"),
-    ("akI8YFjEmUw", "VU"),
-    ("i3wAGJaaktw", "GA"),
-    ("Bhxk-O1Y7Ho", "GA"),
-    ("0tmA_C6XwfM", "GA"),
-    ("3eYKfiOEJNs", "GA"),
-    ("xxdtq8mxegs", "GA"),
-    ("WG0MBPpPC6I", "MS"),
-    ("Hl-__g2gn_A", "MS"),
-    ("Yi4Ij2NM7U4", "MS"),
-    ("37rzWOQsNIw", "MS"),
-    ("LRw_obCPUt0", "MS"),
-    ("cjibtmSLxQ4", "PK"),
-    ("b626MiF1ew4", "PK"),
-    ("XkqCExn6_Us", "PK"),
-    ("GsAD1KT1xo8", "PK"),
-    ("PJrm840pAUI", "PK"),
-    ("91IHQYk1IQM", "PR"),
-    ("RBCABdttQmI", "PR"),
-    ("z_6gVvQb2d0", "PR"),
-    ("fWutDQy1nnY", "PR"),
-    ("4wU_LUjG5Ic", "PR"),
-    ("VuWGsYPqAX8", "FM"),
-    ("JKpqYvAdIsw", "FM"),
-    ("xmEERLqJ2kU", "FM"),
-    ("byxOvuiIJV0", "FM"),
-    ("_xMr-HKMfVA", "FM"),
-    ("WxtbjNsCQ8A", "BK"),
-    ("uGu_10sucQo", "BK"),
-    ("EE-bNr36nyA", "BK"),
-    ("Se3oxnaPsz0", "BK"),
-    ("oDXZc0tZe04", "BK"),
-    ("qqR6AEXwxoQ", "BT"),
-    ("EYqVtI9YWJA", "BT"),
-    ("eQu1rNs0an0", "BT"),
-    ("JgHubY5Vw3Y", "BT"),
-    ("iVt07TCkFM0", "BT"),
-    ("E11zDS9XGzg", "DS"),
-    ("NyBmCxDoHJU", "DS"),
-    ("kLxoNp-UchI", "DS"),
-    ("jcoYJXDG9sw", "DS"),
-    ("-esJrBWj2d8", "DS"),
-)
-"""YouTube id and category of each video; entry N - 1 is `video_N`."""
-
-TVSUM_CATEGORIES: dict[str, str] = dict(TVSUM_VIDEOS)
-"""YouTube id -> category, one of VT VU GA MS PK PR FM BK BT DS."""
-
-_KEY = re.compile(r"video_([1-9][0-9]?)")
-
-
-def official_id(key: str) -> str | None:
-    """Return the YouTube id that the benchmark's key `video_N` stands for.
-
-    Args:
-        key: `video_1` ... `video_50`.
-
-    Returns:
-        The id, or None where `key` is no such key.
-    """
-    match = _KEY.fullmatch(key)
-    if match is None or int(match[1]) > len(TVSUM_VIDEOS):
-        return None
-    return TVSUM_VIDEOS[int(match[1]) - 1][0]
-
-
-def data_set_named(text: str) -> str | None:
-    """Return which of the field's data sets a file name speaks of: each of them has its own `video_1`, `video_2` ....
-
-    Args:
-        text: e.g. `eccv16_dataset_summe_google_pool5.h5`.
-
-    Returns:
-        `tvsum`, `summe`, `ovp` or `youtube`, or None where it names none of them.
-    """
-    return next((name for name in ("tvsum", "summe", "ovp", "youtube") if name in text.lower()), None)
 
 
 @dataclass(frozen=True)
@@ -156,7 +78,7 @@ class ScoreTrack:
     """The reference scores of one video.
 
     Attributes:
-        scores: one a pick, in [0, 1], float64 (n,).
+        scores: one per pick, in [0, 1], float64 (n,).
         picks: frame number of each score, rising, int64 (n,).
         n_frames: frames of the video, more than the last pick.
     """
@@ -166,61 +88,38 @@ class ScoreTrack:
     n_frames: int
 
 
-def named_groups(file: h5py.File, path: Path, option: str) -> Iterator[tuple[str, str, h5py.Group]]:
-    """The videos of a file, in the order of N.
+def named_groups(file: h5py.File, option: str) -> Iterator[tuple[str, str, h5py.Group]]:
+    """The videos of an eccv16-style file, in the order of N.
 
     Args:
-        file: an open eccv16-style file.
-        path: its path, for messages.
+        file: an open file.
         option: the key of the configuration that named it, for messages.
 
     Yields:
-        The key `video_N`, the video's id, and its group. The id is the group's `video_name` where it has one (SumMe),
-        else the N-th of TVSum's official order.
+        The key `video_N`, the video's id, and its group. The id is the group's `video_name` if it has one (SumMe), else
+        the N-th of TVSum's official order.
 
     Raises:
         KeyframeError: if there is no video, or one that cannot be named, or two of one name.
     """
+    path = Path(file.filename)
     keys = sorted((key for key in file if key.startswith("video_")), key=_by_number)
     if not keys:
         raise KeyframeError(f"{path} holds no group video_N: give an eccv16-style h5 as {option}")
+    of_tvsum = data_set_named(path.name) in (None, "tvsum")
     seen: set[str] = set()
     for key in keys:
         group = file[key]
-        name = _name(group, key, path, option)
+        name = official_id(key) if of_tvsum else None
+        if isinstance(group, h5py.Group) and "video_name" in group:
+            value = np.asarray(member(group, "video_name", option)[()]).ravel()[0]
+            name = value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        if name is None:
+            raise KeyframeError(f"{path}: {key} is none of TVSum's 50 videos: store its id as {key}/video_name")
         if name in seen:
             raise KeyframeError(f"{path}: {key} is the second video named {name}: give each its own video_name")
         seen.add(name)
         yield key, name, group
-
-
-def read_scores(group: h5py.Group, key: str, path: Path, option: str) -> ScoreTrack:
-    """Read `gtscore`, `picks` and `n_frames` of one video.
-
-    A gtscore outside [0, 1] is scaled by its own minimum and maximum, as DSNet does.
-
-    Args:
-        group: the video.
-        key: its name in the file, for messages.
-        path: the file, for messages.
-        option: the key of the configuration that named the file, for messages.
-
-    Raises:
-        KeyframeError: if a dataset is missing, a score is not finite, or the arrays do not fit each other.
-    """
-    scores = np.asarray(member(group, "gtscore", path, option)[()], dtype=np.float64).ravel()
-    picks = np.asarray(member(group, "picks", path, option)[()], dtype=np.int64).ravel()
-    n_frames = int(np.asarray(member(group, "n_frames", path, option)[()]).item())
-    if not scores.size or scores.size != picks.size or not np.isfinite(scores).all():
-        raise KeyframeError(
-            f"{path}: {key} has {scores.size} gtscores and {picks.size} picks: it needs one finite score a pick"
-        )
-    if picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
-        raise KeyframeError(f"{path}: the picks of {key} must rise within its {n_frames} frames: mend the file")
-    if scores.min() < 0 or scores.max() > 1:
-        span = scores.max() - scores.min()
-        scores = (scores - scores.min()) / (span or 1.0)
-    return ScoreTrack(scores, picks, n_frames)
 
 
 def _by_number(key: str) -> tuple[int, str]:
@@ -228,12 +127,29 @@ def _by_number(key: str) -> tuple[int, str]:
     return int(digits[0]) if digits else 0, key
 
 
-def _name(group: h5py.Group, key: str, path: Path, option: str) -> str:
-    """Return the video's id: its own `video_name`, or what `video_N` stands for in TVSum."""
-    if isinstance(group, h5py.Group) and "video_name" in group:
-        value = np.asarray(member(group, "video_name", path, option)[()]).ravel()[0]
-        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-    name = official_id(key) if data_set_named(path.name) in (None, "tvsum") else None
-    if name is None:
-        raise KeyframeError(f"{path}: {key} is none of TVSum's 50 videos: store its id as {key}/video_name")
-    return name
+def read_scores(group: h5py.Group, option: str) -> ScoreTrack:
+    """Read `gtscore`, `picks` and `n_frames` of one video.
+
+    A gtscore outside [0, 1] is scaled by its own minimum and maximum, as DSNet does.
+
+    Args:
+        group: the video.
+        option: the key of the configuration that named the file, for messages.
+
+    Raises:
+        KeyframeError: if a dataset is missing, a score is not finite, or the arrays do not fit each other.
+    """
+    where = f"{group.file.filename}: {group.name[1:]}"
+    scores = np.asarray(member(group, "gtscore", option)[()], dtype=np.float64).ravel()
+    picks = np.asarray(member(group, "picks", option)[()], dtype=np.int64).ravel()
+    n_frames = int(np.asarray(member(group, "n_frames", option)[()]).item())
+    if not scores.size or scores.size != picks.size or not np.isfinite(scores).all():
+        raise KeyframeError(
+            f"{where} has {scores.size} gtscores and {picks.size} picks: it needs one finite score per pick"
+        )
+    if picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
+        raise KeyframeError(f"{where} has picks that do not rise within its {n_frames} frames: correct the file")
+    if scores.min() < 0 or scores.max() > 1:
+        span = scores.max() - scores.min()
+        scores = (scores - scores.min()) / (span or 1.0)
+    return ScoreTrack(scores, picks, n_frames)

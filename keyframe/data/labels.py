@@ -1,18 +1,10 @@
-"""Where the files of a data set lie below `data.root`.
+"""Labels of videos: the forms in which they are shared, and which label belongs to which frame.
 
-Look up the labels of chosen frames, also where re-encoding moved a video's frame count a little.
-
-Read and write labels in the form of TVSum's official `ydata-tvsum50-anno.tsv`.
-
-Read TVSum's official `ydata-tvsum50.mat`.
-
-Read the eccv16-style h5 files in which published systems get TVSum and SumMe.
-
-Find a label file and read it, whichever of the known forms it has.
+The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015) and the eccv16-style `.h5`.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -25,158 +17,48 @@ from keyframe.files import atomic_file
 from keyframe.system import log_once
 from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
 
-# TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds
-# ydata-tvsum50-{data,matlab,video}.zip; those unpack to data/, matlab/ and video/, either in place or each
-# in a folder of the zip's name.
-_RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
+LABEL_SUFFIXES = (".mat", ".tsv", ".h5")
+"""In order of preference: the first two hold the annotators, the h5 only one score track at every 15th frame."""
 
-
-def files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> list[Path]:
-    """List the files with one of the suffixes in the usual folders of a data set.
-
-    Looked into are `root`, `root/<kind>`, and the same places of the official TVSum release below `root`.
-    Nothing is searched recursively; hidden files are left out, and a folder that is reached twice through a
-    link counts once.
-
-    Args:
-        root: the data set's folder, `data.root`.
-        kinds: names of sub-folders, e.g. `("data", "matlab")`.
-        suffixes: file name endings in lower case, e.g. `(".mp4",)`; upper case in a file's name does not
-            matter.
-
-    Returns:
-        The files, sorted within each folder.
-
-    Raises:
-        KeyframeError: if `root` is no directory.
-    """
-    if not root.is_dir():
-        raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
-    names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
-    wanted = frozenset(suffixes)
-    candidates = [root / release / name for release in _RELEASE_FOLDERS for name in names]
-    folders: dict[Path, Path] = {}
-    for folder in candidates:
-        if folder.is_dir():
-            folders.setdefault(folder.resolve(), folder)
-    return [
-        path
-        for folder in folders.values()
-        for path in sorted(folder.iterdir())
-        # macOS leaves a hidden "._<name>" beside what it unpacks.
-        if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()
-    ]
-
-
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Above this the file is another cut of the video, and a label would land on the wrong shot.
 _TOLERANCE_PERCENT = 1
 
 
-def label_positions(
-    n_labels: int,
-    n_frames: int,
-    indices: IntArray,
-    seconds: FloatArray,
-    duration: float,
-    video: str | Path,
-) -> npt.NDArray[np.int64]:
-    """Find the entry of the label track that belongs to each chosen frame.
-
-    A track with one entry a frame is read by frame number. A track whose length differs by at most 1 % of
-    its own length is read by time, entry floor(t / duration * n_labels), and that is logged once a video.
+def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
+    """Read a label file by its suffix: .mat, .tsv or .h5.
 
     Args:
-        n_labels: L, the entries of the label track.
-        n_frames: the frames of the video file.
-        indices: numbers of the chosen frames in presentation order, shape (T,), in [0, n_frames).
-        seconds: their timestamps minus the video's first timestamp, in seconds, shape (T,).
-        duration: the video's duration in seconds, from the first frame's start to the last frame's end.
-        video: the video file, for messages.
+        path: the label file.
+        lowest: the score of a .tsv that becomes 0.
+        highest: the score of a .tsv that becomes 1.
 
     Returns:
-        Entries in [0, L), int64, shape (T,).
+        Video id -> labels, in file order.
 
     Raises:
-        KeyframeError: if the lengths differ by more than 1 %, or the track must be read by time and the
-            file has no duration.
-        ValueError: if `indices` and `seconds` have other shapes than (T,) or a frame number is outside the
-            video.
+        KeyframeError: another suffix, or as of the form's own function.
     """
-    if indices.ndim != 1 or indices.shape != seconds.shape:
-        raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
-    if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
-        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
-    if n_labels == n_frames:
-        return indices.astype(np.int64)
-    if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:
-        raise KeyframeError(
-            f"{video} has {n_frames} frames and its labels {n_labels}, over {_TOLERANCE_PERCENT} % apart: "
-            "use the video file that was labelled, or labels made for this file"
-        )
-    if not (np.isfinite(duration) and duration > 0):
-        raise KeyframeError(
-            f"{video} has {n_frames} frames, its labels {n_labels}, and no duration to align them by: "
-            "re-encode the file or label each of its frames"
-        )
-    message = "%s has %d frames and its labels %d: aligned by time"
-    log_once(_log, logging.WARNING, (str(video), "labels"), message, video, n_frames, n_labels)
-    entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
-    return np.clip(entries, 0, n_labels - 1).astype(np.int64)
-
-
-def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
-    """Find the frame that belongs to each chosen entry of the label track: the other way round.
-
-    A track with one entry a frame is read by frame number; one of another length by time, the frame that is shown at
-    entry / n_labels * duration.
-
-    Args:
-        n_labels: L, the entries of the label track.
-        entries: chosen entries, not decreasing, (T,), in [0, L).
-        index: of the video file.
-
-    Returns:
-        Frame numbers that do not decrease, int64, (T,).
-
-    Raises:
-        KeyframeError: as `label_positions` does.
-    """
-    label_positions(n_labels, index.n_frames, np.empty(0, np.int64), np.empty(0), index.duration, index.path)
-    if n_labels == index.n_frames:
-        return entries.astype(np.int64)
-    times = index.timestamps[0] + entries / n_labels * index.duration
-    frames = np.searchsorted(index.timestamps, times + 1e-6, side="right") - 1
-    return np.clip(frames, 0, index.n_frames - 1).astype(np.int64)
-
-
-def sample_labels(
-    labels: Labels,
-    n_frames: int,
-    indices: IntArray,
-    seconds: FloatArray,
-    duration: float,
-    video: str | Path,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Take the labels of the chosen frames; see `label_positions` for the arguments and what is raised.
-
-    Returns:
-        The importance, float32 (T,), and each annotator's scores, float32 (A, T), both in [0, 1].
-    """
-    entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
-    return labels.importance[entries], labels.annotators[:, entries]
+    path = Path(path)
+    match path.suffix.lower():
+        case ".mat":
+            return read_tvsum_mat(path)
+        case ".tsv":
+            return read_tvsum_tsv(path, lowest, highest)
+        case ".h5":
+            return read_eccv16_h5(path)
+    raise KeyframeError(f"{path} is no label file: data.labels must name a {', '.join(LABEL_SUFFIXES)} file")
 
 
 def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
-    """Read labels, one annotator of one video a row.
+    """Read labels with one row per annotator and video.
 
-    A row is `video_id<TAB>category<TAB>scores`, the scores separated by commas, one a frame; there is no
-    header. A video has as many rows as annotators, which need not follow each other. The file is read row
-    by row.
+    A row is `video_id<TAB>category<TAB>scores`, one score per frame, separated by commas; there is no header. A video
+    has as many rows as annotators, in any place. The file is read row by row.
 
     Args:
-        path: `ydata-tvsum50-anno.tsv` (Song et al., TVSum, CVPR 2015) or a file of one's own in that form.
+        path: `ydata-tvsum50-anno.tsv` or a file in that form.
         lowest: the score that becomes 0.
         highest: the score that becomes 1.
 
@@ -184,9 +66,9 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
         Video id -> labels, in the order in which the ids first occur; `importance` is the annotators' mean.
 
     Raises:
-        KeyframeError: if the file is missing, empty or no text, or a row has another number of columns or
-            of scores than it should, another category than the video's first row, or a score that is no
-            number in [lowest, highest]; the message names the line.
+        KeyframeError: if the file is missing, empty or no text, or a row has another number of columns or of scores
+            than it should, another category than the video's first row, or a score that is no number in
+            [lowest, highest]; the message names the line.
     """
     path = Path(path)
     if not lowest < highest:
@@ -220,16 +102,54 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
         ) from error
     if not rows:
         raise KeyframeError(f"{path} is empty: give a file with rows `video_id<TAB>category<TAB>scores`")
-    # Popped, so that no more than one video is held twice.
-    return {name: _labels(rows.pop(name), categories[name]) for name in list(rows)}
+    # Popped, so that only one video is in memory twice.
+    return {name: _of_annotators(np.stack(rows.pop(name)), categories[name]) for name in list(rows)}
+
+
+def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:
+    """Split a row into id, category and scores in [0, 1]."""
+    columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
+    if len(columns) != 3 or not columns[0]:
+        raise KeyframeError(
+            f"{where}: a row needs 3 columns separated by tabs, video_id, category and scores, "
+            f"not {len(columns)}{'' if columns[0] else ' with an empty id'}"
+        )
+    texts = columns[2].split(",")
+    try:
+        scores = np.array(texts, dtype=np.float64)
+    except ValueError as error:
+        bad = next((text.strip()[:40] for text in texts if not _is_number(text)), "")
+        raise KeyframeError(
+            f"{where}: {bad!r} is no number: the third column must hold numbers separated by commas"
+        ) from error
+    inside = (scores >= lowest) & (scores <= highest)  # False for NaN
+    if not inside.all():
+        frame = int(np.argmin(inside))
+        raise KeyframeError(
+            f"{where}: score {texts[frame].strip()} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
+            "correct the file or give the scale it uses"
+        )
+    return columns[0], columns[1], ((scores - lowest) / (highest - lowest)).astype(np.float32)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_annotators(annotators: FloatArray, category: str) -> Labels:
+    """Labels of scores in [0, 1], (A, L), whose mean is summed in float64 so that all forms give the same."""
+    importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Labels(importance=importance, annotators=np.asarray(annotators, np.float32), category=category)
 
 
 def write_tsv(
     path: str | Path, annotators: Mapping[str, IntArray], categories: Mapping[str, str] | None = None
 ) -> None:
-    """Write labels in the form that `read_tvsum_tsv` reads.
-
-    The file appears whole or not at all: it is written under another name and then renamed.
+    """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file.
 
     Args:
         path: the file to write; its folder must exist, a file that is there is replaced.
@@ -237,8 +157,8 @@ def write_tsv(
         categories: video id -> category; a video that is not named gets none.
 
     Raises:
-        ValueError: if there is no video, an array is no (A, L) of integers from 1 to 5, or an id or
-            category holds a tab or a line break.
+        ValueError: if there is no video, an array is no (A, L) of integers from 1 to 5, or an id or category holds a
+            tab or a line break.
     """
     path = Path(path)
     if not annotators:
@@ -258,60 +178,17 @@ def write_tsv(
                 file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
 
 
-def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:
-    """Split a row into id, category and scores in [0, 1]."""
-    columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
-    if len(columns) != 3 or not columns[0]:
-        raise KeyframeError(
-            f"{where}: a row needs 3 columns separated by tabs, video_id, category and scores, "
-            f"not {len(columns)}{'' if columns[0] else ' with an empty id'}"
-        )
-    texts = columns[2].split(",")
-    try:
-        scores = np.array(texts, dtype=np.float64)
-    except ValueError as error:
-        raise KeyframeError(
-            f"{where}: {_first_bad(texts)!r} is no number: the third column must hold numbers separated by commas"
-        ) from error
-    inside = (scores >= lowest) & (scores <= highest)  # False for NaN
-    if not inside.all():
-        frame = int(np.argmin(inside))
-        raise KeyframeError(
-            f"{where}: score {texts[frame].strip()} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
-            "mend the file or give the scale it uses"
-        )
-    return columns[0], columns[1], ((scores - lowest) / (highest - lowest)).astype(np.float32)
-
-
-def _first_bad(texts: list[str]) -> str:
-    for text in texts:
-        try:
-            float(text)
-        except ValueError:
-            return text.strip()[:40]
-    return ""
-
-
-def _labels(rows: list[npt.NDArray[np.float32]], category: str) -> Labels:
-    annotators = np.stack(rows)
-    # Summed in float64, as for the .mat, so that both files give the same importance.
-    importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Labels(importance=importance, annotators=annotators, category=category)
-
-
 def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
     """Read the official annotation of TVSum.
 
-    The file is MATLAB v7.3, which is HDF5: `/tvsum50` holds one (50, 1) array of object references a field;
-    behind them `video` and `category` are uint16 character codes and `user_anno` is float64 (20, n_frames)
-    in 1 ... 5.
+    The file is MATLAB v7.3, which is HDF5: `/tvsum50` holds one (50, 1) array of object references per field; behind
+    them `video` and `category` are uint16 character codes and `user_anno` is float64 (20, n_frames) in 1 ... 5.
 
     Args:
-        path: `ydata-tvsum50.mat` (Song et al., TVSum, CVPR 2015).
+        path: `ydata-tvsum50.mat`.
 
     Returns:
-        Video id -> labels, in file order; a score x becomes (x - 1) / 4, `importance` is the annotators'
-        mean.
+        Video id -> labels, in file order; a score x becomes (x - 1) / 4, `importance` is the annotators' mean.
 
     Raises:
         KeyframeError: if the file is missing, is no HDF5, lacks a field, or holds a score outside 1 ... 5.
@@ -328,18 +205,13 @@ def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
                     f"{path}: user_anno of {name} is not (annotators, frames) with scores from 1 to 5: "
                     "give the official ydata-tvsum50.mat as data.labels"
                 )
-            annotators = (raw - 1) / 4
-            labels[name] = Labels(
-                importance=annotators.mean(axis=0).astype(np.float32),
-                annotators=annotators.astype(np.float32),
-                category=_text(file, category),
-            )
+            labels[name] = _of_annotators((raw - 1) / 4, _text(file, category))
     return labels
 
 
 def _references(file: h5py.File, name: str, path: Path) -> list[h5py.Reference]:
-    """Return the references of one field of the struct array, one a video."""
-    field = member(file, f"tvsum50/{name}", path)
+    """The references of one field of the struct array, one per video."""
+    field = member(file, f"tvsum50/{name}")
     if h5py.check_ref_dtype(field.dtype) is None:
         raise KeyframeError(
             f"{path}: /tvsum50/{name} holds no references: give the official ydata-tvsum50.mat as data.labels"
@@ -348,37 +220,32 @@ def _references(file: h5py.File, name: str, path: Path) -> list[h5py.Reference]:
 
 
 def _text(file: h5py.File, reference: h5py.Reference) -> str:
-    """Decode a MATLAB char array: one uint16 code a character."""
+    """Decode a MATLAB char array: one uint16 code per character."""
     return "".join(map(chr, file[reference][()].ravel()))
-
-
-_OPTION = "data.labels"
 
 
 def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
     """Read the importance track of each video of an eccv16-style h5 file.
 
-    Of a group `video_N` are read `gtscore` (n_steps,), `picks` (n_steps,) and `n_frames`; see `keyframe.data.hdf5`.
-    A score holds from its pick to the next. `user_summary` is left alone: it is binary keyshots, and their mean is
-    no importance score.
+    Of a group `video_N` it reads `gtscore` (n_steps,), `picks` (n_steps,) and `n_frames`; see `keyframe.data.hdf5`. A
+    score holds from its pick to the next. `user_summary` is not read: it is binary keyshots, and their mean is no
+    importance score.
 
     Args:
         path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
 
     Returns:
-        Video id -> labels without annotators, in the order of N. The id is the group's `video_name` where
-        it has one (SumMe), else the N-th of TVSum's official order. A gtscore outside [0, 1] is scaled by
-        its own minimum and maximum, as DSNet does.
+        Video id -> labels without annotators, in the order of N.
 
     Raises:
-        KeyframeError: if the file is missing, is no HDF5, holds no video, or a video lacks a dataset,
-            cannot be named, or holds arrays that do not fit each other.
+        KeyframeError: if the file is missing, is no HDF5, holds no video, or a video lacks a dataset, cannot be named,
+            or holds arrays that do not fit each other.
     """
-    path = Path(path)
+    option = "data.labels"
     labels: dict[str, Labels] = {}
-    with open_hdf5(path, _OPTION) as file:
-        for key, name, group in named_groups(file, path, _OPTION):
-            track = read_scores(group, key, path, _OPTION)
+    with open_hdf5(Path(path), option) as file:
+        for _, name, group in named_groups(file, option):
+            track = read_scores(group, option)
             step = np.searchsorted(track.picks, np.arange(track.n_frames), side="right") - 1
             labels[name] = Labels(
                 importance=track.scores[np.maximum(step, 0)].astype(np.float32),
@@ -388,72 +255,106 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
     return labels
 
 
-__all__ = [
-    "find_label_file",
-    "read_eccv16_h5",
-    "read_labels",
-    "read_tvsum_mat",
-    "read_tvsum_tsv",
-    "write_tsv",
-]
-
-# In order of preference: the first two hold the annotators, the h5 only one score track at every 15th frame.
-_SUFFIXES = (".mat", ".tsv", ".h5")
-
-
-def find_label_file(root: str | Path) -> Path:
-    """Find the label file of a data set.
-
-    Looked into are `root`, `root/data`, `root/matlab` and the same places of the official TVSum release
-    below `root`. A .mat is taken before a .tsv, a .tsv before an .h5; TVSum's `...-info.tsv` is no label
-    file.
+def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | Path) -> None:
+    """Check that a label track belongs to a video file: one entry per frame, or at most 1 % more or fewer.
 
     Args:
-        root: the data set's folder, `data.root`.
-
-    Returns:
-        The file.
+        n_labels: L, the entries of the label track.
+        n_frames: the frames of the video file.
+        duration: of the video in seconds, from the first frame's start to the last frame's end.
+        video: the video file, for messages.
 
     Raises:
-        KeyframeError: if `root` is no directory, or holds no label file, or several of the preferred kind.
+        KeyframeError: if the lengths differ by more than 1 %, or differ and the file has no duration.
     """
-    root = Path(root)
-    files = [path for path in files_below(root, ("data", "matlab"), _SUFFIXES) if not path.name.endswith("-info.tsv")]
-    for suffix in _SUFFIXES:
-        found = [path for path in files if path.suffix.lower() == suffix]
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(root)) for path in found[:3])
-            raise KeyframeError(
-                f"{root} holds {len(found)} {suffix} files ({names}{' ...' if len(found) > 3 else ''}): "
-                "name the label file with data.labels"
-            )
-        if found:
-            return found[0]
-    raise KeyframeError(
-        f"there is no label file ({', '.join(_SUFFIXES)}) in {root}, its data/ or matlab/: name it with data.labels"
-    )
+    if n_labels == n_frames:
+        return
+    if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:
+        raise KeyframeError(
+            f"{video} has {n_frames} frames and its labels {n_labels}, over {_TOLERANCE_PERCENT} % apart: "
+            "use the video file that was labelled, or labels made for this file"
+        )
+    if not (np.isfinite(duration) and duration > 0):
+        raise KeyframeError(
+            f"{video} has {n_frames} frames, its labels {n_labels}, and no duration to align them by: "
+            "re-encode the file or label each of its frames"
+        )
+    message = "%s has %d frames and its labels %d: aligned by time"
+    log_once(log, logging.WARNING, (str(video), "labels"), message, video, n_frames, n_labels)
 
 
-def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
-    """Read a label file by its suffix: .mat, .tsv or .h5.
+def label_positions(
+    n_labels: int,
+    n_frames: int,
+    indices: IntArray,
+    seconds: FloatArray,
+    duration: float,
+    video: str | Path,
+) -> npt.NDArray[np.int64]:
+    """Find the entry of the label track that belongs to each chosen frame.
+
+    A track with one entry per frame is read by frame number. Another one is read by time, entry
+    floor(t / duration * n_labels), which is logged once per video; see `check_alignment` for what is refused.
 
     Args:
-        path: the label file.
-        lowest: the score of a .tsv that becomes 0.
-        highest: the score of a .tsv that becomes 1.
+        n_labels: as of `check_alignment`.
+        n_frames: as of `check_alignment`.
+        indices: numbers of the chosen frames in presentation order, shape (T,), in [0, n_frames).
+        seconds: their timestamps minus the video's first timestamp, in seconds, shape (T,).
+        duration: as of `check_alignment`.
+        video: as of `check_alignment`.
 
     Returns:
-        Video id -> labels, in file order.
+        Entries in [0, L), int64, shape (T,).
 
     Raises:
-        KeyframeError: if the suffix is another, or what the file's own reader raises.
+        ValueError: if `indices` and `seconds` have other shapes than (T,) or a frame number is outside the video.
     """
-    path = Path(path)
-    match path.suffix.lower():
-        case ".mat":
-            return read_tvsum_mat(path)
-        case ".tsv":
-            return read_tvsum_tsv(path, lowest, highest)
-        case ".h5":
-            return read_eccv16_h5(path)
-    raise KeyframeError(f"{path} is no label file: data.labels must name a {', '.join(_SUFFIXES)} file")
+    if indices.ndim != 1 or indices.shape != seconds.shape:
+        raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
+    if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
+        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
+    check_alignment(n_labels, n_frames, duration, video)
+    if n_labels == n_frames:
+        return indices.astype(np.int64)
+    entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
+    return np.clip(entries, 0, n_labels - 1).astype(np.int64)
+
+
+def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+    """Find the frame that belongs to each chosen entry of the label track: the inverse of `label_positions`.
+
+    A track with one entry per frame is read by frame number; another one by time, the frame that is shown at
+    entry / n_labels * duration.
+
+    Args:
+        n_labels: L, the entries of the label track.
+        entries: chosen entries, not decreasing, (T,), in [0, L).
+        index: of the video file.
+
+    Returns:
+        Frame numbers that do not decrease, int64, (T,).
+    """
+    check_alignment(n_labels, index.n_frames, index.duration, index.path)
+    if n_labels == index.n_frames:
+        return entries.astype(np.int64)
+    times = index.timestamps[0] + entries / n_labels * index.duration
+    frames = np.searchsorted(index.timestamps, times + 1e-6, side="right") - 1
+    return np.clip(frames, 0, index.n_frames - 1).astype(np.int64)
+
+
+def sample_labels(
+    labels: Labels,
+    n_frames: int,
+    indices: IntArray,
+    seconds: FloatArray,
+    duration: float,
+    video: str | Path,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Take the labels of the chosen frames; see `label_positions` for the arguments.
+
+    Returns:
+        The importance, float32 (T,), and each annotator's scores, float32 (A, T), both in [0, 1].
+    """
+    entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
+    return labels.importance[entries], labels.annotators[:, entries]

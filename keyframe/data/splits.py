@@ -1,7 +1,4 @@
-"""Parse the split files that published systems come with.
-
-Divide videos into train, validation and test.
-"""
+"""Divide videos into train, validation and test: own stratified folds, or the split files of published systems."""
 
 import hashlib
 import json
@@ -18,21 +15,141 @@ from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the videos to train on, to choose checkpoints by, and to report on.
+
+    Raises:
+        KeyframeError: if a part is empty or a video stands twice, within a part or in two.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for part, names in vars(self).items():
+            if not names:
+                raise KeyframeError(
+                    f"the split's {part} part is empty: give more videos, or change data.folds or data.val_fraction"
+                )
+            for name in names:
+                if name in seen:
+                    raise KeyframeError(
+                        f"the split has {name} in {seen[name]} and again in {part}: a video may stand once, in one part"
+                    )
+                seen[name] = part
+
+
+def stratified_folds(
+    ids: Sequence[str],
+    categories: Sequence[str],
+    folds: int = 5,
+    fold: int = 0,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+) -> Split:
+    """Make one of k folds that are alike in size and in categories.
+
+    The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one video, as do
+    their numbers of videos per category; the same holds for the validation part in proportion. Membership depends on
+    the ids, the categories and the seed only, not on order, platform or Python version.
+
+    Args:
+        ids: video ids.
+        categories: the category of each id, "" if there is none.
+        folds: k, at least 2.
+        fold: which of them, 0 ... k - 1.
+        val_fraction: share of the videos outside the test part that validate, in (0, 1); at least one video.
+        seed: another seed gives other folds.
+
+    Returns:
+        The fold, each part sorted by id.
+
+    Raises:
+        KeyframeError: if folds, fold or val_fraction is out of range or there are too few videos.
+        ValueError: if an id stands twice or `categories` has another length than `ids`.
+    """
+    category = _category_of(ids, categories)
+    if not 2 <= folds <= len(ids):
+        raise KeyframeError(f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}")
+    _check_fold(fold, folds)
+    test = _stratified_order(ids, category, f"fold/{seed}")[fold::folds]
+    train, val = _carve_validation(set(ids).difference(test), category, val_fraction, f"{seed}/{fold}")
+    return Split(train=train, val=val, test=tuple(sorted(test)))
+
+
+def read_split_file(
+    path: str | Path,
+    fold: int,
+    ids: Sequence[str],
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    categories: Sequence[str] | None = None,
+    addresses: Mapping[str, str] | None = None,
+) -> Split:
+    """Take one fold of a published split file; see `read_folds` for its forms.
+
+    A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path of an h5
+    file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. If the fold names `val_keys`, they
+    validate; else validation is carved from train, never from test. A log line counts the videos that the fold does not
+    name and does not use.
+
+    Args:
+        path: the split file.
+        fold: which entry of it, from 0.
+        ids: the ids of the data set's videos.
+        val_fraction: share of train that validates if the file does not say, in (0, 1).
+        seed: another seed carves another validation part.
+        categories: the category of each id, to carve by; None if they are not known.
+        addresses: for videos from an h5 file, `<file name>/video_N` -> id; a split of the same data set may use them.
+
+    Returns:
+        The fold, each part sorted by id.
+
+    Raises:
+        KeyframeError: if the file is missing or of no known form, the fold is not in it, a key is unknown to the data
+            set, a video stands twice, or a part is empty.
+        ValueError: if an id stands twice or `categories` has another length than `ids`.
+    """
+    path = Path(path)
+    category = _category_of(ids, [""] * len(ids) if categories is None else categories)
+    entries = read_folds(path)
+    _check_fold(fold, len(entries))
+    train, val, test = (
+        tuple(sorted(_resolve(key, category, addresses or {}, path) for key in entries[fold][part]))
+        for part in ("train_keys", "val_keys", "test_keys")
+    )
+    try:
+        if not val:
+            train, val = _carve_validation(train, category, val_fraction, f"{seed}/{fold}")
+        split = Split(train=train, val=val, test=test)
+    except KeyframeError as error:
+        raise KeyframeError(f"{path}, fold {fold}: {error}") from error
+    unused = len(category) - len(train) - len(val) - len(test)
+    if unused:
+        log.warning("fold %d of %s leaves %d of the data set's videos unused", fold, path, unused)
+    return split
+
 
 def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
-    """Read every fold of a split file, keys as they stand there.
+    """Read every fold of a split file, with the keys as they are written.
 
     Known forms:
       - JSON, a list of `{"train_keys": [...], "test_keys": [...]}`: DR-DSN, VASNet, PGL-SUM, CA-SUM.
       - YAML, the same list: DSNet.
-      - text, a line a fold, `TVSum/split0/video_1,video_2.../video_7,video_12...`, train first: CSTA.
+      - text, one line per fold, `TVSum/split0/video_1,video_2.../video_7,video_12...`, train first: CSTA.
 
     Args:
-        path: the file; its suffix tells the form.
+        path: the file; its suffix names the form.
 
     Returns:
-        A mapping a fold with `train_keys`, `val_keys` (empty where the file names none) and `test_keys`. A
-        key of the text form gets the line's data set in front, `TVSum/video_1`.
+        One mapping per fold with `train_keys`, `val_keys` (empty if the file names none) and `test_keys`. A key of the
+        text form gets the line's data set in front, `TVSum/video_1`.
 
     Raises:
         KeyframeError: if the file is missing or of no known form.
@@ -53,7 +170,7 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise KeyframeError(f"{path} cannot be read as a split file ({reason}): mend it or copy it again") from error
+        raise KeyframeError(f"{path} cannot be read as a split file ({reason}): correct or copy it again") from error
     if not isinstance(entries, list) or not entries:
         raise KeyframeError(f"{path} must hold a list of folds, each with train_keys and test_keys")
     return [
@@ -80,159 +197,15 @@ def _keys(entry: Any, part: str, fold: int, path: Path) -> list[str]:
     return keys
 
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Ids of the videos to train on, to choose checkpoints by, and to report on.
-
-    Raises:
-        KeyframeError: if a part is empty or a video stands twice, within a part or in two.
-    """
-
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        seen: dict[str, str] = {}
-        for part in ("train", "val", "test"):
-            names: tuple[str, ...] = getattr(self, part)
-            if not names:
-                raise KeyframeError(
-                    f"the split's {part} part is empty: give more videos, or change data.folds or data.val_fraction"
-                )
-            for name in names:
-                if name in seen:
-                    raise KeyframeError(
-                        f"the split has {name} in {seen[name]} and again in {part}: a video may stand once, in one part"
-                    )
-                seen[name] = part
-
-
-def stratified_folds(
-    ids: Sequence[str],
-    categories: Sequence[str],
-    folds: int = 5,
-    fold: int = 0,
-    val_fraction: float = 0.2,
-    seed: int = 0,
-) -> Split:
-    """Make one of k folds that are alike in size and in categories.
-
-    The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one
-    video, as do their numbers of videos of one category; the same holds for the validation part in
-    proportion. Membership depends on the ids, the categories and the seed only, not on order, platform or
-    Python version.
-
-    Args:
-        ids: video ids.
-        categories: the category of each id, "" where there is none.
-        folds: k, at least 2.
-        fold: which of them, 0 ... k - 1.
-        val_fraction: the share of the videos that are not tested which validate, in (0, 1); at least one
-            video.
-        seed: another seed gives other folds.
-
-    Returns:
-        The fold, each part sorted by id.
-
-    Raises:
-        KeyframeError: if folds, fold or val_fraction is out of range or there are too few videos.
-        ValueError: if an id stands twice or `categories` has another length than `ids`.
-    """
-    category = _category_of(ids, categories)
-    if not 2 <= folds <= len(ids):
-        raise KeyframeError(f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}")
-    _check_fold(fold, folds)
-    order = _stratified_order(ids, category, f"fold/{seed}")
-    test = order[fold::folds]
-    train, val = _carve_validation(set(ids).difference(test), category, val_fraction, f"{seed}/{fold}")
-    return Split(train=train, val=val, test=tuple(sorted(test)))
-
-
-def read_split_file(
-    path: str | Path,
-    fold: int,
-    ids: Sequence[str],
-    val_fraction: float = 0.2,
-    seed: int = 0,
-    categories: Sequence[str] | None = None,
-    addresses: Mapping[str, str] | None = None,
-) -> Split:
-    """Take one fold of a published split file; `read_folds` tells the forms.
-
-    A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path
-    of an h5 file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. Where the fold names
-    `val_keys` they validate; else validation is carved from train, never from test. Videos that the fold
-    does not name are not used, and that is logged.
-
-    Args:
-        path: the split file.
-        fold: which entry of it, from 0.
-        ids: the ids of the data set's videos.
-        val_fraction: the share of train that validates where the file does not say, in (0, 1).
-        seed: another seed carves another validation part.
-        categories: the category of each id, to carve by; None where they are not known.
-        addresses: where the videos come from an h5 file, `<file name>/video_N` -> id; a split of the same data set
-            may name them so.
-
-    Returns:
-        The fold, each part sorted by id.
-
-    Raises:
-        KeyframeError: if the file is missing or of no known form, the fold is not in it, a key is unknown
-            to the data set, a video stands twice, or a part is empty.
-        ValueError: if an id stands twice or `categories` has another length than `ids`.
-    """
-    path = Path(path)
-    category = _category_of(ids, [""] * len(ids) if categories is None else categories)
-    entries = read_folds(path)
-    _check_fold(fold, len(entries))
-    train, val, test = (
-        tuple(sorted(_resolve(key, category, addresses or {}, path) for key in entries[fold][part]))
-        for part in ("train_keys", "val_keys", "test_keys")
-    )
-    try:
-        if not val:
-            train, val = _carve_validation(train, category, val_fraction, f"{seed}/{fold}")
-        split = Split(train=train, val=val, test=test)
-    except KeyframeError as error:
-        raise KeyframeError(f"{path}, fold {fold}: {error}") from error
-    unused = len(category) - len(train) - len(val) - len(test)
-    if unused:
-        _log.warning("fold %d of %s leaves %d of the data set's videos unused", fold, path, unused)
-    return split
-
-
-def _carve_validation(
-    ids: Iterable[str], category: Mapping[str, str], val_fraction: float, salt: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part the videos that are not tested into train and validation, alike in categories, each sorted."""
-    if not 0 < val_fraction < 1:
-        raise KeyframeError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
-    order = _stratified_order(ids, category, f"val/{salt}")
-    if len(order) < 2:
-        raise KeyframeError(
-            f"{len(order)} video is left to train and validate on: give at least 3 videos, or fewer data.folds"
-        )
-    count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
-    # Evenly spaced places in an order that is grouped by category take from each category in proportion.
-    places = {(2 * i + 1) * len(order) // (2 * count) for i in range(count)}
-    train = tuple(sorted(name for i, name in enumerate(order) if i not in places))
-    return train, tuple(sorted(order[i] for i in places))
-
-
 def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], path: Path) -> str:
     """Turn a key of a split file into an id of the data set."""
     prefix, _, last = key.rpartition("/")
-    # `video_7` of SumMe, OVP or YouTube is another video: what stands before it, or the file's name, must
-    # not say so.
+    # `video_7` of SumMe, OVP or YouTube is another video: neither what stands before it nor the file's name may name
+    # one of these.
     place = prefix.rpartition("/")[2]
-    said = data_set_named(place or path.name)
-    of_tvsum = said == "tvsum" or (said is None and not place)
-    for name in (key, last, _at(last, said, addresses), official_id(last) if of_tvsum else None):
+    named = data_set_named(place or path.name)
+    of_tvsum = named == "tvsum" or (named is None and not place)
+    for name in (key, last, _at_address(last, named, addresses), official_id(last) if of_tvsum else None):
         if name is not None and name in known:
             return name
     raise KeyframeError(
@@ -240,12 +213,12 @@ def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], p
     )
 
 
-def _at(last: str, said: str | None, addresses: Mapping[str, str]) -> str | None:
-    """The id of an h5 file's `video_N`, unless the split speaks of another data set than the file."""
+def _at_address(last: str, named: str | None, addresses: Mapping[str, str]) -> str | None:
+    """The id of an h5 file's `video_N`, unless the split names another data set than the file's."""
     for address, name in addresses.items():
         file, _, group = address.rpartition("/")
         own = "tvsum" if name in TVSUM_CATEGORIES else data_set_named(file)
-        if group == last and (said is None or own in (None, said)):
+        if group == last and (named is None or own in (None, named)):
             return name
     return None
 
@@ -262,6 +235,24 @@ def _category_of(ids: Sequence[str], categories: Sequence[str]) -> dict[str, str
 def _check_fold(fold: int, folds: int) -> None:
     if not 0 <= fold < folds:
         raise KeyframeError(f"data.fold={fold} is out of range: there are {folds} folds, 0 to {folds - 1}")
+
+
+def _carve_validation(
+    ids: Iterable[str], category: Mapping[str, str], val_fraction: float, salt: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Divide videos into train and validation, alike in categories, each sorted."""
+    if not 0 < val_fraction < 1:
+        raise KeyframeError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+    order = _stratified_order(ids, category, f"val/{salt}")
+    if len(order) < 2:
+        raise KeyframeError(
+            f"{len(order)} video is left to train and validate on: give at least 3 videos, or fewer data.folds"
+        )
+    count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
+    # Evenly spaced places in an order that is grouped by category take from each category in proportion.
+    places = {(2 * i + 1) * len(order) // (2 * count) for i in range(count)}
+    train = tuple(sorted(name for i, name in enumerate(order) if i not in places))
+    return train, tuple(sorted(order[i] for i in places))
 
 
 def _stratified_order(ids: Iterable[str], category: Mapping[str, str], salt: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keyframe.data.feature_file import EncodedVideo, GroundTruth
-from keyframe.data.labels import label_positions, sample_labels
+from keyframe.data.labels import check_alignment, sample_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.keyshot import user_summaries
@@ -54,8 +54,8 @@ def features_of(
         KeyframeError: its labels do not fit it.
     """
     index = index_packets(path)
-    if labels is not None:  # told before anything is decoded
-        label_positions(len(labels), index.n_frames, np.empty(0, np.int64), np.empty(0), index.duration, path)
+    if labels is not None:  # refused before anything is decoded
+        check_alignment(len(labels), index.n_frames, index.duration, path)
     picks = reader.grid(np.arange(0, index.n_frames, step, dtype=np.int64), index)
     seen = join(look(part.pixels) for part in reader.stream(path, picks, DESCRIPTOR_SIZE, index))
     ranges = segments_to_frames(shots.of_video(index, picks, seen, reader), picks, index.n_frames)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
+from keyframe.data.folder import VIDEO_SUFFIXES
 from keyframe.files import natural_key
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".wmv", ".3gp"]
-)
 _LIST_SUFFIXES = (".txt", ".lst")
 
 

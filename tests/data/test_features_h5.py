@@ -8,7 +8,7 @@ import torch
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.dataset import FeatureDataset
 from keyframe.data.feature_file import read_feature_file
-from keyframe.data.hdf5 import TVSUM_VIDEOS
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS
 from keyframe.data.labels import read_tvsum_mat, write_tsv
 from keyframe.summary.shots import check_shots
 from keyframe.types import KeyframeError
@@ -27,9 +27,9 @@ def test_what_is_written_is_read(tmp_path):
     videos = read_feature_file(write_tvsum(tmp_path / "a.h5", 10))
     # video_N is the N-th of the official order, and 10 comes after 9
     assert [(v.key, v.id, v.category) for v in videos.values()] == [
-        (f"video_{n}", *TVSUM_VIDEOS[n - 1]) for n in range(1, 11)
+        (f"video_{n}", TVSUM_IDS[n - 1], TVSUM_CATEGORIES[TVSUM_IDS[n - 1]]) for n in range(1, 11)
     ]
-    read, written = videos[TVSUM_VIDEOS[1][0]], video(22, 2)
+    read, written = videos[TVSUM_IDS[1]], video(22, 2)
     np.testing.assert_array_equal(read.features, written["features"])
     np.testing.assert_array_equal(read.picks, written["picks"])
     np.testing.assert_allclose(read.importance, written["gtscore"], atol=1e-7)
@@ -102,12 +102,12 @@ def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog, given, e
         ({"features": np.zeros((7, 6))}, r"features \(7, 6\) and 8 picks"),
         ({"features": np.zeros(8)}, r"features \(8,\) and 8 picks"),
         ({"features": np.full((8, 6), np.nan)}, "NaN or infinity"),
-        ({"change_points": np.zeros((0, 2))}, "change_points of video_1"),
+        ({"change_points": np.zeros((0, 2))}, "video_1 has change_points"),
         ({"change_points": np.array([[50, 112], [0, 49]])}, "rising starts"),
         ({"change_points": np.array([[200, 300]])}, "begin after its 113 frames"),
-        ({"user_summary": np.zeros((3, 112))}, r"user_summary of video_1 is \(3, 112\)"),
-        ({"gtscore": np.full(8, np.nan)}, "one finite score a pick"),
-        ({"n_frames": 100}, "must rise within its 100 frames"),
+        ({"user_summary": np.zeros((3, 112))}, r"video_1 has user_summary \(3, 112\)"),
+        ({"gtscore": np.full(8, np.nan)}, "one finite score per pick"),
+        ({"n_frames": 100}, "do not rise within its 100 frames"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_file_and_the_video(tmp_path, changes, message):
@@ -175,7 +175,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path):
 
 def test_the_official_labels_fit_a_file_of_tvsums_true_lengths(tmp_path, official_labels):
     official = read_tvsum_mat(official_labels)
-    lengths = [len(official[id_]) for id_, _ in TVSUM_VIDEOS[:3]]
+    lengths = [len(official[id_]) for id_ in TVSUM_IDS[:3]]
     picks = [np.arange(0, length, 15) for length in lengths]
     groups = {
         f"video_{n}": {"features": np.ones((len(p), 4)), "gtscore": np.ones(len(p)), "picks": p, "n_frames": length}
@@ -203,7 +203,7 @@ def test_batches_are_padded_features_of_disjoint_splits(tmp_path):
     datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=WIDTH, batch_size=4, folds=5, fold=1)
     ids = {name: [video.id for video in datamodule.split_videos(name)] for name in ("train", "val", "test")}
     assert not datamodule.datasets
-    assert sorted(id_ for part in ids.values() for id_ in part) == sorted(id_ for id_, _ in TVSUM_VIDEOS[:10])
+    assert sorted(id_ for part in ids.values() for id_ in part) == sorted(id_ for id_ in TVSUM_IDS[:10])
     datamodule.setup()
     assert {name: [video.id for video in dataset.videos] for name, dataset in datamodule.datasets.items()} == ids
     batches = list(datamodule.train_dataloader())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, read_feature_file, video_numbers
-from keyframe.data.hdf5 import TVSUM_VIDEOS
+from keyframe.data.hdf5 import TVSUM_IDS
 from keyframe.types import KeyframeError
 from tests.data.feature_files import video
 
@@ -126,7 +126,7 @@ def test_arrays_that_do_not_fit(changes):
 
 
 def test_videos_of_tvsum_keep_the_numbers_that_splits_know_them_by():
-    third, first, fiftieth = (TVSUM_VIDEOS[number - 1][0] for number in (3, 1, 50))
+    third, first, fiftieth = (TVSUM_IDS[number - 1] for number in (3, 1, 50))
     assert video_numbers([fiftieth, third, first]) == {first: 1, third: 3, fiftieth: 50}
     assert list(video_numbers([fiftieth, third, first])) == [first, third, fiftieth]
     assert video_numbers([third, "holiday", first]) == {third: 1, "holiday": 2, first: 3}

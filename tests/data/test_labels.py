@@ -7,8 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_VIDEOS, official_id
-from keyframe.data.labels import find_label_file, read_eccv16_h5, read_labels, read_tvsum_mat, read_tvsum_tsv, write_tsv
+from keyframe.data.folder import find_label_file
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, official_id
+from keyframe.data.labels import read_eccv16_h5, read_labels, read_tvsum_mat, read_tvsum_tsv, write_tsv
 from keyframe.types import KeyframeError
 
 OFFICIAL = Path(__file__).parents[2].parent / "shared" / "data" / "ydata-tvsum50.mat"
@@ -54,7 +55,7 @@ def test_official_scores_equal_the_file(official, raw):
 def test_constant_ids_are_the_official_order(official, raw):
     text = lambda field, i: bytes(raw(field, i).astype(np.uint8).ravel()).decode("ascii")  # noqa: E731
     expected = [(text("video", i), text("category", i)) for i in range(50)]
-    assert list(TVSUM_VIDEOS) == expected
+    assert list(TVSUM_CATEGORIES.items()) == expected
     assert [(name, labels.category) for name, labels in official.items()] == expected
 
 
@@ -269,9 +270,9 @@ def test_eccv16_video_name_is_the_id(tmp_path):
         ({"video_1": {"n_frames": None}}, "lacks the dataset /video_1/n_frames"),
         ({"video_51": {}}, "video_51 is none of TVSum's 50"),
         ({"video_1": {"picks": [0, 15]}}, "3 gtscores and 2 picks"),
-        ({"video_1": {"gtscore": [0.1, np.nan, 1.0]}}, "one finite score a pick"),
-        ({"video_1": {"n_frames": 30}}, "must rise within its 30 frames"),
-        ({"video_1": {"picks": [0, 30, 15]}}, "must rise"),
+        ({"video_1": {"gtscore": [0.1, np.nan, 1.0]}}, "one finite score per pick"),
+        ({"video_1": {"n_frames": 30}}, "do not rise within its 30 frames"),
+        ({"video_1": {"picks": [0, 30, 15]}}, "do not rise"),
         ({"video_1": {"video_name": "a"}, "video_2": {"video_name": "a"}}, "second video named a"),
     ],
 )

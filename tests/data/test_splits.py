@@ -10,12 +10,12 @@ from collections import Counter
 import pytest
 import yaml
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_VIDEOS
+from keyframe.data.hdf5 import TVSUM_CATEGORIES
 from keyframe.data.splits import Split, read_split_file, stratified_folds
 from keyframe.types import KeyframeError
 
-IDS = [name for name, _ in TVSUM_VIDEOS]
-CATEGORIES = [category for _, category in TVSUM_VIDEOS]
+IDS = list(TVSUM_CATEGORIES)
+CATEGORIES = list(TVSUM_CATEGORIES.values())
 
 
 def _parts(split):
@@ -78,8 +78,8 @@ def test_folds_do_not_depend_on_the_order_of_ids():
 def test_folds_do_not_depend_on_the_process():
     code = (
         "from keyframe.data.splits import stratified_folds as f;"
-        "from keyframe.data.hdf5 import TVSUM_VIDEOS;"
-        "s = f(*zip(*TVSUM_VIDEOS), fold=1); print(','.join(s.train), ','.join(s.val), ','.join(s.test))"
+        "from keyframe.data.hdf5 import TVSUM_CATEGORIES as c;"
+        "s = f(*zip(*c.items()), fold=1); print(','.join(s.train), ','.join(s.val), ','.join(s.test))"
     )
     here = stratified_folds(IDS, CATEGORIES, fold=1)
     for hash_seed in ("1", "2"):
