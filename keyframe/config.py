@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -62,28 +61,3 @@ def load_training_parts(overrides: Sequence[str]) -> "TrainingParts":
         clip=config.trainer.gradient_clip_val,
         device="cpu" if config.trainer.accelerator == "cpu" else "auto",
     )
-
-
-def build(config: dict[str, Any], allowed: set[str], path: Path) -> Any:
-    """Build what a checkpoint describes. It may come from anywhere: only classes of ours are built."""
-    stray = [name for name in _targets(config) if name not in allowed]
-    if stray:
-        raise KeyframeError(f"{path} was not loaded: it asks for {stray[0]}, which is not a part of keyframe for that.")
-    try:
-        return instantiate(config, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, KeyframeError):
-            raise error.__cause__ from error
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise KeyframeError(
-            f"{path} is a run of another version of keyframe ({reason[:200]}): train it again with this one."
-        ) from error
-
-
-def _targets(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [str(value["_target_"])] if "_target_" in value else []
-        return own + [name for child in value.values() for name in _targets(child)]
-    if isinstance(value, list):
-        return [name for child in value for name in _targets(child)]
-    return []

@@ -41,8 +41,9 @@ _THUMBNAIL = 100
 # Parts of the configuration that make a model what it is.
 _RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling", "augmentation")
 
-_MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead)
-_DATA_CLASSES = (
+# What a checkpoint may build.
+MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead)
+DATA_CLASSES = (
     *(DecordReader, DemoSource, DirectorySource, FeatureDataModule, FpsSampling, PyAVReader, UniformSampling),
     VideoDataModule,
 )
@@ -355,7 +356,7 @@ def _detector(path: Path, checkpoint: Mapping[str, Any]) -> KeyframeDetector:
     model = checkpoint["hyper_parameters"]["model"]
     if isinstance(backbone := model.get("backbone"), dict) and "pretrained" in backbone:
         model = {**model, "backbone": {**backbone, "pretrained": False, "weights": None}}
-    detector: KeyframeDetector = build(model, _MODEL_CLASSES, path)
+    detector: KeyframeDetector = build(model, MODEL_CLASSES, path)
     prefix = "detector."
     weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     try:
@@ -377,7 +378,7 @@ def _datamodule(path: Path, config: Mapping[str, Any], root: str | None, labels:
     for name, value in (("root", root), ("labels", labels)):
         if value is not None:
             data = _replaced(data, name, str(Path(value).expanduser()), path)
-    datamodule: KeyframeDataModule[Any] = build(data, _DATA_CLASSES, path)
+    datamodule: KeyframeDataModule[Any] = build(data, DATA_CLASSES, path)
     return datamodule
 
 

@@ -7,6 +7,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import gzip
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,18 @@ def tiny_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo")
     generate(root, DemoSet(seed=0, videos=15, shots=12), workers=2)
     return root
+
+
+@pytest.fixture(scope="session")
+def old_run(tiny_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with a checkpoint of an older version (tests/fixtures), trained on these 15 videos."""
+    path = tmp_path_factory.mktemp("run") / "checkpoints" / "best.ckpt"
+    path.parent.mkdir()
+    file = Path(__file__).parent / "fixtures" / "before_videos.ckpt.gz"
+    checkpoint = torch.load(io.BytesIO(gzip.decompress(file.read_bytes())), weights_only=True)
+    checkpoint["hyper_parameters"]["datamodule"]["source"]["root"] = str(tiny_demo)
+    torch.save(checkpoint, path)
+    return path.parent.parent
 
 
 @pytest.fixture(scope="session")

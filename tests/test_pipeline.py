@@ -1,75 +1,100 @@
-import re
+"""The straight line, from a file to scores."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from keyframe.data.decord_reader import DecordReader
-from keyframe.data.packets import index_packets
-from keyframe.data.sampling import UniformSampling
-from keyframe.pipeline import TrainedModel
-from keyframe.runs import load_detector
-from keyframe.training.stages import TwoStage
-from keyframe.types import KeyframeError
-from tests.training.tiny import make_datamodule, make_module, make_trainer
-
-MODEL = {
-    "_target_": "keyframe.models.detector.KeyframeDetector",
-    "backbone": {
-        "_target_": "keyframe.models.backbone.Backbone",
-        "name": "efficientnet_b0",
-        "pretrained": True,  # must not be looked for when a trained model is loaded
-        "weights": "gone.safetensors",
-        "prefix": ["conv_stem", "bn1", *(f"blocks.{number}" for number in range(6))],
-        "tail": ["blocks.6", "conv_head", "bn2", "global_pool"],
-    },
-    "head": {
-        "_target_": "keyframe.models.head.TemporalHead",
-        "_partial_": True,
-        "projection": [32, 32],
-        "layers": 1,
-        "heads": 4,
-        "local_heads": 2,
-        "feedforward": 32,
-    },
-}
+from keyframe.data.sampling import windows
+from keyframe.pipeline import score_windows
+from keyframe.runs import load_run
+from keyframe.training.losses import SpearmanLoss
+from keyframe.training.module import KeyframeModule
+from tests.training.tiny import make_trainer
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_demo, tmp_path_factory):
+def test_a_loaded_model_gives_the_scores_that_are_tested(old_run, tmp_path):
+    run = load_run(old_run)
+    module = KeyframeModule(run.detector, SpearmanLoss(), partial(torch.optim.AdamW, lr=1e-3))
+    make_trainer(tmp_path, 1).test(module, run.datamodule, verbose=False)
+    videos = run.videos("test")
+    assert len(videos) == 3
+    run.detector.eval()
+    for id_, video in videos.items():
+        frames = run.video_data.sampling.indices(video.index)
+        scores = run.scorer.score_frames(video.index, frames, run.video_data.reader)
+        np.testing.assert_allclose(scores, module.predictions[id_].scores, atol=1e-5)
+
+
+def covered(count, length, span=1200):
+    """How often each frame is looked at."""
+    seen = np.zeros(count, dtype=int)
+    for frames, weights in windows(count, length, span):
+        assert frames.min() >= 0 and frames.max() < count and (np.diff(frames) >= 0).all()
+        assert (weights > 0).all() and (weights <= 1).all()
+        np.add.at(seen, frames, 1)
+    return seen
+
+
+def test_every_frame_is_in_a_window():
+    for count in (1, 2, 59, 60, 61, 119, 120, 121, 707, 1200, 1201, 5000):
+        for length in (None, 1, 12, 60):
+            assert covered(count, length).min() >= 1
+            assert {len(frames) for frames, _ in windows(count, length)} == {length or min(count, 1200)}
+
+
+def test_one_window_is_all_frames_in_order():
+    [(frames, weights)] = windows(60, 60)
+    assert frames.tolist() == list(range(60))
+    assert (weights > 0).all()
+
+
+def test_windows_are_spread_as_in_training():
+    # UniformSampling takes the centres of T equal spans: each window must do so too, up to its phase
+    for frames, _ in windows(600, 60):
+        assert set(np.diff(frames)) == {10}
+    assert sorted(frames[0] for frames, _ in windows(600, 60)) == list(range(10))
+
+
+def test_long_videos_are_cut_into_sections_that_overlap_by_half():
+    starts = sorted({int(frames[0]) for frames, _ in windows(3000, None)})
+    assert starts == [0, 600, 1200, 1800]
+    assert covered(3000, None)[600:2400].tolist() == [2] * 1800
+
+
+def test_sizes_are_checked():
+    for wrong in ((0, 60, 10), (5, 0, 10), (5, 60, 0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            list(windows(*wrong))
+
+
+def test_a_video_of_one_window_gives_the_models_own_scores():
     torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("run")
-    module = make_module("efficientnet_b0")
-    module.save_hyperparameters({"model": MODEL})
-    datamodule = make_datamodule(tiny_demo)
-    trainer = make_trainer(directory, 2, [TwoStage(switch_epoch=1)])
-    trainer.fit(module, datamodule)
-    (directory / "checkpoints").mkdir()
-    trainer.save_checkpoint(directory / "checkpoints" / "best.ckpt")
-    trainer.test(module, datamodule, verbose=False)
-    return directory, module, datamodule
+    head = torch.nn.Sequential(torch.nn.Linear(8, 1), torch.nn.Sigmoid(), torch.nn.Flatten(-2))
+    features = torch.randn(60, 8)
+    own = head(features[None])[0].detach().numpy()
+    np.testing.assert_array_equal(score_windows(head, features, 60), own)
+    np.testing.assert_array_equal(score_windows(head, features), own)
 
 
-def test_a_loaded_model_gives_the_scores_that_were_tested(trained):
-    directory, module, datamodule = trained
-    model = TrainedModel(load_detector(directory), (32, 32), window=12)
-    for video in datamodule.datasets["test"].videos:
-        index = index_packets(video.path)
-        scores = model.score_frames(index, UniformSampling(12).indices(index), DecordReader())
-        np.testing.assert_allclose(scores, module.predictions[video.id].scores, atol=1e-5)
+def test_scores_of_overlapping_sections_are_averaged_by_their_nearness_to_the_middle():
+    # by hand: 6 frames, sections 0-3 and 2-5, weights 2/5 4/5 4/5 2/5; the first section says 0, the second 1
+    answers = iter([0.0, 1.0])
+
+    def score(windows):
+        return torch.stack([torch.full((4,), next(answers)) for _ in windows])
+
+    merged = score_windows(score, torch.zeros(6, 1), None, span=4)
+    np.testing.assert_allclose(merged, [0, 0, (2 / 5) / (4 / 5 + 2 / 5), (4 / 5) / (2 / 5 + 4 / 5), 1, 1], atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["os.system", "keyframe.models.backbone.urllib.request.urlopen"])
-def test_a_checkpoint_builds_nothing_but_our_models(trained, tmp_path, target):
-    directory, _, _ = trained
-    checkpoint = torch.load(directory / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["hyper_parameters"]["model"]["head"]["_target_"] = target
-    path = tmp_path / "strange.ckpt"
-    torch.save(checkpoint, path)
-    with pytest.raises(KeyframeError, match=re.escape(target)):
-        load_detector(path)
+def test_how_many_windows_are_scored_at_once_changes_nothing():
+    torch.manual_seed(0)
+    features = torch.randn(500, 4)
 
+    def score(windows):
+        return torch.sigmoid(windows.sum(-1) + windows.mean((1, 2), keepdim=True)[..., 0])
 
-def test_no_checkpoint(tmp_path):
-    with pytest.raises(KeyframeError, match="no checkpoint"):
-        load_detector(tmp_path)
+    alone = score_windows(score, features, 60, batch=1)
+    np.testing.assert_allclose(score_windows(score, features, 60, batch=16), alone, atol=1e-6)
