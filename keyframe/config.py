@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.files import write_text
 from keyframe.types import KeyframeError
-
-if TYPE_CHECKING:  # torch is heavy, and the command line needs this module for --help
-    from keyframe.benchmark.baselines import TrainingParts
 
 
 def conf_dir() -> Path:
@@ -35,29 +33,15 @@ def save_config(config: DictConfig, run_dir: Path) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
 
 
-def load_training_parts(overrides: Sequence[str]) -> "TrainingParts":
-    """The parts and numbers of the training that `keyframe-train` makes of these overrides; of its data nothing.
+def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """Build what `keyframe-train` would train with these overrides, but for its data.
+
+    Returns:
+        The whole configuration; and the `model`, the `loss` and what makes the `optimizer` of parameter groups.
 
     Raises:
         KeyframeError: a part refuses its options.
     """
-    import torch
-    from hydra import compose, initialize_config_dir
-
-    from keyframe.benchmark.baselines import TrainingParts
-
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", list(overrides))
-    torch.manual_seed(config.seed)
-    size = config.data.size
-    return TrainingParts(
-        detector=instantiate(config.model, _convert_="all"),
-        loss=instantiate(config.loss, _convert_="all"),
-        make_optimizer=instantiate(config.optimizer),
-        frames=config.sampling.frames,
-        size=(size, size) if isinstance(size, int) else (size[0], size[1]),
-        batch_size=config.data.batch_size,
-        lr_factor=config.finetune.lr_factor,
-        clip=config.trainer.gradient_clip_val,
-        device="cpu" if config.trainer.accelerator == "cpu" else "auto",
-    )
+    return config, {name: instantiate(config[name], _convert_="all") for name in ("model", "loss", "optimizer")}

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from timeit import timeit
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -131,12 +130,6 @@ def in_turns(
         for name, call in calls.items():
             seconds[name].append(timeit(call, timer=clock, number=1))
     return seconds
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median and upper quartile."""
-    lower, median, upper = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-    return lower, median, upper
 
 
 def clock() -> float:

@@ -1,23 +1,17 @@
-"""Ways from a video file to some of its frames: ours, the limit that FFmpeg sets, and what people write.
-
-The suite `decode`: what it costs to get the frames of a video that a model sees.
-"""
+"""The suite `decode`: the frames that a model sees, by our readers, against FFmpeg's limit and seeks with OpenCV."""
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from keyframe.benchmark.baselines import import_opencv, read_with_opencv
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, ratio
+from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
@@ -25,133 +19,51 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import in_turns
-from keyframe.types import Frames, KeyframeError
+from keyframe.types import Frames, KeyframeError, check_number
 
-SIDE = 224  # of a picture that a model takes, pixels
 READERS: dict[str, type[DecordReader] | type[PyAVReader]] = {"pyav": PyAVReader, "decord": DecordReader}
 
-_HOW_TO_INSTALL = "pip install 'keyframe[benchmark]'"
+_SIDE = 224  # of a frame that a model takes, pixels
+_LONG, _SHORT = 250, 50  # frames from one I-frame to the next: x264's own choice, and 2 s at 25 per second
+_MAIN = {  # headline -> the figure that it repeats
+    "ratio_to_ffmpeg": "ratio_to_ffmpeg_pyav_{frames}_{size}",
+    "ratio_to_opencv_seek": "ratio_to_opencv_seek_pyav_{frames}_{size}",
+    "snap_speedup": f"snap_speedup_pyav_{{size}}_gop{_SHORT}",
+}
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A video file to the frames that a sampling chooses, at a model's size; the packet index is part of it.
-
-    Attributes:
-        path: the file.
-        reader: decodes frames.
-        sampling: chooses them.
-    """
-
-    path: Path
-    reader: VideoReader
-    sampling: Sampling
-
-    def __call__(self) -> Frames:
-        """Read them."""
-        index = index_packets(self.path)
-        wanted = self.reader.grid(self.sampling.indices(index), index)
-        return self.reader.read(self.path, wanted, (SIDE, SIDE), index)
-
-    def memory(self) -> Iterator[float]:
-        """What reading adds to this process's resident memory at its peak, MB; for a process that has just started."""
-        before = resident_mb()[0]
-        self()
-        yield resident_mb()[1] - before
+def read_sampled(path: Path, reader: VideoReader, sampling: Sampling) -> Frames:
+    """Read the frames that a sampling chooses, at a model's size; making the packet index is part of it."""
+    index = index_packets(path)
+    return reader.read(path, reader.grid(sampling.indices(index), index), (_SIDE, _SIDE), index)
 
 
-@dataclass(frozen=True)
-class OpenCVSeeks:
-    """What people write: a seek for each frame, then resized; as the sampling chooses them.
-
-    Attributes:
-        path: the file.
-        sampling: chooses the frames.
-        threads: of the decoder.
-    """
-
-    path: Path
-    sampling: Sampling
-    threads: int = 1
-
-    def __call__(self) -> npt.NDArray[np.uint8]:
-        """Read them, uint8 RGB (T, 224, 224, 3)."""
-        cv2 = import_opencv()
-        video = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
-        pictures = []
-        for number in self.sampling.indices(index_packets(self.path)):
-            video.set(cv2.CAP_PROP_POS_FRAMES, int(number))
-            found, picture = video.read()
-            if not found:
-                raise KeyframeError(f"OpenCV cannot read frame {number} of {self.path}: measure on other footage.")
-            pictures.append(cv2.cvtColor(cv2.resize(picture, (SIDE, SIDE)), cv2.COLOR_BGR2RGB))
-        video.release()
-        return np.stack(pictures)
+def _reading_memory(read: Callable[[], Frames]) -> Iterator[float]:
+    """Yield what reading adds to resident memory at its peak, MB; for a process that has just started."""
+    before = resident_mb()[0]
+    read()
+    yield resident_mb()[1] - before
 
 
-@dataclass(frozen=True)
-class FFmpegDecode:
-    """The limit: FFmpeg decodes all frames and drops them, `ffmpeg -i FILE -f null -`.
-
-    Attributes:
-        path: the file.
-        threads: of the decoder; 0 leaves the choice to FFmpeg.
-    """
-
-    path: Path
-    threads: int = 1
-
-    def __call__(self) -> None:
-        """Decode."""
-        threads = ["-threads", str(self.threads)] if self.threads else []
-        command = [find_ffmpeg(), "-nostdin", "-v", "error", *threads, "-i", str(self.path), "-an", "-f", "null", "-"]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            raise KeyframeError(f"ffmpeg cannot decode {self.path}: {done.stderr.strip().splitlines()[-1:]}")
+def _read_and_drop(read: Callable[[], Frames]) -> None:
+    """Read in another process; the frames stay there."""
+    read()
 
 
-@dataclass(frozen=True)
-class InWorkers:
-    """The same reading by several processes at once.
-
-    Attributes:
-        pool: the processes.
-        reading: what each does.
-        times: how often, all processes together.
-    """
-
-    pool: ProcessPoolExecutor
-    reading: Reading
-    times: int
-
-    def __call__(self) -> None:
-        """Read; the frames stay where they are."""
-        for done in [self.pool.submit(_read_and_drop, self.reading) for _ in range(self.times)]:
-            done.result()
-
-
-def _read_and_drop(reading: Reading) -> None:
-    reading()
-
-
-def import_opencv() -> Any:
-    """OpenCV.
-
-    Raises:
-        KeyframeError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise KeyframeError(f"suite=decode is measured against OpenCV, which is missing: {_HOW_TO_INSTALL}.") from error
-    return cv2
+def decode_with_ffmpeg(path: Path, threads: int = 1) -> None:
+    """Decode all frames of a file and drop them, `ffmpeg -i FILE -f null -`; 0 threads leave the choice to FFmpeg."""
+    limit = ["-threads", str(threads)] if threads else []
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", *limit, "-i", str(path), "-an", "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise KeyframeError(f"ffmpeg cannot decode {path}: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def find_ffmpeg() -> str:
     """The ffmpeg program: the user's own, else the one that comes with imageio-ffmpeg.
 
     Raises:
-        KeyframeError: there is neither.
+        KeyframeError: neither is installed.
     """
     if own := shutil.which("ffmpeg"):
         return own
@@ -160,7 +72,9 @@ def find_ffmpeg() -> str:
 
         return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
-        raise KeyframeError(f"suite=decode is measured against ffmpeg, which is missing: {_HOW_TO_INSTALL}.") from error
+        raise KeyframeError(
+            "suite=decode measures against ffmpeg, which is missing: pip install 'keyframe[benchmark]'."
+        ) from error
 
 
 def ffmpeg_version() -> str:
@@ -169,9 +83,8 @@ def ffmpeg_version() -> str:
     return done.stdout.split()[2] if done.stdout.startswith("ffmpeg version ") else "unknown"
 
 
-Seconds = dict[str, list[float]]
-
-_LONG, _SHORT = 250, 50  # frames from one I-frame to the next: x264's own choice, and 2 s at 25 a second
+# Name of a figure -> what is timed, and what it is.
+Calls = dict[str, tuple[Callable[[], object], str]]
 
 
 @dataclass(frozen=True)
@@ -179,17 +92,14 @@ class DecodeSuite:
     """Times every reader against FFmpeg decoding the whole file and against a seek for each frame with OpenCV.
 
     Args:
-        footage: where the videos lie that are measured on; made where they are missing.
-        sizes: (width, height) of the videos in pixels; the figures without a size are of the first.
+        footage: where the videos are kept.
+        sizes: (width, height) of the videos in pixels; figures without a size are of the first.
         seconds: their length, a multiple of 40.
-        frames: evenly spaced frames that are read of each.
-        rate: and, apart from that, frames a second.
+        frames: evenly spaced frames read of each.
+        rate: and, apart from that, frames per second.
         seed: of the videos.
         repeats: rounds of each figure.
-        budget_s: seconds that all rounds of one call may take: less of them where it is slow, one at least.
-
-    Raises:
-        KeyframeError: a length that cannot be made.
+        budget_s: seconds that all rounds of one call may take; at least one always runs.
     """
 
     footage: str
@@ -202,172 +112,145 @@ class DecodeSuite:
     budget_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.seconds % 40:
-            raise KeyframeError(f"decode.seconds={self.seconds} must be a multiple of 40.")
+        check_whole_numbers("decode", self, seconds=1, frames=2, repeats=1)
+        check_number("decode.rate", self.rate, 0, whole=False, above=True)
+        check_number("decode.budget_s", self.budget_s, 0, whole=False, above=True)
         even = all(len(size) == 2 and all(side > 0 and side % 2 == 0 for side in size) for size in self.sizes)
-        if not self.sizes or not even or len(set(map(_named, self.sizes))) < len(self.sizes):
+        if not self.sizes or not even or len(set(map(_name, self.sizes))) < len(self.sizes):
             raise KeyframeError(
                 f"decode.sizes={list(self.sizes)} must be pairs [width, height] of even numbers, each height once."
             )
+        self._footage(self.sizes[0])
 
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
         import_opencv()
-        find_ffmpeg()
-        tasks: list[Callable[[], list[Measured]]] = []
-        for width, height in self.sizes:
-            tasks.append(partial(self._against_baselines, width, height))
-        tasks += [self._snapped, self._memory, self._workers]
-        figures = [figure for task in bar(tasks, "Decoding", len(tasks)) for figure in task()]
-        first = _named(self.sizes[0])
-        by_key = {figure.key: figure for figure in figures}
-        headlines = {
-            "ratio_to_ffmpeg": f"ratio_to_ffmpeg_pyav_{self.frames}_{first}",
-            "ratio_to_opencv_seek": f"ratio_to_opencv_seek_pyav_{self.frames}_{first}",
-            "snap_speedup": f"snap_speedup_pyav_{first}_gop{_SHORT}",
+        result = SuiteResult("decode", notes=self._notes())
+        size = _name(self.sizes[0])
+        parts = [partial(self._exact, result, size) for size in self.sizes]
+        parts += [partial(part, result, self.sizes[0]) for part in (self._snapped, self._workers)]
+        parts.append(partial(self._memory, result, max(self.sizes, key=lambda size: size[0] * size[1])))
+        for part in bar(parts, "Decoding", len(parts)):
+            part()
+        result.bars = {
+            key.removeprefix("decode/seconds_").removesuffix(f"_{size}"): figure.value
+            for key, figure in result.figures.items()
+            if key.startswith("decode/seconds_") and key.endswith(size)
         }
-        chosen = [
-            Measured(f"decode/{key}", by_key[f"decode/{one}"].values, "", by_key[f"decode/{one}"].meaning)
-            for key, one in headlines.items()
-        ]
-        bars = {
-            figure.key.removeprefix("decode/seconds_").removesuffix(f"_{first}"): figure.value
-            for figure in figures
-            if figure.key.startswith("decode/seconds_") and figure.key.endswith(first)
+        main = {
+            f"decode/{name}": result.figures["decode/" + figure.format(frames=self.frames, size=size)]
+            for name, figure in _MAIN.items()
         }
-        return SuiteResult("decode", self._summary(chosen, first), [*chosen, *figures], bars, self._notes())
-
-    def _summary(self, headlines: Sequence[Measured], size: str) -> str:
-        to_ffmpeg, to_opencv, speedup = (figure.value for figure in headlines)
-        return (
+        result.figures = main | result.figures
+        to_ffmpeg, to_opencv, speedup = (figure.value for figure in main.values())
+        result.summary = (
             f"Reading {self.frames} frames of {self.seconds} s at {size} takes {to_ffmpeg:.2f} of the time in which "
             f"FFmpeg decodes the file and {to_opencv:.2f} of a seek for each with OpenCV; moved to I-frames that come "
             f"every {_SHORT / 25:g} s it is {speedup:.1f} times as fast."
         )
+        return result
 
     def _notes(self) -> list[str]:
         return [
-            f"H.264 with B-frames at 25 frames a second, generated; I-frames every {_LONG} frames unless a figure says "
-            f"gop{_SHORT}. They take a tenth to a seventh of a byte a pixel, as in ordinary clips.",
-            "A reading opens the file, makes the packet index, and gives frames at 224x224, each reader in one thread "
-            "unless a figure says otherwise.",
+            f"H.264 with B-frames at 25 frames per second, generated; I-frames every {_LONG} frames unless a figure "
+            f"says gop{_SHORT}. They take a tenth to a seventh of a byte per pixel, as in ordinary clips.",
+            f"A reading opens the file, makes the packet index, and gives frames at {_SIDE}x{_SIDE}, each reader in "
+            "one thread unless a figure says otherwise.",
             f"FFmpeg {ffmpeg_version()} decodes every frame and drops it: `ffmpeg -threads 1 -i FILE -an -f null -`; "
             "ratios are to one decoding thread, as the readers have, and seconds are given for its own choice too.",
             "OpenCV sets CAP_PROP_POS_FRAMES for each frame, in one thread, and resizes. A seek costs it the same "
-            f"wherever the last one was, so its time for {self.rate:g} frames a second is that of {self.frames} frames "
-            "multiplied.",
+            f"wherever the last one was, so its time for {self.rate:g} frames per second is that of {self.frames} "
+            "frames multiplied.",
             f"Snapping is measured on {self.frames + 1} frames of the first size: a round number may lie on I-frames "
             "by itself. So they stand anywhere between two of these, as in any video.",
             "Calls take turns; ratios are taken in each round. Ratios of seconds below 1 are faster than the "
             "baseline; a speedup is the other way round.",
         ]
 
-    def _video(self, width: int, height: int, key_every: int) -> Path:
-        footage = Footage(self.seconds, width, height, key_every=key_every, seed=self.seed)
-        return footage.write(Path(self.footage).expanduser())
+    def _footage(self, size: Sequence[int], key_every: int = _LONG) -> Footage:
+        return Footage(self.seconds, size[0], size[1], key_every=key_every, seed=self.seed)
 
-    def _turns(self, calls: dict[str, Callable[[], object]]) -> Seconds:
+    def _video(self, size: Sequence[int], key_every: int = _LONG) -> Path:
+        return self._footage(size, key_every).write(Path(self.footage).expanduser())
+
+    def _time(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
         return in_turns(calls, self.repeats, self.budget_s, warm_up=False)
 
-    def _against_baselines(self, width: int, height: int) -> list[Measured]:
-        """Exact reading of evenly spaced frames, and of some a second."""
-        path, size = self._video(width, height, _LONG), _named((width, height))
+    def _add_seconds(self, result: SuiteResult, calls: Calls) -> dict[str, list[float]]:
+        """Time calls that are figures of their own."""
+        seconds = self._time({name: call for name, (call, _) in calls.items()})
+        for name, taken in seconds.items():
+            result.add(f"seconds_{name}", taken, "s", calls[name][1])
+        return seconds
+
+    def _exact(self, result: SuiteResult, of: Sequence[int]) -> None:
+        """Exact reading of evenly spaced frames, and of some per second."""
+        path, size = self._video(of), _name(of)
         few, rate = f"{self.frames}_{size}", f"{self.rate:g}fps_{size}"
         samplings: dict[str, Sampling] = {few: UniformSampling(self.frames), rate: FpsSampling(self.rate)}
-        calls: dict[str, Callable[[], object]] = {
-            f"ffmpeg_{size}": FFmpegDecode(path),
-            f"ffmpeg_own_threads_{size}": FFmpegDecode(path, threads=0),
-            f"opencv_seek_{few}": OpenCVSeeks(path, samplings[few]),
+        ffmpeg, seeks = "FFmpeg decoding the whole file to null", "a seek for each frame with OpenCV"
+        seek = partial(read_with_opencv, path, self.frames, (_SIDE, _SIDE), seek=True, threads=1)
+        calls: Calls = {
+            f"ffmpeg_{size}": (partial(decode_with_ffmpeg, path), f"{ffmpeg}, in one thread"),
+            f"ffmpeg_own_threads_{size}": (
+                partial(decode_with_ffmpeg, path, 0),
+                f"{ffmpeg}, with the threads it chooses",
+            ),
+            f"opencv_seek_{few}": (seek, seeks),
         }
-        for reader, kind in READERS.items():
-            calls |= {f"{reader}_{grid}": Reading(path, kind(), sampling) for grid, sampling in samplings.items()}
-        seconds = self._turns(calls)
-        seeks = self.seconds * self.rate / self.frames
-        seconds[f"opencv_seek_{rate}"] = [seeks * one for one in seconds[f"opencv_seek_{few}"]]
-        figures = [_seconds(name, taken) for name, taken in seconds.items()]
-        for reader in READERS:
-            for grid in samplings:
-                name, baseline = f"{reader}_{grid}", f"opencv_seek_{grid}"
-                figures += [
-                    ratio(
-                        f"decode/ratio_to_ffmpeg_{name}",
-                        seconds[name],
-                        seconds[f"ffmpeg_{size}"],
-                        "exact reading, over FFmpeg decoding the whole file to null in one thread",
-                    ),
-                    ratio(
-                        f"decode/ratio_to_opencv_seek_{name}",
-                        seconds[name],
-                        seconds[baseline],
-                        "exact reading, over a seek for each frame with OpenCV in one thread",
-                    ),
-                ]
-        return figures
+        readings = {f"{reader}_{grid}": (reader, grid) for reader in READERS for grid in samplings}
+        for name, (reader, grid) in readings.items():
+            calls[name] = partial(read_sampled, path, READERS[reader](), samplings[grid]), "exact reading"
+        seconds = self._add_seconds(result, calls)
+        multiple = self.seconds * self.rate / self.frames
+        seconds[f"opencv_seek_{rate}"] = [multiple * one for one in seconds[f"opencv_seek_{few}"]]
+        result.add(f"seconds_opencv_seek_{rate}", seconds[f"opencv_seek_{rate}"], "s", seeks)
+        for name, (_, grid) in readings.items():
+            meaning = f"exact reading, over {ffmpeg} in one thread"
+            result.add_ratio(f"ratio_to_ffmpeg_{name}", seconds[name], seconds[f"ffmpeg_{size}"], meaning)
+            meaning = f"exact reading, over {seeks} in one thread"
+            result.add_ratio(f"ratio_to_opencv_seek_{name}", seconds[name], seconds[f"opencv_seek_{grid}"], meaning)
 
-    def _snapped(self) -> list[Measured]:
-        """Reading near I-frames against exact reading, where they are close and where not; of the first size."""
-        figures = []
-        (width, height), size = self.sizes[0], _named(self.sizes[0])
-        sampling = UniformSampling(self.frames + 1)
+    def _snapped(self, result: SuiteResult, of: Sequence[int]) -> None:
+        """Reading near I-frames against exact reading, both for close I-frames and for distant ones."""
+        size, sampling = _name(of), UniformSampling(self.frames + 1)
         for key_every in (_SHORT, _LONG):
-            path = self._video(width, height, key_every)
-            exact = {reader: f"{reader}_{self.frames + 1}_gop{key_every}_{size}" for reader in READERS}
-            snapped = {reader: f"{reader}_{self.frames + 1}_gop{key_every}_snapped_{size}" for reader in READERS}
-            readings: dict[str, Callable[[], object]] = {}
+            path, end = self._video(of, key_every), f"{self.frames + 1}_gop{key_every}"
+            calls: Calls = {}
             for reader, kind in READERS.items():
-                readings[exact[reader]] = Reading(path, kind(), sampling)
-                readings[snapped[reader]] = Reading(path, kind(exact=False), sampling)
-            seconds = self._turns(readings)
-            figures += [_seconds(name, taken) for name, taken in seconds.items()]
+                near = partial(read_sampled, path, kind(exact=False), sampling)
+                calls[f"{reader}_{end}_{size}"] = partial(read_sampled, path, kind(), sampling), "exact reading"
+                calls[f"{reader}_{end}_snapped_{size}"] = near, "reading near I-frames"
+            seconds = self._add_seconds(result, calls)
+            meaning = f"exact reading over reading near I-frames, these every {key_every} frames"
             for reader in READERS:
-                figures.append(
-                    ratio(
-                        f"decode/snap_speedup_{reader}_{size}_gop{key_every}",
-                        seconds[exact[reader]],
-                        seconds[snapped[reader]],
-                        f"exact reading over reading near I-frames, these every {key_every} frames",
-                    )
-                )
-        return figures
+                exact, near_ = seconds[f"{reader}_{end}_{size}"], seconds[f"{reader}_{end}_snapped_{size}"]
+                result.add_ratio(f"snap_speedup_{reader}_{size}_gop{key_every}", exact, near_, meaning)
 
-    def _memory(self) -> list[Measured]:
-        width, height = max(self.sizes, key=lambda size: size[0] * size[1])
-        path, size = self._video(width, height, _LONG), _named((width, height))
-        figures = []
-        for reader, kind in READERS.items():
-            (peak,) = in_child(Reading(path, kind(), UniformSampling(self.frames)).memory, "decoding")
-            key = f"decode/peak_mb_{size}" if reader == "pyav" else f"decode/peak_mb_{reader}_{size}"
-            meaning = f"what reading {self.frames} frames with {reader} adds to a fresh process's memory at its peak"
-            figures.append(Measured(key, (peak,), "MB", meaning))
-        return figures
-
-    def _workers(self) -> list[Measured]:
+    def _workers(self, result: SuiteResult, of: Sequence[int]) -> None:
         """Two processes with a thread each against one with two."""
-        (width, height), size = self.sizes[0], _named(self.sizes[0])
-        path = self._video(width, height, _LONG)
-        sampling = UniformSampling(self.frames)
+        path, sampling = self._video(of), UniformSampling(self.frames)
+        read, alone = (partial(read_sampled, path, PyAVReader(threads=count), sampling) for count in (1, 2))
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            two = InWorkers(pool, Reading(path, READERS["pyav"](), sampling), times=2)
-            two()  # the processes start
-            alone = Reading(path, READERS["pyav"](threads=2), sampling)
-            seconds = self._turns({"workers": two, "threads": lambda: [alone() for _ in range(2)]})
+
+            def in_workers() -> None:
+                list(pool.map(_read_and_drop, [read, read]))
+
+            in_workers()  # the processes start
+            seconds = self._time({"workers": in_workers, "threads": lambda: [alone() for _ in range(2)]})
         meaning = "two videos by two processes with a decoding thread each, over one process with two threads"
-        return [
-            ratio(f"decode/ratio_two_workers_to_two_threads_{size}", seconds["workers"], seconds["threads"], meaning)
-        ]
+        name = f"ratio_two_workers_to_two_threads_{_name(of)}"
+        result.add_ratio(name, seconds["workers"], seconds["threads"], meaning)
+
+    def _memory(self, result: SuiteResult, of: Sequence[int]) -> None:
+        path = self._video(of)
+        for reader, kind in READERS.items():
+            read = partial(read_sampled, path, kind(), UniformSampling(self.frames))
+            (peak,) = in_child(partial(_reading_memory, read), "the memory of reading")
+            name = f"peak_mb_{_name(of)}" if reader == "pyav" else f"peak_mb_{reader}_{_name(of)}"
+            meaning = f"what reading {self.frames} frames with {reader} adds to a fresh process's memory at its peak"
+            result.add(name, peak, "MB", meaning)
 
 
-def _named(size: Sequence[int]) -> str:
+def _name(size: Sequence[int]) -> str:
     return f"{size[1]}p"
-
-
-def _seconds(name: str, taken: Sequence[float]) -> Measured:
-    """A time as a figure; what it is of is told by the name of its call."""
-    kinds = {
-        "ffmpeg_own": "FFmpeg decoding the whole file to null, with the threads it chooses",
-        "ffmpeg": "FFmpeg decoding the whole file to null, in one thread",
-        "opencv": "a seek for each frame with OpenCV",
-        "snapped": "reading near I-frames",
-    }
-    meaning = next((meaning for kind, meaning in kinds.items() if kind in name), "exact reading")
-    return Measured(f"decode/seconds_{name}", tuple(taken), "s", meaning)

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import kendalltau
 
-from keyframe.benchmark.baselines import plain_kts
 from keyframe.benchmark.footage import SyntheticVideo, synthetic_video
-from keyframe.benchmark.report import Bar, Measured, SuiteResult, ratio
+from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.evaluation.metrics import kendall_matrix
 from keyframe.evaluation.reference import (
     RANDOM_DRAWS,
@@ -24,13 +23,13 @@ from keyframe.evaluation.results import measure, over_videos, study
 from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, subject_from_look
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
-from keyframe.timing import in_turns
+from keyframe.timing import Timer, in_turns
 from keyframe.types import FloatArray, IntArray
 
 # What an evaluation of 50 videos of 10 000 frames may take on two cores.
 LIMIT_S = 60.0
 
-PARTS = {
+EVALUATION_PARTS = {
     "kts": "shots by Kernel Temporal Segmentation",
     "people": "what each annotator would keep of those shots, and the training-free scores",
     "measure": "all metrics of the model and of the training-free baseline",
@@ -41,42 +40,17 @@ PARTS = {
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is evaluated.
-
-    Attributes:
-        videos: how many.
-        frames: of each.
-        annotators: of each.
-        seed: of what is generated.
-    """
-
-    videos: int = 50
-    frames: int = 10_000
-    annotators: int = 20
-    seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """What `evaluation` yields."""
-        return 5 * self.videos + 2
-
-    def __str__(self) -> str:
-        return f"{self.videos} videos of {self.frames} frames with {self.annotators} annotators"
-
-
-@dataclass(frozen=True)
 class EvaluateSuite:
-    """Times an evaluation and its parts, and two of them against what people write.
+    """Times an evaluation and its parts, and two of them against plain implementations.
 
     The evaluation runs once, in a fresh process; the ratios are measured on one of its videos, in turns.
 
     Args:
-        videos: how many are evaluated.
-        frames: of each.
-        annotators: of each.
-        seed: of what is generated.
         shots: cuts a video; picklable.
+        videos: number of videos evaluated.
+        frames: frames per video.
+        annotators: annotators per video.
+        seed: of what is generated.
         repeats: rounds of each ratio.
     """
 
@@ -87,109 +61,108 @@ class EvaluateSuite:
     seed: int = 0
     repeats: int = 5
 
+    def __post_init__(self) -> None:
+        check_whole_numbers("evaluate", self, videos=1, frames=30, annotators=1, repeats=1)
+
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
-        size = Size(self.videos, self.frames, self.annotators, self.seed)
-        return _measure(size, self.shots, self.repeats, bar)
+        result = SuiteResult("evaluate")
+        steps = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", self.steps)
+        *_, (seconds, peak) = steps
+        total = sum(seconds.values())
+        size = f"{self.videos} videos of {self.frames} frames with {self.annotators} annotators"
+        result.add("seconds", total, "s", f"the whole evaluation of {size}")
+        limit = f"the seconds over {LIMIT_S:.0f} s, the limit for 50 videos of 10000 frames on two cores"
+        result.add("ratio_to_limit", total / LIMIT_S, "", limit)
+        result.add("peak_mb", peak, "MB", "peak resident memory of its process, Python and torch included")
+        for part, meaning in EVALUATION_PARTS.items():
+            result.add(f"seconds_{part}", seconds[part], "s", meaning)
 
+        video = synthetic_video(0, self.frames, self.annotators, self.seed)
+        count, picks = self.annotators, len(video.look)
+        pairs = f"Kendall's tau-b of {(count + RANDOM_DRAWS) * count} pairs of {picks} picks at once"
+        meaning = f"KTS of {picks} picks, over the plain dynamic programme, O(m n^2), in numpy"
+        contests = [
+            ("ratio_kendall_to_scipy", kendall_calls(video), f"{pairs}, over a loop of scipy's kendalltau"),
+            ("ratio_kts_to_plain", kts_calls(video), meaning),
+        ]
+        for name, calls, meaning in bar(contests, "Comparing", len(contests)):
+            taken = in_turns(calls, self.repeats)
+            result.add_ratio(name, taken["ours"], taken["theirs"], meaning)
 
-def _measure(size: Size, shots: Shots, repeats: int, bar: Bar) -> SuiteResult:
-    seconds = dict.fromkeys(PARTS, 0.0)
-    peak = float("nan")
-    steps = in_child(partial(evaluation, size, shots), "the evaluation")
-    for name, value in bar(steps, "Evaluating", size.steps):
-        if name in PARTS:
-            seconds[name] += value
-        else:
-            peak = value
-    total = sum(seconds.values())
-    video = synthetic_video(0, size.frames, size.annotators, size.seed)
-    picks, people = len(video.look), size.annotators
-    pairs = f"Kendall's tau-b of {(people + RANDOM_DRAWS) * people} pairs of {picks} picks at once"
-    contests = {
-        "ratio_kendall_to_scipy": (kendall_calls(video), f"{pairs}, over a loop of scipy's kendalltau"),
-        "ratio_kts_to_plain": (
-            kts_calls(video),
-            f"KTS of {picks} picks, over the plain dynamic programme, O(m n^2), in numpy",
-        ),
-    }
-    ratios = []
-    for name, (calls, meaning) in bar(contests.items(), "Comparing", len(contests)):
-        seconds_of = in_turns(calls, repeats)
-        ratios.append(ratio(f"evaluate/{name}", seconds_of["ours"], seconds_of["theirs"], meaning))
-    limit = f"the seconds over {LIMIT_S:.0f} s, the limit for 50 videos of 10000 frames on two cores"
-    figures = [
-        Measured("evaluate/seconds", (total,), "s", f"the whole evaluation of {size}"),
-        Measured("evaluate/ratio_to_limit", (total / LIMIT_S,), "", limit),
-        Measured("evaluate/peak_mb", (peak,), "MB", "peak resident memory of its process, Python and torch included"),
-        *(Measured(f"evaluate/seconds_{part}", (seconds[part],), "s", what) for part, what in PARTS.items()),
-        *ratios,
-    ]
-    slowest = max(seconds, key=lambda part: seconds[part])
-    return SuiteResult(
-        name="evaluate",
-        summary=f"Evaluating {size} takes {total:.1f} s, most of it {PARTS[slowest]} ({seconds[slowest]:.1f} s), "
-        f"and {peak:.0f} MB at the peak.",
-        figures=figures,
-        bars=seconds,
-        notes=[
-            "Decoding is not in it: videos are generated as what evaluation sees of them, labels and descriptors of "
-            "every 15th frame, and so are a model's scores. Nor is drawing the report.",
+        slowest = max(seconds, key=seconds.__getitem__)
+        result.summary = (
+            f"Evaluating {size} takes {total:.1f} s, most of it {EVALUATION_PARTS[slowest]} "
+            f"({seconds[slowest]:.1f} s), and {peak:.0f} MB at the peak."
+        )
+        result.bars = seconds
+        result.notes = [
+            "Decoding is not in it: labels, descriptors of every 15th frame and a model's scores are generated. Nor is "
+            "drawing the report.",
             "The evaluation runs once, in a fresh process that does one thing at a time; generating is not timed.",
             "Ratios are times: below 1 is faster than the baseline. Both sides take turns on one video, after one "
             "call of each to warm up, and a ratio is taken in each round.",
-        ],
-    )
+        ]
+        return result
 
+    @property
+    def steps(self) -> int:
+        """The number of items that `evaluation` yields."""
+        return 4 * self.videos + 1
 
-def evaluation(size: Size, shots: Shots) -> Iterator[tuple[str, float]]:
-    """All that evaluation does with decoded videos and their scores, in the same order, as (part, seconds).
+    def evaluation(self) -> Iterator[tuple[dict[str, float], float]]:
+        """Do all that evaluation does with decoded and scored videos, in the same order.
 
-    The last is ("peak_mb", the process's peak so far).
-    """
-    videos = [synthetic_video(number, size.frames, size.annotators, size.seed) for number in range(size.videos)]
-    clock = _Laps()
-    subjects: dict[str, EvalVideo] = {}
-    for video in videos:
-        cut = shots(video.look.descriptors, video.seconds)
-        yield "kts", clock.lap()
-        subjects[video.id] = subject_from_look(video.id, video.labels, video.look, video.seconds, cut)
-        yield "people", clock.lap()
-    rows: list[dict[str, float]] = []
-    baseline: list[dict[str, float]] = []
-    for video in videos:
-        subject = subjects[video.id]
-        rows += study("model", [{video.id: video.scores}], {video.id: subject}).rows.values()
-        baseline.append(measure(subject.training_free, subject))
-        yield "measure", clock.lap()
-    f1 = []
-    for id_, subject in subjects.items():
-        f1.append(reference_f1(subject, draws_of(id_, size.seed)))
-        yield "reference_f1", clock.lap()
-    lines = {}
-    for id_, subject in subjects.items():
-        lines[id_] = reference_lines(subject.annotators, draws_of(id_, size.seed), subject.training_free)
-        yield "reference_lines", clock.lap()
-    for table in (rows, baseline):
-        over_videos(table)
-    f1_metrics(f1)
-    reference_metrics(lines)
-    yield "means", clock.lap()
-    yield "peak_mb", resident_mb()[1]
+        Yields:
+            Seconds by part so far, and the peak memory of the process in MB.
+        """
+        videos = [synthetic_video(number, self.frames, self.annotators, self.seed) for number in range(self.videos)]
+        timer = Timer()
+
+        def lap(part: str) -> tuple[dict[str, float], float]:
+            timer.lap(part)
+            return timer.seconds, resident_mb()[1]
+
+        subjects: dict[str, EvalVideo] = {}
+        for video in videos:
+            cut = self.shots(video.look.descriptors, video.seconds)
+            timer.lap("kts")
+            subjects[video.id] = subject_from_look(video.id, video.labels, video.look, video.seconds, cut)
+            yield lap("people")
+        rows: list[dict[str, float]] = []
+        baseline: list[dict[str, float]] = []
+        for video in videos:
+            subject = subjects[video.id]
+            rows += study("model", [{video.id: video.scores}], {video.id: subject}).rows.values()
+            baseline.append(measure(subject.training_free, subject))
+            yield lap("measure")
+        f1 = []
+        for id_, subject in subjects.items():
+            f1.append(reference_f1(subject, draws_of(id_, self.seed)))
+            yield lap("reference_f1")
+        lines = {}
+        for id_, subject in subjects.items():
+            lines[id_] = reference_lines(subject.annotators, draws_of(id_, self.seed), subject.training_free)
+            yield lap("reference_lines")
+        for table in (rows, baseline):
+            over_videos(table)
+        f1_metrics(f1)
+        reference_metrics(lines)
+        yield lap("means")
 
 
 def kendall_calls(video: SyntheticVideo) -> dict[str, Callable[[], FloatArray]]:
     """Tau of the annotators' and random tracks with each annotator, (A + draws, A): `ours`, and `theirs` by scipy."""
-    people = annotators_at_picks(video.labels)
-    tracks = np.concatenate([people, np.random.default_rng(0).random((RANDOM_DRAWS, people.shape[1]))])
+    annotators = annotators_at_picks(video.labels)
+    tracks = np.concatenate([annotators, np.random.default_rng(0).random((RANDOM_DRAWS, annotators.shape[1]))])
     return {
-        "ours": partial(kendall_matrix, tracks, people),
-        "theirs": lambda: np.array([[kendalltau(track, one).statistic for one in people] for track in tracks]),
+        "ours": partial(kendall_matrix, tracks, annotators),
+        "theirs": lambda: np.array([[kendalltau(track, one).statistic for one in annotators] for track in tracks]),
     }
 
 
 def kts_calls(video: SyntheticVideo) -> dict[str, Callable[[], IntArray]]:
-    """Shots of the same pictures, (m, 2): `ours`, and `theirs` by the plain programme."""
+    """Shots of the same frames, (m, 2): `ours`, and `theirs` by the plain programme."""
     features = video.look.descriptors
     return {
         "ours": partial(kts, features, penalty=KtsShots.penalty),
@@ -197,12 +170,47 @@ def kts_calls(video: SyntheticVideo) -> dict[str, Callable[[], IntArray]]:
     }
 
 
-class _Laps:
-    """Seconds since the last lap."""
+def plain_kts(features: FloatArray, penalty: float) -> npt.NDArray[np.int64]:
+    """Cut a sequence by the textbook's dynamic programme over the number of change points, O(m n^2), m = n - 1.
 
-    def __init__(self) -> None:
-        self._last = perf_counter()
+    Potapov et al., Category-specific video summarization, ECCV 2014, algorithm 1, without a bound on the change
+    points, as public scripts call it. A number of change points is one pass of numpy over all segments, four times as
+    fast as a pass for each of their ends; the scatters are computed once.
 
-    def lap(self) -> float:
-        before, self._last = self._last, perf_counter()
-        return self._last - before
+    Args:
+        features: one row per step, none of them zeros, (n, d), n at least 2; scaled to length 1 first.
+        penalty: as for `keyframe.summary.shots.kts`.
+
+    Returns:
+        First and last step of each segment, both inclusive, (m + 1, 2).
+    """
+    n = len(features)
+    scatters = np.ascontiguousarray(_scatters(features.astype(np.float64)).T)  # [end, start]
+    best = scatters[:, 0]  # of the first t steps, in one segment
+    totals = [best[n]]
+    last = np.zeros((n, n + 1), dtype=np.int64)
+    for changes in range(1, n):
+        sums = scatters[changes + 1 :, changes:] + best[changes:]
+        last[changes, changes + 1 :] = changes + sums.argmin(axis=1)
+        best = np.append(np.full(changes + 1, np.inf), sums.min(axis=1))
+        totals.append(best[n] + penalty / 2 * changes * (np.log(n / changes) + 1))
+    starts = [n]
+    for changes in range(int(np.argmin(totals)), 0, -1):
+        starts.append(int(last[changes, starts[-1]]))
+    first = np.array([0, *starts[:0:-1]])
+    return np.stack([first, np.append(first[1:], n) - 1], axis=1)
+
+
+def _scatters(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The scatter of every segment [s, t), (n + 1, n + 1), from sums over the kernel matrix; infinite for t <= s."""
+    n = len(rows)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    kernel = rows @ rows.T
+    diagonal = np.append(0.0, np.cumsum(np.diag(kernel)))
+    sums = np.zeros((n + 1, n + 1))
+    sums[1:, 1:] = kernel.cumsum(axis=0).cumsum(axis=1)
+    corners = np.diag(sums)
+    inside = corners[None, :] + corners[:, None] - sums - sums.T
+    lengths = np.arange(n + 1)[None, :] - np.arange(n + 1)[:, None]
+    scatter = diagonal[None, :] - diagonal[:, None] - inside / np.where(lengths > 0, lengths, 1)
+    return np.where(lengths > 0, scatter, np.inf)

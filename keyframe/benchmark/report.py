@@ -1,13 +1,17 @@
-"""What a suite measured: figures with their spread, and the report of them."""
+"""What a suite has measured: figures with their spread, and the files that show them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from keyframe.report.document import Document, ImageFile, Notes, Section, Table, format_number
+from keyframe.drawing.plots import draw_bars
+from keyframe.files import write_metrics
+from keyframe.report.document import Block, Document, ImageFile, Notes, Section, Table, format_number
+from keyframe.report.render import write_report
+from keyframe.types import check_number
 
 # Items, a title and their number -> the items, shown as progress.
 Bar = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -18,13 +22,11 @@ class Measured:
     """One figure.
 
     Attributes:
-        key: its name in `benchmark.json`, `<suite>/<name>`.
-        values: one a repeat, at least one; what is reported is their median.
+        values: one per repeat, at least one; their median is reported.
         unit: such as s or MB; "" for a ratio.
-        meaning: what it is, and for a ratio which baseline it is taken against.
+        meaning: what it is, and for a ratio the baseline.
     """
 
-    key: str
     values: tuple[float, ...]
     unit: str
     meaning: str
@@ -37,101 +39,111 @@ class Measured:
     @property
     def spread(self) -> tuple[float, float]:
         """Lower and upper quartile of the repeats."""
-        lower, upper = np.quantile(self.values, [0.25, 0.75])
-        return float(lower), float(upper)
+        lower, upper = np.quantile(self.values, [0.25, 0.75]).tolist()
+        return lower, upper
 
 
-@dataclass(frozen=True)
+@dataclass
 class SuiteResult:
-    """What a suite found.
+    """What one suite has measured; filled while it runs.
 
     Attributes:
         name: of the suite.
-        summary: the plain sentence that matters most.
-        figures: all of them, in the order of the table.
-        bars: what is drawn: by part, its seconds.
-        notes: how it was measured, and what it leaves out, one plain sentence each.
+        summary: the sentence that matters most.
+        figures: by key in `benchmark.json`, `<suite>/<name>`, in the order of the table.
+        bars: what is drawn: seconds by part.
+        notes: how it was measured, and what is left out, one plain sentence each.
     """
 
     name: str
-    summary: str
-    figures: Sequence[Measured]
-    bars: Mapping[str, float]
-    notes: Sequence[str] = ()
+    summary: str = ""
+    figures: dict[str, Measured] = field(default_factory=dict)
+    bars: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, values: float | Iterable[float], unit: str, meaning: str) -> None:
+        """Add a figure, of one value or of one per repeat; see `Measured`."""
+        found = tuple(values) if isinstance(values, Iterable) else (values,)
+        self.figures[f"{self.name}/{name}"] = Measured(found, unit, meaning)
+
+    def add_ratio(self, name: str, ours: Iterable[float], theirs: Iterable[float], meaning: str) -> None:
+        """Add our seconds over the baseline's, round by round, as `keyframe.timing.in_turns` returns them."""
+        self.add(name, [mine / other for mine, other in zip(ours, theirs, strict=True)], "", meaning)
+
+    def __getitem__(self, name: str) -> float:
+        """The value of a figure, by its key without the suite's name."""
+        return self.figures[f"{self.name}/{name}"].value
 
 
-class Suite(Protocol):
-    """Measures what one part of the project costs, against named baselines of the same run."""
-
-    def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure.
-
-        Args:
-            bar: shows progress.
-
-        Raises:
-            KeyframeError: something that it measures against is not installed.
-        """
-        ...
-
-
-def ratio(key: str, ours: Sequence[float], theirs: Sequence[float], meaning: str) -> Measured:
-    """Our seconds over the baseline's, round by round.
+def check_whole_numbers(suite: str, values: object, **lowest: float) -> None:
+    """Refuse attributes that are not whole numbers, or lists of them, from a lowest one on.
 
     Args:
-        key: of the figure.
-        ours: one a round, as `keyframe.timing.in_turns` gives them.
-        theirs: the baseline's, of the same rounds.
-        meaning: as of `Measured`.
+        suite: its node in conf/benchmark.yaml.
+        values: has the attributes.
+        lowest: the lowest number, by attribute.
+
+    Raises:
+        KeyframeError: naming the key.
     """
-    return Measured(key, tuple(mine / other for mine, other in zip(ours, theirs, strict=True)), "", meaning)
+    for name, least in lowest.items():
+        value = getattr(values, name)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            check_number(f"{suite}.{name}", one, least)
 
 
-def flat(results: Sequence[SuiteResult], machine: Mapping[str, str]) -> dict[str, float | str]:
+def flat_figures(results: Iterable[SuiteResult], machine: Mapping[str, str]) -> dict[str, float | str]:
     """All figures by key; those of several repeats with `_p25`, `_p75`, `_repeats`; the machine as `machine/...`."""
     record: dict[str, float | str] = {f"machine/{key.lower()}": value for key, value in machine.items()}
-    for figure in (figure for result in results for figure in result.figures):
-        record[figure.key] = figure.value
+    for key, figure in (pair for result in results for pair in result.figures.items()):
+        record[key] = figure.value
         if len(figure.values) > 1:
             lower, upper = figure.spread
-            record |= {f"{figure.key}_p25": lower, f"{figure.key}_p75": upper}
-            record[f"{figure.key}_repeats"] = float(len(figure.values))
+            record |= {f"{key}_p25": lower, f"{key}_p75": upper, f"{key}_repeats": float(len(figure.values))}
     return record
 
 
-def benchmark_document(
-    results: Sequence[SuiteResult], pictures: Mapping[str, Path], machine: Mapping[str, str]
-) -> Document:
-    """The report of several suites.
+def write_results(results: Sequence[SuiteResult], machine: Mapping[str, str], run_dir: Path) -> Document:
+    """Write `benchmark.json`, a figure per suite and the report of several suites.
 
     Args:
-        results: what they found, at least one.
-        pictures: by suite, the bars of its parts.
+        results: what they have measured, at least one.
         machine: what it was measured on.
+        run_dir: where the files go.
+
+    Returns:
+        The report: one section per suite, then the machine.
     """
+    (run_dir / "figures").mkdir(exist_ok=True)
     sections = []
     for result in results:
-        picture = ImageFile(pictures[result.name], f"Bars: seconds of each part of the suite {result.name}.")
-        table = Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats.")
-        sections.append(Section(result.name, [table, picture, Notes(result.notes)]))
+        image = run_dir / "figures" / f"{result.name}.png"
+        title = f"Suite {result.name}: where the time goes"
+        draw_bars(result.bars, {}, {}, title, "seconds").savefig(image, dpi=110)
+        blocks: list[Block] = [
+            Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats."),
+            ImageFile(image, f"Bars: seconds of each part of the suite {result.name}."),
+            Notes(result.notes),
+        ]
+        sections.append(Section(result.name, blocks))
     on = [f"{key}: {value}" for key, value in machine.items()]
-    return Document(
-        title="Benchmark",
-        lead=" ".join(result.summary for result in results),
-        sections=[*sections, Section("Machine", [Notes(on)])],
-    )
+    lead = " ".join(result.summary for result in results)
+    document = Document("Benchmark", lead, [*sections, Section("Machine", [Notes(on)])])
+    write_report(document, run_dir)
+    write_metrics(run_dir / "benchmark.json", flat_figures(results, machine))
+    return document
 
 
 def _rows(result: SuiteResult) -> list[dict[str, str]]:
     return [
         {
-            "figure": figure.key,
+            "figure": key,
             "median": _cell(figure.value, figure.unit),
             "spread": " to ".join(_cell(end, "") for end in figure.spread) if len(figure.values) > 1 else "",
             "repeats": str(len(figure.values)),
             "what it is": figure.meaning,
         }
-        for figure in result.figures
+        for key, figure in result.figures.items()
     ]
 
 

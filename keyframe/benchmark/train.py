@@ -1,139 +1,127 @@
-"""How long each part of a training with Lightning takes, written down as it goes on.
-
-`keyframe-train` in a process of its own, and what each part of it takes.
-
-What the sides of a contest in training took, as figures.
-
-The suite `train`: two-stage training with the cache, against training as people write it.
-"""
+"""The suites `train` and `ddp`: `keyframe-train` timed by part, against a plain loop, no cache, and two processes."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
-import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
 import keyframe
-from keyframe.benchmark.baselines import PlainTraining, require_opencv
-from keyframe.benchmark.footage import TrainData
-from keyframe.benchmark.report import Bar, Measured, SuiteResult
+from keyframe.benchmark.baselines import PlainTraining, import_opencv
+from keyframe.benchmark.footage import Footage, TrainData
+from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.system import cores, in_child
-from keyframe.timing import Timer
+from keyframe.timing import MB, Timer
 from keyframe.types import KeyframeError
+
+# Seconds by part.
+Epoch = dict[str, float]
+# The epochs of stage 1 and of stage 2.
+Stages = tuple[Sequence[Epoch], Sequence[Epoch]]
+
+# Together they are all of an epoch.
+EPOCH_PARTS = {
+    "wait": "waiting for batches",
+    "forward": "forward and loss",
+    "backward": "backward",
+    "step": "clipping and optimizer",
+    "validation": "validation",
+    "checkpoint": "writing checkpoints, and logs, up to the next epoch",
+    "other": "all else",
+}
+# Where `TrainData` lies, from the directory in which a training runs.
+_DATA = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json", "callbacks.curves=null")
+
+
+def epoch_seconds(epoch: Epoch) -> float:
+    """Seconds of a whole epoch."""
+    return sum(epoch.get(part, 0.0) for part in EPOCH_PARTS)
+
+
+def _lap(part: str) -> Callable[..., None]:
+    """A hook that counts the time since the last one to a part of an epoch; it may take any arguments."""
+
+    def hook(self: "EpochTimer", *args: Any) -> None:
+        if self.training:
+            self.timer.lap(part)
+
+    return hook
 
 
 class EpochTimer(Callback):
-    """Writes a line of JSON an epoch: its seconds by part, which add up to the time from one epoch to the next.
+    """Writes one line of JSON per epoch: its seconds by `EPOCH_PARTS`, from its start to the start of the next.
 
-    Parts are `wait` (for the next batch), `forward`, `backward`, `step` (clipping and optimizer), `validation`,
-    `checkpoint` (and what loggers write, up to the next epoch), and `other` (what callbacks do before that). The first
-    line, `{"before": seconds}`, is all from this object's making to the first epoch, where videos are found, decoded
-    and encoded; the last, `{"after": seconds}`, all from the last epoch to the end of the test.
+    The first line, `{"before": seconds}`, is all from this object's making to the first epoch, where videos are found,
+    decoded and encoded; the last, `{"after": seconds}`, all from the last epoch to the end of the test.
 
     Args:
-        path: the file.
+        path: the file; only the first of several ranks writes.
     """
+
+    on_train_batch_start = _lap("wait")
+    on_before_backward = _lap("forward")
+    on_after_backward = _lap("backward")
+    on_train_batch_end = _lap("step")
+    on_validation_start = on_train_epoch_end = _lap("other")  # the latter comes before checkpoints
+    on_validation_end = _lap("validation")
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self._laps = Timer()
-        self._training = False
-        self._writes = True
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Of several ranks the first alone writes."""
-        self._writes = trainer.is_global_zero
+        self.timer = Timer()
+        self.training = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """One epoch is over, the next begins."""
-        self._close()
-        self._training = True
-
-    def on_train_batch_start(self, *args: Any) -> None:
-        """The batch is there."""
-        self._lap("wait")
-
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """The loss is there."""
-        self._lap("forward")
-
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The gradient is there."""
-        self._lap("backward")
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """The weights have changed."""
-        self._lap("step")
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All batches have been trained on."""
-        self._lap("other")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All videos are measured."""
-        self._lap("validation")
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checkpoints are written next: Lightning calls their callbacks last."""
-        self._lap("other")
+        """End an epoch, or what comes before the first."""
+        self._write(trainer, "checkpoint" if self.training else "before")
+        self.training = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last epoch is over."""
-        self._close()
-        self._training = False
+        """End the last epoch."""
+        self._write(trainer, "checkpoint")
+        self.training = False
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The test is over."""
-        self._laps.lap("after")
-        self._write(self._laps.collect())
+        """End the test."""
+        self._write(trainer, "after")
 
-    def _lap(self, part: str) -> None:
-        if self._training:
-            self._laps.lap(part)
-
-    def _close(self) -> None:
-        self._laps.lap("checkpoint" if self._training else "before")
-        self._write(self._laps.collect())
-
-    def _write(self, seconds: dict[str, float]) -> None:
-        if self._writes:
+    def _write(self, trainer: Trainer, part: str) -> None:
+        self.timer.lap(part)
+        seconds = self.timer.collect()
+        if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(seconds) + "\n")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """How long a training took.
+class Trained(NamedTuple):
+    """What a training with `keyframe-train` took; see `EpochTimer`.
 
     Attributes:
-        before: seconds from the making of its callbacks to the first epoch: videos are found, decoded and encoded.
-            Starting Python and building the model is not in it.
-        epochs: of each, its seconds by part; see `keyframe.benchmark.train`.
+        before: seconds to the first epoch; starting Python and building the model is not in it.
+        epochs: seconds of each, by part.
         after: seconds from the last epoch to the end of the test.
     """
 
     before: float
-    epochs: list[dict[str, float]]
+    epochs: list[Epoch]
     after: float
 
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.before + sum(sum(epoch.values()) for epoch in self.epochs) + self.after
+        return self.before + sum(map(epoch_seconds, self.epochs)) + self.after
 
 
-def train(overrides: Sequence[str], directory: Path, name: str) -> Trained:
-    """Run `keyframe-train`.
+def time_training(overrides: Sequence[str], directory: Path, name: str) -> Trained:
+    """Run `keyframe-train` in a process of its own.
 
     Args:
         overrides: of its configuration; relative paths are below the directory.
@@ -143,8 +131,8 @@ def train(overrides: Sequence[str], directory: Path, name: str) -> Trained:
     Raises:
         KeyframeError: it failed, in its own words.
     """
-    laps = f"{name}-laps.jsonl"
-    timed = ("+callbacks.laps._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.laps.path={laps}")
+    times = f"{name}-times.jsonl"
+    timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
     package = str(Path(keyframe.__file__).parents[1])
     python_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -158,32 +146,40 @@ def train(overrides: Sequence[str], directory: Path, name: str) -> Trained:
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise KeyframeError(f"The training that was measured failed ({' '.join(words)}).")
-    lines = [json.loads(line) for line in (directory / laps).read_text(encoding="utf-8").splitlines()]
-    (before, *epochs, after) = lines
+    before, *epochs, after = map(json.loads, (directory / times).read_text(encoding="utf-8").splitlines())
     return Trained(before["before"], epochs, after["after"])
 
 
-# Of an epoch, with what each is; together they are all of it.
-PARTS = {
-    "wait": "waiting for batches",
-    "forward": "forward and loss",
-    "backward": "backward",
-    "step": "clipping and optimizer",
-    "validation": "validation",
-    "checkpoint": "writing checkpoints, and logs, up to the next epoch",
-    "other": "all else",
-}
+class Side(NamedTuple):
+    """One way to train, measured.
+
+    Attributes:
+        stages: the epochs that were run and count.
+        once: what a whole training takes besides epochs, seconds by name.
+        totals: seconds of a whole training, one per round.
+    """
+
+    stages: Stages
+    once: dict[str, float]
+    totals: list[float]
+
+
+def multiplied(stages: Stages, once: dict[str, float], epochs: tuple[int, int]) -> Side:
+    """A side of which a few epochs were run, as many of each stage; a whole training has `epochs` of each."""
+    pairs = zip(*stages, strict=True)
+    seconds = [epochs[0] * epoch_seconds(first) + epochs[1] * epoch_seconds(second) for first, second in pairs]
+    return Side(stages, once, [each + sum(once.values()) for each in seconds])
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is trained on which pictures.
+    """What is trained on which frames.
 
     Attributes:
         name: ends the names of its figures.
         backbone: as of `keyframe-train`.
-        width: of the source's pictures in pixels.
-        height: of the source's pictures in pixels.
+        width: of the source's frames in pixels.
+        height: of the source's frames in pixels.
         uncached: whether our training without a cache is measured too.
     """
 
@@ -197,188 +193,6 @@ class Contest:
         return f"{self.backbone}, {self.width}x{self.height}"
 
 
-@dataclass
-class Outcome:
-    """What a contest took.
-
-    Attributes:
-        contest: what was measured.
-        videos: trained on.
-        epochs: of a whole training.
-        switch_epoch: how many of them are of stage 1.
-        plain: what `PlainTraining` yields, by name.
-        cached: our whole training.
-        uncached: a few epochs of ours; the first is one more than counts.
-    """
-
-    contest: Contest
-    videos: int
-    epochs: int
-    switch_epoch: int
-    plain: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    cached: Trained = field(default_factory=lambda: Trained(0.0, [], 0.0))
-    uncached: Trained | None = None
-
-    def add_plain(self, items: Iterable[tuple[str, dict[str, float]]]) -> Iterator[str]:
-        """Keep what comes of the plain loop, and yield the name of each."""
-        for name, seconds in items:
-            self.plain.setdefault(name, []).append(seconds)
-            yield name
-
-    def stages(self) -> dict[str, tuple[list[dict[str, float]], list[dict[str, float]]]]:
-        """The epochs of stage 1 and of stage 2 by side, their seconds by part."""
-        sides = {
-            "plain": (self.plain["stage1"], self.plain["stage2"]),
-            "cached": (self.cached.epochs[: self.switch_epoch], self.cached.epochs[self.switch_epoch :]),
-        }
-        if self.uncached is not None:
-            counted = self.uncached.epochs[1:]
-            half = len(counted) // 2
-            sides["uncached"] = (counted[:half], counted[half:])
-        return sides
-
-    def plain_totals(self) -> list[float]:
-        """Seconds of a whole plain training, by the epochs of each round, and one test."""
-        return [total + self.plain["test"][0]["test"] for total in self._multiplied("plain", 0)]
-
-    def uncached_totals(self) -> list[float]:
-        """Seconds of a whole training of ours without a cache, by the epochs of each round."""
-        if self.uncached is None:
-            return []
-        once = self.uncached.before + whole(self.uncached.epochs[0]) + self.uncached.after
-        return [total + once for total in self._multiplied("uncached", 1)]
-
-    def totals(self) -> dict[str, float]:
-        """Seconds of a whole training by side."""
-        sides = {"plain": self.plain_totals(), "uncached": self.uncached_totals(), "cached": [self.cached.seconds]}
-        return {side: float(np.median(seconds)) for side, seconds in sides.items() if seconds}
-
-    def _multiplied(self, side: str, already: int) -> list[float]:
-        first, second = self.stages()[side]
-        counts = self.switch_epoch - already, self.epochs - self.switch_epoch
-        return [counts[0] * whole(a) + counts[1] * whole(b) for a, b in zip(first, second, strict=True)]
-
-
-def whole(epoch: dict[str, float]) -> float:
-    """Seconds of an epoch."""
-    return sum(epoch.get(part, 0.0) for part in PARTS)
-
-
-def figures_of(outcomes: Sequence[Outcome]) -> list[Measured]:
-    """All figures of the suite; those that matter most come first."""
-    first = outcomes[0]
-    ratios = [figure for outcome in outcomes for figure in _ratios(outcome, is_first=outcome is first)]
-    return [*ratios, *(figure for outcome in outcomes for figure in _seconds(outcome))]
-
-
-def _ratios(outcome: Outcome, is_first: bool) -> Iterator[Measured]:
-    contest, cached = outcome.contest, outcome.cached.seconds
-    name = contest.name
-    yield Measured(
-        f"train/speedup_over_plain_{name}",
-        tuple(seconds / cached for seconds in outcome.plain_totals()),
-        "",
-        f"{contest}: {outcome.epochs} plain epochs over as many with the cache, the filling of the cache included",
-    )
-    ours = float(np.median([whole(epoch) for epoch in outcome.stages()["cached"][0]]))
-    yield Measured(
-        "train/stage1_epoch_speedup" + ("" if is_first else f"_{name}"),
-        tuple(whole(epoch) / ours for epoch in outcome.plain["stage1"]),
-        "",
-        f"{contest}: a plain epoch of stage 1 over one with the cache, validation and checkpoints included",
-    )
-    if totals := outcome.uncached_totals():
-        yield Measured(
-            "train/speedup_over_uncached",
-            tuple(seconds / cached for seconds in totals),
-            "",
-            f"{contest}: {outcome.epochs} epochs of our own training without a cache over as many with it",
-        )
-    second = float(np.median([whole(epoch) for epoch in outcome.stages()["cached"][1]]))
-    model = outcome.plain["model"][0]
-    for part in ("tail_forward", "tail_backward"):
-        yield Measured(
-            f"train/{part}_share_of_stage2_{name}",
-            (model[part] * outcome.videos / model["videos"] / second,),
-            "",
-            f"{contest}: {part.replace('_', ' ')} of the training videos, measured alone, in a cached epoch of stage 2",
-        )
-
-
-def _seconds(outcome: Outcome) -> Iterator[Measured]:
-    name = outcome.contest.name
-
-    def figure(key: str, values: Iterable[float], meaning: str) -> Measured:
-        return Measured(f"train/seconds_{key}_{name}", tuple(values), "s", f"{outcome.contest}: {meaning}")
-
-    yield figure("plain", outcome.plain_totals(), f"the plain loop, {outcome.epochs} epochs, multiplied")
-    if totals := outcome.uncached_totals():
-        yield figure("uncached", totals, f"ours without a cache, {outcome.epochs} epochs, multiplied")
-    yield figure("cached", [outcome.cached.seconds], f"ours with the cache, all {outcome.epochs} epochs")
-    yield figure("cached_before", [outcome.cached.before], "of it before the first epoch: decoding and encoding once")
-    yield figure("cached_after", [outcome.cached.after], "of it after the last epoch: the best checkpoint is measured")
-    for side, stages in outcome.stages().items():
-        for stage, epochs in enumerate(stages, 1):
-            begin = f"{side}_stage{stage}_epoch"
-            yield figure(begin, map(whole, epochs), f"an epoch of stage {stage}, {side}")
-            for part, what in PARTS.items():
-                yield figure(f"{begin}_{part}", _values(epochs, part), f"of it {what}")
-            if side == "plain":
-                yield figure(
-                    f"{begin}_decode", _values(epochs, "decode"), "of all workers, most of it while others wait"
-                )
-    for part, seconds in outcome.plain["model"][0].items():
-        if part != "videos":
-            yield figure(f"model_{part}", [seconds], f"{part.replace('_', ' ')} of one batch, measured alone")
-
-
-def _values(epochs: Sequence[dict[str, float]], part: str) -> list[float]:
-    return [epoch.get(part, 0.0) for epoch in epochs]
-
-
-def summary_of(outcomes: Sequence[Outcome]) -> str:
-    """The sentence that matters most."""
-    parts = []
-    for outcome in outcomes:
-        totals = outcome.totals()
-        parts.append(
-            f"{outcome.contest} {totals['cached']:.0f} s, {totals['plain'] / totals['cached']:.1f} times as fast as "
-            f"the plain loop ({totals['plain']:.0f} s)"
-        )
-    return f"{outcomes[0].epochs} epochs in two stages with the cache: {'; '.join(parts)}."
-
-
-def notes_of(outcomes: Sequence[Outcome], rounds: int, recipe: Sequence[str]) -> list[str]:
-    """How it was measured."""
-    first = outcomes[0]
-    stage_1, stage_2 = first.switch_epoch, first.epochs - first.switch_epoch
-    tried = [(outcome.contest, outcome.plain["ways"][0]) for outcome in outcomes]
-    ways = [f"{way['sequential'] / way['seek']:.2f} for {contest.width}x{contest.height}" for contest, way in tried]
-    notes = [
-        f"All sides train on the same {first.videos} videos, validate on one more and write a checkpoint after every "
-        "epoch, and test on another in the end; nobody draws pictures. The videos are copies of one, each another file "
-        "to a cache, and weights are random: time does not depend on what is seen or learned. "
-        f"Overrides of keyframe-train for all sides: {' '.join(recipe)}.",
-        f"With the cache the command keyframe-train ran all {first.epochs} epochs, from an empty cache. Its time is "
-        "from the first look at the videos to the end of the test: on no side does starting Python or building the "
-        "model count.",
-        f"The plain loop ran {rounds} of each stage's epochs, {rounds - rounds // 2} before ours and {rounds // 2} "
-        f"after; they are multiplied: {stage_1} times stage 1, {stage_2} times stage 2, and one test.",
-        "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a DataLoader "
-        "with as many persistent workers as there are cores. They open each video with OpenCV in every epoch and read "
-        "it in one pass (grab; only wanted frames are converted) or by a seek a frame, whichever is faster: one pass "
-        f"took {', '.join(ways)} of the time of seeks. The whole backbone runs in every step, channels_last, its "
-        "frozen part without gradients.",
-    ]
-    if first.uncached is not None:
-        notes.append(
-            f"Without a cache keyframe-train ran {rounds} of each stage's epochs, with as many workers as there are "
-            "cores, after one more in which the workers start; they are multiplied, and what is done once (videos "
-            "checked, features' statistics, the test) is added."
-        )
-    return notes
-
-
 @dataclass(frozen=True)
 class TrainSuite:
     """Times a whole training with the cache, epochs of the plain loop, and epochs of ours without a cache.
@@ -388,8 +202,8 @@ class TrainSuite:
     round, that one), half after them.
 
     Args:
-        footage: the folder in which videos are kept.
-        contests: what is trained on which pictures: the attributes of `Contest`.
+        footage: where videos are kept.
+        contests: what is trained on which frames: the attributes of `Contest`.
         recipe: overrides of `keyframe-train` for all sides.
         cached: further ones with the cache.
         uncached: further ones without.
@@ -401,7 +215,7 @@ class TrainSuite:
         seed: of the footage.
 
     Raises:
-        ValueError: if a stage has no epoch.
+        ValueError: if a stage has no epoch, or a length is no multiple of 40.
         TypeError: if a contest has other attributes.
     """
 
@@ -418,57 +232,252 @@ class TrainSuite:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.switch_epoch < self.epochs:
+        check_whole_numbers("train", self, videos=1, seconds=40, epochs=2, switch_epoch=1, rounds=1)
+        if self.switch_epoch >= self.epochs:
             raise ValueError(f"switch_epoch must be from 1 to {self.epochs - 1}, not {self.switch_epoch}")
         for entry in self.contests:
-            Contest(**entry)
+            self._data(Contest(**entry))
 
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
-        require_opencv()
-        outcomes = [Outcome(Contest(**entry), self.videos, self.epochs, self.switch_epoch) for entry in self.contests]
-        steps = sum(2 * self.rounds + 5 + outcome.contest.uncached for outcome in outcomes)
-        for _ in bar(self._measure(outcomes), "Training", steps):
+        import_opencv()
+        contests = [Contest(**entry) for entry in self.contests]
+        result = SuiteResult("train", notes=self._notes())
+        steps = sum(2 * self.rounds + 5 + contest.uncached for contest in contests)
+        for _ in bar(self._measure(contests, result), "Training", steps):
             pass
-        return SuiteResult(
-            name="train",
-            summary=summary_of(outcomes),
-            figures=figures_of(outcomes),
-            bars={
-                f"{side} {outcome.contest.name}": seconds
-                for outcome in outcomes
-                for side, seconds in outcome.totals().items()
-            },
-            notes=notes_of(outcomes, self.rounds, self.recipe),
-        )
+        # ratios first
+        result.figures = dict(sorted(result.figures.items(), key=lambda pair: pair[1].unit != ""))
+        totals = [[result.bars[f"{side} {contest.name}"] for side in ("plain", "cached")] for contest in contests]
+        parts = [
+            f"{contest} {cached:.0f} s, {plain / cached:.1f} times as fast as the plain loop ({plain:.0f} s)"
+            for contest, (plain, cached) in zip(contests, totals, strict=True)
+        ]
+        result.summary = f"{self.epochs} epochs in two stages with the cache: {'; '.join(parts)}."
+        return result
 
-    def _measure(self, outcomes: Sequence[Outcome]) -> Iterator[object]:
-        """Fill the outcomes, and yield after each step."""
-        for outcome in outcomes:
+    def _data(self, contest: Contest) -> TrainData:
+        footage = Footage(self.seconds, contest.width, contest.height, seed=self.seed)
+        return TrainData(footage, Path(self.footage).expanduser(), self.videos)
+
+    def _measure(self, contests: Sequence[Contest], result: SuiteResult) -> Iterator[object]:
+        """Add the figures of all contests, and yield after each step."""
+        for contest in contests:
+            sides: dict[str, Side] = {}
+            plain: dict[str, list[Epoch]] = {}
             with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as directory:
-                yield from self._contest(outcome, Path(directory))
+                yield from self._train(contest, Path(directory), sides, plain)
+            reading = plain["reading"][0]
+            result.notes.append(
+                f"{contest}: one pass with OpenCV took {reading['sequential'] / reading['seek']:.2f} of the time of "
+                "seeks; the plain loop reads in the faster way."
+            )
+            add_sides(result, contest, sides, plain["model"][0], self.videos, is_first=contest is contests[0])
 
-    def _contest(self, outcome: Outcome, directory: Path) -> Iterator[object]:
-        contest = outcome.contest
-        footage = Path(self.footage).expanduser()
-        data = TrainData(footage, self.videos, self.seconds, contest.width, contest.height, self.seed)
+    def _train(
+        self, contest: Contest, directory: Path, sides: dict[str, Side], plain: dict[str, list[Epoch]]
+    ) -> Iterator[object]:
+        """Fill `sides`, and `plain` with what `PlainTraining` yields, by name; yield after each step."""
+        data = self._data(contest)
         data.write(directory)
         yield data
 
+        def keep(items: Iterable[tuple[str, Epoch]]) -> Iterator[str]:
+            for name, seconds in items:
+                plain.setdefault(name, []).append(seconds)
+                yield name
+
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
-        where = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json")
-        ours = (*what, *where, "logger=csv", "callbacks.curves=null")
-        with closing(
-            in_child(PlainTraining(what, data.videos_of(directory), self.rounds, directory), "the plain loop")
-        ) as plain:
-            yield from outcome.add_plain(islice(plain, 1 + 2 * (self.rounds - self.rounds // 2)))
+        task = PlainTraining(what, data.videos_of(directory), self.rounds, directory / "plain.pt")
+        switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
+        ours = (*what, *_DATA, "logger=csv")
+        with closing(in_child(task, "the plain loop")) as items:
+            yield from keep(islice(items, 1 + 2 * (self.rounds - self.rounds // 2)))
             if contest.uncached:
                 # one epoch more, in which the workers start
                 few = (f"trainer.max_epochs={1 + 2 * self.rounds}", f"finetune.switch_epoch={1 + self.rounds}")
-                workers = f"data.workers={cores()}"
-                outcome.uncached = train((*ours, *few, *self.uncached, workers), directory, "uncached")
-                yield outcome.uncached
-            whole = (f"trainer.max_epochs={self.epochs}", f"finetune.switch_epoch={self.switch_epoch}")
-            outcome.cached = train((*ours, *whole, *self.cached), directory, "cached")
-            yield outcome.cached
-            yield from outcome.add_plain(plain)
+                overrides = (*ours, *few, *self.uncached, f"data.workers={cores()}")
+                run = time_training(overrides, directory, "uncached")
+                first, *epochs = run.epochs
+                once = {"before": run.before, "first": epoch_seconds(first), "after": run.after}
+                stages = epochs[: self.rounds], epochs[self.rounds :]
+                sides["uncached"] = multiplied(stages, once, (switch - 1, rest))
+                yield run
+            length = (f"trainer.max_epochs={self.epochs}", f"finetune.switch_epoch={switch}")
+            run = time_training((*ours, *length, *self.cached), directory, "cached")
+            once = {"before": run.before, "after": run.after}
+            sides["cached"] = Side((run.epochs[:switch], run.epochs[switch:]), once, [run.seconds])
+            yield run
+            yield from keep(items)
+        sides["plain"] = multiplied((plain["stage1"], plain["stage2"]), plain["test"][0], (switch, rest))
+
+    def _notes(self) -> list[str]:
+        rest = self.epochs - self.switch_epoch
+        return [
+            f"All sides train on the same {self.videos} videos, validate on one more and write a checkpoint after "
+            "every epoch, and test on another in the end; none draws curves. The videos are copies of one, each "
+            "another file to a cache, and weights are random: time does not depend on what is seen or learned. "
+            f"Overrides of keyframe-train for all sides: {' '.join(self.recipe)}.",
+            f"With the cache the command keyframe-train ran all {self.epochs} epochs, from an empty cache. Its time is "
+            "from the first look at the videos to the end of the test: on no side does starting Python or building the "
+            "model count.",
+            f"The plain loop ran {self.rounds} of each stage's epochs, {self.rounds - self.rounds // 2} before ours "
+            f"and {self.rounds // 2} after; they are multiplied: {self.switch_epoch} times stage 1, {rest} times "
+            "stage 2, and one test.",
+            "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a "
+            "DataLoader with as many persistent workers as there are cores. They open each video with OpenCV in every "
+            "epoch and read it in one pass (grab; only wanted frames are converted) or by a seek per frame. The whole "
+            "backbone runs in every step, channels_last, its frozen part without gradients.",
+            f"Without a cache keyframe-train ran {self.rounds} of each stage's epochs, with as many workers as there "
+            "are cores, after one more in which the workers start; they are multiplied, and what is done once (videos "
+            "checked, features' statistics, the test) is added.",
+        ]
+
+
+def add_sides(
+    result: SuiteResult,
+    contest: Contest,
+    sides: Mapping[str, Side],
+    model: Mapping[str, float],
+    videos: int,
+    is_first: bool,
+) -> None:
+    """Add the figures and bars of a contest.
+
+    Args:
+        result: of the suite.
+        contest: what was measured.
+        sides: `plain`, `cached` and, if it was measured, `uncached`.
+        model: seconds of each part of the model for one batch; see `PlainTraining`.
+        videos: trained on per epoch.
+        is_first: whether figures that need no name are this contest's.
+    """
+    name, cached, plain = contest.name, sides["cached"], sides["plain"]
+    (total,) = cached.totals
+    first, second = (median(map(epoch_seconds, epochs)) for epochs in cached.stages)
+    epochs_ = sum(map(len, cached.stages))
+
+    def add(key: str, values: float | Iterable[float], unit: str, meaning: str) -> None:
+        result.add(key, values, unit, f"{contest}: {meaning}")
+
+    meaning = f"{epochs_} plain epochs over as many with the cache, the filling of the cache included"
+    add(f"speedup_over_plain_{name}", [seconds / total for seconds in plain.totals], "", meaning)
+    meaning = "a plain epoch of stage 1 over one with the cache, validation and checkpoints included"
+    key = "stage1_epoch_speedup" if is_first else f"stage1_epoch_speedup_{name}"
+    add(key, [epoch_seconds(epoch) / first for epoch in plain.stages[0]], "", meaning)
+    if "uncached" in sides:
+        meaning = f"{epochs_} epochs of our own training without a cache over as many with it"
+        add("speedup_over_uncached", [seconds / total for seconds in sides["uncached"].totals], "", meaning)
+    for part in ("tail_forward", "tail_backward"):
+        what = f"{part.replace('_', ' ')} of the training videos, measured alone, in a cached epoch of stage 2"
+        add(f"{part}_share_of_stage2_{name}", model[part] * videos / model["videos"] / second, "", what)
+
+    ways = {
+        "plain": f"the plain loop, {epochs_} epochs, multiplied",
+        "uncached": f"ours without a cache, {epochs_} epochs, multiplied",
+        "cached": f"ours with the cache, all {epochs_} epochs",
+    }
+    for side in filter(sides.__contains__, ways):
+        add(f"seconds_{side}_{name}", sides[side].totals, "s", ways[side])
+        result.bars[f"{side} {name}"] = median(sides[side].totals)
+    for when, what in {
+        "before": "before the first epoch: decoding and encoding once",
+        "after": "after the last epoch: the best checkpoint is measured",
+    }.items():
+        add(f"seconds_cached_{when}_{name}", cached.once[when], "s", f"of it {what}")
+    for side, measured in sides.items():
+        for stage, epochs in enumerate(measured.stages, 1):
+            begin = f"seconds_{side}_stage{stage}_epoch"
+            add(f"{begin}_{name}", map(epoch_seconds, epochs), "s", f"an epoch of stage {stage}, {side}")
+            parts = {part: f"of it {what}" for part, what in EPOCH_PARTS.items()}
+            if side == "plain":
+                parts["decode"] = "of all workers, most of it while others wait"
+            for part, what in parts.items():
+                add(f"{begin}_{part}_{name}", [epoch.get(part, 0.0) for epoch in epochs], "s", what)
+    for part in [part for part in model if part != "videos"]:
+        meaning = f"{part.replace('_', ' ')} of one batch, measured alone"
+        add(f"seconds_model_{part}_{name}", model[part], "s", meaning)
+
+
+@dataclass(frozen=True)
+class DdpSuite:
+    """Times epochs of `keyframe-train` from a filled cache: one process, two, and one with all trackers.
+
+    All train on the same videos; a rank of several has its share of them. Trainings run one after the other, in rounds.
+
+    Args:
+        footage: where videos are kept.
+        recipe: overrides of `keyframe-train` for all sides.
+        sides: further ones by side: `one` process is the baseline of all others, `ranks` are two processes.
+        videos: to train on; two more validate, two more are tested.
+        seconds: length of each, a multiple of 40.
+        width: of the files' frames in pixels.
+        height: of the files' frames in pixels.
+        epochs: of each stage, at least 2; the first of a stage sets things up, and is left out.
+        rounds: trainings of each side.
+        seed: of the footage.
+
+    Raises:
+        ValueError: the length is no multiple of 40.
+    """
+
+    footage: str
+    recipe: Sequence[str]
+    sides: Mapping[str, Sequence[str]]
+    videos: int = 8
+    seconds: int = 40
+    width: int = 640
+    height: int = 360
+    epochs: int = 6
+    rounds: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole_numbers("ddp", self, videos=1, seconds=40, epochs=2, rounds=1)
+        self._data()
+
+    def __call__(self, bar: Bar) -> SuiteResult:
+        """Measure; `bar` shows progress."""
+        result = SuiteResult("ddp", notes=self._notes())
+        seconds: dict[tuple[str, int], list[float]] = {}
+        with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
+            directory = Path(place)
+            self._data().write(directory)
+            length = (f"trainer.max_epochs={2 * self.epochs}", f"finetune.switch_epoch={self.epochs}")
+            tasks = [(number, side) for number in range(self.rounds) for side in self.sides]
+            for number, side in bar(tasks, "Training", len(tasks)):
+                overrides = (*self.recipe, *_DATA, *length, *self.sides[side])
+                run = time_training(overrides, directory, f"{side}{number}")
+                for stage, epochs in ((1, run.epochs[: self.epochs]), (2, run.epochs[self.epochs :])):
+                    seconds.setdefault((side, stage), []).extend(map(epoch_seconds, epochs[1:]))
+            one = directory / f"one{self.rounds - 1}"
+            whole_mb = sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) / MB
+            checkpoint_mb = (one / "checkpoints" / "last.ckpt").stat().st_size / MB
+
+        middle = {key: median(values) for key, values in seconds.items()}
+        for (side, stage), values in seconds.items():
+            if side != "one":
+                ratios = [value / middle["one", stage] for value in values]
+                meaning = f"with {' '.join(self.sides[side])}, over one of one process that logs to a CSV file"
+                result.add(f"{side}_over_one_stage{stage}", ratios, "", f"an epoch of stage{stage} {meaning}")
+        for (side, stage), values in seconds.items():
+            result.add(f"seconds_{side}_stage{stage}_epoch", values, "s", f"an epoch of stage{stage}, {side}")
+            result.bars[f"{side}, stage{stage}"] = middle[side, stage]
+        result.add("run_directory_mb", whole_mb, "MB", "all that a run of one process leaves")
+        result.add("checkpoint_mb", checkpoint_mb, "MB", "its last checkpoint, optimizer included")
+        share = middle["ranks", 2] / middle["one", 2]
+        result.summary = f"In stage 2 two processes on {cores()} cores take {share:.2f} of the time of one."
+        return result
+
+    def _data(self) -> TrainData:
+        footage = Footage(self.seconds, self.width, self.height, seed=self.seed)
+        return TrainData(footage, Path(self.footage).expanduser(), self.videos, held_out=2)
+
+    def _notes(self) -> list[str]:
+        return [
+            f"{self.videos} videos in all; recipe: {' '.join(self.recipe)}. A rank is a process on the CPU, and "
+            "gradients go over gloo.",
+            f"One process has all {cores()} cores as well: on one machine's cores this is the overhead of processes, "
+            "not the speed-up of several GPUs.",
+            "An epoch holds its validation and its checkpoints. Videos are encoded before the first.",
+        ]

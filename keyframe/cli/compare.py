@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from omegaconf import DictConfig
 
 from keyframe.types import KeyframeError
@@ -112,7 +113,7 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
     from keyframe.cli.terminal import bar
     from keyframe.pipeline import TrainedModel
     from keyframe.runs import load_detector
-    from keyframe.timing import peak_memory, quartiles, speeds
+    from keyframe.timing import peak_memory, speeds
 
     log.info("Measuring speed ...")
     timings = speeds(
@@ -123,7 +124,7 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
         costs[name] = run.sizes
         for count in config.speed.videos:
             taken = timings[name, count]
-            lower, median, upper = quartiles(taken)
+            lower, median, upper = np.quantile(taken, [0.25, 0.5, 0.75]).tolist()
             costs[name] |= {
                 f"seconds_{count}": median,
                 f"seconds_{count}_p25": lower,
