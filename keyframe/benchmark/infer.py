@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from math import nan
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +42,9 @@ WAYS = {
 _TITLES = {"model1": "Model 1", "model2": "Model 2"}
 
 
-def random_detector(backbone: str, chunk: int | Literal["auto"] = "auto") -> KeyframeDetector:
+def random_detector(backbone: str) -> KeyframeDetector:
     """A detector as conf/ has it, with random weights, in eval mode."""
-    return KeyframeDetector(Backbone(backbone, pretrained=False), TemporalHead, chunk).eval()
+    return KeyframeDetector(Backbone(backbone, pretrained=False), TemporalHead).eval()
 
 
 def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> ScoreFrames:
@@ -154,9 +153,9 @@ def _added_peak(call: Callable[[], object], device: torch.device) -> float:
     trim(0)
     if not reset_peak():
         return nan
-    before = resident_mb()[0]
+    resident = resident_mb()[0]
     call()
-    return resident_mb()[1] - before
+    return resident_mb()[1] - resident
 
 
 @dataclass(frozen=True)
