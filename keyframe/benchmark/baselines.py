@@ -1,4 +1,4 @@
-"""Baselines as they are commonly written: frames with OpenCV, and two-stage training."""
+"""The baseline of the suite `train`: two-stage training as it is commonly written, without a cache."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,78 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from keyframe.benchmark.decode import read_with_opencv
 from keyframe.config import compose_training
 from keyframe.evaluation.metrics import spearman
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.system import cores
 from keyframe.timing import Timer, in_turns
-from keyframe.types import KeyframeError, LabelledVideo, VideoError
-
-
-def import_opencv() -> ModuleType:
-    """OpenCV's module.
-
-    Raises:
-        KeyframeError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise KeyframeError(
-            "This suite measures against OpenCV, which is missing: pip install 'keyframe[benchmark]'."
-        ) from error
-    module: ModuleType = cv2
-    return module
-
-
-def read_with_opencv(
-    path: Path, frames: int, size: tuple[int, int], seek: bool, first: int | None = None, threads: int = 0
-) -> npt.NDArray[np.uint8]:
-    """Read uniformly spaced frames, resized.
-
-    Args:
-        path: a video file.
-        frames: T, spread as `keyframe.data.sampling.UniformSampling` spreads them.
-        size: (height, width) of the result in pixels.
-        seek: jump to each wanted frame, instead of decoding all up to it and converting the wanted ones only.
-        first: read only so many of the wanted frames; None reads all.
-        threads: of the decoder; 0 leaves the choice to OpenCV.
-
-    Returns:
-        uint8 RGB (T, height, width, 3).
-
-    Raises:
-        VideoError: OpenCV cannot read a wanted frame.
-    """
-    cv2 = import_opencv()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
-    try:
-        count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        wanted = ((2 * np.arange(frames) + 1) * count // (2 * frames))[:first]
-        pixels = np.empty((len(wanted), *size, 3), np.uint8)
-        position = 0
-        for row, number in enumerate(wanted.tolist()):
-            if seek:
-                capture.set(cv2.CAP_PROP_POS_FRAMES, number)
-                position = number
-            while position <= number and capture.grab():
-                position += 1
-            good, frame = capture.retrieve()
-            if position <= number or not good:
-                raise VideoError(f"OpenCV cannot read frame {number} of {path}: generate it again.")
-            cv2.cvtColor(cv2.resize(frame, size[::-1]), cv2.COLOR_BGR2RGB, dst=pixels[row])
-    finally:
-        capture.release()
-    return pixels
-
+from keyframe.types import LabelledVideo
 
 # The videos of each split, by `train`, `val` and `test`.
 SplitVideos = Mapping[str, Sequence[LabelledVideo]]

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
-from keyframe.benchmark.baselines import import_opencv, read_with_opencv
+import numpy as np
+import numpy.typing as npt
+
 from keyframe.benchmark.footage import Footage
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.decord_reader import DecordReader
@@ -19,7 +22,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import in_turns
-from keyframe.types import Frames, KeyframeError, check_number
+from keyframe.types import Frames, KeyframeError, VideoError, check_number
 
 READERS: dict[str, type[DecordReader] | type[PyAVReader]] = {"pyav": PyAVReader, "decord": DecordReader}
 
@@ -48,6 +51,63 @@ def _reading_memory(read: Callable[[], Frames]) -> Iterator[float]:
 def _read_and_drop(read: Callable[[], Frames]) -> None:
     """Read in another process; the frames stay there."""
     read()
+
+
+def import_opencv() -> ModuleType:
+    """OpenCV's module.
+
+    Raises:
+        KeyframeError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise KeyframeError(
+            "This suite measures against OpenCV, which is missing: pip install 'keyframe[benchmark]'."
+        ) from error
+    module: ModuleType = cv2
+    return module
+
+
+def read_with_opencv(
+    path: Path, frames: int, size: tuple[int, int], seek: bool, first: int | None = None, threads: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Read uniformly spaced frames, resized.
+
+    Args:
+        path: a video file.
+        frames: T, spread as `keyframe.data.sampling.UniformSampling` spreads them.
+        size: (height, width) of the result in pixels.
+        seek: jump to each wanted frame, instead of decoding all up to it and converting the wanted ones only.
+        first: read only so many of the wanted frames; None reads all.
+        threads: of the decoder; 0 leaves the choice to OpenCV.
+
+    Returns:
+        uint8 RGB (T, height, width, 3).
+
+    Raises:
+        VideoError: OpenCV cannot read a wanted frame.
+    """
+    cv2 = import_opencv()
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
+    try:
+        count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        wanted = ((2 * np.arange(frames) + 1) * count // (2 * frames))[:first]
+        pixels = np.empty((len(wanted), *size, 3), np.uint8)
+        position = 0
+        for row, number in enumerate(wanted.tolist()):
+            if seek:
+                capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+                position = number
+            while position <= number and capture.grab():
+                position += 1
+            good, frame = capture.retrieve()
+            if position <= number or not good:
+                raise VideoError(f"OpenCV cannot read frame {number} of {path}: generate it again.")
+            cv2.cvtColor(cv2.resize(frame, size[::-1]), cv2.COLOR_BGR2RGB, dst=pixels[row])
+    finally:
+        capture.release()
+    return pixels
 
 
 def decode_with_ffmpeg(path: Path, threads: int = 1) -> None:

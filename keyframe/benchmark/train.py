@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 import keyframe
-from keyframe.benchmark.baselines import PlainTraining, import_opencv
+from keyframe.benchmark.baselines import PlainTraining
+from keyframe.benchmark.decode import import_opencv
 from keyframe.benchmark.footage import Footage, TrainData
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.system import cores, in_child
@@ -133,10 +134,12 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
     """
     times = f"{name}-times.jsonl"
     timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
+    script = directory / "keyframe-train"  # a file, so that ranks can be started like it
+    script.write_text("from keyframe.cli.main import train\n\ntrain()\n", encoding="utf-8")
     package = str(Path(keyframe.__file__).parents[1])
     python_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "keyframe.cli.train", *overrides, *timed, f"hydra.run.dir={name}"],
+        [sys.executable, str(script), *overrides, *timed, f"hydra.run.dir={name}"],
         cwd=directory,
         env=os.environ | {"PYTHONPATH": python_path},
         stdin=subprocess.DEVNULL,

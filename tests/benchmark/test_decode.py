@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from keyframe.benchmark import decode
-from keyframe.benchmark.baselines import import_opencv, read_with_opencv
-from keyframe.benchmark.decode import READERS, decode_with_ffmpeg, find_ffmpeg, read_sampled
+from keyframe.benchmark.decode import (
+    READERS,
+    decode_with_ffmpeg,
+    find_ffmpeg,
+    import_opencv,
+    read_sampled,
+    read_with_opencv,
+)
 from keyframe.benchmark.footage import Footage
 from keyframe.data.sampling import UniformSampling
 from keyframe.types import KeyframeError, VideoError
