@@ -81,24 +81,24 @@ class PixelVideo(LabelledVideo):
         """The packets of the file; `VideoError` if it cannot be read."""
         return index_packets(self.path)
 
-    def subject(self, shots: Shots) -> EvalVideo:
+    def eval_video(self, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, at every pick."""
         source = self.data.source
         lowest, highest = getattr(source, "lowest", 1.0), getattr(source, "highest", 5.0)
-        return pixel_eval_video(self, self.data.reader, shots, lowest, highest, self.index)
+        return pixel_eval_video(self, self.index, self.data.reader, shots, lowest, highest)
 
-    def sampled(self, subject: EvalVideo) -> EvalVideo:
-        """The subject at the frames that the run's own sampling chooses."""
+    def sampled(self, eval_video: EvalVideo) -> EvalVideo:
+        """The same video at the frames that the run's own sampling chooses."""
         index = self.index
         frames = self.data.reader.grid(self.data.sampling.indices(index), index)
         seconds = index.timestamps[frames] - index.timestamps[0]
         entries = label_positions(len(self.labels), index.n_frames, frames, seconds, index.duration, self.path)
         entries, first = np.unique(entries, return_index=True)
-        return at_entries(subject, self, entries, seconds[first])
+        return at_entries(eval_video, self.labels, entries, seconds[first])
 
-    def score(self, model: TrainedModel | ExportedModel, subject: EvalVideo) -> FloatArray:
-        """Scores at the subject's entries, in [0, 1], (n,)."""
-        frames = labelled_frames(len(self.labels), subject.entries, self.index)
+    def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
+        """Scores at the video's entries, in [0, 1], (n,)."""
+        frames = labelled_frames(len(self.labels), eval_video.entries, self.index)
         return model.score_frames(self.index, frames, self.data.reader)
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
@@ -118,11 +118,11 @@ class PixelVideo(LabelledVideo):
 class FeatureFileVideo(FeatureVideo):
     """A video of a feature file: the same abilities, without frames."""
 
-    def subject(self, shots: Shots) -> EvalVideo:
+    def eval_video(self, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, at the file's picks and in its shots."""
         return feature_eval_video(self)
 
-    def sampled(self, subject: EvalVideo) -> EvalVideo:
+    def sampled(self, eval_video: EvalVideo) -> EvalVideo:
         """Refuse: a feature file has no other frames than its picks.
 
         Raises:
@@ -130,7 +130,7 @@ class FeatureFileVideo(FeatureVideo):
         """
         raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
 
-    def score(self, model: TrainedModel | ExportedModel, subject: EvalVideo) -> FloatArray:
+    def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
         """Scores at the picks, in [0, 1], (n,)."""
         assert isinstance(model, TrainedModel)  # no feature model is exported
         return model.score_features(self.features)

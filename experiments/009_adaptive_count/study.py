@@ -22,9 +22,9 @@ from keyframe.evaluation.keyshot import f1_user_mean, hold_scores, keyshots
 from keyframe.evaluation.metrics import interval, paired_difference
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import write_metrics
-from keyframe.runs import Run, load_run
+from keyframe.runs import PixelVideo, Run, load_run
 from keyframe.summary.shots import KtsShots
-from keyframe.types import FloatArray, LabelledVideo
+from keyframe.types import FloatArray
 
 Mask = npt.NDArray[np.bool_]
 MIDDLE = 0.5  # of the scale of labels
@@ -39,64 +39,64 @@ Rule = Callable[[FloatArray, EvalVideo, float], Mask]
 class Scored:
     """A video, what each person would keep of it, (A, L), and a model's scores."""
 
-    subject: EvalVideo
+    eval_video: EvalVideo
     people: Mask
     scores: FloatArray
 
 
-def by_ratio(scores: FloatArray, subject: EvalVideo, ratio: float) -> Mask:
+def by_ratio(scores: FloatArray, eval_video: EvalVideo, ratio: float) -> Mask:
     """The knapsack of the field's protocol."""
-    return keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots, ratio)
+    return keyshots(hold_scores(scores, eval_video.entries, eval_video.n_frames), eval_video.shots, ratio)
 
 
-def by_threshold(scores: FloatArray, subject: EvalVideo, threshold: float) -> Mask:
+def by_threshold(scores: FloatArray, eval_video: EvalVideo, threshold: float) -> Mask:
     """The shots whose mean score is so many deviations above the video's; the best one where none is."""
-    held = hold_scores(scores, subject.entries, subject.n_frames)
-    means = shot_means(held[None], subject)[0]
+    held = hold_scores(scores, eval_video.entries, eval_video.n_frames)
+    means = shot_means(held[None], eval_video)[0]
     kept = means >= held.mean() + threshold * held.std()
-    return over_frames(kept if kept.any() else means == means.max(), subject)
+    return over_frames(kept if kept.any() else means == means.max(), eval_video)
 
 
-def shot_means(tracks: FloatArray, subject: EvalVideo) -> FloatArray:
+def shot_means(tracks: FloatArray, eval_video: EvalVideo) -> FloatArray:
     """Tracks (A, L) -> their mean in each shot, (A, m)."""
-    return np.add.reduceat(tracks.astype(np.float64), subject.shots[:, 0], axis=1) / lengths(subject)
+    return np.add.reduceat(tracks.astype(np.float64), eval_video.shots[:, 0], axis=1) / lengths(eval_video)
 
 
-def lengths(subject: EvalVideo) -> npt.NDArray[np.int64]:
+def lengths(eval_video: EvalVideo) -> npt.NDArray[np.int64]:
     """Frames of each shot, (m,)."""
-    return np.diff(subject.shots, axis=1)[:, 0] + 1
+    return np.diff(eval_video.shots, axis=1)[:, 0] + 1
 
 
-def over_frames(kept: Mask, subject: EvalVideo) -> Mask:
+def over_frames(kept: Mask, eval_video: EvalVideo) -> Mask:
     """Shots (..., m) -> frames (..., L)."""
-    return np.repeat(kept, lengths(subject), axis=-1)
+    return np.repeat(kept, lengths(eval_video), axis=-1)
 
 
-def shots_of(summary: Mask, subject: EvalVideo) -> float:
+def shots_of(summary: Mask, eval_video: EvalVideo) -> float:
     """How many shots a summary (..., L) keeps, mean over people."""
-    return float(summary[..., subject.shots[:, 0]].sum(axis=-1).mean())
+    return float(summary[..., eval_video.shots[:, 0]].sum(axis=-1).mean())
 
 
 def measured(summary: Mask, video: Scored) -> dict[str, float]:
     """One video's numbers."""
     return {
         "f1_own": f1_user_mean(summary, video.people),
-        "f1_15": f1_user_mean(summary, video.subject.users),
-        "count_error": abs(shots_of(summary, video.subject) - shots_of(video.people, video.subject)),
+        "f1_15": f1_user_mean(summary, video.eval_video.users),
+        "count_error": abs(shots_of(summary, video.eval_video) - shots_of(video.people, video.eval_video)),
         "share": float(summary.mean()),
     }
 
 
 def most_f1(rule: Rule, numbers: FloatArray, videos: Sequence[Scored]) -> float:
     """The number that agrees with people most."""
-    f1 = [np.mean([f1_user_mean(rule(v.scores, v.subject, n), v.people) for v in videos]) for n in numbers]
+    f1 = [np.mean([f1_user_mean(rule(v.scores, v.eval_video, n), v.people) for v in videos]) for n in numbers]
     return float(numbers[np.argmax(f1)])
 
 
 def as_long(rule: Rule, numbers: FloatArray, videos: Sequence[Scored]) -> float:
     """The number whose summaries are, on average, as long as people's."""
     wanted = np.mean([v.people.mean() for v in videos])
-    gaps = [abs(np.mean([rule(v.scores, v.subject, n).mean() for v in videos]) - wanted) for n in numbers]
+    gaps = [abs(np.mean([rule(v.scores, v.eval_video, n).mean() for v in videos]) - wanted) for n in numbers]
     return float(numbers[np.argmin(gaps)])
 
 
@@ -104,13 +104,13 @@ def scored(run: Run, split: str, seen: dict[str, tuple[EvalVideo, Mask]]) -> dic
     """The videos of a split; each is looked at once for all runs."""
     videos = {}
     for id_, video in run.videos(split).items():
-        assert isinstance(video, LabelledVideo)
+        assert isinstance(video, PixelVideo)
         if id_ not in seen:
-            subject = run.subject(video, KtsShots())
-            people = over_frames(shot_means(video.labels.annotators, subject) > MIDDLE, subject)
-            seen[id_] = subject, people
-        subject, people = seen[id_]
-        videos[id_] = Scored(subject, people, run.score(video, subject))
+            eval_video = video.eval_video(KtsShots())
+            people = over_frames(shot_means(video.labels.annotators, eval_video) > MIDDLE, eval_video)
+            seen[id_] = eval_video, people
+        eval_video, people = seen[id_]
+        videos[id_] = Scored(eval_video, people, video.score(run.model, eval_video))
     return videos
 
 
@@ -143,7 +143,7 @@ def main(out: Path, places: Sequence[str], labels: Path | None = None) -> None:
                 flat[f"calibrated/{key} {aim}/{number}"] = value
         for name, keep in rules.items():
             for id_, video in test.items():
-                row = measured(keep(video.scores, video.subject), video)
+                row = measured(keep(video.scores, video.eval_video), video)
                 rows.setdefault(name, {}).setdefault(id_, []).append(row)
     means = {
         name: {key: np.array([np.mean([row[key] for row in one]) for one in videos.values()]) for key in row}

@@ -19,8 +19,8 @@ from keyframe.evaluation.reference import (
     reference_lines,
     reference_metrics,
 )
-from keyframe.evaluation.results import measure, over_videos, study
-from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, subject_from_look
+from keyframe.evaluation.results import measure, model_result, overall_metrics
+from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, eval_video_from_look
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import Timer, in_turns
@@ -123,29 +123,29 @@ class EvaluateSuite:
             timer.lap(part)
             return timer.seconds, resident_mb()[1]
 
-        subjects: dict[str, EvalVideo] = {}
+        eval_videos: dict[str, EvalVideo] = {}
         for video in videos:
             cut = self.shots(video.look.descriptors, video.seconds)
             timer.lap("kts")
-            subjects[video.id] = subject_from_look(video.id, video.labels, video.look, video.seconds, cut)
+            eval_videos[video.id] = eval_video_from_look(video.id, video.labels, video.look, video.seconds, cut)
             yield lap("people")
         rows: list[dict[str, float]] = []
         baseline: list[dict[str, float]] = []
         for video in videos:
-            subject = subjects[video.id]
-            rows += study("model", [{video.id: video.scores}], {video.id: subject}).rows.values()
-            baseline.append(measure(subject.training_free, subject))
+            eval_video = eval_videos[video.id]
+            rows += model_result("model", [{video.id: video.scores}], {video.id: eval_video}).rows.values()
+            baseline.append(measure(eval_video.training_free, eval_video))
             yield lap("measure")
         f1 = []
-        for id_, subject in subjects.items():
-            f1.append(reference_f1(subject, draws_of(id_, self.seed)))
+        for id_, eval_video in eval_videos.items():
+            f1.append(reference_f1(eval_video, draws_of(id_, self.seed)))
             yield lap("reference_f1")
         lines = {}
-        for id_, subject in subjects.items():
-            lines[id_] = reference_lines(subject.annotators, draws_of(id_, self.seed), subject.training_free)
+        for id_, eval_video in eval_videos.items():
+            lines[id_] = reference_lines(eval_video.annotators, draws_of(id_, self.seed), eval_video.training_free)
             yield lap("reference_lines")
         for table in (rows, baseline):
-            over_videos(table)
+            overall_metrics(table)
         f1_metrics(f1)
         reference_metrics(lines)
         yield lap("means")

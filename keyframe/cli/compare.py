@@ -3,122 +3,80 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
 
+from keyframe.cli.evaluate import check_choices, report_results, score_runs
+from keyframe.cli.load_runs import load_models
+from keyframe.cli.terminal import bar
+from keyframe.evaluation.report import REFERENCE_DESIGN
+from keyframe.evaluation.results import compare_pairs, model_result, pair_metrics
+from keyframe.pipeline import TrainedModel
+from keyframe.runs import Run, load_detector
+from keyframe.timing import peak_memory, speeds
 from keyframe.types import KeyframeError
-
-if TYPE_CHECKING:
-    from keyframe.runs import Run
 
 log = logging.getLogger(__name__)
 
 
 def compare(config: DictConfig) -> None:
-    """Score, measure, draw, and say where the results lie."""
-    from hydra.utils import instantiate
-
-    from keyframe.cli.load_runs import (
-        baseline_metrics,
-        check_choices,
-        check_same_videos,
-        load_groups,
-        reference_of,
-        score_runs,
-        thumbnails_of,
-        track,
-    )
-    from keyframe.cli.terminal import report_lines, short_text
-    from keyframe.config import save_config
-    from keyframe.evaluation.figures import (
-        accuracy_pictures,
-        chosen_videos,
-        pair_pictures,
-        tradeoff_picture,
-        video_pictures,
-    )
-    from keyframe.evaluation.report import MODELS, comparison_document, run_notes, scored_as, skipped_notes
-    from keyframe.evaluation.results import over_videos, pair_metrics, pairs, study
-    from keyframe.files import write_metrics, write_table
-    from keyframe.report.document import Section
-    from keyframe.report.render import write_report
-    from keyframe.timing import machine
-
+    """Score the videos by all models, measure what the models cost, and report both."""
     check_choices(config)
-    groups = load_groups(config)
-    if len(groups) < 2:
-        raise KeyframeError("runs= names one model, and a comparison needs two: for one model use keyframe-evaluate.")
-    check_same_videos(groups, config.split)
-    _check_drawn(groups, config)
-    runs = [run for group in groups.values() for run in group]
-    scored = score_runs(runs, config, instantiate(config.shots))
+    models = load_models(config)
+    asked = _asked_videos(models, config)
+    runs = [run for group in models.values() for run in group]
+    scored = score_runs(runs, config)
     scores = dict(zip(map(id, runs), scored.scores, strict=True))
-    studies = [study(name, [scores[id(run)] for run in group], scored.subjects) for name, group in groups.items()]
-    if config.ensemble is not None:
-        studies.append(study(f"{config.ensemble} of all", scored.scores, scored.subjects, config.ensemble))
-    means = {one.name: over_videos(list(one.rows.values())) for one in studies}
-    baseline = baseline_metrics(scored.subjects)
-    reference = reference_of(scored.subjects, config.seed)
-    found = pairs(studies)
-    costs = _costs({name: group[0] for name, group in groups.items()}, config)
-
-    asked = [str(video) for video in config.videos or ()]
-    drawn = [video for video in asked if video in scored.subjects] or chosen_videos(studies[0], config.pictures)
-    run_dir = Path(config.run_dir)
-    save_config(config, run_dir)
-    figures = run_dir / "figures"
-    overview = accuracy_pictures(studies, means, baseline, reference, scored.subjects, figures)
-    pictures = [
-        Section(
-            overview.title,
-            [*overview.blocks, *pair_pictures(studies, figures), tradeoff_picture(means, costs, figures)],
-        ),
-        video_pictures(studies, scored.subjects, drawn, thumbnails_of(scored), figures),
+    results = [
+        model_result(name, [scores[id(run)] for run in group], scored.eval_videos, [run.label for run in group])
+        for name, group in models.items()
     ]
-    notes = [note for one in studies for note in run_notes(one)]
-    by_backbone = {group[0].name: name for name, group in reversed(groups.items())}
-    document = comparison_document(
-        studies,
-        means,
-        baseline,
-        reference,
-        found,
+    if config.ensemble is not None:
+        labels = [run.label for run in runs]
+        name = f"{config.ensemble} of all"
+        results.append(model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble))
+    pairs = compare_pairs(results)
+    costs = _costs({name: group[0] for name, group in models.items()}, config)
+    by_backbone = {group[0].name: name for name, group in reversed(models.items())}
+    model1, model2 = (by_backbone.get(backbone) for backbone in REFERENCE_DESIGN)
+    metrics = {f"{one.name}/{config.split}/{key}": value for one in results for key, value in one.metrics.items()}
+    metrics |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
+    metrics |= pair_metrics(pairs)
+    rows: list[Mapping[str, object]] = [
+        {"model": one.name, "video": id_, **row} for one in results for id_, row in one.rows.items()
+    ]
+    report_results(
+        config,
+        runs,
+        scored,
+        results,
+        rows,
+        metrics,
+        [id_ for id_ in asked if id_ in scored.eval_videos],
+        pairs,
         costs,
-        machine(),
-        (by_backbone[MODELS[0]], by_backbone[MODELS[1]]) if set(MODELS) <= by_backbone.keys() else None,
-        pictures,
-        {name: [run.label for run in group] for name, group in groups.items()},
-        [*notes, *skipped_notes(scored.skipped)],
-        scored_as(config.protocol, runs[0].model.window),
+        (model1, model2) if model1 and model2 else None,
     )
-    flat = {f"{name}/{config.split}/{key}": value for name, values in means.items() for key, value in values.items()}
-    for one in studies:
-        flat |= {f"{one.name}/{config.split}/{key}": value for key, value in one.over_runs().items()}
-    flat |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
-    flat |= {f"training_free/{key}": value for key, value in baseline.items()}
-    flat |= {**reference, **pair_metrics(found), "data/videos_skipped": len(scored.skipped)}
-    rows = [{"model": one.name, "video": video, **row} for one in studies for video, row in one.rows.items()]
-    write_table(run_dir / "per_video.csv", rows)
-    write_report(document, run_dir)
-    write_metrics(run_dir / "metrics.json", flat)
-    track(config, flat, figures)
-    log.info("%s", "\n".join([short_text(document, 5), *report_lines(run_dir, figures)]))
 
 
-def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str, float]]:
+def _asked_videos(models: Mapping[str, Sequence[Run]], config: DictConfig) -> list[str]:
+    """The videos of `videos=`; one that no model was tested on is refused before anything takes long."""
+    asked = [str(video) for video in config.videos or ()]
+    known = {id_ for group in models.values() for run in group for id_ in run.videos(config.split)}
+    for video in asked:
+        if video not in known:
+            raise KeyframeError(
+                f"videos={video} is none of the {len(known)} videos compared: see a run's per_video.csv."
+            )
+    return asked
+
+
+def _costs(runs: Mapping[str, Run], config: DictConfig) -> dict[str, dict[str, float]]:
     """Size and speed of each model, and peak memory of those in torch; seeds and folds of one cost the same."""
-    from keyframe.cli.terminal import bar
-    from keyframe.pipeline import TrainedModel
-    from keyframe.runs import load_detector
-    from keyframe.timing import peak_memory, speeds
-
     log.info("Measuring speed ...")
-    timings = speeds(
-        {name: run.timed_model for name, run in runs.items()}, list(config.speed.videos), config.speed.repeats
-    )
+    timed = {name: run.timed_model for name, run in runs.items()}
+    timings = speeds(timed, list(config.speed.videos), config.speed.repeats)
     costs: dict[str, dict[str, float]] = {}
     for name, run in bar(runs.items(), "Measuring memory", len(runs), unit="model"):
         costs[name] = run.sizes
@@ -137,16 +95,6 @@ def _costs(runs: "Mapping[str, Run]", config: DictConfig) -> dict[str, dict[str,
             peaks = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
             costs[name] |= {f"peak_mb_{count}": peak for count, peak in peaks.items()}
     return costs
-
-
-def _check_drawn(groups: "Mapping[str, Sequence[Run]]", config: DictConfig) -> None:
-    """Refuse `videos=` that no model was tested on, before anything takes long."""
-    known = {video for group in groups.values() for run in group for video in run.videos(config.split)}
-    for video in config.videos or ():
-        if str(video) not in known:
-            raise KeyframeError(
-                f"videos={video} is none of the {len(known)} videos compared: see a run's per_video.csv."
-            )
 
 
 def main() -> None:

@@ -1,21 +1,58 @@
-"""keyframe-evaluate: how far people, chance and models agree with the annotators."""
+"""keyframe-evaluate: trained models beside annotators, chance and a training-free baseline.
+
+The steps that it shares with keyframe-compare: score the videos, and report the results.
+"""
 
 import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from hydra.utils import instantiate
 from omegaconf import DictConfig
+from tqdm import tqdm
 
-from keyframe.types import KeyframeError
-
-if TYPE_CHECKING:
-    from keyframe.types import Labels
+from keyframe.cli.load_runs import check_one_model, load_runs, model_name
+from keyframe.cli.terminal import bar, report_lines, short_text
+from keyframe.config import save_config
+from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.labels import read_labels
+from keyframe.evaluation.figures import chosen_videos, draw_overview, draw_videos
+from keyframe.evaluation.reference import (
+    draws_of,
+    f1_metrics,
+    reference_f1,
+    reference_lines,
+    reference_metrics,
+    reference_table,
+)
+from keyframe.evaluation.report import (
+    reference_document,
+    reference_videos,
+    report_document,
+    scoring_note,
+    skipped_notes,
+)
+from keyframe.evaluation.results import ENSEMBLES, ModelResult, Pair, measure, model_result, overall_metrics
+from keyframe.evaluation.video import EvalVideo
+from keyframe.files import write_metrics, write_table
+from keyframe.report.render import write_report
+from keyframe.runs import Run, RunVideo
+from keyframe.system import cores
+from keyframe.timing import machine
+from keyframe.training.callbacks import finish, log_report
+from keyframe.types import FloatArray, KeyframeError, Labels, VideoError
 
 log = logging.getLogger(__name__)
 
+SPLITS = ("train", "val", "test")
+PROTOCOLS = ("picks", "sampled")
+
 
 def evaluate(config: DictConfig) -> None:
-    """Evaluate runs, or compute the reference lines of a label file, and say where the results lie."""
+    """Evaluate the runs of one model, or compute the reference lines of a label file."""
     given = [key for key in ("run", "runs", "labels") if config[key] is not None]
     if len(given) != 1:
         found = " and ".join(f"{key}=" for key in given)
@@ -25,95 +62,198 @@ def evaluate(config: DictConfig) -> None:
         )
     if config.labels is not None:
         _evaluate_labels(config)
-    else:
-        _evaluate_runs(config)
-
-
-def _evaluate_runs(config: DictConfig) -> None:
-    from hydra.utils import instantiate
-
-    from keyframe.cli.load_runs import (
-        as_list,
-        baseline_metrics,
-        check_choices,
-        check_one_model,
-        load_runs,
-        model_name,
-        reference_of,
-        run_paths,
-        score_runs,
-        thumbnails_of,
-        track,
-    )
-    from keyframe.cli.terminal import report_lines, short_text
-    from keyframe.config import save_config
-    from keyframe.evaluation.figures import accuracy_pictures, chosen_videos, video_pictures
-    from keyframe.evaluation.report import run_notes, scored_as, skipped_notes, study_document
-    from keyframe.evaluation.results import over_videos, study
-    from keyframe.files import write_metrics, write_table
-    from keyframe.report.render import write_report
-
+        return
     check_choices(config)
-    key = "run" if config.run is not None else "runs"
-    runs = load_runs([path for entry in as_list(config[key]) for path in run_paths(entry, key)], config)
+    runs = load_runs(config[given[0]], given[0], config)
     if config.ensemble is None:
         check_one_model(runs)
-    scored = score_runs(runs, config, instantiate(config.shots))
+    scored = score_runs(runs, config)
     name = str(config.name or model_name(runs, config.ensemble))
-    result = study(name, scored.scores, scored.subjects, config.ensemble)
-    metrics = over_videos(list(result.rows.values()))
-    baseline = baseline_metrics(scored.subjects)
-    reference = reference_of(scored.subjects, config.seed)
+    result = model_result(name, scored.scores, scored.eval_videos, [run.label for run in runs], config.ensemble)
+    prefix = config.split if config.protocol == "picks" else f"{config.split}/sampled"
+    metrics = {f"{prefix}/{key}": value for key, value in result.metrics.items()}
+    rows: list[Mapping[str, object]] = [
+        {"video": id_, "category": scored.eval_videos[id_].category, "runs": result.runs[id_], **row}
+        for id_, row in result.rows.items()
+    ]
+    report_results(config, runs, scored, [result], rows, metrics)
 
+
+def check_choices(config: DictConfig) -> None:
+    """Refuse values that are none of the known ones.
+
+    Raises:
+        KeyframeError: naming the key.
+    """
+    for key, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("ensemble", (None, *ENSEMBLES))):
+        if config[key] not in known:
+            raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
+
+
+@dataclass
+class Scored:
+    """The videos of all runs, and each run's scores.
+
+    Attributes:
+        videos: video -> the video itself.
+        eval_videos: video -> what its scores are compared with.
+        scores: for each run, video -> scores at the entries.
+        skipped: video -> why it was left out.
+    """
+
+    videos: dict[str, RunVideo] = field(default_factory=dict)
+    eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
+    scores: list[dict[str, FloatArray]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
+    """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named.
+
+    Raises:
+        KeyframeError: two runs have different labels for a video, or no video can be read.
+    """
+    scored = Scored()
+    shots = instantiate(config.shots)
+    for run in runs:
+        for id_, video in run.videos(config.split).items():
+            _check_same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
+
+    def look(id_: str) -> EvalVideo | VideoError:
+        try:
+            return scored.videos[id_].eval_video(shots)
+        except VideoError as error:
+            return error
+
+    with ThreadPoolExecutor(cores()) as pool:
+        found = bar(pool.map(look, scored.videos), "Decoding videos", len(scored.videos))
+        for id_, one in zip(scored.videos, found, strict=True):
+            if isinstance(one, VideoError):
+                scored.skipped[id_] = str(one)
+            else:
+                scored.eval_videos[id_] = one
+    if config.protocol == "sampled":
+        _check_sampling(runs)
+        for id_, one in scored.eval_videos.items():
+            scored.eval_videos[id_] = scored.videos[id_].sampled(one)
+    add_scores(runs, config.split, scored)
+    return scored
+
+
+def add_scores(runs: Sequence[Run], split: str, scored: Scored) -> None:
+    """Add each run's scores; a video that one run cannot read is left out for all."""
+    for number, run in enumerate(runs, start=1):
+        videos = {id_: video for id_, video in run.videos(split).items() if id_ in scored.eval_videos}
+        scored.scores.append({})
+        for id_, video in bar(videos.items(), f"Scoring, run {number} of {len(runs)}", len(videos)):
+            try:
+                scored.scores[-1][id_] = video.score(run.model, scored.eval_videos[id_])
+            except VideoError as error:
+                scored.skipped[id_] = str(error)
+                del scored.eval_videos[id_]
+    if not scored.eval_videos:
+        raise KeyframeError(f"No video of the {split} split can be read: {'; '.join(scored.skipped.values())}")
+
+
+def _check_same_labels(known: RunVideo, other: RunVideo, first: Run, run: Run) -> None:
+    if not all(np.array_equal(a, b) for a, b in zip(_tracks(known), _tracks(other), strict=True)):
+        raise KeyframeError(
+            f"{first.directory} and {run.directory} have different labels for the video {other.id}: they are of "
+            "different data sets and cannot be joined or compared."
+        )
+
+
+def _tracks(video: RunVideo) -> tuple[FloatArray, FloatArray]:
+    labels = video if isinstance(video, FeatureVideo) else video.labels
+    return labels.importance, labels.annotators
+
+
+def _check_sampling(runs: Sequence[Run]) -> None:
+    kinds = {str(run.config.get("sampling")): run for run in runs}
+    if len(kinds) > 1:
+        names = " and ".join(str(run.directory) for run in list(kinds.values())[:2])
+        raise KeyframeError(
+            f"{names} sample frames differently: protocol=sampled cannot compare them, protocol=picks can."
+        )
+
+
+def report_results(
+    config: DictConfig,
+    runs: Sequence[Run],
+    scored: Scored,
+    results: Sequence[ModelResult],
+    rows: Sequence[Mapping[str, object]],
+    metrics: Mapping[str, float],
+    drawn: Sequence[str] = (),
+    pairs: Sequence[Pair] = (),
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+    reference_design: tuple[str, str] | None = None,
+) -> None:
+    """Draw the figures, write the report, the table and the metrics, and log where they are.
+
+    Args:
+        config: of the command.
+        runs: of all models.
+        scored: their videos and scores.
+        results: the models' numbers.
+        rows: of `per_video.csv`.
+        metrics: the models' own, by the name in `metrics.json`.
+        drawn: the videos to draw; some from the first model's best to its worst if it is empty.
+        pairs: of models.
+        costs: by model.
+        reference_design: the models that stand for the reference design's two.
+    """
+    videos = scored.eval_videos
+    baseline = overall_metrics([measure(video.training_free, video) for video in videos.values()])
+    reference = _reference(videos, config.seed)
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
-    figures = run_dir / "figures"
-    pictures = [
-        accuracy_pictures([result], {name: metrics}, baseline, reference, scored.subjects, figures),
-        video_pictures(
-            [result], scored.subjects, chosen_videos(result, config.pictures), thumbnails_of(scored), figures
-        ),
-    ]
-    document = study_document(
-        result,
-        metrics,
+    directory = run_dir / "figures"
+    overview = draw_overview(results, baseline, reference, videos, directory, costs)
+    chosen = drawn or chosen_videos(results[0], config.pictures)
+    curves = draw_videos(
+        results, videos, chosen, lambda id_, seconds: scored.videos[id_].thumbnails(seconds), directory
+    )
+    document = report_document(
+        results,
         baseline,
         reference,
-        pictures,
-        [run.label for run in runs],
-        [*run_notes(result), *skipped_notes(scored.skipped)],
-        scored_as(config.protocol, runs[0].model.window),
+        [overview, curves],
+        scoring_note(config.protocol, runs[0].model.window),
+        scored.skipped,
+        pairs,
+        costs,
+        machine(),
+        reference_design,
     )
-    write_table(
-        run_dir / "per_video.csv",
-        [
-            {"video": video, "category": scored.subjects[video].category, "runs": result.runs[video], **row}
-            for video, row in result.rows.items()
-        ],
-    )
-    prefix = config.split if config.protocol == "picks" else f"{config.split}/sampled"
-    flat = {f"{prefix}/{key}": value for key, value in metrics.items()}
-    flat |= {f"{prefix}/{key}": value for key, value in result.over_runs().items()}
-    flat |= {f"training_free/{key}": value for key, value in baseline.items()}
-    flat |= {**reference, "data/videos_skipped": len(scored.skipped)}
+    flat = {**metrics, **{f"training_free/{key}": value for key, value in baseline.items()}, **reference}
+    flat["data/videos_skipped"] = len(scored.skipped)
+    write_table(run_dir / "per_video.csv", rows)
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
-    track(config, flat, figures)
-    log.info(
-        "%s", "\n".join([short_text(document, 2), *skipped_notes(scored.skipped), *report_lines(run_dir, figures)])
-    )
+    loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
+    try:
+        log_report(loggers, flat, sorted(directory.glob("*.png")))
+    finally:
+        finish(loggers)
+    shown = short_text(document, 5 if costs else 2)
+    log.info("%s", "\n".join([shown, *skipped_notes(scored.skipped), *report_lines(run_dir, directory)]))
+
+
+def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
+    """The reference lines on these videos; rank correlations only if every video has annotators."""
+    count = len(videos)
+    f1 = [reference_f1(video, draws_of(id_, seed)) for id_, video in bar(videos.items(), "Reference F1", count)]
+    if not all(len(video.annotators) for video in videos.values()):
+        return f1_metrics(f1)
+    lines = {
+        id_: reference_lines(video.annotators, draws_of(id_, seed), video.training_free)
+        for id_, video in bar(videos.items(), "Reference lines", count)
+    }
+    return {**reference_metrics(lines), **f1_metrics(f1)}
 
 
 def _evaluate_labels(config: DictConfig) -> None:
-    from tqdm import tqdm
-
-    from keyframe.cli.terminal import report_lines, short_text
-    from keyframe.config import save_config
-    from keyframe.evaluation.reference import reference_metrics, reference_table
-    from keyframe.evaluation.report import reference_document, reference_videos
-    from keyframe.files import write_metrics, write_table
-    from keyframe.report.render import write_report
-
     labels = _labels(config)
     run_dir = Path(config.run_dir)
     table = dict(tqdm(reference_table(labels, config.seed), "videos", len(labels), disable=None, leave=False))
@@ -126,14 +266,8 @@ def _evaluate_labels(config: DictConfig) -> None:
     log.info("%s", "\n".join([short_text(document, 1), *report_lines(run_dir)]))
 
 
-def _labels(config: DictConfig) -> "dict[str, Labels]":
-    """The label file that the configuration names.
-
-    Raises:
-        KeyframeError: it is one without annotators, or what the file's reader raises.
-    """
-    from keyframe.data.labels import read_labels
-
+def _labels(config: DictConfig) -> dict[str, Labels]:
+    """The label file that the configuration names; it must hold annotators."""
     for key in ("lowest", "highest"):
         if isinstance(config[key], bool) or not isinstance(config[key], int | float):
             raise KeyframeError(f"{key}={config[key]} must be a number, a score of the label file's scale.")

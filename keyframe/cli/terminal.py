@@ -176,7 +176,7 @@ def report_lines(run_dir: Path, figures: Path | None = None) -> list[str]:
         f"Report:        {run_dir / 'report.html'} (also .md, .txt)",
     ]
     if figures is not None:
-        lines.append(f"Pictures:      {from_here(figures)}")
+        lines.append(f"Figures:       {from_here(figures)}")
     return [*lines, f"Run directory: {run_dir}"]
 
 

@@ -1,6 +1,7 @@
-"""What people, chance and position in the video reach on a label file: the lines to read a model's numbers by.
+"""Reference lines to read a model's numbers by: annotators, chance and position in the video, on the same labels.
 
-Keyshot F1 of the reference lines: on some data sets chance comes close to people, and a reader should see it.
+They exist for rank correlation and for keyshot F1; on some data sets the F1 of random scores comes close to that of
+annotators.
 """
 
 import zlib
@@ -10,21 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.evaluation.keyshot import f1_user, hold_scores, keyshots
+from keyframe.evaluation.keyshot import f1_user
 from keyframe.evaluation.metrics import (
     SUMMARY_SHARE,
     defined_mean,
-    interval,
     kendall,
     kendall_matrix,
+    mean_metrics,
     spearman,
     spearman_matrix,
 )
 from keyframe.evaluation.video import EvalVideo, annotators_at_picks, mean_track
-from keyframe.types import FloatArray, KeyframeError, Labels
+from keyframe.types import FloatArray, Labels
+
+Floats = npt.NDArray[np.float64]
 
 RANDOM_DRAWS = 100
 POOLED_DRAWS = 50
+F1_DRAWS = 20
 
 # What each line predicts, in the order of tables. All but `pooled` are compared with each annotator; `training_free`
 # needs the videos.
@@ -39,6 +43,8 @@ LINES = {
     "pooled": "The mean of half of the annotators, compared with the mean of the other half and not with each "
     f"annotator: the mean of {POOLED_DRAWS} draws of halves.",
 }
+# The lines with a summary of their own.
+F1_LINES = tuple(name for name in LINES if name != "pooled")
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,10 @@ class Line:
     """One reference line on one video.
 
     Attributes:
-        kendall: mean Kendall's tau-b of the line's comparisons, in [-1, 1]; NaN where none is defined.
+        kendall: mean Kendall's tau-b of the line's comparisons, in [-1, 1]; NaN if none is defined.
         spearman: mean Spearman's rho of the same.
         comparisons: how many there are.
-        undefined: how many of them have no correlation (one side is constant), and are left out of the means.
+        undefined: how many of them have no correlation (one side is constant) and are left out of the means.
     """
 
     kendall: float
@@ -61,58 +67,52 @@ class Line:
 def reference_table(labels: Mapping[str, Labels], seed: int = 0) -> Iterator[tuple[str, dict[str, Line]]]:
     """The `LINES` of one video after another, as (video id, line by name).
 
-    A video's lines depend on its own id and labels and on the seed, not on the other videos.
+    A video's lines depend on its id, its labels and the seed, not on the other videos.
 
     Args:
-        labels: video id -> labels.
-        seed: makes the draws repeatable, not negative.
-
-    Raises:
-        KeyframeError: if a video has no annotators.
+        labels: video id -> labels with one annotator at least.
+        seed: of the draws, not negative.
     """
     for video, one in labels.items():
-        if not len(one.annotators):
-            raise KeyframeError(f"{video} has no annotators: reference lines need each annotator's scores")
         yield video, reference_lines(annotators_at_picks(one), draws_of(video, seed))
 
 
 def draws_of(video: str, seed: int) -> np.random.Generator:
-    """The random draws for a video: its own, whatever other videos there are."""
+    """The random draws of a video, independent of other videos."""
     return np.random.default_rng([seed, zlib.crc32(video.encode("utf-8", "surrogatepass"))])
 
 
 def reference_lines(
-    people: FloatArray, rng: np.random.Generator, training_free: FloatArray | None = None
+    annotators: FloatArray, rng: np.random.Generator, training_free: FloatArray | None = None
 ) -> dict[str, Line]:
     """The `LINES` of one video.
 
-    The order of annotators changes nothing. A line that needs two annotators has no comparisons where there is one.
+    The order of annotators changes nothing. A line that needs two annotators has no comparisons if there is one.
 
     Args:
-        people: each annotator's scores at the video's picks, (A, n), A at least 1.
+        annotators: each annotator's scores at the video's picks, (A, n), A at least 1.
         rng: draws the random scores and the halves.
-        training_free: the baseline's scores at the picks, (n,), where the video was looked at.
+        training_free: the training-free baseline's scores at the picks, (n,), if the video was decoded.
     """
-    people = people[np.lexsort(people.T)]  # in an order of their own, so that equal draws pool the same people
-    count, length = people.shape
-    random = rng.random((RANDOM_DRAWS, length))
+    annotators = annotators[np.lexsort(annotators.T)]  # sorted, so that equal draws pool the same annotators
+    count, length = annotators.shape
     predictions = {
-        "one_annotator": people,
-        "other_annotators": _others(people),
-        "ceiling": mean_track(people)[None],
-        "random": random,
+        "one_annotator": annotators,
+        "other_annotators": _means_of_others(annotators),
+        "ceiling": mean_track(annotators)[None],
+        "random": rng.random((RANDOM_DRAWS, length)),
         "uniform": evenly_spaced(length)[None],
         "position": -np.abs(2.0 * np.arange(length) - (length - 1))[None],
     }
     if training_free is not None:
         predictions["training_free"] = training_free[None]
-    # which of a line's predictions x annotators are its comparisons; all of them where nothing is said
+    # which predictions x annotators are the line's comparisons; all for the other lines
     compared = {
         "one_annotator": np.triu(np.ones((count, count), dtype=bool), 1),
         "other_annotators": np.eye(len(predictions["other_annotators"]), count, dtype=bool),
     }
     tracks = np.concatenate(list(predictions.values()))
-    taus, rhos = kendall_matrix(tracks, people), spearman_matrix(tracks, people)
+    taus, rhos = kendall_matrix(tracks, annotators), spearman_matrix(tracks, annotators)
     lines: dict[str, Line] = {}
     start = 0
     for name, rows in predictions.items():
@@ -120,132 +120,109 @@ def reference_lines(
         chosen = compared.get(name, np.ones((len(rows), count), dtype=bool))
         lines[name] = _line(taus[part][chosen], rhos[part][chosen])
         start += len(rows)
-    halves = list(_halves(people, rng))
+    halves = list(_halves(annotators, rng))
     taus, rhos = (np.array([measure(*pair) for pair in halves]) for measure in (kendall, spearman))
     lines["pooled"] = _line(taus, rhos)
     return lines
 
 
 def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, float]:
-    """Means over videos by name, `reference/<line>/kendall` and `.../spearman`.
+    """The `mean_metrics` over videos of `reference/<line>/kendall` and `reference/<line>/spearman`.
 
-    With them go `..._std` and `..._lo`, `..._hi`: the spread over videos and the 95 % bootstrap interval of the mean,
-    NaN for fewer than 2 videos; `reference/<line>/comparisons` and `.../undefined`: the correlations of all videos
-    and how many of them are not defined; `.../videos`: how many videos have a value; `reference/videos`: how many
-    there are.
+    Besides: `reference/videos`, the number of videos; `reference/<line>/videos`, how many of them have a value;
+    `reference/<line>/comparisons` and `.../undefined`, the correlations of all videos and how many are not defined.
 
     Args:
-        table: video id -> line by name, what `reference_table` gives.
+        table: video id -> line by name, the result of `reference_table`.
     """
     metrics = {"reference/videos": float(len(table))}
     for name in [name for name in LINES if all(name in row for row in table.values())]:
         lines = [row[name] for row in table.values()]
-        for metric in ("kendall", "spearman"):
-            values = np.array([getattr(line, metric) for line in lines])
-            key = f"reference/{name}/{metric}"
-            metrics[key] = defined_mean(values)
-            defined = values[~np.isnan(values)]
-            metrics[f"{key}_std"] = float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
-            metrics[f"{key}_lo"], metrics[f"{key}_hi"] = interval(values)
-        metrics[f"reference/{name}/videos"] = float(sum(not np.isnan(line.kendall) for line in lines))
-        metrics[f"reference/{name}/comparisons"] = float(sum(line.comparisons for line in lines))
-        metrics[f"reference/{name}/undefined"] = float(sum(line.undefined for line in lines))
+        key = f"reference/{name}"
+        metrics |= mean_metrics(f"{key}/kendall", [line.kendall for line in lines])
+        metrics |= mean_metrics(f"{key}/spearman", [line.spearman for line in lines])
+        metrics[f"{key}/videos"] = float(sum(not np.isnan(line.kendall) for line in lines))
+        metrics[f"{key}/comparisons"] = float(sum(line.comparisons for line in lines))
+        metrics[f"{key}/undefined"] = float(sum(line.undefined for line in lines))
     return metrics
 
 
-def _line(taus: npt.NDArray[np.float64], rhos: npt.NDArray[np.float64]) -> Line:
+def _line(taus: Floats, rhos: Floats) -> Line:
     return Line(defined_mean(taus), defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
 
 
-def _others(people: FloatArray) -> npt.NDArray[np.float64]:
-    """The mean of all annotators but each in turn, (A, T), or (0, T) where there is nobody else."""
-    if len(people) < 2:
-        return np.empty((0, people.shape[1]))
-    return np.stack([mean_track(np.delete(people, one, axis=0)) for one in range(len(people))])
+def _means_of_others(annotators: FloatArray) -> Floats:
+    """For each annotator the mean of all others, (A, T); (0, T) for a single annotator."""
+    if len(annotators) < 2:
+        return np.empty((0, annotators.shape[1]))
+    return np.stack([mean_track(np.delete(annotators, one, axis=0)) for one in range(len(annotators))])
 
 
-def evenly_spaced(length: int) -> npt.NDArray[np.float64]:
-    """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0."""
+def evenly_spaced(length: int) -> Floats:
+    """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
     count = max(1, round(SUMMARY_SHARE * length))
     track = np.zeros(length)
     track[((np.arange(count) + 0.5) * length / count).astype(int)] = 1
     return track
 
 
-def _halves(
-    people: FloatArray, rng: np.random.Generator
-) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Means of two disjoint halves of the annotators, drawn anew each time; of an odd number one sits out."""
-    half = len(people) // 2
+def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
+    """Means of two random disjoint halves of the annotators, several times; of an odd number one is left out."""
+    half = len(annotators) // 2
     for _ in range(POOLED_DRAWS if half else 0):
-        order = rng.permutation(len(people))
-        yield mean_track(people[order[:half]]), mean_track(people[order[half : 2 * half]])
+        order = rng.permutation(len(annotators))
+        yield mean_track(annotators[order[:half]]), mean_track(annotators[order[half : 2 * half]])
 
 
-F1_DRAWS = 20
+def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """The F1 of each of the `F1_LINES` on one video, as (mean over users, best user); NaN without users.
 
-# Lines that have a summary of their own; the names are those of `keyframe.evaluation.reference.LINES`.
-F1_LINES = ("one_annotator", "other_annotators", "ceiling", "random", "uniform", "position", "training_free")
-
-
-def reference_f1(subject: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """Each line's F1 on one video, as (mean over users, best user); NaN where it has none.
-
-    `one_annotator` is each user's summary against all others'. `other_annotators` is made from the mean scores of all
-    but one annotator, compared with that one's summary; so it has no best user, and nothing where there are no scores.
+    `one_annotator` is each user's summary against all others'. `other_annotators` is the summary of the mean scores
+    of all but one annotator, compared with that one's summary: it has no best user, and is NaN without scores.
 
     Args:
-        subject: the video.
+        video: the video.
         rng: draws the random scores.
     """
-    count, length = len(subject.users), len(subject.entries)
+    count, length = len(video.users), len(video.entries)
     undefined = (float("nan"), float("nan"))
     if not count:
         return dict.fromkeys(F1_LINES, undefined)
-    others = [np.delete(subject.users, user, axis=0) for user in range(count)]
-    between = [f1_user(subject.users[user], rest) for user, rest in enumerate(others) if len(rest)]
+    others = [np.delete(video.users, user, axis=0) for user in range(count)]
+    between = [f1_user(video.users[user], rest) for user, rest in enumerate(others) if len(rest)]
     left_out: list[float] = []
-    if len(subject.annotators) == count > 1:
-        means = [mean_track(np.delete(subject.annotators, user, axis=0)) for user in range(count)]
-        left_out = [
-            float(f1_user(_summary(mean, subject), subject.users[[user]])[0]) for user, mean in enumerate(means)
-        ]
+    if len(video.annotators) == count:
+        means = _means_of_others(video.annotators)
+        left_out = [f1_user(video.summary(mean), video.users[[user]])[0] for user, mean in enumerate(means)]
     tracks = {
-        "ceiling": [subject.importance],
+        "ceiling": [video.importance],
         "random": list(rng.random((F1_DRAWS, length))),
         "uniform": [evenly_spaced(length)],
         "position": [1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)],
-        "training_free": [subject.training_free],
+        "training_free": [video.training_free],
     }
     lines = {
         "one_annotator": _mean_and_best(between),
         "other_annotators": (defined_mean(left_out), float("nan")),
     }
     for name, rows in tracks.items():
-        lines[name] = _mean_and_best([f1_user(_summary(row, subject), subject.users) for row in rows])
+        lines[name] = _mean_and_best([f1_user(video.summary(row), video.users) for row in rows])
     return lines
 
 
 def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
-    """Means over videos by name, `reference/<line>/f1_user_mean` and `.../f1_user_max`, each with `_lo` and `_hi`.
+    """The `mean_metrics` over videos of `reference/<line>/f1_user_mean` and `reference/<line>/f1_user_max`.
 
     Args:
-        table: what `reference_f1` gives, one a video.
+        table: the result of `reference_f1` per video.
     """
     metrics: dict[str, float] = {}
     for line in F1_LINES:
         for place, name in enumerate(("f1_user_mean", "f1_user_max")):
-            values = [row[line][place] for row in table]
-            key = f"reference/{line}/{name}"
-            metrics[key] = defined_mean(values)
-            metrics[f"{key}_lo"], metrics[f"{key}_hi"] = interval(values)
+            metrics |= mean_metrics(f"reference/{line}/{name}", [row[line][place] for row in table])
     return metrics
 
 
-def _summary(scores: FloatArray, subject: EvalVideo) -> npt.NDArray[np.bool_]:
-    return keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots)
-
-
-def _mean_and_best(rows: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
-    """Mean over rows of their mean and of their greatest."""
+def _mean_and_best(rows: Sequence[Floats]) -> tuple[float, float]:
+    """Mean over rows of their mean and of their maximum."""
     return defined_mean([row.mean() for row in rows]), defined_mean([row.max() for row in rows])

@@ -1,21 +1,16 @@
-"""Every number of one video, and the means over videos with their intervals.
-
-One model's scores on many videos, whether it is one run, the folds of a cross-validation, seeds, or an ensemble.
-
-Each pair of models on the same videos: is one better?
-"""
+"""The numbers of models on videos they were not trained on: per video, over videos, and pair by pair."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import rankdata
 
-from keyframe.evaluation.keyshot import f1_user_max, f1_user_mean, hold_scores, keyshots
-from keyframe.evaluation.metrics import Difference, defined_mean, interval, paired_difference, video_metrics
+from keyframe.evaluation.keyshot import f1_user_max, f1_user_mean
+from keyframe.evaluation.metrics import Difference, defined_mean, mean_metrics, paired_difference, video_metrics
 from keyframe.evaluation.video import EvalVideo
-from keyframe.report.document import NOT_AVAILABLE, format_number
 from keyframe.types import FloatArray
 
 # In the order of tables: the published protocol first, then the same against the annotators' mean.
@@ -30,53 +25,45 @@ METRICS = {
     "mse": "mean squared error against the annotators' mean",
     "mae": "mean absolute error against the annotators' mean",
 }
+ENSEMBLES = ("mean", "rank")
 
 
-def measure(scores: FloatArray, subject: EvalVideo) -> dict[str, float]:
-    """The `METRICS` of one video, and how many of its comparisons are not defined.
+def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
+    """The `METRICS` of one video, NaN where not defined.
 
     Args:
-        scores: one an entry, any scale for all but `mse` and `mae`, finite, (n,).
-        subject: the video.
+        scores: one per entry, any scale for all but `mse` and `mae`, finite, (n,).
+        video: what they are compared with.
 
     Returns:
-        The `METRICS`, NaN where not defined, and `annotators`, `undefined_annotators`: how many there are, and with how
-        many of them there is no correlation, because they or the scores are constant.
+        The `METRICS`, and `annotators` and `undefined_annotators`: how many annotators the video has, and how many of
+        them have no correlation with the scores because either is constant.
 
     Raises:
-        ValueError: if there is not one finite score an entry.
+        ValueError: there is not one finite score per entry.
     """
-    if scores.shape != subject.entries.shape or not np.isfinite(scores).all():
-        raise ValueError(f"{subject.video} needs {subject.entries.shape} finite scores, not {scores.shape}")
-    values = video_metrics(scores, subject.importance, subject.annotators)
-    summary = keyshots(hold_scores(scores, subject.entries, subject.n_frames), subject.shots)
-    values |= {
-        "f1_user_mean": f1_user_mean(summary, subject.users),
-        "f1_user_max": f1_user_max(summary, subject.users),
-    }
+    if scores.shape != video.entries.shape or not np.isfinite(scores).all():
+        raise ValueError(f"{video.video} needs {video.entries.shape} finite scores, not {scores.shape}")
+    values = video_metrics(scores, video.importance, video.annotators)
+    summary = video.summary(scores)
+    values |= {"f1_user_mean": f1_user_mean(summary, video.users), "f1_user_max": f1_user_max(summary, video.users)}
     constant = np.ptp(scores) == 0 or len(scores) < 2
-    undefined = len(subject.annotators) if constant else int((np.ptp(subject.annotators, axis=1) == 0).sum())
+    undefined = len(video.annotators) if constant else int((np.ptp(video.annotators, axis=1) == 0).sum())
     return {
         **{name: values[name] for name in METRICS},
-        "annotators": float(len(subject.annotators)),
+        "annotators": float(len(video.annotators)),
         "undefined_annotators": float(undefined),
     }
 
 
-def mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Several rows as one: means, the undefined ones left out."""
-    return {name: defined_mean([row[name] for row in rows]) for name in rows[0]}
+def overall_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The `mean_metrics` of each of the `METRICS` over videos, and `<name>_videos`: how many videos have a value.
 
-
-def over_videos(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over videos by name, with `<name>_std`, `<name>_lo`, `<name>_hi`, `<name>_videos`.
-
-    The spread over videos, the 95 % bootstrap interval of the mean over videos (both NaN for fewer than 2), and how
-    many videos have a value. With them go `videos`, `undefined`: videos without a rank correlation, and
-    `undefined_annotators`: the annotators of all videos with whom there is none.
+    Besides: `videos`, `undefined` (videos without a rank correlation), `annotators` and `undefined_annotators` (both
+    summed over videos).
 
     Args:
-        rows: what `measure` gives, one a video.
+        rows: the result of `measure` per video.
     """
     result = {
         "videos": float(len(rows)),
@@ -86,30 +73,24 @@ def over_videos(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
     for name in METRICS:
         values = np.array([row[name] for row in rows], dtype=np.float64)
-        defined = values[~np.isnan(values)]
-        result[name] = defined_mean(values)
-        result[f"{name}_std"] = float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
-        result[f"{name}_lo"], result[f"{name}_hi"] = interval(values)
-        result[f"{name}_videos"] = float(len(defined))
+        result |= mean_metrics(name, values)
+        result[f"{name}_videos"] = float(np.count_nonzero(~np.isnan(values)))
     return result
-
-
-ENSEMBLES = ("mean", "rank")
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What a model did on the videos it was not trained on.
+    """One model on the videos it was not trained on: of one run, of folds, of seeds, or of an ensemble.
 
     Attributes:
         name: of the model.
-        rows: video -> its numbers (`measure`); where several runs scored a video, the mean of theirs, or with an
-            ensemble the numbers of the joined scores.
-        scores: video -> scores at the subject's entries, (n,), the mean over runs; for pictures.
+        rows: video -> its numbers (`measure`); of several runs the mean of their numbers, of an ensemble the numbers
+            of the joined scores.
+        scores: video -> scores at the video's entries, (n,), the mean over runs; for figures.
         runs: video -> how many runs scored it.
-        by_run: for each run, the means over its videos, NaN without any, and `videos`; none for an ensemble.
-        members: how many runs there are in all; folds have a part of the videos each.
-        ensemble: how the runs' scores were joined; None where their numbers were.
+        by_run: for each run, the means over its videos, NaN without any, and `videos`; empty for an ensemble.
+        labels: for each run, what tells it apart from the others.
+        ensemble: how the runs' scores were joined; None if their numbers were averaged.
     """
 
     name: str
@@ -117,69 +98,72 @@ class ModelResult:
     scores: dict[str, FloatArray]
     runs: dict[str, int]
     by_run: list[dict[str, float]]
-    members: int = 1
+    labels: Sequence[str] = ()
     ensemble: str | None = None
 
-    def over_runs(self) -> dict[str, float]:
-        """Standard deviation over runs of each mean, `<name>_over_runs`: what training by itself leaves to chance.
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The means over videos (`overall_metrics`), and the spread over runs if there is one.
 
-        Empty where there is one run, or runs were tested on different videos.
+        That is `<name>_over_runs`, the standard deviation over runs of each mean: the part that training leaves to
+        chance. It exists if several runs were tested on the same videos.
         """
-        if (
-            len(self.by_run) < 2
-            or len(set(self.runs.values())) > 1
-            or len(self.by_run) != next(iter(self.runs.values()))
-        ):
-            return {}
-        return {f"{name}_over_runs": float(np.std([one[name] for one in self.by_run], ddof=1)) for name in METRICS}
+        metrics = overall_metrics(list(self.rows.values()))
+        if len(self.by_run) > 1 and set(self.runs.values()) == {len(self.by_run)}:
+            for name in METRICS:
+                metrics[f"{name}_over_runs"] = float(np.std([run[name] for run in self.by_run], ddof=1))
+        return metrics
 
 
-def study(
+def model_result(
     name: str,
     scored: Sequence[Mapping[str, FloatArray]],
-    subjects: Mapping[str, EvalVideo],
+    videos: Mapping[str, EvalVideo],
+    labels: Sequence[str] = (),
     ensemble: str | None = None,
 ) -> ModelResult:
-    """Join what the runs of one model say.
+    """Join the scores of one model's runs.
 
     Args:
         name: of the model.
-        scored: for each run, video -> scores at the subject's entries, (n,); folds have different videos.
-        subjects: video -> what scores are compared with.
-        ensemble: None measures each run by itself and takes the mean of the numbers. `mean` measures the mean of the
-            scores, `rank` the mean of their ranks within the video; ranks are no scores, so `mse` and `mae` are NaN.
+        scored: for each run, video -> scores at the video's entries, (n,); folds have different videos.
+        videos: video -> what the scores are compared with.
+        labels: for each run, what tells it apart from the others.
+        ensemble: None measures each run by itself and averages the numbers. `mean` measures the mean of the scores,
+            `rank` the mean of their ranks within the video; ranks are no scores, so `mse` and `mae` are NaN.
 
     Raises:
-        ValueError: if `ensemble` is none of these.
+        ValueError: `ensemble` is none of these.
     """
     if ensemble not in (None, *ENSEMBLES):
         raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")
     rows, scores, runs = {}, {}, {}
-    each: list[list[dict[str, float]]] = [[] for _ in scored]
-    for video, subject in subjects.items():
-        tracks = [one[video] for one in scored if video in one]
+    by_run: list[list[dict[str, float]]] = [[] for _ in scored]
+    for id_, video in videos.items():
+        tracks = {place: one[id_] for place, one in enumerate(scored) if id_ in one}
         if not tracks:
             continue
-        if ensemble is None:
-            measured = {place: measure(one[video], subject) for place, one in enumerate(scored) if video in one}
-            rows[video] = mean_row(list(measured.values()))
-            for place, row in measured.items():
-                each[place].append(row)
-            scores[video] = np.mean(tracks, axis=0)
-        else:
+        runs[id_] = len(tracks)
+        if ensemble == "rank":
             # divided last: frames whose ranks add up to the same must tie
-            joined = [rankdata(track) for track in tracks] if ensemble == "rank" else tracks
-            scores[video] = np.mean(joined, axis=0) / (len(subject.entries) if ensemble == "rank" else 1)
-            rows[video] = measure(scores[video], subject)
+            scores[id_] = np.mean([rankdata(track) for track in tracks.values()], axis=0) / len(video.entries)
+        else:
+            scores[id_] = np.mean(list(tracks.values()), axis=0)
+        if ensemble is None:
+            measured = {place: measure(track, video) for place, track in tracks.items()}
+            rows[id_] = _mean_row(list(measured.values()))
+            for place, row in measured.items():
+                by_run[place].append(row)
+        else:
+            rows[id_] = measure(scores[id_], video)
             if ensemble == "rank":
-                rows[video] |= {"mse": float("nan"), "mae": float("nan")}
-        runs[video] = len(tracks)
-    nothing = dict.fromkeys(METRICS, float("nan"))
-    by_run = [(mean_row(measured) if measured else nothing) | {"videos": float(len(measured))} for measured in each]
-    return ModelResult(name, rows, scores, runs, [] if ensemble else by_run, len(scored), ensemble)
+                rows[id_] |= {"mse": float("nan"), "mae": float("nan")}
+    means = [_mean_row(measured) | {"videos": float(len(measured))} for measured in by_run]
+    return ModelResult(name, rows, scores, runs, [] if ensemble else means, labels, ensemble)
 
 
-SIGNIFICANT = 0.05
+def _mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: defined_mean([row[name] for row in rows]) for name in (rows[0] if rows else METRICS)}
 
 
 @dataclass(frozen=True)
@@ -191,65 +175,22 @@ class Pair:
     differences: dict[str, Difference]
 
 
-def pairs(studies: Sequence[ModelResult]) -> list[Pair]:
-    """All pairs, in order; the studies must hold the same videos."""
-    result = []
-    for first, second in combinations(studies, 2):
+def compare_pairs(results: Sequence[ModelResult]) -> list[Pair]:
+    """All pairs of models, in order; all must have the same videos."""
+    pairs = []
+    for first, second in combinations(results, 2):
         differences = {}
         for metric in METRICS:
-            theirs, ours = (np.array([one.rows[video][metric] for video in first.rows]) for one in (second, first))
+            theirs, ours = ([one.rows[video][metric] for video in first.rows] for one in (second, first))
             differences[metric] = paired_difference(theirs, ours)
-        result.append(Pair(first.name, second.name, differences))
-    return result
+        pairs.append(Pair(first.name, second.name, differences))
+    return pairs
 
 
-def sentence(pair: Pair, metric: str) -> str:
-    """What the videos say of a pair, in words; it follows the p-value."""
-    difference = pair.differences[metric]
-    what = METRICS[metric].split(",")[0]
-    if np.isnan(difference.p_value):
-        return f"Whether {pair.first} or {pair.second} is better cannot be told from {difference.videos} video(s)."
-    figures = (
-        f"difference {difference.value:+.3f} [{difference.lo:+.3f}, {difference.hi:+.3f}], p {p_text(difference)}, "
-        f"{difference.videos} videos"
-    )
-    if difference.p_value >= SIGNIFICANT:
-        return (
-            f"No difference between {pair.first} and {pair.second} can be told from these videos ({what}: {figures})."
-        )
-    better, worse = (pair.second, pair.first) if difference.value > 0 else (pair.first, pair.second)
-    return f"{better} is better than {worse} ({what}: {figures})."
-
-
-def p_text(difference: Difference) -> str:
-    """A p-value to the digits that its draws bear."""
-    if np.isnan(difference.p_value):
-        return NOT_AVAILABLE
-    return "< 0.001" if difference.p_value < 0.001 else f"= {format_number(difference.p_value)}"
-
-
-def pair_rows(found: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, str]]:
-    """One row a pair and metric: difference, interval, p-value."""
-    return [
-        {
-            "pair": f"{pair.second} - {pair.first}",
-            "metric": metric,
-            "difference": format_number(pair.differences[metric].value),
-            "95 %": NOT_AVAILABLE
-            if np.isnan(pair.differences[metric].lo)
-            else f"{pair.differences[metric].lo:z.3f} to {pair.differences[metric].hi:z.3f}",
-            "p": p_text(pair.differences[metric]).removeprefix("= "),
-            "videos": str(pair.differences[metric].videos),
-        }
-        for pair in found
-        for metric in metrics
-    ]
-
-
-def pair_metrics(found: Sequence[Pair]) -> dict[str, float]:
+def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float]:
     """Flat: `difference/<second>-<first>/<metric>` with `_lo`, `_hi`, `_p`."""
     flat: dict[str, float] = {}
-    for pair in found:
+    for pair in pairs:
         for metric, difference in pair.differences.items():
             key = f"difference/{pair.second}-{pair.first}/{metric}"
             flat |= {

@@ -1,6 +1,6 @@
-"""The published rank protocol: a score at every 15th frame, compared with each annotator there.
+"""A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model.
 
-A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model.
+The published rank protocol needs a score at every 15th frame and compares it with each annotator there.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import labelled_frames
-from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.evaluation.keyshot import hold_scores, user_summaries
+from keyframe.evaluation.keyshot import hold_scores, keyshots, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, join, look
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
@@ -21,6 +21,9 @@ from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
 
 # The picks are frames 0, 15, 30 ... (about 2 a second), as in the feature files that published systems share.
 PICK_STEP = 15
+
+# Frames per second, for the time axis of figures only: feature files do not hold it.
+_FEATURE_FILE_RATE = 30.0
 
 PROTOCOL = (
     "Rank correlation (Kendall's tau-b, Spearman's rho) at every 15th frame with each annotator separately, averaged "
@@ -30,7 +33,7 @@ PROTOCOL = (
 
 
 def picks(frames: int) -> npt.NDArray[np.int64]:
-    """The numbers of the scored frames of a video with so many frames: 0, 15, 30 ..., int64, (ceil(frames / 15),)."""
+    """The scored frames of a video of `frames` frames: 0, 15, 30 ..., int64, (ceil(frames / 15),)."""
     return np.arange(0, frames, PICK_STEP, dtype=np.int64)
 
 
@@ -42,7 +45,7 @@ def annotators_at_picks(labels: Labels) -> npt.NDArray[np.float64]:
 def mean_track(annotators: FloatArray) -> npt.NDArray[np.float64]:
     """The mean of annotators (A, T), as (T,).
 
-    Rounded to 6 decimals: scores such as 1/3 are stored inexactly, and what they add up to must still tie.
+    Rounded to 6 decimals: scores such as 1/3 are inexact, and equal sums of them must still tie.
     """
     return np.round(annotators.mean(axis=0, dtype=np.float64), 6)
 
@@ -53,22 +56,19 @@ Shots = Callable[[FloatArray, FloatArray], IntArray]
 
 @dataclass(frozen=True)
 class EvalVideo:
-    """One video's labels at the entries where it is scored, its shots, and what people would keep of it.
+    """One video's labels at its scored entries, its shots, and the annotators' summaries.
 
     Attributes:
         video: id.
-        category: "" where the label file names none.
-        n_frames: L, the entries of the label track; one a frame.
+        category: "" if the label file names none.
+        n_frames: L, the length of the label track; one entry per frame.
         entries: the scored ones, rising, int64 (n,); every 15th in the published protocol.
         seconds: their times, (n,).
-        importance: the annotators' mean there (the file's own track where there are no annotators), (n,).
+        importance: the annotators' mean there (without annotators the file's own track), (n,).
         annotators: each annotator's scores there, (A, n); A may be 0.
         shots: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2).
-        users: whether each person would keep each frame, bool (U, L); U may be 0.
-        training_free: the scores of the baseline that needs no training there, in [0, 1], (n,).
-
-    Raises:
-        ValueError: if shapes disagree.
+        users: whether each user keeps each frame in a summary, bool (U, L); U may be 0.
+        training_free: the scores of the training-free baseline there, in [0, 1], (n,).
     """
 
     video: str
@@ -88,38 +88,41 @@ class EvalVideo:
         if shapes != ((count,),) * 4 or self.users.shape[1:] != (self.n_frames,):
             raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
 
+    def summary(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
+        """The keyshot summary that scores at the entries (n,) make: whether each frame is kept, (L,)."""
+        return keyshots(hold_scores(scores, self.entries, self.n_frames), self.shots)
+
 
 def pixel_eval_video(
     video: LabelledVideo,
+    index: PacketIndex,
     reader: VideoReader,
     shots: Shots,
     lowest: float = 1.0,
     highest: float = 5.0,
-    index: PacketIndex | None = None,
 ) -> EvalVideo:
-    """Look at a video and cut it, by a descriptor that no model has a part in.
+    """Decode a video small and cut it, by a descriptor that is independent of any model.
 
     Args:
         video: the video and its labels.
+        index: the packets of its file.
         reader: decodes its frames.
         shots: cuts it.
-        lowest: the score in the label file that 0 stands for; what an annotator would keep depends on it.
+        lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
         highest: the score that 1 stands for.
-        index: the packets of its file, if the caller has them.
 
     Raises:
         VideoError: the file cannot be read.
         KeyframeError: its labels do not fit it.
     """
-    index = index or index_packets(video.path)
-    entries = picks(len(video.labels))
-    frames = labelled_frames(len(video.labels), entries, index)
+    frames = labelled_frames(len(video.labels), picks(len(video.labels)), index)
     seen = join(look(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index))
     seconds = index.timestamps[frames] - index.timestamps[0]
-    return subject_from_look(video.id, video.labels, seen, seconds, shots(seen.descriptors, seconds), lowest, highest)
+    cut = shots(seen.descriptors, seconds)
+    return eval_video_from_look(video.id, video.labels, seen, seconds, cut, lowest, highest)
 
 
-def subject_from_look(
+def eval_video_from_look(
     video: str,
     labels: Labels,
     seen: Look,
@@ -128,7 +131,7 @@ def subject_from_look(
     lowest: float = 1.0,
     highest: float = 5.0,
 ) -> EvalVideo:
-    """The same from what a video's picks look like, without its file.
+    """The same from the descriptors of a video's picks, without its file.
 
     Args:
         video: id.
@@ -136,22 +139,19 @@ def subject_from_look(
         seen: its picks, (n,).
         seconds: their times, (n,).
         cut: first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
-        lowest: as for `pixel_eval_video`.
-        highest: as for `pixel_eval_video`.
-
-    Raises:
-        ValueError: if labels, picks and shots do not fit each other.
+        lowest: see `pixel_eval_video`.
+        highest: see `pixel_eval_video`.
     """
     entries = picks(len(labels))
     ranges = segments_to_frames(cut, entries, len(labels))
-    annotators = labels.annotators[:, entries].astype(np.float64)
+    importance, annotators = _labels_at(labels, entries)
     return EvalVideo(
         video=video,
         category=labels.category,
         n_frames=len(labels),
         entries=entries,
         seconds=seconds,
-        importance=mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64),
+        importance=importance,
         annotators=annotators,
         shots=ranges,
         users=user_summaries(labels.annotators, ranges, lowest, highest),
@@ -159,13 +159,8 @@ def subject_from_look(
     )
 
 
-def feature_eval_video(video: FeatureVideo, rate: float = 30.0) -> EvalVideo:
-    """The same from a feature file: its own shots and summaries; where it has no shots, KTS on its features.
-
-    Args:
-        video: a video of the file.
-        rate: frames a second, for the axis of pictures only; the files do not say.
-    """
+def feature_eval_video(video: FeatureVideo) -> EvalVideo:
+    """The same from a feature file: its own summaries and shots, or KTS on its features if it has no shots."""
     count = len(video.picks)
     if video.change_points is not None:
         ranges = video.change_points
@@ -184,7 +179,7 @@ def feature_eval_video(video: FeatureVideo, rate: float = 30.0) -> EvalVideo:
         category=video.category,
         n_frames=video.n_frames,
         entries=video.picks,
-        seconds=video.picks / rate,
+        seconds=video.picks / _FEATURE_FILE_RATE,
         importance=video.importance.astype(np.float64),
         annotators=video.annotators.astype(np.float64),
         shots=ranges,
@@ -193,21 +188,27 @@ def feature_eval_video(video: FeatureVideo, rate: float = 30.0) -> EvalVideo:
     )
 
 
-def at_entries(subject: EvalVideo, video: LabelledVideo, entries: IntArray, seconds: FloatArray) -> EvalVideo:
-    """The same video scored at other entries: the frames that a model's own sampling chose.
+def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds: FloatArray) -> EvalVideo:
+    """The same video scored at other entries, such as the frames of a model's own sampling.
 
     Args:
-        subject: of the video, at its picks.
-        video: the video and its labels.
+        eval_video: the video at its picks.
+        labels: its labels.
         entries: rising, (n,).
         seconds: their times, (n,).
     """
-    annotators = video.labels.annotators[:, entries].astype(np.float64)
+    importance, annotators = _labels_at(labels, entries)
     return replace(
-        subject,
+        eval_video,
         entries=entries.astype(np.int64),
         seconds=seconds,
-        importance=mean_track(annotators) if len(annotators) else video.labels.importance[entries].astype(np.float64),
+        importance=importance,
         annotators=annotators,
-        training_free=hold_scores(subject.training_free, subject.entries, subject.n_frames)[entries],
+        training_free=hold_scores(eval_video.training_free, eval_video.entries, eval_video.n_frames)[entries],
     )
+
+
+def _labels_at(labels: Labels, entries: IntArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The annotators' mean (or the file's own track) and each annotator's scores at some entries, (n,) and (A, n)."""
+    annotators = labels.annotators[:, entries].astype(np.float64)
+    return mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64), annotators

@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from keyframe.data.dataset import Batch
 from keyframe.drawing.curves import Prediction
-from keyframe.evaluation.metrics import VIDEO_METRICS, over_videos, spearman, video_metrics
+from keyframe.evaluation.metrics import VIDEO_METRICS, epoch_metrics, spearman, video_metrics
 from keyframe.models.detector import KeyframeDetector
 from keyframe.training.losses import Distillation
 from keyframe.types import FloatArray, KeyframeError
@@ -182,7 +182,7 @@ class KeyframeModule(LightningModule):
     def _report(self, split: str) -> None:
         metric = self._metric(split)
         self.table = metric.compute()
-        for name, value in over_videos(self.table.values()).items():
+        for name, value in epoch_metrics(self.table.values()).items():
             self.log(f"{split}/{name}", value, batch_size=1)
         if split == "val" and self.distillation is not None:
             self.log("val/teacher_spearman", self.agreement.compute(), batch_size=1)

@@ -1,11 +1,25 @@
 import math
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import bootstrap, kendalltau, permutation_test, spearmanr
 
-from keyframe.evaluation.metrics import VIDEO_METRICS, kendall, over_videos, precision_at_top, spearman, video_metrics
+from keyframe.evaluation.metrics import (
+    VIDEO_METRICS,
+    defined_mean,
+    epoch_metrics,
+    interval,
+    kendall,
+    kendall_matrix,
+    mean_metrics,
+    paired_difference,
+    precision_at_top,
+    spearman,
+    spearman_matrix,
+    video_metrics,
+)
 from keyframe.training.module import VideoMetrics
 
 RANK_METRICS = ("spearman", "kendall", "annotator_spearman", "annotator_kendall", "precision_at_15")
@@ -18,10 +32,10 @@ def no_warnings():
         yield
 
 
-def video(seed=0, length=60, people=20):
+def video(seed=0, length=60, annotators_count=20):
     rng = np.random.default_rng(seed)
-    annotators = rng.integers(0, 5, (people, length)) / 4
-    importance = annotators.mean(0) if people else rng.integers(0, 5, length) / 4
+    annotators = rng.integers(0, 5, (annotators_count, length)) / 4
+    importance = annotators.mean(0) if annotators_count else rng.integers(0, 5, length) / 4
     return rng.random(length), importance, annotators
 
 
@@ -80,7 +94,7 @@ def test_precision_takes_15_percent_and_a_frame_at_least(length, count):
 
 
 def test_annotator_metrics_are_means_over_annotators():
-    scores, importance, annotators = video(people=7)
+    scores, importance, annotators = video(annotators_count=7)
     row = video_metrics(scores, importance, annotators)
     assert tuple(row) == VIDEO_METRICS
     rhos = [spearmanr(scores, one).statistic for one in annotators]
@@ -94,7 +108,7 @@ def test_annotator_metrics_are_means_over_annotators():
 
 
 def test_an_annotator_who_never_varies_is_left_out():
-    scores, importance, annotators = video(people=3)
+    scores, importance, annotators = video(annotators_count=3)
     annotators[1] = 0.25
     row = video_metrics(scores, importance, annotators)
     assert row["annotator_spearman"] == pytest.approx(
@@ -103,7 +117,7 @@ def test_an_annotator_who_never_varies_is_left_out():
 
 
 def test_without_annotators_their_metrics_are_undefined_and_the_others_are_not():
-    row = video_metrics(*video(people=0))
+    row = video_metrics(*video(annotators_count=0))
     undefined = {name for name, value in row.items() if math.isnan(value)}
     assert undefined == {"annotator_spearman", "annotator_kendall"}
 
@@ -131,14 +145,14 @@ def test_the_reverse_order_changes_the_sign():
         assert after[name] == pytest.approx(-before[name])
 
 
-def test_over_videos_leaves_undefined_values_out_and_counts_them():
+def test_epoch_metrics_leave_undefined_values_out_and_count_them():
     nan = float("nan")
     rows = [
         {**dict.fromkeys(VIDEO_METRICS, 0.2), "annotator_kendall": nan, "kendall": nan},
         {**dict.fromkeys(VIDEO_METRICS, 0.6), "annotator_kendall": nan},
         {**dict.fromkeys(VIDEO_METRICS, 0.4), "annotator_kendall": nan, "spearman": nan},
     ]
-    result = over_videos(iter(rows))
+    result = epoch_metrics(iter(rows))
     assert result["undefined"] == 1
     assert result["spearman"] == pytest.approx(0.4)
     assert result["spearman_std"] == pytest.approx(math.sqrt(0.08))  # of .2 and .6, one degree of freedom
@@ -146,17 +160,130 @@ def test_over_videos_leaves_undefined_values_out_and_counts_them():
     assert result["mse"] == pytest.approx(0.4)
     assert result["mse_std"] == pytest.approx(0.2)
     assert not [name for name in result if name.startswith("annotator_kendall")]
-
-
-def test_over_one_video_and_over_none():
     row = video_metrics(*video())
-    assert over_videos([row]) == {"undefined": 0, **row}
-    assert over_videos([]) == {"undefined": 0}
+    assert epoch_metrics([row]) == {"undefined": 0, **row}
+    assert epoch_metrics([]) == {"undefined": 0}
+
+
+def test_matrices_hold_the_correlations_of_all_pairs():
+    for levels, length in product((2, 5, 10_000), (2, 3, 40, 707)):
+        rng = np.random.default_rng(levels + length)
+        a, b = rng.integers(0, levels, (4, length)) / 4, rng.integers(0, 5, (3, length)) / 4
+        b[2] = 0.5
+        taus, rhos = kendall_matrix(a, b), spearman_matrix(a, b)
+        assert taus.shape == rhos.shape == (4, 3)
+        expected = np.array([[[kendall(one, other), spearman(one, other)] for other in b] for one in a])
+        np.testing.assert_allclose(taus, expected[:, :, 0], atol=1e-12)
+        np.testing.assert_allclose(rhos, expected[:, :, 1], atol=1e-12)
+        assert np.isnan(taus[:, 2]).all() and np.isnan(rhos[:, 2]).all()
+    one = np.ones((2, 1))
+    assert np.isnan(kendall_matrix(one, one)).all() and np.isnan(spearman_matrix(one, one)).all()
+    assert kendall_matrix(np.empty((0, 9)), np.ones((2, 9))).shape == (0, 2)
+
+
+# Means over videos
+
+
+def normal(count, seed=0, mean=0.0):
+    return np.random.default_rng(seed).normal(mean, 1, count)
+
+
+def test_interval_is_scipys_and_lies_around_the_mean():
+    for count in (2, 10, 50):
+        values = normal(count)
+        theirs = bootstrap(
+            (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+        ).confidence_interval
+        assert interval(values) == pytest.approx(tuple(theirs))
+    lo, hi = interval(values)
+    assert interval(10 + 3 * values) == pytest.approx((10 + 3 * lo, 10 + 3 * hi))
+    assert lo < values.mean() < hi
+    assert interval([0.3] * 5) == pytest.approx((0.3, 0.3))
+    assert interval([*values, math.nan]) == (lo, hi)
+
+
+def test_coverage():
+    """The shares in the docstring of `interval`."""
+    for count, lowest, highest in ((10, 0.87, 0.93), (20, 0.90, 0.95), (50, 0.91, 0.97)):
+        ends = [interval(normal(count, seed), draws=300, seed=seed) for seed in range(500)]
+        assert lowest < np.mean([lo <= 0 <= hi for lo, hi in ends]) < highest
+
+
+def test_interval_is_repeatable_whatever_the_memory(monkeypatch):
+    values = normal(30)
+    once = interval(values, seed=3)
+    assert interval(values, seed=3) == once
+    assert interval(values, seed=4) != once
+    monkeypatch.setattr("keyframe.evaluation.metrics._AT_ONCE", 1000)
+    assert interval(values, seed=3) == once
+
+
+def test_fewer_than_two_videos_have_no_interval():
+    for values in ([], [0.5], [0.5, math.nan], [math.nan, math.nan]):
+        assert all(math.isnan(end) for end in interval(values))
+    assert mean_metrics("rho", [0.5, math.nan]) == pytest.approx(
+        {"rho": 0.5, "rho_std": math.nan, "rho_lo": math.nan, "rho_hi": math.nan}, nan_ok=True
+    )
+    assert defined_mean([1, math.nan, 3]) == 2 and math.isnan(defined_mean([math.nan])) and math.isnan(defined_mean([]))
+    with pytest.raises(ValueError, match="one number per video"):
+        interval(np.zeros((2, 2)))
+
+
+def test_p_value_is_that_of_scipys_paired_test():
+    for count, shift in ((5, 1.0), (10, 0.5), (13, 0.0), (40, 0.3)):
+        a, b = normal(count, 1, shift), normal(count, 2)
+        theirs = permutation_test(
+            (a, b),
+            lambda x, y, axis: np.mean(x - y, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=9_999,
+            rng=np.random.default_rng(0),
+        )
+        result = paired_difference(a, b)
+        assert result.p_value == pytest.approx(theirs.pvalue, abs=1e-12 if count <= 13 else 0.02)
+        assert result.value == pytest.approx(a.mean() - b.mean())
+        assert (result.lo, result.hi) == interval(a - b)
+        assert result.videos == count
+        other = paired_difference(b, a)
+        assert (other.value, other.p_value) == pytest.approx((-result.value, result.p_value))
+        assert (other.lo, other.hi) == pytest.approx((-result.hi, -result.lo), abs=0.1)
+
+
+def test_p_value_by_hand():
+    # of the 8 sign patterns of 1, 2, 3 only +++ and --- are as far from 0
+    assert paired_difference([1, 2, 3], [0, 0, 0]).p_value == 2 / 8
+    # 1 - 2 + 3 = 2: all but +-(1 + 2 - 3) = 0 are at least as far
+    assert paired_difference([1, -2, 3], [0, 0, 0]).p_value == 6 / 8
+    # few videos never give a tiny one
+    assert paired_difference([5, 6, 7, 8, 9], [0] * 5).p_value == 2 / 2**5
+    equal = paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert (equal.value, equal.lo, equal.hi, equal.p_value) == (0, 0, 0, 1)
+
+
+def test_equal_models_differ_significantly_in_five_percent_of_trials():
+    for count in (6, 30):
+        trials = [paired_difference(normal(count, n), normal(count, n + 5000), draws=200) for n in range(500)]
+        assert 0.02 < np.mean([trial.p_value <= 0.05 for trial in trials]) < 0.08
+
+
+def test_a_video_without_a_value_is_left_out_of_both():
+    result = paired_difference([1, math.nan, 3, 4], [0, 0, math.nan, 1])
+    assert (result.videos, result.value) == (2, 2)
+    for a, value in (([], math.nan), ([2.0], 2.0)):
+        result = paired_difference(a, [0.0] * len(a))
+        assert result.value == pytest.approx(value, nan_ok=True)
+        assert math.isnan(result.p_value) and math.isnan(result.lo) and math.isnan(result.hi)
+    with pytest.raises(ValueError, match="the same videos, not 2 and 3"):
+        paired_difference([1, 2], [1, 2, 3])
+
+
+# Per-video metrics gathered by training
 
 
 def test_video_metrics_gathers_a_row_a_video():
     metric = VideoMetrics()
-    given = {number: video(seed=number, length=30 + number, people=number % 3) for number in (4, 0, 2)}
+    given = {number: video(seed=number, length=30 + number, annotators_count=number % 3) for number in (4, 0, 2)}
     for number, one in given.items():
         metric.update(number, *one)
     table = metric.compute()

@@ -1,26 +1,28 @@
 import math
-from dataclasses import astuple, replace
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from keyframe.data.labels import read_labels
+from keyframe.evaluation.keyshot import f1_user
 from keyframe.evaluation.reference import (
+    F1_LINES,
     LINES,
     POOLED_DRAWS,
     RANDOM_DRAWS,
-    Line,
+    f1_metrics,
+    reference_f1,
     reference_lines,
     reference_metrics,
     reference_table,
 )
-from keyframe.evaluation.report import reference_document, reference_notes, reference_rows, reference_videos
+from keyframe.evaluation.report import reference_notes
 from keyframe.evaluation.results import measure
 from keyframe.evaluation.video import annotators_at_picks
-from keyframe.report.render import render_text
-from keyframe.types import KeyframeError, Labels
-from tests.evaluation.subjects import subject_of
+from keyframe.types import Labels
+from tests.evaluation.example import eval_video_of
 
 
 def labels_of(picks, category=""):
@@ -29,7 +31,7 @@ def labels_of(picks, category=""):
     return Labels(annotators.mean(0).astype(np.float32), annotators.astype(np.float32), category)
 
 
-def people(seed=0, count=6, length=40):
+def annotations(seed=0, count=6, length=40):
     return np.random.default_rng(seed).integers(1, 6, (count, length))
 
 
@@ -43,17 +45,15 @@ def official(official_labels):
     return labels, dict(reference_table(labels))
 
 
-@pytest.mark.parametrize(
-    ("line", "tau", "rho"),
-    [("one_annotator", 0.177, 0.204), ("other_annotators", 0.314, 0.396), ("ceiling", 0.378, 0.473)],
-)
-def test_the_official_file_gives_the_published_lines(official, line, tau, rho):
+def test_the_official_file_gives_the_published_lines(official):
     metrics = reference_metrics(official[1])
-    assert round(metrics[f"reference/{line}/kendall"], 3) == tau
-    assert round(metrics[f"reference/{line}/spearman"], 3) == rho
-    assert metrics[f"reference/{line}/videos"] == 50
-    assert metrics[f"reference/{line}/undefined"] == 0
-    assert metrics[f"reference/{line}/kendall_lo"] < tau < metrics[f"reference/{line}/kendall_hi"]
+    published = {"one_annotator": (0.177, 0.204), "other_annotators": (0.314, 0.396), "ceiling": (0.378, 0.473)}
+    for line, (tau, rho) in published.items():
+        assert round(metrics[f"reference/{line}/kendall"], 3) == tau
+        assert round(metrics[f"reference/{line}/spearman"], 3) == rho
+        assert metrics[f"reference/{line}/videos"] == 50
+        assert metrics[f"reference/{line}/undefined"] == 0
+        assert metrics[f"reference/{line}/kendall_lo"] < tau < metrics[f"reference/{line}/kendall_hi"]
 
 
 def test_the_other_lines_of_the_official_file(official):
@@ -71,7 +71,7 @@ def test_the_other_lines_of_the_official_file(official):
 def test_the_ceiling_is_what_the_protocol_gives_the_annotators_mean(official):
     labels, table = official
     for video in list(labels)[:3]:
-        result = measure(labels[video].annotators.mean(0, dtype=np.float64)[::15], subject_of(labels[video]))
+        result = measure(labels[video].annotators.mean(0, dtype=np.float64)[::15], eval_video_of(labels[video]))
         assert table[video]["ceiling"].kendall == pytest.approx(result["annotator_kendall"])
         assert table[video]["ceiling"].spearman == pytest.approx(result["annotator_spearman"])
         assert result["kendall"] == pytest.approx(1)
@@ -97,28 +97,28 @@ def test_by_hand():
     assert list(lines) == [name for name in LINES if name != "training_free"]
 
 
-def test_halves_of_two_people_are_the_two():
-    lines = lines_of(labels_of(people(count=2)))
+def test_halves_of_two_annotators_are_the_two():
+    lines = lines_of(labels_of(annotations(count=2)))
     assert lines["pooled"].kendall == pytest.approx(lines["one_annotator"].kendall)
     assert lines["pooled"].kendall == pytest.approx(lines["other_annotators"].kendall)
 
 
 def test_the_order_of_annotators_changes_nothing():
-    scores = people()
+    scores = annotations()
     before, after = lines_of(labels_of(scores)), lines_of(labels_of(scores[[4, 2, 0, 5, 1, 3]]))
     for name, line in before.items():
         assert astuple(after[name]) == pytest.approx(astuple(line), abs=1e-9), name
 
 
 def test_a_monotone_change_of_one_annotators_scale_changes_no_pair():
-    scores = people()
+    scores = annotations()
     changed = np.where(scores == 5, 5, (scores + 1) // 2 + 1)  # 2, 2, 3, 3, 5: ties are kept by both
     once, twice = lines_of(labels_of(changed)), lines_of(labels_of(np.where(changed == 5, 4, changed)))
     assert astuple(once["one_annotator"]) == pytest.approx(astuple(twice["one_annotator"]))
 
 
 def test_a_video_does_not_depend_on_the_others_and_the_seed_counts():
-    labels = {name: labels_of(people(seed)) for seed, name in enumerate("abc")}
+    labels = {name: labels_of(annotations(seed)) for seed, name in enumerate("abc")}
     table = dict(reference_table(labels))
     assert dict(reference_table({"b": labels["b"]}))["b"] == table["b"]
     other = dict(reference_table(labels, seed=1))
@@ -127,11 +127,11 @@ def test_a_video_does_not_depend_on_the_others_and_the_seed_counts():
     assert other["b"]["pooled"] != table["b"]["pooled"]
 
 
-def test_constant_annotators_are_counted_and_told():
-    scores = people(count=4)
+def test_constant_annotators_are_counted_and_named():
+    scores = annotations(count=4)
     scores[2] = 3
     table = dict(
-        reference_table({"a": labels_of(scores), "b": labels_of(people(count=4)), "c": labels_of(scores * 0 + 2)})
+        reference_table({"a": labels_of(scores), "b": labels_of(annotations(count=4)), "c": labels_of(scores * 0 + 2)})
     )
     undefined = {name: line.undefined for name, line in table["a"].items()}
     assert undefined == {
@@ -155,53 +155,47 @@ def test_constant_annotators_are_counted_and_told():
     assert any(note.startswith("ceiling: 1 of 3 videos have no value") for note in notes)
 
 
-def test_one_annotator_has_nobody_to_agree_with():
-    lines = lines_of(labels_of(people(count=1)))
+def test_a_single_annotator_has_no_pairs():
+    lines = lines_of(labels_of(annotations(count=1)))
     for name in ("one_annotator", "other_annotators", "pooled"):
         assert lines[name].comparisons == 0 and math.isnan(lines[name].kendall)
     assert lines["ceiling"].kendall == pytest.approx(1)
 
 
 def test_one_pick_has_no_correlation():
-    lines = lines_of(labels_of(people(length=1)))
+    lines = lines_of(labels_of(annotations(length=1)))
     assert all(math.isnan(line.spearman) and line.undefined == line.comparisons for line in lines.values())
 
 
-def test_the_training_free_baseline_is_a_line_where_it_is_known():
-    scores = people()
+def test_the_training_free_baseline_is_a_line_if_it_is_given():
+    scores = annotations()
     track = np.linspace(0, 1, 40)
     line = reference_lines(scores / 5, np.random.default_rng(0), training_free=track)["training_free"]
     assert line.kendall == pytest.approx(np.mean([kendalltau(track, one).statistic for one in scores]))
     assert line.comparisons == 6
 
 
-def test_no_annotators():
-    labels = labels_of(people())
-    with pytest.raises(KeyframeError, match="b has no annotators"):
-        dict(reference_table({"a": labels, "b": replace(labels, annotators=labels.annotators[:0])}))
+# Keyshot F1
 
 
-def test_one_video_has_no_interval():
-    metrics = reference_metrics(dict(reference_table({"a": labels_of(people())})))
-    for end in ("_lo", "_hi", "_std"):
-        assert math.isnan(metrics[f"reference/ceiling/kendall{end}"])
-    assert reference_rows(metrics)[0]["tau, 95 %"] == "not available"
-    assert reference_notes(metrics) == ["Intervals are not available: they need at least two videos."]
+def annotated(seed):
+    return eval_video_of(labels_of(annotations(seed, count=5)))
 
 
-def test_the_page_says_what_each_line_is(tmp_path):
-    labels = {name: labels_of(people(seed), category="VT") for seed, name in enumerate("abc")}
-    table = dict(reference_table(labels))
-    page = " ".join(render_text(reference_document(tmp_path / "labels.tsv", reference_metrics(table))).split())
-    assert "Otani et al." in page and "the 3 videos of labels.tsv" in page
-    for name in table["a"]:
-        assert f"{name.replace('_', ' ')}: {LINES[name]}" in page
-    rows = reference_videos(labels, table)
-    assert [row["video"] for row in rows] == ["a", "b", "c"]
-    assert (rows[0]["category"], rows[0]["frames"], rows[0]["picks"], rows[0]["annotators"]) == ("VT", 600, 40, 6)
-    assert rows[0]["ceiling/kendall"] == table["a"]["ceiling"].kendall
+def test_f1_of_annotators_is_that_of_all_pairs():
+    video = annotated(0)
+    lines = reference_f1(video, np.random.default_rng(0))
+    pairs = [f1_user(video.users[i], video.users[[j]])[0] for i in range(5) for j in range(5) if i != j]
+    assert lines["one_annotator"][0] == pytest.approx(np.mean(pairs))
+    assert lines["ceiling"][0] == pytest.approx(measure(video.importance, video)["f1_user_mean"])
+    assert lines["training_free"][1] == pytest.approx(measure(video.training_free, video)["f1_user_max"])
+    assert lines["random"][0] < lines["ceiling"][0]
 
 
-def test_a_number_that_rounds_to_nothing_has_no_sign():
-    lines = {name: Line(-1e-5, -1e-5, 1, 0) for name in LINES}
-    assert reference_rows(reference_metrics({"a": lines, "b": lines}))[0]["tau, 95 %"] == "0.000 to 0.000"
+def test_f1_lines_without_users_are_not_defined():
+    alone = eval_video_of(Labels(np.linspace(0, 1, 600, dtype=np.float32), np.empty((0, 600), np.float32)))
+    lines = reference_f1(alone, np.random.default_rng(0))
+    assert set(lines) == set(F1_LINES) and all(math.isnan(value) for pair in lines.values() for value in pair)
+    metrics = f1_metrics([lines, reference_f1(annotated(0), np.random.default_rng(0))])
+    assert not math.isnan(metrics["reference/random/f1_user_mean"])
+    assert math.isnan(metrics["reference/random/f1_user_mean_lo"])

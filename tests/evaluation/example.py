@@ -1,12 +1,18 @@
-"""Subjects made from labels alone, without a video."""
+"""Labels and videos for evaluation, made without a video file."""
 
 import numpy as np
 
 from keyframe.evaluation.keyshot import user_summaries
 from keyframe.evaluation.video import EvalVideo, mean_track, picks
+from keyframe.types import Labels
 
 
-def subject_of(labels, video="clip", shot=30, training_free=None):
+def labels_of(annotators, category=""):
+    annotators = np.asarray(annotators, dtype=np.float32)
+    return Labels(annotators.mean(0).astype(np.float32), annotators, category)
+
+
+def eval_video_of(labels, video="clip", shot=30, training_free=None):
     """A video cut into shots of equal length, scored at every 15th frame."""
     entries = picks(len(labels))
     annotators = labels.annotators[:, entries].astype(np.float64)
