@@ -1,12 +1,22 @@
 """Commands of keyframe as a user runs them: processes with an exit status, stdout and stderr."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+from keyframe.cli.app import check_values, sentence_of
+from keyframe.cli.arguments import prepare, with_inputs
+from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,6 +82,25 @@ def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
         timeout=200,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def in_process(program: str, *arguments: object, run_dir: Path) -> str:
+    """Do what a command does on its arguments, in this process; the sentence that it ends with, "" if it succeeds."""
+    overrides = prepare(with_inputs([str(argument) for argument in arguments]))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose(program, [*overrides, f"hydra.runtime.output_dir='{run_dir}'"], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        check_values(config)
+        importlib.import_module(f"keyframe.cli.{program}").__dict__[program](config)
+    except Exception as error:
+        sentence = sentence_of(error)
+        assert sentence is not None, traceback.format_exc()
+        return sentence
+    return ""
 
 
 class Warm:

@@ -15,8 +15,8 @@ import av
 from keyframe.benchmark.footage import Footage, write_clips, write_copies
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.reader import VideoReader
-from keyframe.extraction.engines import ExtractionSpec, VideoJob, plan, run_local
-from keyframe.extraction.extract import Settings, ShotCutter, extract_video
+from keyframe.extraction.engines import VideoJob, plan, run_local
+from keyframe.extraction.extract import ExtractionSpec, ShotCutter, extract_video
 from keyframe.extraction.inputs import find_inputs
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.constraints import Selector
@@ -245,8 +245,8 @@ class LongSuite:
         costs: dict[str, dict[int, Cost]] = {suffix: {} for suffix in scorers}
         tasks = [(minutes, suffix) for minutes in self.minutes for suffix in scorers]
         for minutes, suffix in bar(tasks, "Extracting", len(tasks)):
-            how = (self.shots, self.selector, self.reader, Settings(self.rate))
-            task = partial(_extract, videos[minutes], scorers[suffix], *how)
+            spec = ExtractionSpec(self.shots, self.selector, self.reader, self.rate)
+            task = partial(_extract, videos[minutes], spec, scorers[suffix])
             (costs[suffix][minutes],) = in_child(task, "the extraction")
         result = SuiteResult("long")
         for suffix, by_length in costs.items():
@@ -293,19 +293,12 @@ def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> 
     result.add(f"rss_ratio_to_limit{suffix}", costs[longest].peak_mb / _LIMIT_MB, "", meaning)
 
 
-def _extract(
-    video: Path,
-    make_scorer: Callable[[], Scorer],
-    shots: ShotCutter,
-    selector: Selector,
-    reader: VideoReader,
-    settings: Settings,
-) -> Iterator[Cost]:
+def _extract(video: Path, spec: ExtractionSpec, make_scorer: Callable[[], Scorer]) -> Iterator[Cost]:
     """Extract the keyframes of a video, once, and throw them away; for a process of its own."""
     with TemporaryDirectory() as place:
         scorer = make_scorer()
         start = perf_counter()
-        extract_video(video, Path(place, "found"), scorer, shots, selector, reader, settings)
+        extract_video(video, Path(place, "found"), spec, scorer)
         yield Cost(perf_counter() - start, resident_mb()[1])
 
 

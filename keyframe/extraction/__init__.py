@@ -1,1 +1,1 @@
-"""Keyframes of one video as a folder of files; `video.extract_video` is the whole of it."""
+"""Keyframes of videos as folders of files, and features of videos as one file."""

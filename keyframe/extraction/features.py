@@ -1,76 +1,175 @@
-"""A video as the field's feature files have it: encoded at its picks, cut into shots, with what people think of it."""
+"""A feature file of videos, as published systems read it: encoded at their picks, cut into shots, with their labels."""
 
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from keyframe.data.feature_file import EncodedVideo, GroundTruth
-from keyframe.data.labels import check_alignment, sample_labels
+from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, video_numbers
+from keyframe.data.labels import check_alignment, read_labels, sample_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.keyshot import user_summaries
+from keyframe.extraction.extract import ShotCutter
+from keyframe.extraction.inputs import Refused
+from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import encode_video
 from keyframe.summary.describe import DESCRIPTOR_SIZE, join, look
 from keyframe.summary.shots import segments_to_frames
-from keyframe.types import IntArray, Labels
-
-if TYPE_CHECKING:
-    from keyframe.extraction.extract import ShotCutter
+from keyframe.types import IntArray, KeyframeError, Labels
 
 
-def features_of(
-    name: str,
-    path: Path,
-    detector: KeyframeDetector,
-    reader: VideoReader,
-    shots: "ShotCutter",
-    size: tuple[int, int],
-    step: int = 15,
-    labels: Labels | None = None,
-    lowest: float = 1.0,
-    highest: float = 5.0,
-) -> EncodedVideo:
-    """Encode every `step`-th frame of a video, from frame 0 on (or I-frames near them: `VideoReader.grid`).
+@dataclass(frozen=True, eq=False)
+class FeatureEncoder:
+    """Encodes every `step`-th frame of a video, from frame 0 on (or I-frames near them: `VideoReader.grid`).
 
-    The video is decoded twice: small, to cut it by a descriptor that no model has a part in, and at the backbone's
-    size. Held in memory are the features, not the pixels.
+    A video is decoded twice: at a fixed size, to cut it into shots by a descriptor that no model affects, and at the
+    backbone's size. Memory holds the features, not the pixels.
 
-    Args:
-        name: the video's id.
-        path: its file.
-        detector: a model in eval mode; what its backbone says of a picture is kept, its head is not asked.
-        reader: decodes frames.
-        shots: cuts the video.
+    Attributes:
+        detector: a model in eval mode; its backbone encodes, its head is not used.
         size: (height, width) in pixels that the backbone sees.
-        step: frames from one pick to the next, at least 1; 15 in the field's files.
-        labels: what people think of the video.
-        lowest: the score in the label file that 0 stands for; what an annotator would keep depends on it.
+        reader: decodes frames.
+        shots: cuts videos.
+        step: frames from one pick to the next, at least 1; 15 in published files.
+        lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
         highest: the score that 1 stands for.
 
     Raises:
-        VideoError: the file cannot be read.
-        KeyframeError: its labels do not fit it.
+        KeyframeError: the model has no image backbone, or its backbone does not take images of this size.
     """
-    index = index_packets(path)
-    if labels is not None:  # refused before anything is decoded
-        check_alignment(len(labels), index.n_frames, index.duration, path)
-    picks = reader.grid(np.arange(0, index.n_frames, step, dtype=np.int64), index)
-    seen = join(look(part.pixels) for part in reader.stream(path, picks, DESCRIPTOR_SIZE, index))
-    ranges = segments_to_frames(shots.of_video(index, picks, seen, reader), picks, index.n_frames)
-    truth = None if labels is None else _truth(labels, index, picks, ranges, lowest, highest)
-    features = encode_video(index, picks, reader, detector, size)
-    return EncodedVideo(name, features.float().cpu().numpy(), picks, index.n_frames, ranges, truth)
+
+    detector: KeyframeDetector
+    size: tuple[int, int]
+    reader: VideoReader
+    shots: ShotCutter
+    step: int = 15
+    lowest: float = 1.0
+    highest: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.detector.backbone, Backbone):
+            raise KeyframeError(
+                "A model on feature files has no image backbone: give one (backbone=resnet50) or a run on videos."
+            )
+        try:
+            with torch.inference_mode():
+                self.detector.encode("pixels", torch.zeros(1, 1, 3, *self.size, device=self.detector.pixel_mean.device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise KeyframeError(
+                f"{self.detector.backbone.name} does not take images of {self.size[0]}x{self.size[1]} "
+                f"({' '.join(str(error).split())[:120]}): set size."
+            ) from error
+
+    def __call__(self, name: str, path: Path, labels: Labels | None = None) -> EncodedVideo:
+        """Encode a video.
+
+        Args:
+            name: the video's id.
+            path: its file.
+            labels: the annotators' scores, if there are any.
+
+        Raises:
+            VideoError: the file cannot be read.
+            KeyframeError: its labels do not fit it; this is known before anything is decoded.
+        """
+        index = index_packets(path)
+        if labels is not None:
+            check_alignment(len(labels), index.n_frames, index.duration, path)
+        picks = self.reader.grid(np.arange(0, index.n_frames, self.step, dtype=np.int64), index)
+        seen = join(look(part.pixels) for part in self.reader.stream(path, picks, DESCRIPTOR_SIZE, index))
+        ranges = segments_to_frames(self.shots.of_video(index, picks, seen, self.reader), picks, index.n_frames)
+        truth = None if labels is None else self._truth(labels, index, picks, ranges)
+        features = encode_video(index, picks, self.reader, self.detector, self.size).float().cpu().numpy()
+        return EncodedVideo(name, features, picks, index.n_frames, ranges, truth)
+
+    def _truth(self, labels: Labels, index: PacketIndex, picks: IntArray, ranges: IntArray) -> GroundTruth:
+        """The reference score at the picks, and the keyshot summaries of its track and of each annotator's."""
+        seconds = index.timestamps - index.timestamps[0]
+        importance, annotators = sample_labels(
+            labels, index.n_frames, np.arange(index.n_frames), seconds, index.duration, index.path
+        )
+        tracks = np.concatenate([importance[None], annotators])
+        summaries = user_summaries(tracks, ranges, self.lowest, self.highest)
+        return GroundTruth(importance[picks], summaries[0, picks], summaries[1:])
 
 
-def _truth(
-    labels: Labels, index: PacketIndex, picks: IntArray, ranges: IntArray, lowest: float, highest: float
-) -> GroundTruth:
-    """The reference score at the picks, and the keyshot summaries of its track and of each annotator's."""
-    seconds = index.timestamps - index.timestamps[0]
-    importance, annotators = sample_labels(
-        labels, index.n_frames, np.arange(index.n_frames), seconds, index.duration, index.path
-    )
-    summaries = user_summaries(np.concatenate([importance[None], annotators]), ranges, lowest, highest)
-    return GroundTruth(importance[picks], summaries[0, picks], summaries[1:])
+def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
+    """Videos by the stems of their files.
+
+    Raises:
+        KeyframeError: an input leads to no video, or two have one id: a feature file is made as a whole.
+    """
+    videos: dict[str, Path] = {}
+    for path in found:
+        if not isinstance(path, Path):
+            raise KeyframeError(path.reason)
+        # A name that is no UTF-8 could not be stored.
+        other = videos.setdefault(path.stem.encode("utf-8", "replace").decode(), path)
+        if other != path:
+            raise KeyframeError(f"{other} and {path} are both the video {path.stem}: rename one of them.")
+    return videos
+
+
+def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels]:
+    """The labels of these videos by id; a label file may lack some of them.
+
+    Raises:
+        KeyframeError: the file cannot be read, or has labels of none of them.
+    """
+    try:
+        found = read_labels(path, lowest, highest)
+    except KeyframeError as error:  # Its message names the key of training.
+        raise KeyframeError(str(error).replace("data.labels", "labels")) from error
+    labels = {name: found[name] for name in videos if name in found}
+    if not labels:
+        raise KeyframeError(
+            f"{path} has labels of {few(list(found))}, but of none of the videos {few(list(videos))}: "
+            "call each file by its id."
+        )
+    return labels
+
+
+def few(names: Sequence[str], limit: int = 3) -> str:
+    """The first names, for a message."""
+    return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
+
+
+def write_features(
+    out: Path, encoder: FeatureEncoder, videos: Mapping[str, Path], labels: Mapping[str, Labels], weights: str
+) -> Generator[tuple[str, str], None, None]:
+    """Encode videos into a feature file, which appears whole at the end.
+
+    Args:
+        out: the file.
+        encoder: encodes a video.
+        videos: files by id.
+        labels: labels by id, of all or some of the videos.
+        weights: the origin of the backbone's weights, for the file's attributes.
+
+    Yields:
+        The id of each video, and why it was left out, or "".
+
+    Raises:
+        KeyframeError: no video can be used, or the file cannot be written.
+    """
+    about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
+    about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step}
+    failed: list[str] = []
+    with FeatureFile(out, about) as file:
+        for name, number in video_numbers(list(videos)).items():
+            try:
+                video = encoder(name, videos[name], labels.get(name))
+            except KeyframeError as error:
+                failed.append(str(error))
+                yield name, str(error)
+                continue
+            file.add(number, video)
+            yield name, ""
+        if len(failed) == len(videos):
+            raise KeyframeError(
+                failed[0] if len(failed) == 1 else f"none of {len(failed)} videos can be used: {failed[0]}"
+            )

@@ -1,9 +1,4 @@
-"""The folder of one video's results: its name, what shows that it is ours, and how it appears whole or not at all.
-
-The importance of one video over time, with its shots and the keyframes on it.
-
-The page of one video: its keyframes with their times, the curve, and how it was made.
-"""
+"""The folder of one video's results: its name, how a new one replaces an older one, and its table, curve and page."""
 
 import json
 import unicodedata
@@ -14,30 +9,38 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from keyframe.drawing.curves import time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
-from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts
+from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts, write_table, write_text
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import one_line, write_report
 from keyframe.summary.constraints import Candidates, Selection
-from keyframe.types import KeyframeError
+from keyframe.types import IntArray, KeyframeError
 
 MADE_BY = "keyframe-extract"
-SUMMARY = "summary.json"
+_SUMMARY = "summary.json"
 
-# File systems take 255 bytes, and drafts and a clash need some of them.
+# File systems allow 255 bytes; drafts and the suffix of a clash need some of them.
 _MOST_BYTES = 160
 _FORBIDDEN = set('<>:"/\\|?*')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
+# The curve in inches: narrow enough for text that is readable on a phone.
+_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TALL = 6.2, 0.62, 0.25, 0.52, 2.4
+_DPI = 150
+# More ranks than these would cover the curve.
+_MOST_RANKS = 30
+# The longest side of a keyframe on the page in pixels, up to 60 keyframes. More of them are smaller, down to the width
+# of the page's columns, so that a page with thousands still opens.
+_PREVIEW, _MANY, _SMALLEST = 720, 60, 208
+
 
 def folder_name(path: Path) -> str:
-    """A name for the results of a video that every file system takes and that leads nowhere else."""
+    """A name for the results of a video that every file system accepts and that leads nowhere else."""
     stem = unicodedata.normalize("NFC", path.stem)
     # Categories C*: control and format characters, and halves of surrogate pairs.
     safe = "".join("_" if c in _FORBIDDEN or unicodedata.category(c)[0] == "C" else c for c in stem)
@@ -48,9 +51,9 @@ def folder_name(path: Path) -> str:
 
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
-    """The summary in a folder of ours; None where there is none, or of another make."""
+    """The summary in a folder of ours; None if there is none, or it was not written by us."""
     try:
-        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        summary = json.loads((directory / _SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(summary, dict) and summary.get("made_by") == MADE_BY
@@ -63,13 +66,11 @@ def is_complete(directory: Path, summary: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def whole(directory: Path) -> Iterator[Path]:
-    """An empty folder to write into, which becomes `directory` when the block ends without an error.
-
-    A folder of ours that is there already is replaced; files in it that are not ours are kept.
+def results_folder(directory: Path) -> Iterator[Path]:
+    """An atomic folder for results: those of an earlier extraction are replaced, other files there are kept.
 
     Raises:
-        KeyframeError: `directory` holds something, and nothing of ours.
+        KeyframeError: `directory` holds files, and none of ours.
     """
     _require_ours(directory)
     with atomic_folder(directory, _keep_others) as draft:
@@ -78,12 +79,12 @@ def whole(directory: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(output: Path) -> set[Path]:
-    """As `remove_abandoned_drafts`, for folders of results."""
+    """Remove the drafts of `results_folder` in a folder whose process has ended; returns the folders still written."""
     return remove_abandoned_drafts(output, _keep_others)
 
 
 def _keep_others(old: Path, directory: Path) -> None:
-    """Move what is not ours from the folder that was into the one that has replaced it."""
+    """Move the files that are not ours from the old folder to the one that replaces it."""
     ours = (read_summary(old) or {"files": []})["files"]
     for entry in old.iterdir():
         if entry.name not in ours:
@@ -98,21 +99,40 @@ def _require_ours(directory: Path) -> None:
         raise KeyframeError(f"{directory} was not made by {MADE_BY}: move it away or choose another output.")
 
 
-# Inches; narrower than the sheets of an evaluation, so that the text can be read on a phone.
-_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TALL = 6.2, 0.62, 0.25, 0.52, 2.4
-_DPI = 150
-# Ranks are written beside so many keyframes; more would cover the curve.
-_MOST_RANKS = 30
+def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
+    """Write `summary.json` into a folder that is otherwise complete; it lists the files there."""
+    files = sorted([*(path.name for path in directory.iterdir()), _SUMMARY])
+    write_text(directory / _SUMMARY, json.dumps({**summary, "files": files}, indent=2, sort_keys=True) + "\n")
 
 
-def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_by: str) -> Figure:
-    """Draw scores from 0 to 1 over the video's own clock.
+def write_scores(directory: Path, frames: IntArray, candidates: Candidates, selection: Selection) -> None:
+    """Write `scores.csv`, a row per scored frame: frame, seconds, score, shot (from 1), selected (0 or 1)."""
+    chosen = set(selection.keyframes.tolist())
+    columns = zip(frames.tolist(), candidates.seconds, candidates.scores, candidates.shot_of.tolist(), strict=True)
+    write_table(
+        directory / "scores.csv",
+        [
+            {
+                "frame": frame,
+                "seconds": f"{seconds:.6f}",
+                "score": f"{score:.6f}",
+                "shot": shot + 1,
+                "selected": int(place in chosen),
+            }
+            for place, (frame, seconds, score, shot) in enumerate(columns)
+        ],
+    )
+
+
+def write_curve(directory: Path, title: str, candidates: Candidates, selection: Selection, scored_by: str) -> None:
+    """Write `curve.png`: scores from 0 to 1 over the video's clock, its shots, its keyframes and the best ranks.
 
     Args:
+        directory: where it is written.
         title: the video's name.
         candidates: the scored frames.
-        selection: which are keyframes; the best ones' ranks stand beside them.
-        scored_by: who scored, in a few words.
+        selection: which are keyframes.
+        scored_by: the scorer, in a few words.
     """
     seconds, scores = candidates.seconds, candidates.scores
     labels = ["score", "keyframe and its rank", "start of a shot"]
@@ -128,7 +148,7 @@ def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_
     axis = panel(figure, _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _TALL)
     starts = seconds[candidates.shots[1:, 0]]
     axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=min(1.0, 60 / max(len(starts), 1)), zorder=0)
-    # The last frame looked at stands for what follows it.
+    # The last scored frame stands for what follows it.
     times, values = np.append(seconds, candidates.duration), np.append(scores, scores[-1])
     axis.fill_between(times, values, color=colour, alpha=0.12, linewidth=0)
     axis.plot(times, values, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
@@ -141,85 +161,69 @@ def draw_curve(title: str, candidates: Candidates, selection: Selection, scored_
                 str(rank), at, (0, 5), textcoords="offset points", ha="center", va="bottom", size=TEXT - 1, color=INK
             )
     axis.set_xlim(0, candidates.duration)
-    top = float(np.max(scores)) * 1.15
-    axis.set_ylim(0, min(max(top, 0.1), 1.08))
+    axis.set_ylim(0, min(max(float(np.max(scores)) * 1.15, 0.1), 1.08))
     axis.set_ylabel("importance", size=TEXT)
     time_axis(axis)
-    return figure
+    figure.savefig(directory / "curve.png", dpi=_DPI)
 
 
 def _drawable(text: str) -> str:
-    """The text with a box for each character that the plots' font lacks, which would be a warning each."""
+    """The text with a box for each character that the plots' font lacks; matplotlib would warn of each."""
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(character if ord(character) in known else "\u25a1" for character in text)
 
 
-def save_curve(figure: Figure, path: Path) -> None:
-    """Save as PNG."""
-    figure.savefig(path, dpi=_DPI)
-
-
-# Pixels that a picture on the page is wide and high at most: 60 keyframes of any resolution stay a page for a phone.
-# More of them are smaller, down to the width of the page's columns, so that thousands still open.
-_PREVIEW, _MANY, _SMALLEST = 720, 60, 208
-
-
 def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
-    """Write `index.html` into a folder that holds the keyframes and the curve."""
+    """Write `index.html` into a folder that holds the keyframes and the curve: these, and how they were made."""
     most = max(_SMALLEST, round(_PREVIEW * min(1.0, _MANY / len(summary["keyframes"])) ** 0.5))
     with TemporaryDirectory() as previews:
-        pictures = []
+        images = []
         for keyframe in sorted(summary["keyframes"], key=lambda one: one["seconds"]):
             preview = Path(previews) / keyframe["file"]
             with Image.open(directory / keyframe["file"]) as still:
                 still.thumbnail((most, most), Image.Resampling.LANCZOS)
                 still.save(preview, quality=85)
             time = format_clock(keyframe["seconds"], 1)
-            pictures.append(
-                ImageFile(
-                    preview, f"The picture at {time}", f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
-                )
-            )
-        write_report(_document(directory, summary, pictures), directory, ("html",), "index")
+            caption = f"{time}, rank {keyframe['rank']}, score {keyframe['score']:.2f}"
+            images.append(ImageFile(preview, f"The frame at {time}", caption))
+        write_report(_document(directory, summary, images), directory, ("html",), "index")
 
 
-def _document(directory: Path, summary: Mapping[str, Any], pictures: list[ImageFile]) -> Document:
-    video, shots, scored_by = summary["video"], summary["shots"], summary["scorer"]["name"]
-    count = len(pictures)
-    length = format_clock(video["duration"], 1)
-    lead = f"{count} {'keyframe' if count == 1 else 'keyframes'} of {length}, scored by {scored_by}."
+def _document(directory: Path, summary: Mapping[str, Any], images: list[ImageFile]) -> Document:
+    video, shots, settings = summary["video"], summary["shots"], summary["settings"]
+    scored_by, length = summary["scorer"]["name"], format_clock(video["duration"], 1)
+    count = "1 keyframe" if len(images) == 1 else f"{len(images)} keyframes"
     curve = ImageFile(
         directory / "curve.png",
         "Importance over time, with the keyframes on it",
-        "Importance of the frames looked at, 1 the most; grey lines are the starts of shots.",
+        "Importance of the scored frames, 1 the most; grey lines are the starts of shots.",
     )
-    kept = [shot for shot in shots if shot["kept"]]
-    skimmed = sum(shot["end"] - shot["start"] for shot in kept)
+    kept = [shot["end"] - shot["start"] for shot in shots if shot["kept"]]
     facts = {
-        "length": f"{length} ({video['frames']} frames, {video['fps']:.4g} a second on average)",
-        "picture": f"{video['width']} x {video['height']}, {video['codec']}",
-        "looked at": f"{summary['scored_frames']} frames, {summary['settings']['rate']:g} a second",
-        "shots": f"{len(shots)}, of which a skim keeps {len(kept)} ({format_clock(skimmed, 1)})",
+        "length": f"{length} ({video['frames']} frames, {video['fps']:.4g} per second on average)",
+        "frame": f"{video['width']} x {video['height']}, {video['codec']}",
+        "scored": f"{summary['scored_frames']} frames, {settings['rate']:g} per second",
+        "shots": f"{len(shots)}, of which a skim keeps {len(kept)} ({format_clock(sum(kept), 1)})",
         "scored by": scored_by,
     }
     if "checkpoint_sha256" in summary["scorer"]:
         facts["checkpoint"] = f"SHA-256 {summary['scorer']['checkpoint_sha256']}"
-    parts = {"cut by": "shots", "selected by": "selection", "read by": "reader"}
-    facts |= {name: _settings(summary["settings"][key]) for name, key in parts.items()}
-    made = Table([{"": name, "value": value} for name, value in facts.items()], numeric=())
+    for name, part in (("cut by", "shots"), ("selected by", "selection"), ("read by", "reader")):
+        values = dict(settings[part])
+        kind = values.pop("kind")
+        rest = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+        facts[name] = f"{kind}: {rest}" if rest else kind
     notes = [Notes(summary["notes"])] if summary["notes"] else []
     return Document(
         title=video["name"],
-        lead=lead,
+        lead=f"{count} of {length}, scored by {scored_by}.",
         sections=[
-            Section("Keyframes", [*notes, Gallery(pictures)]),
+            Section("Keyframes", [*notes, Gallery(images)]),
             Section("Importance over time", [curve]),
-            Section("How it was made", [made]),
+            Section(
+                "How it was made",
+                [Table([{"": name, "value": value} for name, value in facts.items()], numeric=())],
+            ),
         ],
         footer=f"Made by keyframe {summary['versions']['keyframe']}.",
     )
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    rest = ", ".join(f"{name} {value}" for name, value in values.items() if name != "kind" and value is not None)
-    return f"{values['kind']}{': ' if rest else ''}{rest}"

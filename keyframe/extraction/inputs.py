@@ -30,13 +30,13 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path]) ->
 
     Args:
         inputs: each a video (of any suffix; it need not exist), a folder, a pattern with `*`, `?` or `[`, or a text
-            file that lists such, one a line, from its own folder. A name that exists is never a pattern.
-        recursive: whether folders are searched to any depth; hidden files and folders are left out.
-        ours: where the command writes. What lies there is no input, unless it is named; a folder that leads there and
-            to no other video is passed over, for a shell's `*` names it.
+            file that lists such, one per line, from its own folder. A name that exists is never a pattern.
+        recursive: whether to search folders to any depth; hidden files and folders are left out.
+        ours: where the command writes. What lies there is no input unless it is named; a folder that leads there and
+            to no other video is passed over, because a shell's `*` names it.
 
     Returns:
-        In place of a folder that holds no video, a pattern that matches none or a list that is not readable: a refusal.
+        The files. A folder without videos, a pattern that matches none and a list that is not readable are refused.
 
     Raises:
         KeyframeError: nothing is left.
@@ -65,87 +65,75 @@ def _path(one: Path | Refused) -> Path:
 
 
 def _leads_to(one: Path | Refused, entry: str, places: Sequence[Path]) -> bool:
-    """Whether a file lies in one of our places, or whether a folder without videos does or holds one."""
+    """Whether a file lies in one of our places, or whether a folder without videos lies in one or holds one."""
+    real = Path(os.path.realpath(_path(one)))
     if isinstance(one, Path):
-        # Asked for by its name, even a skim is an input.
-        return str(one) != entry and any(Path(os.path.realpath(one)).is_relative_to(place) for place in places)
-    real = Path(os.path.realpath(one.path))
+        # A file that is named itself is an input, even a skim.
+        return str(one) != entry and any(real.is_relative_to(place) for place in places)
     return real.is_dir() and any(real.is_relative_to(place) or place.is_relative_to(real) for place in places)
 
 
-def _files_of(entry: str, recursive: bool, base: Path, depth: int = 0) -> Iterator[Path | Refused]:
-    path = base / _from_home(entry)
+def _files_of(entry: str, recursive: bool, base: Path, in_list: bool = False) -> Iterator[Path | Refused]:
+    try:
+        path = base / Path(entry).expanduser()
+    except RuntimeError:  # "~draft.mp4" is a name, not a home.
+        path = base / entry
     mode = _mode(path)
     if stat.S_ISDIR(mode):
-        videos = sorted(_below(path, recursive), key=lambda video: natural_key(str(video)))
+        videos = _below(path, recursive)
         if not videos:
             more = "" if recursive else ", or recursive=true to look into the folders below"
             yield Refused(path, f"{path} holds no videos: name another folder{more}.")
-        yield from videos
+        yield from _in_order(videos)
     elif stat.S_ISREG(mode) and path.suffix.lower() in _LIST_SUFFIXES:
-        if depth:
+        if in_list:
             yield Refused(path, f"{path} is a list within a list: name videos in the first one.")
         else:
             yield from _listed(path, recursive)
     elif not mode and has_magic(entry):
-        pattern = str(path.relative_to(path.anchor))
-        matches = sorted(
-            filter(Path.is_file, Path(path.anchor).glob(pattern)), key=lambda match: natural_key(str(match))
-        )
+        matches = [match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file()]
         if not matches:
             yield Refused(path, f"{entry} matches no file: check the pattern.")
-        yield from matches
+        yield from _in_order(matches)
     else:
         yield path
 
 
-def _listed(path: Path, recursive: bool) -> Iterator[Path | Refused]:
-    """What the lines of a list mean; a text in which no line means anything is one refusal, not as many as it has."""
-    try:
-        lines = _lines(path)
-    except (OSError, ValueError):
-        yield Refused(path, f"{path} is not a readable list of videos (UTF-8, one a line): save it again.")
-        return
-    means = [one for line in lines for one in _files_of(line, recursive, path.parent, depth=1)]
-    if len(means) == 1 or any(_mode(_path(one)) for one in means):
-        yield from means
-    else:
-        yield Refused(path, f"{path} lists no file that is there: name one video a line, from the list's own folder.")
-
-
-def _from_home(entry: str) -> Path:
-    try:
-        return Path(entry).expanduser()
-    except RuntimeError:  # "~draft.mp4" is a name and nobody's home.
-        return Path(entry)
-
-
 def _mode(path: Path) -> int:
-    """What a path leads to; 0 where there is nothing, or nothing can be told of it."""
+    """The file mode of what a path leads to; 0 if there is nothing, or it cannot be read."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
         return 0
 
 
-def _below(folder: Path, recursive: bool) -> Iterator[Path]:
+def _below(folder: Path, recursive: bool) -> list[Path]:
+    """The videos in a folder, without hidden ones."""
+    videos: list[Path] = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (
-            Path(place, name)
-            for name in files
-            if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
-        )
+        videos += [Path(place, name) for name in files if not name.startswith(".")]
+    return [video for video in videos if video.suffix.lower() in VIDEO_SUFFIXES]
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a list that are neither empty nor a comment; a name may begin with `#` if there is such a file.
+def _in_order(videos: list[Path]) -> list[Path]:
+    return sorted(videos, key=lambda video: natural_key(str(video)))
 
-    Raises:
-        OSError, ValueError: it cannot be read, or is no text.
-    """
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    if "\0" in "".join(lines):
-        raise ValueError("binary")
-    names = [line.strip() for line in lines]
-    return [name for name in names if name and (not name.startswith("#") or (path.parent / name).exists())]
+
+def _listed(path: Path, recursive: bool) -> Iterator[Path | Refused]:
+    """The files that a list means; a text in which no line means anything is one refusal."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):
+        text = "\0"
+    if "\0" in text:
+        yield Refused(path, f"{path} is not a readable list of videos (UTF-8, one per line): save it again.")
+        return
+    names = [line.strip() for line in text.splitlines()]
+    # A line that begins with # is a comment, unless there is such a file.
+    names = [name for name in names if name and (not name.startswith("#") or (path.parent / name).exists())]
+    means = [one for name in names for one in _files_of(name, recursive, path.parent, in_list=True)]
+    if len(means) == 1 or any(_mode(_path(one)) for one in means):
+        yield from means
+    else:
+        yield Refused(path, f"{path} lists no file that exists: name one video per line, from the list's own folder.")

@@ -9,29 +9,28 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from keyframe.extraction.engines import ExtractionSpec, VideoJob, VideoResult, Worker
+from keyframe.extraction.engines import PATIENCE, VideoJob, VideoResult, Worker
+from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.folder import remove_abandoned
 from keyframe.system import cores
 from keyframe.types import KeyframeError
 
-# Bytes of shared memory: what passes through it are names of files.
+# Bytes of shared memory: only names of files pass through it.
 _OBJECT_STORE = 100 << 20
-# Seconds that processes have to remove their drafts when Ray is stopped.
-_PATIENCE = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class RayEngine:
-    """Does jobs by actors of Ray, each with a process of its own that decodes.
+    """Does jobs by actors of Ray, each with a worker process that decodes.
 
-    A decoder that crashes ends that process and fails one video. Where an actor or its machine is lost Ray does the
-    job again elsewhere, which is safe: the results of a video appear whole or not at all.
+    A decoder that crashes ends that process and fails one video. If an actor or its machine is lost, Ray repeats the
+    job elsewhere, which is safe: the results of a video appear whole or not at all.
 
     Attributes:
         address: of a running cluster, or "auto" for the one that this machine is part of; with None Ray is started
@@ -49,20 +48,20 @@ class RayEngine:
             raise KeyframeError("engine=ray needs Ray Data: pip install 'keyframe[ray]', or use engine=local.")
 
     def __call__(
-        self, recipe: ExtractionSpec, jobs: Sequence[VideoJob], workers: int | None = None
+        self, spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int | None = None
     ) -> Generator[VideoResult, None, None]:
         """Do jobs.
 
         Args:
-            recipe: how; it is pickled.
+            spec: how; it is pickled.
             jobs: what; no two with one folder.
             workers: actors; None for as many as the cluster has room for now.
 
         Yields:
-            An outcome a job, as they end.
+            A result per job, as they end.
 
         Raises:
-            KeyframeError: as `Extractor` says, or Ray cannot be reached or has no room for an actor.
+            KeyframeError: as `Extractor`, or Ray cannot be reached or has no room for an actor.
         """
         if not jobs:
             return
@@ -70,96 +69,100 @@ class RayEngine:
         from ray.exceptions import RayError
 
         try:
-            with _connected(self.address, max(cores(), (workers or 1) * recipe.threads)):
+            with _connected(self.address, max(cores(), (workers or 1) * spec.threads)):
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                yield from _outcomes(recipe, jobs, share_of(recipe, len(jobs), workers, nodes))
+                yield from _results(spec, jobs, share_of(spec, len(jobs), workers, nodes))
         except RayError as error:
             reason = " ".join(str(error).split("\n")[-1].split())
             raise KeyframeError(
-                f"Ray has given up ({type(error).__name__}: {reason}): install keyframe on all nodes, and start again; "
+                f"Ray failed ({type(error).__name__}: {reason}): install keyframe on all nodes, and start again; "
                 "what is done is kept."
             ) from error
         finally:
-            _wait_for_drafts({job.directory for job in jobs})
+            # An actor's worker ends soon after Ray, and removes its drafts.
+            limit, ours = monotonic() + PATIENCE, {job.directory for job in jobs}
+            for output in {directory.parent for directory in ours}:
+                while remove_abandoned(output) & ours and monotonic() < limit:
+                    sleep(0.1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """How many actors there are, and what of its machine each is given: cores, and GPUs or a part of one."""
+    """How many actors there are, and the part of its machine that each gets: cores, and GPUs or a part of one."""
 
     actors: int
     cores: int
     gpus: float
 
 
-def share_of(recipe: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]) -> Share:
-    """What actors are given on a cluster.
+def share_of(spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]) -> Share:
+    """The share of each actor on a cluster.
 
     Args:
-        recipe: a core for each of its threads; GPUs only where a model computes on them.
-        jobs: there are no more actors than these.
-        workers: actors that are asked for, more than there are GPUs to share them; None for one a GPU, or as many as
-            there are cores for.
-        nodes: the resources of each machine, as Ray calls them.
+        spec: a core per thread; GPUs only if a model computes on them.
+        jobs: the most actors.
+        workers: actors that are asked for, possibly more than GPUs, which they then share; None for one per GPU, or
+            without GPUs as many as there are cores for.
+        nodes: the resources of each machine, as Ray names them.
 
     Raises:
         KeyframeError: no machine has the cores for an actor.
     """
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     # A cluster that grows on demand may have no machine yet.
-    if 0 < most < recipe.threads:
-        raise KeyframeError(f"threads={recipe.threads} is more than any machine of the cluster has: {most} at most.")
+    if 0 < most < spec.threads:
+        raise KeyframeError(f"threads={spec.threads} is more than any machine of the cluster has: {most} at most.")
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if recipe.checkpoint is None or recipe.device == "cpu":
+    if spec.checkpoint is None or spec.device == "cpu":
         gpus = 0
     if workers is None:
-        workers = gpus or max(1, sum(int(node.get("CPU", 0)) // recipe.threads for node in nodes))
+        workers = gpus or max(1, sum(int(node.get("CPU", 0)) // spec.threads for node in nodes))
     workers = min(workers, jobs)
-    return Share(workers, recipe.threads, 1 / math.ceil(workers / gpus) if gpus else 0)
+    return Share(workers, spec.threads, 1 / math.ceil(workers / gpus) if gpus else 0)
 
 
 class _Actor:
-    """Does jobs in a process of its own, which may die."""
+    """Does jobs by a worker process, which may die."""
 
-    def __init__(self, recipe: ExtractionSpec) -> None:
-        self.recipe = recipe
-        self.worker = Worker(recipe)
+    def __init__(self, spec: ExtractionSpec) -> None:
+        self.spec = spec
+        self.worker = Worker(spec)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """The outcomes of jobs; an error that ends the batch in place of one, for Ray would tell its own story."""
+        """The results of jobs; an error that ends the batch is returned, because Ray would wrap one that is raised."""
         answers: list[VideoResult | KeyframeError] = []
         for job in rows["job"]:
             try:
-                answers.append(self._outcome(job))
+                answers.append(self._result(job))
             except KeyframeError as error:
                 answers.append(error)
         return {"number": rows["number"], "answer": answers}
 
-    def _outcome(self, job: VideoJob) -> VideoResult:
+    def _result(self, job: VideoJob) -> VideoResult:
         if not self.worker.alive:
-            self.worker = Worker(self.recipe)
+            self.worker = Worker(self.spec)
         self.worker.give(job)
-        while (outcome := self.worker.answer()) is None:
+        while (result := self.worker.answer()) is None:
             continue
-        return outcome
+        return result
 
 
-def _outcomes(recipe: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> Iterator[VideoResult]:
+def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> Iterator[VideoResult]:
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # An actor's working directory is another one.
+    # An actor has another working directory.
     rows = [
         {"number": number, "job": VideoJob(job.path.absolute(), job.directory.absolute())}
         for number, job in enumerate(jobs)
     ]
-    if recipe.checkpoint is not None:
-        recipe = dataclasses.replace(recipe, checkpoint=recipe.checkpoint.absolute())
+    if spec.checkpoint is not None:
+        spec = dataclasses.replace(spec, checkpoint=spec.checkpoint.absolute())
     answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _Actor,
-        fn_constructor_args=(recipe,),
+        fn_constructor_args=(spec,),
         batch_size=1,
-        # A second job waiting at a busy actor would wait while another is idle.
+        # A second job must not wait at a busy actor while another is idle.
         compute=ray.data.ActorPoolStrategy(size=share.actors, max_tasks_in_flight_per_actor=1),
         num_cpus=share.cores,
         num_gpus=share.gpus,
@@ -175,7 +178,7 @@ def _outcomes(recipe: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) ->
 
 @contextmanager
 def _connected(address: str | None, cpus: int) -> Iterator[None]:
-    """Be connected to a cluster, or to a Ray of this machine's own with so many cores; the latter ends with the block.
+    """Connect to a cluster, or start a Ray of this machine with that many cores and stop it at the end.
 
     Raises:
         KeyframeError: there is no cluster at the address.
@@ -193,13 +196,15 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
     try:
         if match := re.fullmatch(r"([^/:]+):(\d+)", address or ""):
             # Ray would try for minutes.
-            socket.create_connection((match[1], int(match[2])), _PATIENCE).close()
-        with _hushed():
+            socket.create_connection((match[1], int(match[2])), PATIENCE).close()
+        with _silent_stderr():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).split(". ")[0]
-        remedy = "check it, and whether the cluster wants RAY_AUTH_MODE=token" if address else "use engine=local"
-        raise KeyframeError(f"engine.address={address or 'null'} gives no Ray ({reason}): {remedy}.") from error
+        remedy = "check it, and whether the cluster needs RAY_AUTH_MODE=token" if address else "use engine=local"
+        raise KeyframeError(
+            f"engine.address={address or 'null'}: Ray is not available ({reason}); {remedy}."
+        ) from error
     if in_main:
         signal.signal(signal.SIGTERM, before)  # Ray has set its own.
     try:
@@ -209,8 +214,8 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep from stderr what Ray's core says there while it starts; what matters it raises, and logs to its files."""
+def _silent_stderr() -> Iterator[None]:
+    """Hide what Ray's core prints while it starts; it raises what matters, and logs to its own files."""
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere:
@@ -219,11 +224,3 @@ def _hushed() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _wait_for_drafts(directories: Collection[Path]) -> None:
-    """Wait until no process works at these folders any more: an actor's ends soon after Ray does, and tidies up."""
-    limit = monotonic() + _PATIENCE
-    for output in {directory.parent for directory in directories}:
-        while remove_abandoned(output) & set(directories) and monotonic() < limit:
-            sleep(0.1)

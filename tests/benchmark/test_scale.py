@@ -6,7 +6,7 @@ from keyframe.benchmark.footage import Footage, write_clips
 from keyframe.benchmark.report import SuiteResult
 from keyframe.benchmark.scale import BatchRun, Cost, Step, add_batches, add_lengths, run_batch
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.engines import ExtractionSpec
+from keyframe.extraction.extract import ExtractionSpec
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 

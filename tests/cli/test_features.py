@@ -15,7 +15,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.runs import load_detector
 from keyframe.summary.shots import check_shots
-from tests.commands import cold, script
+from tests.commands import cold, in_process, script
 from tests.data.labelled import FRAMES, write_labelled
 
 SMALL = ("size=32", "backbone=resnet18", "backbone.pretrained=false")
@@ -47,6 +47,7 @@ def own(tmp_path):
     return write_labelled(tmp_path / "own", videos=3)
 
 
+@pytest.mark.full
 def test_the_file_is_what_published_systems_read(made, demo):
     _, out = made
     videos, labels = demo
@@ -73,6 +74,7 @@ def test_the_file_is_what_published_systems_read(made, demo):
             assert (users.sum(1) <= int(0.15 * n_frames)).all()
 
 
+@pytest.mark.full
 def test_it_says_what_was_left_out_and_trains_as_it_says(command, made, tmp_path):
     done, out = made
     assert "1 of 16 videos were left out:\n  torn: " in done.out and "torn.mp4" in done.out
@@ -87,6 +89,7 @@ def test_it_says_what_was_left_out_and_trains_as_it_says(command, made, tmp_path
     assert -1 <= metrics["test/spearman"] <= 1
 
 
+@pytest.mark.full
 def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path):
     out = tmp_path / "run.h5"
     videos, _ = demo
@@ -103,6 +106,7 @@ def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path
         np.testing.assert_allclose(file["video_1/features"], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.full
 def test_videos_without_labels(command, own, tmp_path):
     out = tmp_path / "none.h5"
     arguments = (f"input={own / 'videos'}", f"out={out}", *SMALL)
@@ -118,6 +122,7 @@ def test_videos_without_labels(command, own, tmp_path):
         assert ["gtscore" in file[f"video_{number}"] for number in (1, 2, 3)] == [True, False, True]
 
 
+@pytest.mark.full
 def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
     write_tsv(tmp_path / "l.tsv", {f"clip{n}": np.ones((2, FRAMES * (1 + n)), int) for n in range(3)})
     done = command(
@@ -132,14 +137,14 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
     [
         (["out={out}"], ["no video", "keyframe-features videos out="]),
         (["input={videos}"], ["out is not set"]),
-        (["input={videos}", "out={there}"], ["there.h5 is there already", "overwrite=true"]),
+        (["input={videos}", "out={there}"], ["there.h5 exists already", "overwrite=true"]),
         (["input={videos}", "out={videos}"], ["videos is a folder", "features.h5"]),
         (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
         (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
         (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
         (["input={videos}", "out={out}", "lowest=low"], ["lowest=low must be a number"]),
         (["input={videos}", "out={out}", "backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),
-        (["input={videos}", "out={out}", "backbone=none"], ["sees no pictures", "backbone=resnet50"]),
+        (["input={videos}", "out={out}", "backbone=none"], ["no image backbone", "backbone=resnet50"]),
         (["input={videos}", "out={out}", "backbone=vit_tiny_patch16_224"], ["vit_tiny", "32x32", "set size"]),
         (["input={videos}", "out={out}", "run=gone"], ["run= and backbone", "exclude each other"]),
         (["input={videos}", "out={out}", "labels=gone.tsv"], ["no file gone.tsv", "set labels"]),
@@ -149,7 +154,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
         (["input=[{torn},{stranger}]", "out={out}"], ["none of 2 videos", "torn.mp4"]),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(command, own, tmp_path, arguments, words):
+def test_bad_input_is_one_sentence(own, tmp_path, tmp_path_factory, arguments, words):
     places = {"videos": own / "videos", "out": tmp_path / "out.h5", "there": tmp_path / "there.h5"}
     places |= {"torn": tmp_path / "torn.mp4", "copy": tmp_path / "clip1.mp4", "stranger": tmp_path / "strange.tsv"}
     places["there"].write_text("precious")
@@ -161,11 +166,12 @@ def test_what_cannot_be_is_said_in_one_sentence(command, own, tmp_path, argument
     if "backbone=none" in arguments:
         small.remove("backbone.pretrained=false")
     given = [argument.format(**places) for argument in arguments]
-    sentence = command(*given, *small, program="keyframe-features").sentence()
+    sentence = in_process("features", *given, *small, run_dir=tmp_path_factory.mktemp("run"))
     assert all(word in sentence for word in words), sentence
     assert places["there"].read_text() == "precious" and {path.name for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.full
 def test_random_weights_are_never_silent(command, own, tmp_path):
     arguments = (f"input={own / 'videos'}", f"out={tmp_path / 'a.h5'}", "size=32")
     # read when the library is imported, so no warm process

@@ -1,3 +1,5 @@
+"""A video in a feature file: features at its picks, shots, and what its labels become."""
+
 import itertools
 
 import numpy as np
@@ -7,8 +9,8 @@ import torch
 from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.features import features_of
-from keyframe.models.backbone import Backbone
+from keyframe.extraction.features import FeatureEncoder
+from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.summary.shots import KtsShots
@@ -44,9 +46,13 @@ def detector():
     return KeyframeDetector(Backbone("resnet18", pretrained=False), TemporalHead, chunk=4).eval()
 
 
+def encoder(detector, reader=None, shots=None, step=15):
+    return FeatureEncoder(detector, (32, 40), reader or PyAVReader(), shots or Cut(), step)
+
+
 @pytest.fixture(scope="module")
 def scores():
-    """What 4 people say, 1 to 5, constant over 20 frames: the best summaries differ, also by the scale."""
+    """The scores of 4 annotators, 1 to 5, constant over 20 frames: the best summaries differ, also by the scale."""
     return np.repeat(np.random.default_rng(32).integers(1, 6, (4, 21)), 20, axis=1)[:, :FRAMES]
 
 
@@ -55,10 +61,10 @@ def labelled(path, detector, scores, tmp_path_factory):
     tsv = tmp_path_factory.mktemp("labels") / "labels.tsv"
     write_tsv(tsv, {"a": scores})
     labels = read_tvsum_tsv(tsv)["a"]
-    return features_of("a", path, detector, PyAVReader(), Cut(), (32, 40), labels=labels)
+    return encoder(detector)("a", path, labels)
 
 
-def test_features_are_the_backbones_of_normalised_pictures(path, detector, labelled):
+def test_features_are_the_backbones_of_normalised_frames(path, detector, labelled):
     frames = PyAVReader().read(path, PICKS, (32, 40))
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
     pictures = torch.from_numpy((frames.pixels / 255 - mean) / std).float().permute(0, 3, 1, 2)
@@ -104,37 +110,43 @@ def test_labels_become_scores_and_summaries(labelled, scores):
 
 
 def test_another_step_and_no_labels(path, detector):
-    video = features_of("a", path, detector, PyAVReader(), KtsShots(), (32, 32), step=200)
+    video = encoder(detector, shots=KtsShots(), step=200)("a", path)
     np.testing.assert_array_equal(video.picks, [0, 200, 400])
     assert video.features.shape == (3, 512) and video.truth is None
     starts, ends = video.change_points.T
     assert starts[0] == 0 and ends[-1] == FRAMES - 1 and (starts[1:] == ends[:-1] + 1).all()
 
 
-def test_labels_of_another_cut_are_told_before_anything_is_decoded(path, detector, tmp_path):
+def test_labels_of_another_cut_are_refused_before_anything_is_decoded(path, detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(PyAVReader, "stream", pytest.fail)
     write_tsv(tmp_path / "labels.tsv", {"a": np.ones((1, 2 * FRAMES), int)})
     with pytest.raises(KeyframeError, match=rf"a\.mp4 has {FRAMES} frames and its labels {2 * FRAMES}"):
-        features_of("a", path, detector, None, None, (32, 32), labels=read_tvsum_tsv(tmp_path / "labels.tsv")["a"])
+        encoder(detector)("a", path, read_tvsum_tsv(tmp_path / "labels.tsv")["a"])
 
 
 def test_labels_of_a_frame_more_are_read_by_time(path, detector, scores, tmp_path):
     longer = np.concatenate([scores, scores[:, -1:]], axis=1)
     write_tsv(tmp_path / "labels.tsv", {"a": longer})
     labels = read_tvsum_tsv(tmp_path / "labels.tsv")["a"]
-    video = features_of("a", path, detector, PyAVReader(), Cut(), (32, 32), labels=labels)
+    video = encoder(detector)("a", path, labels)
     assert video.truth.user_summary.shape == (4, FRAMES) == (4, index_packets(path).n_frames)
     entries = PICKS * (FRAMES + 1) // FRAMES
     np.testing.assert_allclose(video.truth.gtscore, (longer.mean(0)[entries] - 1) / 4, atol=1e-6)
 
 
-def test_picks_that_move_to_i_frames_are_told(detector, tmp_path):
+def test_picks_move_to_i_frames(detector, tmp_path):
     video = write_video(
         tmp_path / "b.mp4", frames=100, size=(80, 48), options={"g": "18", "keyint_min": "18", "sc_threshold": "0"}
     )
     picks = [0, 18, 36, 45, 54, 72, 90]  # wanted: 0, 15, 30, 45, 60, 75, 90
-    found = features_of("b", video, detector, PyAVReader(exact=False), KtsShots(), (32, 40))
+    found = encoder(detector, PyAVReader(exact=False), KtsShots())("b", video)
     assert found.picks.tolist() == picks
     pixels = PyAVReader().read(video, found.picks, (32, 40)).pixels
     with torch.inference_mode():
         features = detector.encode("pixels", torch.from_numpy(pixels).permute(0, 3, 1, 2)[None])[0]
     np.testing.assert_allclose(found.features, features, atol=1e-5)
+
+
+def test_a_model_without_an_image_backbone_is_refused():
+    with pytest.raises(KeyframeError, match="has no image backbone"):
+        encoder(KeyframeDetector(NoBackbone(8), TemporalHead))

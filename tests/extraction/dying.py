@@ -1,4 +1,4 @@
-"""A part of an extraction that ends the process it runs in; importable by a worker."""
+"""A selection that ends the process it runs in; importable by a worker."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from keyframe.summary.selection import UniformSelection
 
 @dataclass(frozen=True, kw_only=True)
 class Dies(UniformSelection):
-    """Kills its process on videos longer than a second, as a decoder does that crashes."""
+    """Kills its process on videos of one to two seconds, as a crashing decoder does."""
 
     def __call__(self, candidates: Candidates) -> Selection:
-        if candidates.duration > 1:
+        if 1 < candidates.duration < 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(candidates)

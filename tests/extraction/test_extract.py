@@ -1,0 +1,158 @@
+"""One video to one folder: the right frames, in files that appear whole or not at all, from one index of the file."""
+
+import csv
+import dataclasses
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keyframe.data import packets
+from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.extraction.extract import ExtractionSpec, extract_video
+from keyframe.pipeline import TrainingFree
+from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
+from keyframe.summary.shots import ContentShots, KtsShots
+from keyframe.types import KeyframeError, VideoError
+from tests.videos import CAN_ROTATE, build, read_frame_number, write_video
+
+FILES = {"contact_sheet.jpg", "curve.png", "index.html", "scores.csv", "summary.json"}
+SPEC = ExtractionSpec(KtsShots(), UniformSelection(k=3, min_distance=0.2, max_similarity=1), PyAVReader())
+
+
+def extract(path, directory, **changes):
+    return extract_video(path, directory, dataclasses.replace(SPEC, **changes), TrainingFree())
+
+
+def summary_of(directory):
+    return json.loads((directory / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+def write_grey(path, level, frames):
+    """A video of one colour."""
+    import av
+
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(frames):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), level, np.uint8))))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["uneven.mp4", "edit_list.mp4", "transport.ts", "rotated_90.mp4"])
+def test_a_keyframe_is_the_frame_at_its_second(name, tmp_path):
+    if "rotated" in name and not CAN_ROTATE:
+        pytest.skip("this PyAV writes no rotation")
+    video = build(name, tmp_path)
+    done = extract(video, tmp_path / "out", rate=5.0)
+    index = index_packets(video)
+    seconds = index.timestamps - index.timestamps[0]
+    shift = read_frame_number(PyAVReader().read(video, np.array([0]), None).pixels[0])
+    assert len(done.stills) == 3
+    for keyframe in summary_of(tmp_path / "out")["keyframes"]:
+        pixels = np.asarray(Image.open(tmp_path / "out" / keyframe["file"]))
+        assert pixels.shape[:2] == index.upright_size
+        shown = read_frame_number(pixels) - shift
+        assert shown == keyframe["frame"]
+        assert seconds[shown] == pytest.approx(keyframe["seconds"], abs=1e-6)
+
+
+def test_files_and_summary(tmp_path):
+    video, out = write_video(tmp_path / "v.mp4", frames=100, size=(320, 180)), tmp_path / "out"
+    done = extract(video, out)
+    names = {path.name for path in out.iterdir()}
+    assert names == FILES | {still.path.name for still in done.stills}
+    summary = summary_of(out)
+    assert set(summary["files"]) == names
+    assert summary["scorer"]["kind"] == "training-free"
+    assert (summary["video"]["frames"], summary["video"]["fps"], summary["video"]["duration"]) == (100, 25, 4)
+    assert summary["video"]["name"] == "v.mp4" and str(tmp_path) not in (out / "summary.json").read_text()
+    page = (out / "index.html").read_text()
+    assert "without a trained model" in page and page.count("data:image/jpeg") == 3
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert list(rows[0]) == ["frame", "seconds", "score", "shot", "selected"]
+    assert [int(row["frame"]) for row in rows] == [0, 12, 25, 37, 50, 62, 75, 87]
+    chosen = {int(row["frame"]): float(row["score"]) for row in rows if row["selected"] == "1"}
+    assert chosen == {one["frame"]: one["score"] for one in summary["keyframes"]}
+    shots = summary["shots"]
+    assert shots[0]["start"] == 0 and shots[-1]["end"] == 4
+    assert all(one["end"] == two["start"] for one, two in pairwise(shots))
+
+
+def test_a_file_is_indexed_once_and_a_repetition_is_the_same_to_the_byte(tmp_path, monkeypatch):
+    video, opened = write_video(tmp_path / "v.mp4", frames=50), []
+    original = packets._read_packets
+    monkeypatch.setattr(packets, "_read_packets", lambda *args: opened.append(args) or original(*args))
+    for name in ("one", "two"):
+        extract(video, tmp_path / name, summary_video=True)
+    assert len(opened) == 2
+    for name in ("summary.json", "scores.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_there_is_always_a_keyframe(tmp_path):
+    for level, frames in ((0, 50), (128, 50), (255, 25), (90, 1), (90, 2)):
+        video = write_grey(tmp_path / "v.mp4", level, frames)
+        for selector in (AdaptiveSelection(), TopSelection(k=9)):
+            assert len(extract(video, tmp_path / "out", selector=selector).stills) == 1
+        assert any("asked for 9" in note for note in summary_of(tmp_path / "out")["notes"])
+
+
+def test_a_vertical_video_stays_vertical(tmp_path):
+    done = extract(write_video(tmp_path / "v.mp4", frames=30, size=(90, 160)), tmp_path / "out")
+    assert Image.open(done.stills[0].path).size == (90, 160)
+
+
+def test_a_skim_is_as_long_as_its_shots(tmp_path):
+    extract(write_video(tmp_path / "v.mp4", frames=100), tmp_path / "out", summary_video=True)
+    summary = summary_of(tmp_path / "out")
+    kept = sum(shot["end"] - shot["start"] for shot in summary["shots"] if shot["kept"])
+    assert index_packets(tmp_path / "out" / "skim.mp4").duration == pytest.approx(kept, abs=0.05)
+    assert "skim.mp4" in summary["files"]
+
+
+def test_the_results_before_are_replaced_and_other_files_kept(tmp_path):
+    video, out = write_video(tmp_path / "v.mp4", frames=60), tmp_path / "out"
+    old = {still.path.name for still in extract(video, out, selector=UniformSelection(k=4, max_similarity=1)).stills}
+    (out / "my notes.txt").write_text("mine")
+    new = {still.path.name for still in extract(video, out, selector=UniformSelection(k=1)).stills}
+    assert old - new
+    assert {path.name for path in out.iterdir()} == FILES | new | {"my notes.txt"}
+    assert (out / "my notes.txt").read_text() == "mine"
+
+
+def test_a_folder_without_results_is_not_touched(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(KeyframeError, match="not made by keyframe-extract"):
+        extract(write_video(tmp_path / "v.mp4"), out)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_that_is_no_video(tmp_path):
+    (tmp_path / "v.mp4").write_text("not a video")
+    with pytest.raises(VideoError):
+        extract(tmp_path / "v.mp4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_fingerprint_is_of_what_decides_the_result(tmp_path):
+    (tmp_path / "x.ckpt").write_text("weights")
+    changes = [
+        *({"selector": UniformSelection(k=1)}, {"shots": KtsShots(penalty=0.2)}, {"shots": ContentShots()}),
+        *({"rate": 3.0}, {"summary_video": True}, {"quality": 80}, {"reader": PyAVReader(max_missing=0.5)}),
+        *({"checkpoint": tmp_path / "x.ckpt"}, {"checkpoint": tmp_path / "x.ckpt", "bf16": True}),
+    ]
+    fingerprints = {dataclasses.replace(SPEC, **change).fingerprint for change in changes}
+    assert len(fingerprints) == len(changes) and SPEC.fingerprint not in fingerprints
+    reader = PyAVReader(threads=7)
+    reader.progress = print
+    assert dataclasses.replace(SPEC, threads=7, device="cpu", reader=reader).fingerprint == SPEC.fingerprint
+    with pytest.raises(KeyframeError, match="bf16=true is for the model of a run"):
+        dataclasses.replace(SPEC, bf16=True)
