@@ -1,7 +1,4 @@
-"""What is kept of one video so that it need not be opened again, and the file it is kept in.
-
-Where what was computed of videos is kept: found by key, on disk and bounded, or in memory.
-"""
+"""The cache of what was computed of videos: found by key, on disk and bounded, or in memory."""
 
 import logging
 import math
@@ -25,16 +22,24 @@ from keyframe.files import FILE_DRAFT, write_bytes
 from keyframe.system import available_bytes
 from keyframe.types import KeyframeError
 
-# Another format is another file: entries of an older version are not found, and age out.
+log = logging.getLogger(__name__)
+
+# Part of every key: entries of an older format are not found, and age out.
 FORMAT = "keyframe-encoded-1"
+
+_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
+# Seconds until the draft of a killed process is removed.
+_DRAFT_LIVES_S = 24 * 3600.0
+# Memory that is left to training and to other processes, in bytes.
+_LEFT_FREE = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class CachedVideo:
-    """T frames of one video, as pictures or as what a part of the model makes of them. Labels are not in it.
+    """T frames of one video, as pixels or as the output of a part of the model. Labels are not in it.
 
     Attributes:
-        inputs: (T, ...); pictures are uint8 (T, 3, H, W).
+        inputs: (T, ...); pixels are uint8 (T, 3, H, W).
         indices: number of each frame in presentation order, int64 (T,).
         seconds: time of each frame since the first frame of the video, float64 (T,).
         n_frames: of the video.
@@ -53,28 +58,28 @@ class CachedVideo:
         return self.inputs.nbytes + self.indices.nbytes + self.seconds.nbytes
 
 
-def to_bytes(key: str, encoded: CachedVideo) -> bytes:
+def to_bytes(key: str, entry: CachedVideo) -> bytes:
     """The content of a file of safetensors (numbers only, no code) that knows its key and its checksum."""
     tensors = {
-        "inputs": encoded.inputs.contiguous(),
-        "indices": encoded.indices,
-        "seconds": encoded.seconds,
-        "n_frames": torch.tensor(encoded.n_frames),
-        "duration": torch.tensor(encoded.duration, dtype=torch.float64),
+        "inputs": entry.inputs.contiguous(),
+        "indices": entry.indices,
+        "seconds": entry.seconds,
+        "n_frames": torch.tensor(entry.n_frames),
+        "duration": torch.tensor(entry.duration, dtype=torch.float64),
     }
     return safetensors.torch.save(tensors, {"format": FORMAT, "key": key, "crc32": _checksum(tensors)})
 
 
-def read_encoded(path: Path, key: str) -> CachedVideo | None:
-    """What `to_bytes` has put into a file, mapped into memory rather than read; it outlives the file's removal.
+def read_entry(path: Path, key: str) -> CachedVideo | None:
+    """The entry in a file of `to_bytes`, mapped into memory rather than read; it outlives the file's removal.
 
     Returns:
-        None where there is no such file, or it is torn, damaged, of another key, or no such file at all.
+        None if the file is missing, torn, damaged, of another key or of another kind.
     """
     try:
         with safe_open(path, framework="pt") as file:
             stated = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dict
     except (OSError, SafetensorError, RuntimeError):
         return None
     if stated != {"format": FORMAT, "key": key, "crc32": _checksum(tensors)}:
@@ -92,21 +97,11 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{total:08x}"
 
 
-log = logging.getLogger(__name__)
-
-_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-_DRAFT_LIVES_S = 24 * 3600.0
-
-
-# Memory that is left to training and to others, in bytes.
-_LEFT_FREE = 2 << 30
-
-
 class CacheFullError(KeyframeError):
-    """There is no room for one more entry, neither on disk nor in memory.
+    """Neither disk nor memory has room for one more entry.
 
     Args:
-        reason: why nothing is written to the disk.
+        reason: why nothing is written to disk.
         nbytes: size of the entry.
     """
 
@@ -122,24 +117,20 @@ class _File(NamedTuple):
 
 
 class VideoCache:
-    """Keeps `CachedVideo` videos by key. It knows neither videos nor models: a key says all that an entry depends on.
+    """Keeps `CachedVideo` entries by key. It knows neither videos nor models: a key holds all that decides an entry.
 
-    On disk an entry is a file that appears whole or not at all, and is checked when it is opened: what is torn,
-    damaged or foreign counts as not there. Any number of processes may share the directory. Entries that this process
-    has opened stay readable whoever on this machine removes their files. Where the disk is full or may not be written,
-    or `max_gb` is less than this process alone needs, what is missing is kept in memory, after one warning, as far as
-    memory goes.
+    On disk an entry is an atomic file, and is checked when it is opened: a torn, damaged or foreign file counts as
+    missing. Any number of processes may share the directory. Entries that this process has opened stay readable, also
+    if another process on this machine removes their files. If the disk is full or cannot be written, or `max_gb` is
+    less than this process alone needs, further entries are kept in memory, after one warning, while there is room.
 
     Args:
         dir: the directory, made when first needed; None keeps everything in memory, for this process alone.
-        max_gb: the entries in `dir` take so many gigabytes at most; the least recently used go first.
-        dtype: of feature maps, `float32` or `float16` (half the size, rounded to 3 digits; losses of stage 2 were seen
-            to move by 1e-4 to 7e-3 in small runs of random backbones). Features are float32 either way: they are
-            small, and a backbone without ImageNet weights gives them differences of 1e-5.
+        max_gb: most gigabytes of the entries in `dir`; the least recently used are removed first.
+        dtype: of feature maps, `float32` or `float16` (half the size, rounded to 3 digits; losses of stage 2 moved by
+            1e-4 to 7e-3 in small runs of random backbones). Features are float32 either way: they are small, and those
+            of a backbone without ImageNet weights differ by 1e-5 only.
         views: how many augmented views of a training video are kept; epoch e trains on view e mod `views`.
-
-    Raises:
-        ValueError: another dtype, or a number that is not above 0.
     """
 
     def __init__(self, dir: str | None = None, max_gb: float = 20.0, dtype: str = "float32", views: int = 5) -> None:
@@ -153,11 +144,11 @@ class VideoCache:
         self.max_bytes = int(max_gb * 1e9)
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.views = views
-        self.processes = 1  # of this machine that will hold what is in memory, each a copy
+        self.processes = 1  # of this machine that will each hold a copy of what is in memory
         self.in_memory: dict[str, CachedVideo] = {}
         self._mapped: dict[str, CachedVideo] = {}
         self._unwritable = ""  # why nothing is written any more
-        self._room = 0  # bytes that may be written before the directory is looked at again
+        self._room = 0  # bytes that may be written before the directory is measured again
         self._lock = threading.Lock()
 
     def get(self, key: str) -> CachedVideo | None:
@@ -166,32 +157,28 @@ class VideoCache:
         if found is not None or self.directory is None:
             return found
         path = self._path(key)
-        found = read_encoded(path, key)
+        found = read_entry(path, key)
         if found is not None:
-            with suppress(OSError):  # somebody else's directory may be read all the same
+            with suppress(OSError):  # the directory may be read-only
                 os.utime(path)
             self._mapped[key] = found
         return found
 
-    def put(self, key: str, encoded: CachedVideo) -> CachedVideo:
-        """Keep an entry, in place of any that is there; the result is the entry as it is kept.
-
-        Raises:
-            CacheFullError: there is room for it neither on disk nor in memory.
-        """
-        if self.directory is not None and not self._unwritable and self._write(key, encoded):
-            # from now on by the file, so that the memory is given back
-            self._mapped[key] = read_encoded(self._path(key), key) or encoded
+    def put(self, key: str, entry: CachedVideo) -> CachedVideo:
+        """Keep an entry, in place of an older one, and return it as it is kept; may raise `CacheFullError`."""
+        if self.directory is not None and not self._unwritable and self._write(key, entry):
+            # mapped from the file, so that its memory is freed
+            self._mapped[key] = read_entry(self._path(key), key) or entry
             return self._mapped[key]
         room = available_bytes()
-        copies = (self.processes - 1) * self._held()  # the others' are yet to come
-        if room is not None and self.processes * encoded.nbytes + copies > room - _LEFT_FREE:
-            raise CacheFullError(self._unwritable or "cache=memory", encoded.nbytes)
-        self.in_memory[key] = encoded
-        return encoded
+        copies = (self.processes - 1) * self._held()  # of the other processes, still to come
+        if room is not None and self.processes * entry.nbytes + copies > room - _LEFT_FREE:
+            raise CacheFullError(self._unwritable or "cache=memory", entry.nbytes)
+        self.in_memory[key] = entry
+        return entry
 
     def describe(self) -> str:
-        """Where the entries are and how much they take, in words."""
+        """Places and sizes of the entries, in words."""
         held = self._held()
         places = (
             [] if self.directory is None else [f"{_size(self._used())} of {_size(self.max_bytes)} in {self.directory}"]
@@ -213,9 +200,9 @@ class VideoCache:
         assert self.directory is not None
         return self.directory / key[:2] / f"{key}.safetensors"
 
-    def _write(self, key: str, encoded: CachedVideo) -> bool:
-        """Write an entry's file; False, after a warning, where it cannot be."""
-        content, path = to_bytes(key, encoded), self._path(key)
+    def _write(self, key: str, entry: CachedVideo) -> bool:
+        """Write an entry's file; False, after a warning, if that fails."""
+        content, path = to_bytes(key, entry), self._path(key)
         with self._lock:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,11 +212,11 @@ class VideoCache:
                 self._unwritable = f"cache.max_gb={self.max_bytes / 1e9:g} is less than this run needs"
             except OSError as error:
                 self._unwritable = f"{self.directory} cannot be written ({error.strerror or error})"
-        log.warning("Cache: %s. What is not in it yet is kept in memory.", self._unwritable)
+        log.warning("Cache: %s. Further entries are kept in memory.", self._unwritable)
         return False
 
     def _make_room(self, size: int) -> bool:
-        """Remove the least recently used entries until `size` more bytes fit; False where they cannot."""
+        """Remove the least recently used entries until `size` more bytes fit; False if they cannot."""
         if size > self._room:
             mine = {self._path(key) for key in list(self._mapped)}  # threads add to it
             files = sorted(self._files())
@@ -242,7 +229,7 @@ class VideoCache:
                     break
                 file.path.unlink(missing_ok=True)
                 used -= file.size
-            # not all of what is free: other processes write as well
+            # only a part of what is free, because other processes write as well
             self._room = min(self.max_bytes - used, max(size, self.max_bytes // 20))
         self._room -= size
         return True
@@ -251,18 +238,16 @@ class VideoCache:
         return sum(file.size for file in self._files())
 
     def _files(self) -> Iterator[_File]:
-        """The entries' files; nothing else that may lie in the directory is ever touched."""
+        """The entries' files; old drafts are removed, any other file in the directory is left alone."""
         assert self.directory is not None
         for path in self.directory.glob("[0-9a-f][0-9a-f]/*.safetensors*"):
             with suppress(FileNotFoundError):
                 state = path.stat()
                 if _NAME.fullmatch(path.name):
                     yield _File(state.st_mtime, state.st_size, path)
-                elif (
-                    (draft := FILE_DRAFT.fullmatch(path.name))
-                    and _NAME.fullmatch(draft[1])
-                    and time.time() - state.st_mtime > _DRAFT_LIVES_S
-                ):
+                    continue
+                draft = FILE_DRAFT.fullmatch(path.name)
+                if draft and _NAME.fullmatch(draft[1]) and time.time() - state.st_mtime > _DRAFT_LIVES_S:
                     path.unlink()
 
 

@@ -1,7 +1,4 @@
-"""The order of samples as a function of (seed, epoch, rank), told to the workers with every index.
-
-LightningDataModules over labelled videos: pixels from video files, or features from a feature file.
-"""
+"""LightningDataModules over labelled videos: pixels from video files, or features from a feature file."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -22,22 +19,26 @@ from keyframe.data.folder import Source
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
 from keyframe.data.splits import Split, read_split_file, stratified_folds
-from keyframe.types import KeyframeError, LabelledVideo
+from keyframe.types import KeyframeError, LabelledVideo, check_number
+
+log = logging.getLogger(__name__)
+
+Video = TypeVar("Video", LabelledVideo, FeatureVideo)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, number); Lightning calls `set_epoch`.
+    """Yields (epoch, number) in an order that is a function of (seed, epoch, rank); Lightning calls `set_epoch`.
 
-    The epoch travels with the index because persistent workers keep the data set, and its epoch, as it was when
-    they started.
+    The epoch travels with the index because persistent workers keep the data set, and its epoch, as it was when they
+    started.
 
     Args:
         length: number of samples in the data set.
-        shuffle: in a new order every epoch, or as they come.
+        shuffle: in a new order every epoch, or in the data set's order.
         seed: of the order.
         rank: of this process.
-        world: number of processes. In training (`shuffle`) the ranks get equally many samples, wrapping around
-            where needed, because DDP needs equally many steps; otherwise each sample goes to exactly one rank.
+        world: number of processes. In training (`shuffle`) each rank gets the same number of samples, some of them
+            twice if needed, because DDP needs the same number of steps; otherwise each sample goes to exactly one rank.
     """
 
     def __init__(self, length: int, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -72,24 +73,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return len(self._numbers())
 
 
-log = logging.getLogger(__name__)
-
-
-Video = TypeVar("Video", LabelledVideo, FeatureVideo)
-
-
 class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     """Train, validation and test batches of videos, whatever form the videos have.
 
     Args:
-        batch_size: videos a batch (a rank).
+        batch_size: videos per batch and rank.
         folds: how many folds the videos are divided into.
         fold: which of them is tested, 0 to folds - 1.
         val_fraction: share of the remaining videos to choose checkpoints by.
         splits: a published split file to use instead of our own folds.
         seed: of the order of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
-        workers: processes that load batches where videos are decoded for them; 0 loads in the training process.
+        workers: processes that load batches if videos are decoded for them; 0 loads in the training process.
     """
 
     def __init__(
@@ -104,8 +99,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise KeyframeError(f"data.batch_size={batch_size} must be at least 1.")
+        check_number("data.batch_size", batch_size, 1)
         self.batch_size = batch_size
         self.folds, self.fold = folds, fold
         self.val_fraction = val_fraction
@@ -118,44 +112,34 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self._batches_done = 0
 
     def split_videos(self, name: str) -> list[Video]:
-        """The videos of one split, as they are found: none is decoded, so none is known to be good.
+        """The videos of one split, as found: none is decoded yet, so any may turn out to be bad.
 
         Args:
             name: `train`, `val` or `test`.
-
-        Raises:
-            KeyframeError: no videos, labels that do not match them, or no such folds.
         """
         if not self._parts:
             videos = {video.id: video for video in self._find()}
-            split = self._split(videos)
-            self._parts = {
-                part: [videos[id_] for id_ in ids]
-                for part, ids in (("train", split.train), ("val", split.val), ("test", split.test))
-            }
+            split = vars(self._split(videos))
+            self._parts = {part: [videos[id_] for id_ in ids] for part, ids in split.items()}
         return list(self._parts[name])
 
     def setup(self, stage: str | None = None) -> None:
-        """Find, split and check the videos; the second call does nothing.
-
-        Raises:
-            KeyframeError: nothing to train, validate or test on, or labels that do not fit.
-        """
+        """Find, split and check the videos; the second call does nothing."""
         if self.datasets:
             return
         datasets = {name: self._dataset(name, self.split_videos(name)) for name in ("train", "val", "test")}
         for dataset in datasets.values():
             self._note_skipped(dataset, self._check(dataset))
         self.datasets = datasets
-        self._tell_counts()
+        self._log_counts()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches in an order that is new every epoch; after a resume within an epoch, first what is left of it."""
+        """Batches in an order that is new every epoch; after a resume within an epoch, first the rest of that epoch."""
         loader = self._loader("train", shuffle=True)
         assert isinstance(loader.sampler, EpochSampler)
         loader.sampler.skip(self._batches_done * self.batch_size)
         if self.trainer is not None:
-            # Lightning tells the epoch after workers have begun to load
+            # Lightning sets the epoch after workers have begun to load
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             loader.sampler.set_epoch(progress.processed)
         self._batches_done = 0
@@ -170,7 +154,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return self._loader("test")
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of the epoch are behind this rank (Lightning keeps it in checkpoints)."""
+        """How many batches of the epoch this rank has done (Lightning keeps it in checkpoints)."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         done = loop.epoch_loop.batch_progress.current.ready
@@ -186,11 +170,11 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
 
     @abstractmethod
     def _category(self, video: Video) -> str:
-        """What folds are stratified by; "" where it is not known."""
+        """What folds are stratified by; "" if it is not known."""
 
     @abstractmethod
     def _dataset(self, name: str, videos: list[Video]) -> VideoDataset | FeatureDataset:
-        """Samples of one split, not read yet."""
+        """Samples of one split."""
 
     def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
         """Leave out the dataset's bad videos, id -> why."""
@@ -204,11 +188,11 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             reasons = "; ".join(list(self.skipped.values())[:3])
             raise KeyframeError(f"No video of the {dataset.name} split can be decoded: {reasons}")
 
-    def _tell_counts(self) -> None:
+    def _log_counts(self) -> None:
         log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in self.datasets.items()))
 
     def _address(self, video: Video) -> str | None:
-        """What else a split file may call the video, `<file name>/video_N`."""
+        """Another name that a split file may use for the video, `<file name>/video_N`."""
         return None
 
     def _split(self, videos: dict[str, Video]) -> Split:
@@ -227,7 +211,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             raise KeyframeError(
                 f"The {name} split has {len(dataset)} videos, fewer than the {world} processes: lower trainer.devices."
             )
-        # what is kept is at hand: a worker would only copy it once more
+        # a worker would only copy what is in memory
         workers = self.workers if isinstance(dataset, VideoDataset) and dataset.schedule is None else 0
         return DataLoader(
             dataset,
@@ -253,8 +237,8 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         size: height and width of a frame in pixels.
         augmentation: applied to training items; None leaves them as they are.
         seed: of the order and the augmentation of training items. Folds do not depend on it.
-        cache: keeps what training computes of each video once, so that none is decoded or encoded every epoch; None
-            decodes each item when it is asked for.
+        cache: keeps what training computes of each video, so that none is decoded or encoded every epoch; None decodes
+            each item on access.
         **common: see `KeyframeDataModule`.
     """
 
@@ -276,7 +260,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         self.cache = cache
 
     def prepare_data(self) -> None:
-        """Make the data where it is made (one process a machine)."""
+        """Make the data if it is made at all (one process per machine)."""
         self.source.prepare()
 
     def leave_out(self, skipped: Mapping[str, str]) -> None:
@@ -284,9 +268,6 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
 
         Args:
             skipped: id -> why.
-
-        Raises:
-            KeyframeError: nothing is left to train, validate or test on.
         """
         if not skipped:
             return
@@ -295,7 +276,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
             bad = {video.id: skipped[video.id] for video in dataset.videos if video.id in skipped}
             dataset.leave_out(bad)
             self._note_skipped(dataset, bad)
-        self._tell_counts()
+        self._log_counts()
 
     def _find(self) -> list[LabelledVideo]:
         return self.source.videos()
@@ -309,7 +290,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
 
     def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
         assert isinstance(dataset, VideoDataset)
-        # filling the cache decodes them all, and leaves out what it finds then
+        # filling the cache decodes all videos, and leaves out the bad ones then
         return dataset.check(self.strict, decode=self.cache is None)
 
 
@@ -320,7 +301,7 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
         path: the file.
         labels: the .mat or .tsv with each annotator's scores; None goes without annotators.
         width: channels of a feature, as the model expects.
-        augmentation: must be None: it changes pictures.
+        augmentation: must be None: it changes images.
         **common: see `KeyframeDataModule`.
     """
 
@@ -334,7 +315,7 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
     ) -> None:
         super().__init__(**common)
         if augmentation is not None:
-            raise KeyframeError("Augmentation changes pictures, and a feature file has none: leave augmentation out.")
+            raise KeyframeError("Augmentation changes images, and a feature file has none: leave augmentation out.")
         self.path = Path(path).expanduser()
         self.labels = Path(labels).expanduser() if labels is not None else None
         self.width = width

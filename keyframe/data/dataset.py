@@ -1,11 +1,4 @@
-"""One video ready for the model, and several of them padded to one length.
-
-What the samples of an epoch are made of, where videos are kept encoded.
-
-Videos of one split as samples: decoded when asked for, or taken from what is kept of them.
-
-Videos of one split as samples of backbone features, read from a feature file beforehand.
-"""
+"""Videos of one split as samples and batches: decoded, taken from the cache, or read from a feature file."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -28,6 +22,18 @@ from keyframe.data.sampling import Sampling
 from keyframe.files import content_hash, described
 from keyframe.system import cores, installed_versions
 from keyframe.types import InputKind, IntArray, LabelledVideo, VideoError
+
+# An array kept of a video: an input, or a teacher's target (by the name that keys of the cache have).
+Kept = InputKind | Literal["lesson"]
+
+# An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
+Address = tuple[str, Kept, int | None]
+
+# What random numbers are drawn for: hiding frames changes no image, so it takes no part in their draw.
+_IMAGES, _HIDING = 0, 1
+
+# Feature files know frame numbers, not times; the field takes 30 frames per second (a pick every 15th: two per second).
+_FRAME_RATE = 30.0
 
 
 @dataclass(frozen=True)
@@ -99,21 +105,17 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad samples to the longest and stack them.
-
-    Raises:
-        ValueError: if samples hold different things.
-    """
+    """Pad samples to the longest and stack them."""
     if len({sample.kind for sample in samples}) != 1:
         raise ValueError("a batch holds either pixels, prefix maps or features, not several of them")
     length = max(len(sample.inputs) for sample in samples)
-    people = max(len(sample.annotators) for sample in samples)
-    annotators = torch.full((len(samples), people, length), float("nan"))
+    most = max(len(sample.annotators) for sample in samples)
+    annotators = torch.full((len(samples), most, length), float("nan"))
     for row, sample in zip(annotators, samples, strict=True):
         row[: sample.annotators.shape[0], : sample.annotators.shape[1]] = sample.annotators
 
     def padded(name: str) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
+        return pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
 
     return Batch(
         videos=tuple(sample.video for sample in samples),
@@ -128,41 +130,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A function of the epoch alone, because the epoch travels with every index and nothing else does.
-
-    Attributes:
-        before: what samples hold in the epochs before `switch_epoch`.
-        after: what they hold from then on.
-        switch_epoch: None never switches.
-        views: how many augmented views there are, taken in turn; None for pictures as they are.
-    """
-
-    before: InputKind
-    after: InputKind
-    switch_epoch: int | None
-    views: int | None = None
-
-    def kind(self, epoch: int) -> InputKind:
-        """What the samples of an epoch hold."""
-        return self.after if self.switch_epoch is not None and epoch >= self.switch_epoch else self.before
-
-    def view(self, epoch: int) -> int | None:
-        """Which augmented view the samples of an epoch show; None for pictures as they are."""
-        return None if self.views is None else epoch % self.views
-
-
-# What is kept of a video: what a batch may hold, or a teacher's target (by the name that keys of the cache have).
-Kept = InputKind | Literal["lesson"]
-
-# An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
-Address = tuple[str, Kept, int | None]
-
-# What random numbers are drawn for: hiding frames changes no picture, so it takes no part in their draw.
-_PICTURES, _HIDING = 0, 1
-
-
 class Augmentation:
     """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip.
 
@@ -170,12 +137,9 @@ class Augmentation:
 
     Args:
         jitter: shift each sampled frame by up to this share of the spacing between samples, 0 to 0.5; labels follow.
-        drop: share of the frames hidden from the model and the loss, 0 to below 1; at least two always stay.
+        drop: share of the frames hidden from the model and the loss, 0 to 0.95; at least two always stay.
         colour: strength of brightness, contrast and saturation changes, 0 to 1; factors lie in 1 +- strength.
         flip: probability of mirroring the whole clip left to right.
-
-    Raises:
-        ValueError: a value outside its range.
     """
 
     def __init__(self, jitter: float = 0.0, drop: float = 0.0, colour: float = 0.0, flip: float = 0.0) -> None:
@@ -194,7 +158,7 @@ class Augmentation:
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether pictures change, so that what was computed from them once does not hold."""
+        """Whether images change, so that what was computed from them once does not hold."""
         return self.jitter > 0 or self.colour > 0 or self.flip > 0
 
     def move(self, indices: IntArray, n_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -219,20 +183,44 @@ class Augmentation:
             frames = frames.flip(-1)
         if self.colour:
             brightness, contrast, saturation = 1 + rng.uniform(-self.colour, self.colour, 3)
-            pictures = frames.float() * brightness
-            pictures = (pictures - pictures.mean()) * contrast + pictures.mean()
-            grey = pictures.mean(1, keepdim=True)
-            frames = ((pictures - grey) * saturation + grey).round().clamp(0, 255).to(torch.uint8)
+            images = frames.float() * brightness
+            images = (images - images.mean()) * contrast + images.mean()
+            grey = images.mean(1, keepdim=True)
+            frames = ((images - grey) * saturation + grey).round().clamp(0, 255).to(torch.uint8)
         return frames
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Kind and view of an epoch's samples: functions of the epoch alone, which travels with every index.
+
+    Attributes:
+        before: kind in the epochs before `switch_epoch`.
+        after: kind from then on.
+        switch_epoch: None never switches.
+        views: how many augmented views there are, taken in turn; None for images as they are.
+    """
+
+    before: InputKind
+    after: InputKind
+    switch_epoch: int | None
+    views: int | None = None
+
+    def kind(self, epoch: int) -> InputKind:
+        """Kind of the samples of an epoch."""
+        return self.after if self.switch_epoch is not None and epoch >= self.switch_epoch else self.before
+
+    def view(self, epoch: int) -> int | None:
+        """Which augmented view the samples of an epoch show; None for images as they are."""
+        return None if self.views is None else epoch % self.views
 
 
 class VideoDataset(Dataset[Sample]):
     """Labelled videos as samples.
 
-    An item is asked for by `(epoch, number)`, as `EpochSampler` gives it, so that augmentation is a function of
-    (seed, epoch, video) in whatever process it runs; a plain `number` means epoch 0.
-
-    Each item is decoded when it is asked for, until `serve` says where to find it encoded.
+    The index of an item is `(epoch, number)`, as `EpochSampler` gives it, so that augmentation is a function of (seed,
+    epoch, video) in whatever process it runs; a plain `number` means epoch 0. Each access decodes the video, until
+    `serve` gives entries of the cache.
 
     Args:
         name: of the split, for messages.
@@ -264,24 +252,23 @@ class VideoDataset(Dataset[Sample]):
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, CachedVideo] = {}
         self._teacher_targets: Mapping[Address, CachedVideo] = {}
-        self._contents: dict[str, str] = {}
+        self._content_hashes: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def check(self, strict: bool = False, decode: bool = True) -> dict[str, str]:
-        """Look at every video and its labels, and leave out the videos that cannot be read.
+        """Check every video and its labels, and leave out the videos that cannot be read.
 
         Args:
             strict: raise at the first bad video instead of leaving it out.
-            decode: decode them; without it only the packets are looked at, and damage within them is not seen.
+            decode: decode them; without it only the packets are read, and damage within them is not seen.
 
         Returns:
             The videos left out, id -> why.
 
         Raises:
             VideoError: a bad video, if `strict`.
-            KeyframeError: whatever is wrong with the data set rather than with one file.
         """
         skipped: dict[str, str] = {}
 
@@ -293,9 +280,9 @@ class VideoDataset(Dataset[Sample]):
             return None
 
         with ThreadPoolExecutor(cores()) as pool:
-            outcomes = pool.map(attempt, range(len(self)))
+            errors = pool.map(attempt, range(len(self)))
             title = f"{'Decoding' if decode else 'Looking at'} {self.name}"
-            bar = tqdm(outcomes, title, len(self), unit="video", disable=None)
+            bar = tqdm(errors, title, len(self), unit="video", disable=None)
             for video, error in zip(self.videos, bar, strict=True):
                 if error is not None:
                     if strict:
@@ -305,23 +292,19 @@ class VideoDataset(Dataset[Sample]):
         return skipped
 
     def leave_out(self, ids: Collection[str]) -> None:
-        """Go on without these videos."""
+        """Remove these videos from the data set."""
         self.videos = [video for video in self.videos if video.id not in ids]
 
     def serve(self, schedule: Schedule, entries: Mapping[Address, CachedVideo]) -> None:
-        """From now on make samples of what is kept of the videos; nothing is decoded any more."""
+        """From now on make samples of these entries; nothing is decoded any more."""
         self.schedule, self._entries = schedule, entries
 
     def set_teacher_targets(self, targets: Mapping[Address, CachedVideo]) -> None:
-        """From now on put into each sample what a teacher says of the pictures it is made of.
-
-        Args:
-            targets: of every video and view that will be asked for, (T, 1 + W) as in `Sample`.
-        """
+        """From now on put a teacher's target into each sample; every video and view needs one, (T, 1 + W)."""
         self._teacher_targets = targets
 
     def plain(self, number: int) -> Sample:
-        """A sample without augmentation, as far down the line as one is kept."""
+        """A sample without augmentation, of the latest kind that is kept."""
         if self.schedule is not None:
             for kind in (self.schedule.before, self.schedule.after):
                 kept = self._entries.get((self.videos[number].id, kind, None))
@@ -337,11 +320,11 @@ class VideoDataset(Dataset[Sample]):
         return self._sample(kind, number, self._entries[self.videos[number].id, kind, view], epoch)
 
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
-        """Pictures of a video, (T, 3, H, W).
+        """Images of a video, (T, 3, H, W).
 
         Args:
             number: the video's place in the data set.
-            view: which draw of the augmentation, if there is one; None for pictures as they are.
+            view: which draw of the augmentation, if there is one; None for images as they are.
 
         Raises:
             VideoError: the file cannot be read.
@@ -350,15 +333,15 @@ class VideoDataset(Dataset[Sample]):
         index = index_packets(video.path)
         indices = self.sampling.indices(index)
         augmentation = self.augmentation if view is not None else None
-        rng = self._rng(video, view or 0, _PICTURES)
+        rng = self._rng(video, view or 0, _IMAGES)
         if augmentation is not None:
             indices = augmentation.move(indices, index.n_frames, rng)
         frames = self.reader.read(video.path, self.reader.grid(indices, index), self.size, index)
-        pictures = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
+        images = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
         if augmentation is not None:
-            pictures = augmentation.paint(pictures, rng)
+            images = augmentation.paint(images, rng)
         return CachedVideo(
-            inputs=pictures,
+            inputs=images,
             indices=torch.from_numpy(frames.indices),
             seconds=torch.from_numpy(frames.timestamps - index.timestamps[0]),
             n_frames=index.n_frames,
@@ -366,19 +349,19 @@ class VideoDataset(Dataset[Sample]):
         )
 
     def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
-        """All that what `decode` gives depends on, as plain values; where the file lies is no part of it.
+        """All that decides what `decode` gives, as plain values; the file's place does not.
 
-        The file is looked at once: after that it may be gone.
+        The file is read once: after that it may be gone.
 
         Raises:
             VideoError: the file cannot be read.
         """
         video = self.videos[number]
-        if video.id not in self._contents:
-            self._contents[video.id] = content_hash(video.path)
+        if video.id not in self._content_hashes:
+            self._content_hashes[video.id] = content_hash(video.path)
         installed = installed_versions(("av", "decord"))
         identity = {
-            "content": self._contents[video.id],
+            "content": self._content_hashes[video.id],
             "reader": described(self.reader, without={"threads", "progress"}),
             "decoders": {name: installed.get(name) for name in ("av", "decord")},
             "sampling": described(self.sampling),
@@ -390,11 +373,11 @@ class VideoDataset(Dataset[Sample]):
         return identity
 
     def _rng(self, video: LabelledVideo, draw: int, purpose: int) -> np.random.Generator:
-        """A generator that is the same wherever the video stands: in other folds, or after others were left out."""
+        """A generator that does not depend on the video's place: in other folds, or after others were left out."""
         return np.random.default_rng([self.seed, draw, purpose, *video.id.encode()])
 
     def _look(self, number: int) -> None:
-        """As far as a video can be checked without decoding it."""
+        """Check a video as far as possible without decoding it."""
         video = self.videos[number]
         index = index_packets(video.path)
         indices = self.sampling.indices(index)
@@ -404,13 +387,9 @@ class VideoDataset(Dataset[Sample]):
     def _sample(self, kind: InputKind, number: int, encoded: CachedVideo, epoch: int | None = None) -> Sample:
         """A sample, with the labels as they are now; an epoch hides some of its frames."""
         video = self.videos[number]
+        indices, seconds = encoded.indices.numpy(), encoded.seconds.numpy()
         importance, annotators = sample_labels(
-            video.labels,
-            encoded.n_frames,
-            encoded.indices.numpy(),
-            encoded.seconds.numpy(),
-            encoded.duration,
-            video.path,
+            video.labels, encoded.n_frames, indices, seconds, encoded.duration, video.path
         )
         view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
         teacher_target = self._teacher_targets.get((video.id, "lesson", view))
@@ -430,50 +409,46 @@ class VideoDataset(Dataset[Sample]):
         )
 
 
-# Feature files know frame numbers, not times; the field takes 30 frames a second (a pick every 15th: two a second).
-_FRAME_RATE = 30.0
-
-
 class FeatureDataset(Dataset[Sample]):
-    """Feature videos as samples, on the surface of `VideoDataset`.
+    """Feature videos as samples, with the methods of `VideoDataset` that training needs.
+
+    `seconds` of the samples are those of 30 frames per second, because the file holds no times.
 
     Args:
         name: of the split, for messages.
         videos: the videos.
     """
 
-    # pictures are what augmentation changes, and there are none
+    # It changes images, and there are none.
     augmentation = None
 
     def __init__(self, name: str, videos: Sequence[FeatureVideo]) -> None:
         self.name = name
         self.videos = list(videos)
-        self.held: list[Sample] = []
+        self.samples = [
+            Sample(
+                video=video.id,
+                number=number,
+                kind="features",
+                inputs=torch.from_numpy(video.features),
+                seconds=torch.from_numpy(video.picks / _FRAME_RATE).float(),
+                importance=torch.from_numpy(video.importance),
+                annotators=torch.from_numpy(video.annotators),
+                visible=torch.ones(len(video.picks), dtype=torch.bool),
+            )
+            for number, video in enumerate(self.videos)
+        ]
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def check(self, strict: bool = False) -> dict[str, str]:
-        """Keep every video's sample; a file that was read has no bad video, so none is left out."""
-        self.held = [_sample(video, number) for number, video in enumerate(self.videos)]
+        """Leave out nothing: a file that was read has no bad video."""
         return {}
 
     def plain(self, number: int) -> Sample:
-        """A sample; `seconds` are those of 30 frames a second, because the file holds no times."""
-        return self.held[number] if self.held else _sample(self.videos[number], number)
+        """The sample of a video."""
+        return self.samples[number]
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        return self.plain(key[1] if isinstance(key, tuple) else key)
-
-
-def _sample(video: FeatureVideo, number: int) -> Sample:
-    return Sample(
-        video=video.id,
-        number=number,
-        kind="features",
-        inputs=torch.from_numpy(video.features),
-        seconds=torch.from_numpy(video.picks / _FRAME_RATE).float(),
-        importance=torch.from_numpy(video.importance),
-        annotators=torch.from_numpy(video.annotators),
-        visible=torch.ones(len(video.picks), dtype=torch.bool),
-    )
+        return self.samples[key[1] if isinstance(key, tuple) else key]

@@ -1,10 +1,7 @@
-"""What happens in a demo video, shot by shot, and how much each shot matters.
+"""The demo data set: generated videos with labels, as a TVSum-style directory, from a seed.
 
-Pictures for a story: a textured backdrop in the scene's colour, sometimes a large bright disc.
-
-Twenty simulated people who label every shot 1 to 5, as noisily as those of TVSum.
-
-Write a demo data set as a TVSum-style directory: H.264 videos and a label file, from a seed.
+A scenario says what each shot shows and how much it matters, `draw_frames` draws it, and 20 simulated annotators label
+every shot 1 to 5, as noisily as those of TVSum.
 """
 
 import json
@@ -25,16 +22,32 @@ from tqdm import tqdm
 from keyframe.data.labels import write_tsv
 from keyframe.files import atomic_folder
 from keyframe.system import cores, follow_parent
-from keyframe.types import KeyframeError
+from keyframe.types import check_number
 
 SHOT_SECONDS = 2.0
 COLOURS = 6
 FILLER = -1
+STYLES = ("plain", "stripes", "checks", "clouds")
 
-# What a shot is worth: what it shows, what changes now, and what the whole video has not shown before.
+# The worth of a shot: of what it shows, of a change, and of what the video has not shown before.
 DISC_WORTH = 0.6
 CHANGE_WORTH = 1.0
-APPEARANCE_WORTH = (1.3, 0.3)  # first and second appearance of a colour; later ones are worth nothing
+APPEARANCE_WORTH = (1.3, 0.3)  # first and second appearance of a colour; later ones have none
+
+ANNOTATORS = 20
+# Shares of the labels 1 to 5 in the official TVSum file (ydata-tvsum50.mat), frames of all videos weighted equally.
+LABEL_SHARES = (0.46, 0.26, 0.16, 0.08, 0.04)
+# Deviation of an annotator's own view, if the true importance has deviation 1. It gives two annotators the mean
+# pairwise Spearman correlation of the official file, 0.20.
+NOISE = 1.75
+
+_RGB = np.array([(205, 40, 40), (40, 160, 55), (45, 70, 205), (205, 185, 40), (175, 50, 185), (40, 175, 185)])
+_GREY = (105, 105, 105)
+_SIZES = ((120, 160), (108, 192), (96, 128), (160, 120))  # (height, width)
+_RATES = (Fraction(6), Fraction(8), Fraction(25, 3), Fraction(10))
+_FORMAT = 1  # raised if the same seed would give other videos
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,23 +65,23 @@ class Scenario:
     importance: npt.NDArray[np.float64]
 
 
-def tell(rng: np.random.Generator, shots: int) -> Scenario:
-    """Draw a story in which importance has nothing to do with position.
+def draw_scenario(rng: np.random.Generator, shots: int) -> Scenario:
+    """Draw a scenario in which importance has nothing to do with position.
 
-    Things must appear for a first time before they can come back, so chance alone would make early shots matter
-    more; drafts whose importance follows position (or distance from the middle) are thrown away.
+    Things must appear for a first time before they can come back, so chance alone would make early shots matter more;
+    drafts whose importance follows position (or distance from the middle) are rejected.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         shots: number of shots, at least 12.
     """
     position = np.arange(shots)
     while True:
-        story = _draft(rng, shots)
-        along = float(spearmanr(position, story.importance).statistic)
-        outward = float(spearmanr(np.abs(position - position.mean()), story.importance).statistic)
+        scenario = _draft(rng, shots)
+        along = float(spearmanr(position, scenario.importance).statistic)
+        outward = float(spearmanr(np.abs(position - position.mean()), scenario.importance).statistic)
         if abs(along) < 0.08 and abs(outward) < 0.15:
-            return story
+            return scenario
 
 
 def _draft(rng: np.random.Generator, shots: int) -> Scenario:
@@ -102,29 +115,23 @@ def _draft(rng: np.random.Generator, shots: int) -> Scenario:
     return Scenario(np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs)
 
 
-STYLES = ("plain", "stripes", "checks", "clouds")
-
-_RGB = np.array([(205, 40, 40), (40, 160, 55), (45, 70, 205), (205, 185, 40), (175, 50, 185), (40, 175, 185)])
-_GREY = (105, 105, 105)
-
-
-def pictures(
-    rng: np.random.Generator, story: Scenario, style: str, size: tuple[int, int], frames_per_shot: list[int]
+def draw_frames(
+    rng: np.random.Generator, scenario: Scenario, style: str, size: tuple[int, int], frames_per_shot: list[int]
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the frames of a story, uint8 RGB (H, W, 3).
+    """Yield the frames of a scenario, uint8 RGB (H, W, 3): a textured backdrop in the scene's colour, maybe a disc.
 
-    Light, texture, camera drift and noise differ from shot to shot and mean nothing.
+    Light, texture, camera drift and noise differ from shot to shot and carry no meaning.
 
     Args:
-        rng: source of chance.
-        story: what happens.
+        rng: random generator.
+        scenario: what to draw.
         style: texture of the backdrops, one of `STYLES`.
         size: (height, width) in pixels.
         frames_per_shot: how many frames each shot lasts.
     """
     height, width = size
     rows, columns = np.mgrid[:height, :width]
-    for colour, disc, frames in zip(story.colours, story.discs, frames_per_shot, strict=True):
+    for colour, disc, frames in zip(scenario.colours, scenario.discs, frames_per_shot, strict=True):
         base = np.array(_GREY if colour == FILLER else _RGB[colour], dtype=np.float32)
         light = rng.uniform(0.85, 1.1)
         canvas = light * base * _texture(rng, style, (2 * height, 2 * width))[..., None]
@@ -134,11 +141,11 @@ def pictures(
         radius = rng.uniform(0.28, 0.34) * height
         for frame in range(frames):
             top, left = (np.array(size) / 2 + drift * frame).astype(int)
-            picture = backdrop[top : top + height, left : left + width].copy()
+            image = backdrop[top : top + height, left : left + width].copy()
             if disc:
                 row, column = centre + step * frame
-                picture[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = (250, 248, 235)
-            yield picture
+                image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = (250, 248, 235)
+            yield image
 
 
 def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -157,16 +164,6 @@ def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> npt
     return np.ones(size, dtype=np.float32)
 
 
-ANNOTATORS = 20
-
-# Shares of the labels 1 to 5 in the official TVSum file (ydata-tvsum50.mat), frames of all videos weighted equally.
-LABEL_SHARES = (0.46, 0.26, 0.16, 0.08, 0.04)
-
-# Deviation of a person's own view against the true importance of deviation 1. With it the mean pairwise Spearman
-# correlation of two annotators is that of the official file, 0.20.
-NOISE = 1.75
-
-
 def label(
     rng: np.random.Generator, importance: npt.NDArray[np.float64], annotators: int = ANNOTATORS
 ) -> npt.NDArray[np.int64]:
@@ -175,31 +172,21 @@ def label(
     views = true + NOISE * rng.standard_normal((annotators, len(importance)))
     ranks = views.argsort(axis=1).argsort(axis=1) / len(importance)
     edges = np.cumsum(LABEL_SHARES)[:-1]
-    # people differ in how generous they are
+    # annotators differ in how generous they are
     shift = rng.normal(0.0, 0.05, (annotators, 1))
     labels: npt.NDArray[np.int64] = 1 + np.stack([np.searchsorted(edges, row) for row in ranks + shift])
     return labels
 
 
-log = logging.getLogger(__name__)
-
-_SIZES = ((120, 160), (108, 192), (96, 128), (160, 120))  # (height, width)
-_RATES = (Fraction(6), Fraction(8), Fraction(25, 3), Fraction(10))
-_FORMAT = 1  # raised when the same seed would give other videos
-
-
 @dataclass(frozen=True)
 class DemoSet:
-    """What a demo data set is made from; equal values give equal videos and labels.
+    """The settings of a demo data set; equal values give equal videos and labels.
 
     Attributes:
         seed: other seeds give other videos of the same kind.
         videos: how many.
         shots: length of the shortest video in 2-second shots; the longest has a sixth more.
         format: version of the generator.
-
-    Raises:
-        KeyframeError: no video, too short ones, or a seed below 0.
     """
 
     seed: int = 0
@@ -208,19 +195,15 @@ class DemoSet:
     format: int = _FORMAT
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise KeyframeError(f"data.seed={self.seed} must be at least 0.")
-        if self.videos < 1:
-            raise KeyframeError(f"data.videos={self.videos} must be at least 1.")
-        if self.shots < 12:
-            raise KeyframeError(f"data.shots={self.shots} must be at least 12, else nothing can come back.")
+        check_number("data.seed", self.seed, 0)
+        check_number("data.videos", self.videos, 1)
+        check_number("data.shots", self.shots, 12)  # in fewer shots nothing can come back
 
 
 def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
-    """Make the data set under `root` unless it is there, and return its directory.
+    """Make the data set under `root` unless it is there, and return its directory, an atomic folder.
 
-    The directory holds `videos/<id>.mp4`, `ydata-tvsum50-anno.tsv` and `demo.json`, and appears whole or not at
-    all: it is written beside its place and renamed.
+    The directory holds `videos/<id>.mp4`, `ydata-tvsum50-anno.tsv` and `demo.json`.
 
     Args:
         root: where demo sets are kept.
@@ -241,13 +224,10 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
 
 
 def begin(demo: DemoSet, number: int) -> tuple[np.random.Generator, Scenario]:
-    """The story of a set's video, and the source of chance that goes on to label and draw it.
-
-    A video's chance depends on the set's seed and the video's number alone: no two videos of a set share it.
-    """
+    """The scenario of a set's video, and the random generator, of this video alone, to label and draw it with."""
     rng = np.random.default_rng((demo.seed, number))
     shots = int(rng.integers(demo.shots, demo.shots * 7 // 6 + 1))
-    return rng, tell(rng, shots)
+    return rng, draw_scenario(rng, shots)
 
 
 def _write(directory: Path, demo: DemoSet, workers: int) -> None:
@@ -269,18 +249,18 @@ def _write(directory: Path, demo: DemoSet, workers: int) -> None:
 def _make_video(job: tuple[Path, DemoSet, int]) -> npt.NDArray[np.int64]:
     """Write one video; returns the annotators' label of every frame, (A, N)."""
     path, demo, number = job
-    rng, story = begin(demo, number)
-    labels = label(rng, story.importance)
+    rng, scenario = begin(demo, number)
+    labels = label(rng, scenario.importance)
     size = _SIZES[rng.integers(len(_SIZES))]
     rate = _RATES[rng.integers(len(_RATES))]
-    edges = np.round(np.arange(len(story.importance) + 1) * SHOT_SECONDS * float(rate)).astype(int)
+    edges = np.round(np.arange(len(scenario.importance) + 1) * SHOT_SECONDS * float(rate)).astype(int)
     lengths = np.diff(edges)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "24", "bf": "2", "g": "50", "threads": "1"}
-        for picture in pictures(rng, story, STYLES[number % len(STYLES)], size, lengths.tolist()):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in draw_frames(rng, scenario, STYLES[number % len(STYLES)], size, lengths.tolist()):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return labels.repeat(lengths, axis=1)

@@ -74,10 +74,6 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
 
     Returns:
         Video id -> video, in the order of N.
-
-    Raises:
-        KeyframeError: if a file is missing or is none of its kind, or a video lacks something, cannot be named, or
-            holds arrays that do not fit each other or the labels.
     """
     path = Path(path)
     of_annotators = None if labels is None else read_labels(labels)
@@ -209,9 +205,6 @@ class EncodedVideo:
         n_frames: frames of the video.
         change_points: first and last frame of each shot, both inclusive, covering the video, (m, 2).
         truth: None if the video has no labels.
-
-    Raises:
-        ValueError: if shapes disagree.
     """
 
     name: str
@@ -243,9 +236,6 @@ class FeatureFile:
     Args:
         path: the file; one that is there is replaced.
         about: attributes of the file: what the features were made with.
-
-    Raises:
-        KeyframeError: on entering, in `add` or at the end: the file cannot be written.
     """
 
     def __init__(self, path: Path, about: Mapping[str, str | int]) -> None:

@@ -31,9 +31,6 @@ def find_videos(root: str | Path) -> dict[str, Path]:
 
     Returns:
         Video id -> file, sorted by id.
-
-    Raises:
-        KeyframeError: if `root` is no directory or holds no video, or two files have one stem.
     """
     root = Path(root)
     videos: dict[str, Path] = {}
@@ -55,9 +52,6 @@ def find_label_file(root: str | Path) -> Path:
     Args:
         root: the data set's folder, `data.root`; searched are it, `data`, `matlab` and the same places of the official
             TVSum release below it. TVSum's `...-info.tsv` is no label file.
-
-    Raises:
-        KeyframeError: if `root` is no directory, or holds no label file, or several of the preferred kind.
     """
     root = Path(root)
     files = _files_below(root, ("data", "matlab"), LABEL_SUFFIXES)
@@ -109,9 +103,6 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
 
     Returns:
         The videos that have both, in the order of the labels.
-
-    Raises:
-        KeyframeError: if nothing is in common, or something has no counterpart and that is not allowed.
     """
     both = [LabelledVideo(name, videos[name], labels[name]) for name in labels if name in videos]
     if not both:
@@ -178,11 +169,7 @@ class DirectorySource:
         """Nothing to make."""
 
     def videos(self) -> list[LabelledVideo]:
-        """All labelled videos.
-
-        Raises:
-            KeyframeError: no directory, no videos, no labels, or the two do not match.
-        """
+        """All labelled videos."""
         videos = find_videos(self.root)
         labels = self.labels or find_label_file(self.root)
         if not labels.is_file():
@@ -209,11 +196,7 @@ class DemoSource:
         self.workers = workers
 
     def prepare(self) -> None:
-        """Generate the set unless it is there.
-
-        Raises:
-            KeyframeError: `root` cannot be written.
-        """
+        """Generate the set unless it is there."""
         try:
             generate(self.root, self.demo, self.workers)
         except OSError as error:

@@ -47,10 +47,6 @@ def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
     Args:
         path: the file.
         option: the key of the configuration that named it, for messages.
-
-    Raises:
-        KeyframeError: if the file is missing or no HDF5 file, or what is read from it inside the `with` is damaged or
-            of the wrong kind.
     """
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
@@ -98,9 +94,6 @@ def named_groups(file: h5py.File, option: str) -> Iterator[tuple[str, str, h5py.
     Yields:
         The key `video_N`, the video's id, and its group. The id is the group's `video_name` if it has one (SumMe), else
         the N-th of TVSum's official order.
-
-    Raises:
-        KeyframeError: if there is no video, or one that cannot be named, or two of one name.
     """
     path = Path(file.filename)
     keys = sorted((key for key in file if key.startswith("video_")), key=_by_number)
@@ -135,9 +128,6 @@ def read_scores(group: h5py.Group, option: str) -> ScoreTrack:
     Args:
         group: the video.
         option: the key of the configuration that named the file, for messages.
-
-    Raises:
-        KeyframeError: if a dataset is missing, a score is not finite, or the arrays do not fit each other.
     """
     where = f"{group.file.filename}: {group.name[1:]}"
     scores = np.asarray(member(group, "gtscore", option)[()], dtype=np.float64).ravel()

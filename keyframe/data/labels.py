@@ -36,9 +36,6 @@ def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> 
 
     Returns:
         Video id -> labels, in file order.
-
-    Raises:
-        KeyframeError: another suffix, or as of the form's own function.
     """
     path = Path(path)
     match path.suffix.lower():
@@ -64,11 +61,6 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
 
     Returns:
         Video id -> labels, in the order in which the ids first occur; `importance` is the annotators' mean.
-
-    Raises:
-        KeyframeError: if the file is missing, empty or no text, or a row has another number of columns or of scores
-            than it should, another category than the video's first row, or a score that is no number in
-            [lowest, highest]; the message names the line.
     """
     path = Path(path)
     if not lowest < highest:
@@ -155,10 +147,6 @@ def write_tsv(
         path: the file to write; its folder must exist, a file that is there is replaced.
         annotators: video id -> scores 1 ... 5, integers, shape (A, L) with A, L >= 1.
         categories: video id -> category; a video that is not named gets none.
-
-    Raises:
-        ValueError: if there is no video, an array is no (A, L) of integers from 1 to 5, or an id or category holds a
-            tab or a line break.
     """
     path = Path(path)
     if not annotators:
@@ -189,9 +177,6 @@ def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
 
     Returns:
         Video id -> labels, in file order; a score x becomes (x - 1) / 4, `importance` is the annotators' mean.
-
-    Raises:
-        KeyframeError: if the file is missing, is no HDF5, lacks a field, or holds a score outside 1 ... 5.
     """
     path = Path(path)
     labels: dict[str, Labels] = {}
@@ -236,10 +221,6 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
 
     Returns:
         Video id -> labels without annotators, in the order of N.
-
-    Raises:
-        KeyframeError: if the file is missing, is no HDF5, holds no video, or a video lacks a dataset, cannot be named,
-            or holds arrays that do not fit each other.
     """
     option = "data.labels"
     labels: dict[str, Labels] = {}
@@ -263,9 +244,6 @@ def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | 
         n_frames: the frames of the video file.
         duration: of the video in seconds, from the first frame's start to the last frame's end.
         video: the video file, for messages.
-
-    Raises:
-        KeyframeError: if the lengths differ by more than 1 %, or differ and the file has no duration.
     """
     if n_labels == n_frames:
         return
@@ -306,9 +284,6 @@ def label_positions(
 
     Returns:
         Entries in [0, L), int64, shape (T,).
-
-    Raises:
-        ValueError: if `indices` and `seconds` have other shapes than (T,) or a frame number is outside the video.
     """
     if indices.ndim != 1 or indices.shape != seconds.shape:
         raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")

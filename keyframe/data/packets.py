@@ -1,4 +1,4 @@
-"""What a video file holds, learnt from its packets: a few milliseconds where decoding takes seconds."""
+"""The packet index of a video file: its frames, found without decoding, in milliseconds instead of seconds."""
 
 import re
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from av.video.stream import VideoStream
 
 from keyframe.types import VideoError
 
-# FFmpeg "plays" these too: text as a terminal recording, a picture as a video of one frame.
-# A "concat" text plays other files, wherever they lie: what it shows is not what it holds.
+# FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
+# other files.
 _NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf", "concat"}
 # Its time stamps are FFmpeg's guess there: AVI stores none, and with H.264 B-frames the guess is wrong.
 _WITHOUT_PTS = {"avi"}
-# The display matrix reaches PyAV with a decoded frame only; later than this a decoder has nothing to give.
+# The display matrix comes with a decoded frame only; a decoder gives the first one within so many packets.
 _PACKETS_TO_FIRST_FRAME = 64
 _ANNEX_B_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])")
 
@@ -34,37 +34,35 @@ _ANNEX_B_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])")
 class PacketIndex:
     """The frames of a video in presentation order, and what decides how they can be read.
 
-    A frame is listed where a player would show it: packets that an edit list discards, that carry no picture
-    of their own (VP8 reference frames) or that come before the first key frame are not frames.
+    A frame is listed if a player would show it: packets that an edit list discards, that carry no image of their own
+    (VP8 reference frames) or that come before the first key frame are not frames.
 
     Attributes:
         path: the file.
-        timestamps: start of each frame in seconds on the container's own clock, float64, shape (N,), not
-            decreasing. They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0
-            (3 ms in many WebM files, a second and more in MPEG-TS). Where the container stores none (AVI, raw
-            streams), time is counted: decoding times in sorted order, or frame number / average rate.
-        pts: the same as integers in the container's ticks, int64, shape (N,), for finding a decoded frame;
-            None where the container stores none, and frames have to be counted.
-        key_frames: which frames are marked as key frames, bool, shape (N,); in decoding order where `pts` is
-            None.
+        timestamps: start of each frame in seconds on the container's own clock, float64, shape (N,), not decreasing.
+            They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0 (3 ms in many WebM
+            files, a second and more in MPEG-TS). If the container stores none (AVI, raw streams), time is counted:
+            decoding times in sorted order, or frame number / average rate.
+        pts: the same as integers in the container's ticks, int64, shape (N,), to find a decoded frame; None if the
+            container stores none, and frames have to be counted.
+        key_frames: which frames are marked as key frames, bool, shape (N,); in decoding order if `pts` is None.
         codec: FFmpeg's codec name, such as "h264".
         container: FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2".
-        pix_fmt: FFmpeg's pixel format, "" where it is not known before decoding.
-        width: width of the coded picture in pixels, before any rotation.
-        height: height of the coded picture in pixels, before any rotation.
-        rotation: counterclockwise degrees (0, 90, 180, 270) that a player turns the coded picture by; None
-            where the first frame does not decode.
-        mirrored: whether a player also mirrors the picture.
+        pix_fmt: FFmpeg's pixel format, "" if it is not known before decoding.
+        width: width of the coded image in pixels, before any rotation.
+        height: height of the coded image in pixels, before any rotation.
+        rotation: counterclockwise degrees (0, 90, 180, 270) by which a player turns the coded image; None if the first
+            frame does not decode.
+        mirrored: whether a player also mirrors the image.
         pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does.
         duration: end of the last frame minus start of the first, seconds.
-        stated_duration: what the file's header says, seconds; None where it says nothing.
-        n_video_streams: number of video streams, cover pictures included; the index is of the best one.
-        n_packets: packets of that stream; more than frames where some are not shown.
-        random_access: whether decoding can start at every packet marked as a key frame and its frame comes
-            first; False for open GOPs and intra refresh.
+        stated_duration: by the file's header, seconds; None if it states none.
+        n_video_streams: number of video streams, cover images included; the index is of the best one.
+        n_packets: packets of that stream; more than frames if some are not shown.
+        random_access: whether decoding can start at every packet marked as a key frame and its frame comes first; False
+            for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
-        steady: whether the clock never goes back from packet to packet, as it does where recordings were joined byte by
-            byte.
+        steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
     """
 
     path: Path
@@ -99,12 +97,12 @@ class PacketIndex:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(height, width) of the picture as shown, in pixels."""
+        """(height, width) of the image as shown, in pixels."""
         return (self.width, self.height) if self.rotation in (90, 270) else (self.height, self.width)
 
 
 class _Packet(NamedTuple):
-    """What is kept of one packet; `restarts` says that decoding can start here."""
+    """One packet; `restarts`: decoding can start here."""
 
     pts: int | None
     dts: int | None
@@ -116,7 +114,7 @@ class _Packet(NamedTuple):
 
 
 class Orientation(NamedTuple):
-    """How coded pixels become the upright picture: swap the axes first, then flip.
+    """How coded pixels become the upright image: swap the axes first, then flip.
 
     Source: `libavutil/display.h` of FFmpeg, which defines the display matrix.
     """
@@ -127,7 +125,7 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
-        """The orientation that a decoded frame's display matrix asks for, to the nearest quarter turn."""
+        """The orientation in a decoded frame's display matrix, to the nearest quarter turn."""
         # `frame.side_data` would tie the frame to itself: it would live until the garbage collector runs.
         matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # the stub lacks it
         if not isinstance(matrix, SideData):
@@ -143,7 +141,7 @@ class Orientation(NamedTuple):
 
     @property
     def rotation(self) -> int:
-        """Counterclockwise degrees, 0 to 270; of a mirrored picture, those before left and right change."""
+        """Counterclockwise degrees, 0 to 270; of a mirrored image, those before left and right change."""
         columns = self.flip_columns ^ self.mirrored
         if self.transposed:
             return 270 if columns else 90
@@ -164,7 +162,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
     try:
-        # An absolute path, because FFmpeg takes "name:part.mp4" for a protocol.
+        # An absolute path, because to FFmpeg "name:part.mp4" is a protocol.
         container = av.open(str(path.absolute()))
     except PermissionError as error:
         raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
@@ -173,9 +171,9 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         stream = container.streams.best("video")
         if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
-            raise VideoError(f"{path} is a text or a picture, not a video: leave it out or name a video file.")
+            raise VideoError(f"{path} is a text or an image, not a video: leave it out or name a video file.")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            raise VideoError(f"{path} has no video stream: leave it out or name a file with moving pictures.")
+            raise VideoError(f"{path} has no video stream: leave it out or name a video file.")
         if stream.codec_context is None:
             raise VideoError(f"{path} uses a video codec unknown to PyAV's FFmpeg: convert it to H.264.")
         yield container, stream
@@ -188,8 +186,8 @@ def index_packets(path: Path) -> PacketIndex:
         path: a video file.
 
     Raises:
-        VideoError: if the file is missing, is a folder, is empty, is cut short or damaged so that it cannot
-            be opened, is no video, or holds no frames.
+        VideoError: if the file is missing, is a folder, is empty, cannot be opened because it is cut short or damaged,
+            is no video, or holds no frames.
     """
     with open_video(path) as (container, stream):
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
@@ -257,7 +255,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
 
 
 def _first_orientation(stream: VideoStream, packet: av.Packet | None) -> Orientation | None:
-    """The orientation of the frame that this packet (None: the end) completes, if it completes one."""
+    """The orientation of the frame that this packet (None: the end) completes, if any."""
     try:
         frames = stream.decode(packet)
     except av.error.FFmpegError:
@@ -266,12 +264,12 @@ def _first_orientation(stream: VideoStream, packet: av.Packet | None) -> Orienta
 
 
 def _presented(packets: list[_Packet]) -> list[_Packet]:
-    """The packets that a player shows, in presentation order (in decoding order where there is no such)."""
+    """The packets that a player shows, in presentation order (in decoding order if that is not known)."""
     start = next((number for number, packet in enumerate(packets) if packet.key), 0)
     kept = [packet for packet in packets[start:] if packet.shown]
     if not kept or any(packet.pts is None for packet in kept):
         return kept
-    # Frames shown before the first key frame lean on pictures that the file does not hold: none is decoded.
+    # Frames shown before the first key frame need frames that the file does not hold: none is decoded.
     first = packets[start].pts
     return sorted((p for p in kept if first is None or (p.pts or 0) >= first), key=lambda p: p.pts or 0)
 
@@ -279,7 +277,7 @@ def _presented(packets: list[_Packet]) -> list[_Packet]:
 def _times(
     shown: list[_Packet], stream: VideoStream, rate: float
 ) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.float64]]:
-    """Integer time stamps, None where any is missing, and seconds."""
+    """Integer time stamps, None if any is missing, and seconds."""
     base = stream.time_base
     pts = [packet.pts for packet in shown if packet.pts is not None]
     dts = sorted(packet.dts for packet in shown if packet.dts is not None)
@@ -287,7 +285,7 @@ def _times(
         return None, np.arange(len(shown)) / rate
     complete = len(pts) == len(shown)
     ticks = np.array(pts if complete else dts, dtype=np.int64)
-    # Multiplied before it is divided, as PyAV does: the sums come out equal to the last bit.
+    # Multiplied before it is divided, as in PyAV: the results are equal to the last bit.
     return ticks if complete else None, ticks.astype(np.float64) * base.numerator / base.denominator
 
 
@@ -309,7 +307,7 @@ def _is_steady(packets: list[_Packet]) -> bool:
 
 
 def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) -> tuple[bool, bool, bool]:
-    """Whether a packet is shown, looks intact, and restarts decoding; only the codecs that readers may seek in.
+    """Whether a packet is shown, looks intact, and restarts decoding; for the codecs in which readers may seek.
 
     Source: ITU-T H.264 7.3.1 and Annex B, ISO/IEC 14496-15 5.3 (lengths in MP4), RFC 6386 9.1 (VP8), the
     VP9 bitstream specification 6.2 and Annex B.

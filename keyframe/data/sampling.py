@@ -1,15 +1,4 @@
-"""Which frames of a video are looked at.
-
-Score any number of frames with a model that was trained on windows of a fixed number of them.
-
-A model that saw T frames spread evenly over each training video is shown the same here: all frames are dealt into
-interleaved windows of T, each spread evenly over the whole video, so that every frame is in one at least. A video
-longer than `SPAN` frames is first cut into sections that overlap by half. What several windows say of a frame is
-averaged, with weights that fall linearly from the middle of a section to its ends. A video of exactly one window gives
-the model's own scores.
-
-Augmentation of a clip in training: one draw a video and epoch, the same for all its frames.
-"""
+"""Which frames of a video a model sees, in training and when it scores all frames of a video in windows."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
-from keyframe.types import FloatArray, KeyframeError
+from keyframe.types import FloatArray, KeyframeError, check_number
 
 # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
 _TOLERANCE_S = 1e-3
 
-# A day at 100 a second: more is a typing error, or a file whose times have gone mad.
+# A day at 100 per second: more is a typing error, or a file with absurd times.
 _MOST_STEPS = 10_000_000
+
+# Ten minutes at two frames per second, about TVSum's longest video: one section.
+SPAN = 1200
 
 
 class Sampling(Protocol):
@@ -34,7 +26,7 @@ class Sampling(Protocol):
 
     @property
     def window(self) -> int | None:
-        """How many frames the model sees at once; None where that depends on the video."""
+        """How many frames the model sees at once; None if that depends on the video."""
         ...
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
@@ -48,16 +40,12 @@ class UniformSampling:
 
     Args:
         frames: number of frames T, at least 1.
-
-    Raises:
-        KeyframeError: if `frames` is not a positive integer.
     """
 
     frames: int = 60
 
     def __post_init__(self) -> None:
-        if isinstance(self.frames, bool) or not isinstance(self.frames, int) or self.frames < 1:
-            raise KeyframeError(f"sampling.frames must be a whole number from 1 on, not {self.frames!r}.")
+        check_number("sampling.frames", self.frames, 1)
 
     @property
     def window(self) -> int:
@@ -69,9 +57,6 @@ class UniformSampling:
 
         Returns:
             Rising frame numbers, int64, shape (T,).
-
-        Raises:
-            KeyframeError: if the video has fewer than T frames.
         """
         if self.frames > index.n_frames:
             raise KeyframeError(
@@ -87,29 +72,24 @@ class FpsSampling:
     """The frames shown at equal steps of time.
 
     Args:
-        rate: frames for each second of video, above 0.
-
-    Raises:
-        KeyframeError: if `rate` is not a positive finite number.
+        rate: frames per second of video, above 0.
     """
 
     rate: float = 2.0
 
     def __post_init__(self) -> None:
-        number = isinstance(self.rate, int | float) and not isinstance(self.rate, bool)
-        if not number or not math.isfinite(self.rate) or self.rate <= 0:
-            raise KeyframeError(f"sampling.rate must be a number above 0, not {self.rate!r}.")
+        check_number("sampling.rate", self.rate, 0, whole=False, above=True)
 
     @property
     def window(self) -> None:
-        """As many as the video is long."""
+        """The whole video."""
         return None
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """The frame on screen at each time t0 + k / rate before the video's end, t0 being the first frame's.
 
-        That is the latest frame whose timestamp is at most that time, with a millisecond's grace. Where the
-        rate exceeds the video's, or a picture stands still, a frame comes several times.
+        That is the latest frame whose timestamp is at most that time, with a millisecond's grace. If the rate exceeds
+        the video's, a frame comes several times.
 
         Returns:
             Frame numbers that do not decrease, int64, shape (T,), T >= 1.
@@ -123,27 +103,25 @@ class FpsSampling:
         return np.searchsorted(index.timestamps, times + _TOLERANCE_S, side="right").astype(np.int64) - 1
 
 
-# Ten minutes at two frames a second, about TVSum's longest video: one section.
-SPAN = 1200
-
-
 def windows(
     count: int, length: int | None = None, span: int = SPAN
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Deal frames into windows.
+    """Deal the frames of a video into windows, for a model that was trained on a fixed number of frames.
+
+    A model that saw T frames spread evenly over each training video sees the same here: all frames are dealt into
+    interleaved windows of T, each spread evenly over the whole video, so that every frame is in at least one. A video
+    longer than `span` frames is first cut into sections that overlap by half. Weights fall linearly from the middle of
+    a section to its ends.
 
     Args:
         count: frames of the video, at least 1.
-        length: T, the frames a window holds; a section shorter than that is spread over one window, some frames twice.
-            None for a model that takes any length: each section is one window.
+        length: T, the frames of a window; a shorter section is spread over one window, some frames twice. None for a
+            model that takes any length: each section is one window.
         span: most frames of a section.
 
     Yields:
         The frames of a window, rising, (length,), and their weights in (0, 1]. The first frame of a window is never
-        before that of the window before it.
-
-    Raises:
-        ValueError: if a number is below 1.
+        before that of the previous window.
     """
     if count < 1 or span < 1 or (length is not None and length < 1):
         raise ValueError(f"count, length and span must be at least 1, not {count}, {length} and {span}")
@@ -165,14 +143,14 @@ def average_windows(
     span: int = SPAN,
     batch: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """A score for every frame: the windows' scores, averaged by weight.
+    """A score for every frame: the scores of `windows`, averaged by weight; one window gives the model's own scores.
 
     Args:
         score: the frames of some windows, by number, (B, T) -> their scores in [0, 1], (B, T).
         count: frames of the video, at least 1.
         length: as of `windows`.
         span: as of `windows`.
-        batch: windows scored at once, B.
+        batch: windows per call, B.
 
     Returns:
         Scores in [0, 1], float32 (count,).

@@ -20,11 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of the videos to train on, to choose checkpoints by, and to report on.
-
-    Raises:
-        KeyframeError: if a part is empty or a video stands twice, within a part or in two.
-    """
+    """Ids of the videos to train on, to choose checkpoints by, and to report on."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -69,10 +65,6 @@ def stratified_folds(
 
     Returns:
         The fold, each part sorted by id.
-
-    Raises:
-        KeyframeError: if folds, fold or val_fraction is out of range or there are too few videos.
-        ValueError: if an id stands twice or `categories` has another length than `ids`.
     """
     category = _category_of(ids, categories)
     if not 2 <= folds <= len(ids):
@@ -110,11 +102,6 @@ def read_split_file(
 
     Returns:
         The fold, each part sorted by id.
-
-    Raises:
-        KeyframeError: if the file is missing or of no known form, the fold is not in it, a key is unknown to the data
-            set, a video stands twice, or a part is empty.
-        ValueError: if an id stands twice or `categories` has another length than `ids`.
     """
     path = Path(path)
     category = _category_of(ids, [""] * len(ids) if categories is None else categories)
@@ -150,9 +137,6 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
     Returns:
         One mapping per fold with `train_keys`, `val_keys` (empty if the file names none) and `test_keys`. A key of the
         text form gets the line's data set in front, `TVSum/video_1`.
-
-    Raises:
-        KeyframeError: if the file is missing or of no known form.
     """
     path = Path(path)
     try:

@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 from scipy.stats import rankdata, spearmanr
 
 from keyframe.data import demo as generator
-from keyframe.data.demo import FILLER, STYLES, DemoSet, Scenario, begin, generate, label, pictures, tell
+from keyframe.data.demo import FILLER, STYLES, DemoSet, Scenario, begin, draw_frames, draw_scenario, generate, label
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.labels import read_tvsum_mat
 from keyframe.data.packets import index_packets
@@ -166,7 +166,7 @@ def test_no_two_videos_are_alike():
 
 def render(seed, style="clouds", frames=2):
     story = Scenario(np.array([0, 0, FILLER, 2]), np.array([False, True, False, False]), np.zeros(4))
-    return np.stack(list(pictures(np.random.default_rng(seed), story, style, (48, 64), [frames] * 4)))
+    return np.stack(list(draw_frames(np.random.default_rng(seed), story, style, (48, 64), [frames] * 4)))
 
 
 def test_pictures_are_a_function_of_the_seed():
@@ -330,7 +330,7 @@ def test_sets_that_cannot_be_made_are_refused(wrong, words):
 
 def test_the_shortest_set_can_be_told_for_every_seed():
     for seed in range(30):
-        story = tell(np.random.default_rng(seed), 12)
+        story = draw_scenario(np.random.default_rng(seed), 12)
         assert len(story.colours) == len(story.discs) == len(story.importance) == 12
         assert story.importance.min() >= 0
 

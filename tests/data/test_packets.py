@@ -207,10 +207,10 @@ def write_still(path: Path) -> None:
         ("folder.mp4", Path.mkdir, "is a folder"),
         ("empty.mp4", Path.touch, "is empty"),
         ("text.mp4", lambda path: path.write_text("not a video at all\n" * 500), "is not a video"),
-        ("text.txt", lambda path: path.write_text("not a video at all\n" * 500), "a text or a picture"),
+        ("text.txt", lambda path: path.write_text("not a video at all\n" * 500), "a text or an image"),
         ("noise.mkv", lambda path: path.write_bytes(bytes(range(256)) * 40), "is not a video"),
         ("headless.mp4", write_headless, "is cut short"),
-        ("still.png", write_still, "a text or a picture"),
+        ("still.png", write_still, "a text or an image"),
         ("sound.mp4", write_sound, "no video stream"),
     ],
 )
