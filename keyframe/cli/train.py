@@ -47,7 +47,7 @@ def train(config: DictConfig) -> None:
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
     datamodule = instantiate(config.datamodule, _convert_="all")
-    lessons = _lessons(config, datamodule, run_dir)
+    targets = _teacher_targets(config, datamodule, run_dir)
     if config.tune.batch_size:
         config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule, resume)
     seed_everything(config.seed, workers=True, verbose=False)
@@ -62,8 +62,8 @@ def train(config: DictConfig) -> None:
     # without a logger Lightning's monitor of learning rates refuses to work
     wanted = [entry for name, entry in config.callbacks.items() if entry and (loggers or name != "learning_rate")]
     callbacks = [instantiate(entry, _convert_="all") for entry in wanted]
-    if lessons is not None:
-        callbacks.append(lessons)
+    if targets is not None:
+        callbacks.append(targets)
     bar = config.trainer.enable_progress_bar
     trainer: Trainer = instantiate(
         config.trainer,
@@ -103,8 +103,8 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
             config.ckpt = "last"
 
 
-def _lessons(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
-    """What puts the teacher's scores into batches, where there is a teacher."""
+def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
+    """The callback that puts the teacher's targets into batches, if there is a teacher."""
     if config.distillation is None and config.teacher is None:
         return None
     if config.distillation is None:
@@ -113,8 +113,10 @@ def _lessons(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: P
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
     teacher = load_run(config.teacher, key="teacher")
+    if teacher.directory.resolve() == run_dir.resolve():
+        raise KeyframeError(f"teacher={config.teacher} is the run to train: name another one.")
     datamodule.prepare_data()
-    check_teacher(teacher, config.teacher, datamodule, run_dir)
+    check_teacher(config.teacher, teacher.datamodule, datamodule)
     return TeacherTargets(teacher.detector, teacher.path)
 
 

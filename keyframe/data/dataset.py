@@ -23,8 +23,8 @@ from keyframe.files import content_hash, described
 from keyframe.system import cores, installed_versions
 from keyframe.types import InputKind, IntArray, LabelledVideo, VideoError
 
-# An array kept of a video: an input, or a teacher's target (by the name that keys of the cache have).
-Kept = InputKind | Literal["lesson"]
+# An array kept of a video: an input, or a teacher's target.
+Kept = InputKind | Literal["teacher_target"]
 
 # An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
 Address = tuple[str, Kept, int | None]
@@ -392,7 +392,7 @@ class VideoDataset(Dataset[Sample]):
             video.labels, encoded.n_frames, indices, seconds, encoded.duration, video.path
         )
         view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
-        teacher_target = self._teacher_targets.get((video.id, "lesson", view))
+        teacher_target = self._teacher_targets.get((video.id, "teacher_target", view))
         visible = torch.ones(len(encoded.inputs), dtype=torch.bool)
         if self.augmentation is not None and epoch is not None:
             visible = torch.from_numpy(self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING)))

@@ -1,13 +1,4 @@
-"""Randomness as a function of (seed, epoch, rank, batch): a resumed run draws what an uninterrupted one would.
-
-One plain line an epoch, with what matters and how long is left.
-
-Importance curves of a few videos, drawn while training goes on.
-
-Ctrl-C and a cluster's signals: finish the batch, save, and only then stop.
-
-Loggers without surprises: W&B never prompts and goes offline without a key; a CSV file is never overwritten.
-"""
+"""Callbacks of training: seeding, progress, curve images, Ctrl-C and other signals; and the trackers."""
 
 import logging
 import math
@@ -36,9 +27,15 @@ from keyframe.system import log_once
 from keyframe.training.module import KeyframeModule
 from keyframe.types import check_number
 
+log = logging.getLogger(__name__)
+
+_REQUEUE = getattr(signal, "SIGUSR1", None)  # sent by `#SBATCH --signal=SIGUSR1@90`; Windows has none
+
 
 class BatchSeed(Callback):
-    """Seeds torch before every training batch; Lightning saves no random state.
+    """Seeds torch before every training batch by (seed, epoch, rank, batch), because Lightning saves no random state.
+
+    So a resumed run draws the same numbers as an uninterrupted one.
 
     Args:
         seed: the run's seed.
@@ -53,17 +50,14 @@ class BatchSeed(Callback):
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) % 2**63)
 
 
-log = logging.getLogger(__name__)
-
-
 class EpochLines(Callback):
-    """Logs a line after every epoch: stage, loss, validation metrics, seconds, and an estimate of what is left."""
+    """Logs a line after every epoch: stage, loss, validation metrics, seconds, and an estimate of the time left."""
 
     def __init__(self) -> None:
         self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock where a run goes on within an epoch, too."""
+        """Start the clock, also if a run resumes within an epoch."""
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -74,41 +68,17 @@ class EpochLines(Callback):
         """Log the line."""
         values = trainer.callback_metrics
         took = time.monotonic() - self._started
-        left = took * max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1)
-        parts = [
-            f"{name} {float(values[key]):.3f}"
-            for name, key in (
-                ("loss", "train/loss"),
-                ("val Spearman", "val/spearman"),
-                ("Kendall", "val/kendall"),
-            )
-            if key in values
-        ]
+        names = {"train/loss": "loss", "val/spearman": "val Spearman", "val/kendall": "Kendall"}
         if trainer.is_global_zero:
             log.info(
                 "epoch %d/%d, stage %d: %s, %.1f s (about %.0f s left)",
                 trainer.current_epoch,
                 (trainer.max_epochs or 0) - 1,
                 int(values.get("train/stage", 1)),
-                ", ".join(parts),
+                ", ".join(f"{name} {float(values[key]):.3f}" for key, name in names.items() if key in values),
                 took,
-                left,
+                took * max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1),
             )
-
-
-def quiet_lightning() -> None:
-    """Drop what Lightning says that is intended here, or that our own lines say."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (
-        r".*in eval mode at the start of training",  # a frozen backbone
-        r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
-        r".*does not have many workers",  # held frames need none
-        r".*It is recommended to use `self.log\(",  # what we log is gathered over ranks already
-        r".*resuming from a checkpoint that ended before the epoch ended",  # our sampler goes on where it was
-        r".*Checkpoint directory .* exists and is not empty",  # that of the run that goes on
-        r".*The number of training batches .* is smaller than the logging interval",
-    ):
-        warnings.filterwarnings("ignore", message)
 
 
 class CurveImages(Callback):
@@ -153,15 +123,12 @@ class CurveImages(Callback):
                 logger.experiment.add_figure(f"{split}/curves", figure, trainer.global_step)
 
 
-_REQUEUE = getattr(signal, "SIGUSR1", None)  # what `#SBATCH --signal=SIGUSR1@90` sends; Windows has none
-
-
 class SaveOnSignal(Callback):
-    """Saves at the end of the batch in which a signal came, then stops; the run can go on from there to the bit.
+    """Saves at the end of the batch in which a signal came, then stops; the run resumes from there to the bit.
 
-    SIGINT (Ctrl-C; a second one stops at once, without saving), SIGTERM, and SIGUSR1, after which a SLURM job is put
-    back into the queue. A signal to one rank stops all, at the same batch. Lightning would save from inside the signal
-    handler, wherever in a step that is.
+    The signals are SIGINT (Ctrl-C; a second one stops at once, without saving), SIGTERM, and SIGUSR1, after which a
+    SLURM job is requeued. A signal to one rank stops all ranks, at the same batch. Lightning would save from inside the
+    signal handler, wherever in a step that is.
 
     Args:
         path: the checkpoint to write.
@@ -174,15 +141,15 @@ class SaveOnSignal(Callback):
         self._first = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Outside training, while videos are encoded or measured, nothing is to be saved: a job is put back at once."""
+        """Outside training, while videos are encoded or measured, there is nothing to save: requeue a job at once."""
         in_main = threading.current_thread() is threading.main_thread()
         if stage == "fit" and _REQUEUE is not None and "SLURM_JOB_ID" in os.environ and in_main:
             self._first = trainer.is_global_zero
-            # Lightning notes this handler, and puts it back when training is over
+            # Lightning notes this handler, and restores it after training
             signal.signal(_REQUEUE, self._requeue_now)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen; Lightning's own handlers are in place by now, and put aside."""
+        """Replace Lightning's own handlers, which are in place by now."""
         self.received = None
         if threading.current_thread() is not threading.main_thread():
             return  # Python delivers signals to the main thread only
@@ -193,34 +160,34 @@ class SaveOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, where a signal came and the weights are those of whole steps."""
+        """Save and stop, if a signal came and the weights are those of whole steps."""
         last = batch_idx + 1 >= trainer.num_training_batches
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        # the end of an epoch is saved by itself, after validation
+        # the end of an epoch is saved anyway, after validation
         if not last and between_steps and self._stops(trainer):
             trainer.save_checkpoint(self.path)
             self._stop(trainer, f"epoch {trainer.current_epoch}, after batch {batch_idx + 1} of it")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop between epochs, where a signal came during the last batch or validation; all is saved."""
+        """Stop between epochs, if a signal came during the last batch or validation; all is saved."""
         if trainer.current_epoch and self._stops(trainer):
             self._stop(trainer, f"epoch {trainer.current_epoch - 1}, after all of it")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop before the test, where a signal came during the last epoch."""
+        """Stop before the test, if a signal came during the last epoch."""
         self._restore()
         if self._stops(trainer):
             self._stop(trainer, "the last epoch")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put back the handlers that were there."""
+        """Restore the handlers that were there."""
         self._restore()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-        # a log call may be what the signal has interrupted
+        # the signal may have interrupted a log call
         os.write(2, b"\nStopping after this batch, with a checkpoint; Ctrl-C again stops at once.\n")
 
     def _requeue_now(self, number: int, frame: FrameType | None) -> None:
@@ -234,7 +201,7 @@ class SaveOnSignal(Callback):
     def _stop(self, trainer: Trainer, where: str) -> None:
         self._restore()
         if trainer.is_global_zero:
-            log.info("Stopped in %s, saved in %s: ckpt=last goes on from there", where, self.path)
+            log.info("Stopped in %s, saved in %s: resume with ckpt=last", where, self.path)
             if self.received == _REQUEUE and "SLURM_JOB_ID" in os.environ:
                 _requeue()
         raise KeyboardInterrupt
@@ -254,13 +221,28 @@ def _requeue() -> None:
         subprocess.run(["scontrol", "requeue", job], check=True)
         log.info("SLURM job %s is back in the queue", job)
     except (OSError, subprocess.CalledProcessError) as error:
-        log.warning("SLURM job %s could not be put back into the queue (%s): submit it again", job, error)
+        log.warning("SLURM job %s could not be requeued (%s): submit it again", job, error)
+
+
+def quiet_lightning() -> None:
+    """Drop Lightning's messages about what is intended here, or what our own lines say."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        r".*in eval mode at the start of training",  # a frozen backbone
+        r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+        r".*does not have many workers",  # cached frames need none
+        r".*It is recommended to use `self.log\(",  # our metrics are gathered over ranks already
+        r".*resuming from a checkpoint that ended before the epoch ended",  # our sampler continues where it was
+        r".*Checkpoint directory .* exists and is not empty",  # of the run that resumes
+        r".*The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def csv_logger(save_dir: str) -> CSVLogger:
-    """A CSV logger that writes below the run directory: into `csv`, or `csv-2` and on where a run was resumed.
+    """A CSV logger that writes into `csv` of the run directory, or after a resume into `csv-2` and so on.
 
-    Lightning's own would delete the file that is there.
+    Lightning's own would delete the existing file.
     """
     names = ["csv", *(f"csv-{number}" for number in range(2, 1000))]
     free = next(name for name in names if not (Path(save_dir) / name).exists())
@@ -275,20 +257,21 @@ def wandb_logger(
     tags: Sequence[str] = (),
     offline: bool | None = None,
 ) -> WandbLogger:
-    """A W&B logger.
+    """A W&B logger that never prompts.
 
     Args:
         save_dir: the run directory; W&B writes below it.
         project: W&B project.
-        name: of the run; W&B draws one for None.
-        group: what the runs of a sweep have in common.
+        name: of the run; None lets W&B choose one.
+        group: of the run, e.g. the sweep it belongs to.
         tags: of the run.
-        offline: None decides by itself: online where a key is set up (WANDB_API_KEY, or `wandb login` was run).
+        offline: None goes online if a key is set up (WANDB_API_KEY, or `wandb login` was run).
     """
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "") in ("offline", "dryrun") or not _has_key()
         if offline:
-            _log_offline()
+            hint = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
+            log_once(log, logging.INFO, "W&B offline", hint)
     return WandbLogger(
         save_dir=save_dir,
         version=_run_id(Path(save_dir)),
@@ -303,40 +286,36 @@ def wandb_logger(
 
 
 def _run_id(save_dir: Path) -> str | None:
-    """W&B's id of the run in a directory, so that a run that goes on there goes on in W&B too; None for a new one."""
+    """W&B's id of the run in a directory, so that a resumed run continues in W&B too; None for a new run."""
     folders = sorted((save_dir / "wandb").glob("*run-*-*"))  # offline-run-<time>-<id>, or run-<time>-<id>
     return folders[-1].name.rsplit("-", 1)[1] if folders else None
 
 
 @rank_zero_only
 def log_artifact(loggers: Sequence[Logger], checkpoint: Path) -> None:
-    """Keep a checkpoint as a W&B artifact, where W&B is on."""
+    """Keep a checkpoint as a W&B artifact, if W&B is on."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            import wandb
-
-            artifact = wandb.Artifact(f"keyframe-{logger.version}", type="model")
-            artifact.add_file(str(checkpoint))
-            logger.experiment.log_artifact(artifact, aliases=["best"])
+            name = f"keyframe-{logger.version}"
+            logger.experiment.log_artifact(str(checkpoint), name=name, type="model", aliases=["best"])
 
 
-def log_report(loggers: Sequence[Logger], metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
-    """Send the numbers and the PNG pictures of an evaluation or comparison to the trackers that are on."""
+def log_report(loggers: Sequence[Logger], metrics: Mapping[str, float], images: Sequence[Path]) -> None:
+    """Send the numbers and the PNG images of an evaluation or comparison to the trackers."""
     for logger in loggers:
         logger.log_metrics({name: value for name, value in metrics.items() if math.isfinite(value)})
-        if isinstance(logger, WandbLogger):
-            for picture in pictures:
-                logger.log_image(picture.stem, [str(picture)])
-        elif isinstance(logger, TensorBoardLogger):
-            for picture in pictures:
-                pixels = (matplotlib.image.imread(picture) * 255).astype(np.uint8)
-                logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
+        for image in images:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(image.stem, [str(image)])
+            elif isinstance(logger, TensorBoardLogger):
+                pixels = (matplotlib.image.imread(image) * 255).astype(np.uint8)
+                logger.experiment.add_image(image.stem, pixels, dataformats="HWC")
         logger.finalize("success")
 
 
 @rank_zero_only
 def finish(loggers: Sequence[Logger]) -> None:
-    """End W&B's run, else the next job of a sweep would go on writing into it."""
+    """End W&B's run, else the next job of a sweep would write into it."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):
         import wandb
 
@@ -346,7 +325,7 @@ def finish(loggers: Sequence[Logger]) -> None:
 def _has_key() -> bool:
     """Whether WANDB_API_KEY is set, or `wandb login` has left a key in the netrc file.
 
-    Not asked of wandb itself: its own set-up reads the environment once and for all.
+    wandb itself is not asked, because its set-up reads the environment only once.
     """
     if os.environ.get("WANDB_API_KEY"):
         return True
@@ -356,9 +335,3 @@ def _has_key() -> bool:
         return netrc.netrc(str(path)).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
-
-
-@rank_zero_only
-def _log_offline() -> None:
-    message = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
-    log_once(log, logging.INFO, "W&B", message)

@@ -1,4 +1,4 @@
-"""Decode videos, run the frozen part of the model on them, and keep what comes out: each video once."""
+"""Encoding videos: decode each once, run the frozen part of the model on it, and keep the result in the cache."""
 
 import hashlib
 import json
@@ -6,17 +6,21 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any
 
 import torch
+import torch.distributed as distributed
+from pytorch_lightning import Trainer
 from torch import Tensor
 from tqdm import tqdm
 
 from keyframe.data.cache import FORMAT, CachedVideo, CacheFullError, VideoCache
+from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import Address, Kept, VideoDataset
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
@@ -25,43 +29,39 @@ from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
 
-# More decode faster than one model encodes, and each takes the memory of a decoder.
+# More threads decode faster than one model encodes, and each takes the memory of a decoder.
 _MOST_THREADS = 16
+# Ranks wait for the first one as long as it takes: a process group's own limit may be ten minutes.
+_NO_LIMIT = timedelta(days=365)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+# Entries by address, and the videos that do not decode, id -> reason.
+Encoded = tuple[dict[Address, CachedVideo], dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A view of one video, and what is wanted of it.
+class Request:
+    """What is needed of one view of a video.
 
     Attributes:
-        dataset: that has the video.
-        number: its place there.
-        view: which augmented view; None for the pictures as they are.
-        stages: what is wanted.
+        dataset: the data set of the video.
+        number: the video's place in it.
+        view: which augmented view; None for the frames as they are.
+        kinds: the entries needed.
     """
 
     dataset: VideoDataset
     number: int
     view: int | None
-    stages: tuple[Kept, ...]
+    kinds: tuple[Kept, ...]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the cache has of a wanted view already.
-
-    Attributes:
-        keys: of each stage.
-        entries: those that are there.
-        pictures: decoded where any is missing.
-    """
+class _Found:
+    """The cache's answer to a request: keys by kind, the entries it has, and decoded frames if it lacks any."""
 
     keys: dict[Kept, str]
     entries: dict[Kept, CachedVideo]
-    pictures: CachedVideo | None
+    decoded: CachedVideo | None
 
 
 class Encoder:
@@ -69,12 +69,12 @@ class Encoder:
 
     Args:
         detector: the model.
-        cache: where entries are found and kept.
-        precision: of the arithmetic, as the trainer calls it; another one gives other entries.
+        cache: finds and keeps entries.
+        precision: of the arithmetic, by the trainer's name; it is part of an entry's key.
         autocast: makes the context that the model runs in.
     """
 
-    # who speaks in the line about what was found, and what was done to what was not
+    # labels of the log line
     name, made = "Cache", "decoded and encoded"
 
     def __init__(
@@ -91,60 +91,63 @@ class Encoder:
         kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         self._model = self._weights({"device": kind, "precision": precision, "torch": str(torch.__version__)})
 
-    def encode(
-        self, wanted: list[Wanted], strict: bool, quiet: bool = False
-    ) -> tuple[dict[Address, CachedVideo], dict[str, str]]:
-        """Find or make all that is wanted, one video after the other; the next ones are decoded meanwhile.
+    def encode(self, requests: list[Request], strict: bool, quiet: bool = False) -> Encoded:
+        """Find or make all entries, one video after the other; the next ones are decoded meanwhile.
 
         Args:
-            wanted: the views.
+            requests: what is needed.
             strict: raise at the first bad video.
-            quiet: without a bar and a line.
-
-        Returns:
-            The entries, and the videos that do not decode, id -> why.
+            quiet: without a progress bar and a log line.
 
         Raises:
             VideoError: a bad video, if `strict`.
-            KeyframeError: the cache cannot hold it all; what is on disk by then is found by the next start.
+            KeyframeError: the cache cannot hold all entries; the next start finds those on disk.
         """
         entries: dict[Address, CachedVideo] = {}
         skipped: dict[str, str] = {}
         there, made, started = 0, 0, time.monotonic()
         before = self.cache.nbytes
-        bar = tqdm(_ahead(self._find, wanted), "Encoding", len(wanted), unit="video", disable=True if quiet else None)
-        for view, found in zip(wanted, bar, strict=True):
-            video = view.dataset.videos[view.number]
+        found_ahead = self._find_ahead(requests)
+        bar = tqdm(found_ahead, "Encoding", len(requests), unit="video", disable=True if quiet else None)
+        for request, found in zip(requests, bar, strict=True):
+            video = request.dataset.videos[request.number]
             if isinstance(found, VideoError):
                 if strict:
                     raise found
                 skipped[video.id] = str(found)
                 continue
             try:
-                kept = self._make(found) if found.pictures else found.entries
+                kept = self._make(found) if found.decoded else found.entries
             except CacheFullError as full:
                 so_far = sum(entry.nbytes for entry in entries.values()) + full.nbytes
-                raise _too_small(full, before + so_far / (there + made + 1) * len(wanted)) from full
-            made += found.pictures is not None
-            there += found.pictures is None
-            for stage, entry in kept.items():
-                entries[video.id, stage, view.view] = entry
+                raise _too_small(full, before + so_far / (there + made + 1) * len(requests)) from full
+            made += found.decoded is not None
+            there += found.decoded is None
+            for kind, entry in kept.items():
+                entries[video.id, kind, request.view] = entry
         if not quiet:
-            unit = "videos" if all(view.view is None for view in wanted) else "views of videos"
-            self._report(unit, there, made, time.monotonic() - started)
+            log.info(
+                "%s: %d of %d %s found%s; %s",
+                self.name,
+                there,
+                there + made,
+                "videos" if all(request.view is None for request in requests) else "views of videos",
+                f", {made} {self.made} in {time.monotonic() - started:.1f} s" if made else ", nothing to decode",
+                self.cache.describe(),
+            )
         return entries, skipped
 
-    def key(self, view: Wanted, stage: Kept) -> str:
-        """SHA-256 of all that an entry depends on: the pictures, the weights they pass through, the arithmetic.
+    def key(self, request: Request, kind: Kept) -> str:
+        """SHA-256 of all that an entry depends on: the decoded frames, the weights and the arithmetic.
 
         Raises:
             VideoError: the file cannot be read.
         """
-        parts = [FORMAT, view.dataset.identity(view.number, view.view), stage, self._model[stage]]
+        parts = [FORMAT, request.dataset.identity(request.number, request.view), kind, self._model[kind]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _weights(self, arithmetic: dict[str, str]) -> dict[Kept, dict[str, str]]:
-        """What each kind of entry depends on beside the pictures."""
+        """What each kind of entry depends on beside the frames."""
         backbone = self.detector.backbone
         assert isinstance(backbone, Backbone)
         prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
@@ -154,36 +157,52 @@ class Encoder:
             "features": {**arithmetic, "weights": whole},
         }
 
-    def _find(self, view: Wanted) -> Found | VideoError:
+    def _find_ahead(self, requests: list[Request]) -> Iterator[_Found | VideoError]:
+        """The cache's answers in order; each thread is one request ahead, so few decoded videos wait in memory."""
+        threads = min(cores(), _MOST_THREADS)
+        waiting: deque[Future[_Found | VideoError]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for request in requests:
+                    waiting.append(pool.submit(self._find, request))
+                    if len(waiting) > threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _find(self, request: Request) -> _Found | VideoError:
         try:
-            keys = {stage: self.key(view, stage) for stage in view.stages}
-            entries = {stage: entry for stage, key in keys.items() if (entry := self.cache.get(key)) is not None}
-            pictures = view.dataset.decode(view.number, view.view) if len(entries) < len(keys) else None
+            keys = {kind: self.key(request, kind) for kind in request.kinds}
+            entries = {kind: entry for kind, key in keys.items() if (entry := self.cache.get(key)) is not None}
+            complete = len(entries) == len(keys)
+            return _Found(keys, entries, None if complete else request.dataset.decode(request.number, request.view))
         except VideoError as error:
             return error
-        return Found(keys, entries, pictures)
 
     @torch.no_grad()
-    def _make(self, found: Found) -> dict[Kept, CachedVideo]:
-        """Run the model as far as is wanted, and keep what comes out."""
-        assert found.pictures is not None
-        with _eval_mode(self.detector), self.autocast():
-            made = self._run(found.pictures.inputs, found.keys.keys())
-        entries: dict[Kept, CachedVideo] = {}
-        for stage, key in found.keys.items():
-            entries[stage] = self.cache.put(key, replace(found.pictures, inputs=made[stage].contiguous()))
-        return entries
+    def _make(self, found: _Found) -> dict[Kept, CachedVideo]:
+        """Run the model as far as needed, and keep the results."""
+        assert found.decoded is not None
+        with eval_mode(self.detector), self.autocast():
+            made = self._run(found.decoded.inputs, found.keys.keys())
+        return {
+            kind: self.cache.put(key, replace(found.decoded, inputs=made[kind].contiguous()))
+            for kind, key in found.keys.items()
+        }
 
-    def _run(self, pictures: Tensor, stages: Collection[Kept]) -> dict[Kept, Tensor]:
-        """What is wanted of pictures uint8 (T, 3, H, W), each (T, ...), on the CPU."""
-        made: dict[Kept, Tensor] = {"pixels": pictures}
-        frames = pictures[None].to(self.device)
-        # The way of training, by the same chunks, so that the numbers are the same; each frame passes once.
-        maps = self.detector.encode_prefix(frames) if "prefix" in stages else None
+    def _run(self, frames: Tensor, kinds: Collection[Kept]) -> dict[Kept, Tensor]:
+        """The inputs of those kinds, each (T, ...) on the CPU, from frames uint8 (T, 3, H, W)."""
+        made: dict[Kept, Tensor] = {"pixels": frames}
+        batch = frames[None].to(self.device)
+        # as in training, in the same chunks, so that the numbers are the same; each frame passes once
+        maps = self.detector.encode_prefix(batch) if "prefix" in kinds else None
         if maps is not None:
             made["prefix"] = self._rounded(maps[0].cpu())
-        if "features" in stages:
-            features = self.detector.encode("pixels", frames) if maps is None else self.detector.encode_tail(maps)
+        if "features" in kinds:
+            features = self.detector.encode("pixels", batch) if maps is None else self.detector.encode_tail(maps)
             made["features"] = features[0].float().cpu()
         return made
 
@@ -195,20 +214,9 @@ class Encoder:
             )
         return rounded
 
-    def _report(self, unit: str, there: int, made: int, seconds: float) -> None:
-        log.info(
-            "%s: %d of %d %s found%s; %s",
-            self.name,
-            there,
-            there + made,
-            unit,
-            f", {made} {self.made} in {seconds:.1f} s" if made else ", nothing to decode",
-            self.cache.describe(),
-        )
-
 
 def _too_small(full: CacheFullError, needed: float) -> KeyframeError:
-    """What a user is told of a cache that would have to hold about so many bytes."""
+    """The error for a cache that would have to hold about so many bytes."""
     size = math.ceil(needed / 1e8) / 10
     return KeyframeError(
         f"Cache: {full}: the videos of this run need about {size:g} GB. Set cache.max_gb={size:g} with cache.dir on a "
@@ -217,7 +225,8 @@ def _too_small(full: CacheFullError, needed: float) -> KeyframeError:
 
 
 @contextmanager
-def _eval_mode(detector: KeyframeDetector) -> Iterator[None]:
+def eval_mode(detector: KeyframeDetector) -> Iterator[None]:
+    """Have a detector in eval mode within the block."""
     training = detector.training
     detector.eval()
     try:
@@ -226,18 +235,46 @@ def _eval_mode(detector: KeyframeDetector) -> Iterator[None]:
         detector.train(training)
 
 
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results in order; threads are ahead by about one item each, so that few results wait in memory."""
-    threads = min(cores(), _MOST_THREADS)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+def rank_zero_first(
+    trainer: Trainer, data: VideoDataModule, cache: VideoCache, encode: Callable[[bool], Encoded], strict: bool
+) -> dict[Address, CachedVideo]:
+    """Encode on the first rank; the others leave out the same videos, then find the entries of the rest.
+
+    On another machine with another disk, finding means encoding, of videos that the first rank could read.
+
+    Args:
+        trainer: says which rank this is of how many.
+        data: leaves out the videos that do not decode.
+        cache: used by `encode`. What the first rank keeps in memory is sent to the others.
+        encode: called with whether to raise at a bad video.
+        strict: raise at a bad video.
+
+    Raises:
+        KeyframeError: on every rank, the error of the first one.
+    """
+    if trainer.world_size == 1:
+        entries, skipped = encode(strict)
+        data.leave_out(skipped)
+        return entries
+    group = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
+    assert isinstance(group, distributed.ProcessGroup)
+    entries = {}
+    message: list[Any] = [None, {}, []]  # an error, the skipped videos, and the keys that are new and only in memory
+    if trainer.is_global_zero:
+        before = set(cache.in_memory)  # the other ranks have these from earlier calls
         try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+            entries, message[1] = encode(strict)
+        except KeyframeError as problem:
+            message[0] = problem
+        message[2] = sorted(cache.in_memory.keys() - before)
+    distributed.broadcast_object_list(message, src=0, group=group)
+    error, skipped, keys = message
+    if error is not None:
+        raise error
+    for key in keys:
+        entry: list[Any] = [cache.in_memory.get(key)]
+        distributed.broadcast_object_list(entry, src=0, group=group)
+        cache.in_memory[key] = entry[0]
+    distributed.destroy_process_group(group)
+    data.leave_out(skipped)
+    return entries if trainer.is_global_zero else encode(True)[0]

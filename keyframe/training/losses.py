@@ -1,26 +1,30 @@
-"""Losses between predicted and labelled importance, all differentiable, all blind to padding.
+"""Losses between predicted and labelled importance, all differentiable; and a student's loss against a teacher."""
 
-Every loss is called with scores (B, T) in [0, 1], targets (B, T), and a bool mask (B, T) that is True where a frame
-is real, and returns a scalar, float32 at least: the mean over videos. Constant scores or targets give a finite loss.
-
-What a student learns from a teacher, beside the labels.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-# Ranks that deviate less than this from their mean are taken for constant: it is rounding, not an order.
+# Ranks that deviate less than this from their mean count as constant: such a deviation is rounding, not an order.
 _LEAST_DEVIATION = 1e-3
 
 
-class _TemperedLoss(nn.Module):
-    """A loss on soft comparisons of scores.
+class VideoLoss(nn.Module, ABC):
+    """A loss that is the mean over videos. Padding has no influence; constant scores or targets give a finite loss."""
 
-    Raises:
-        ValueError: the temperature, in units of score, is not above 0.
-    """
+    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores in [0, 1], targets and mask (B, T), True where a frame is real -> scalar, float32 or more."""
+        with torch.autocast(scores.device.type, enabled=False):
+            return self.per_video(_precise(scores), _precise(targets), mask).mean()
+
+    @abstractmethod
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+
+
+class _TemperedLoss(VideoLoss):
+    """A loss on soft comparisons of scores, with a temperature in units of score."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -34,8 +38,8 @@ class SpearmanLoss(_TemperedLoss):
 
     The rank of a frame is the number of frames below it; with the step replaced by a sigmoid it has a gradient
     (Qin, Liu, Li: A general approximation framework for direct optimization of information retrieval measures,
-    2010, applied to ranks). Targets are data and get their true ranks, ties averaged as in scipy. The loss lies in
-    [0, 2]; a video whose targets are all equal gives exactly 1 and no gradient.
+    2010, applied to ranks). Targets get their true ranks, ties averaged as in scipy. The loss lies in [0, 2]; a video
+    whose targets are all equal gives exactly 1 and no gradient.
 
     Args:
         temperature: width of the sigmoid in units of score; smaller is closer to true ranks, with a rougher gradient.
@@ -44,14 +48,12 @@ class SpearmanLoss(_TemperedLoss):
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__(temperature)
 
-    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
-        with torch.autocast(scores.device.type, enabled=False):
-            scores, targets = _precise(scores), _precise(targets)
-            pairs = mask[:, :, None] & mask[:, None, :]
-            soft = (torch.sigmoid(_differences(scores) / self.temperature) * pairs).sum(-1)
-            true = ((_differences(targets).sign() + 1) / 2 * pairs).sum(-1)
-            return (1 - _correlation(soft, true, mask)).mean()
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+        pairs = _pairs(mask)
+        soft = (torch.sigmoid(_differences(scores) / self.temperature) * pairs).sum(-1)
+        true = ((_differences(targets).sign() + 1) / 2 * pairs).sum(-1)
+        return 1 - _correlation(soft, true, mask)
 
 
 class PairwiseLoss(_TemperedLoss):
@@ -66,24 +68,20 @@ class PairwiseLoss(_TemperedLoss):
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__(temperature)
 
-    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
-        with torch.autocast(scores.device.type, enabled=False):
-            scores, targets = _precise(scores), _precise(targets)
-            pairs = mask[:, :, None] & mask[:, None, :]
-            weight = _differences(targets).clamp(min=0) * pairs
-            cost = nn.functional.softplus(-_differences(scores) / self.temperature)
-            total = weight.sum((1, 2))
-            return ((weight * cost).sum((1, 2)) / total.clamp(min=1e-8)).mean()
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+        weight = _differences(targets).clamp(min=0) * _pairs(mask)
+        cost = nn.functional.softplus(-_differences(scores) / self.temperature)
+        return (weight * cost).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-8)
 
 
 class PairwiseKLLoss(_TemperedLoss):
-    """Divergence of the order of each pair of frames, as the scores have it, from the targets'.
+    """Divergence of the scores' order of each pair of frames from the targets' order.
 
-    How surely frame i is above frame j is sigmoid((x_i - x_j) / temperature), as in RankNet; the loss is the mean over
-    pairs of the Kullback-Leibler divergence of the scores' probability from the targets'. So unlike in
-    `PairwiseLoss` targets teach how far apart two frames are as well, as soft targets do (Hinton, Vinyals, Dean:
-    Distilling the knowledge in a neural network, 2015). It is 0 where all differences agree, and for a single frame.
+    The probability that frame i is above frame j is sigmoid((x_i - x_j) / temperature), as in RankNet; the loss is the
+    mean over pairs of the Kullback-Leibler divergence of the scores' probability from the targets'. Unlike in
+    `PairwiseLoss`, targets also teach how far apart two frames are, as soft targets do (Hinton, Vinyals, Dean:
+    Distilling the knowledge in a neural network, 2015). It is 0 if all differences agree, and for a single frame.
 
     Args:
         temperature: the difference, in units of score, that counts as a clear order.
@@ -92,25 +90,21 @@ class PairwiseKLLoss(_TemperedLoss):
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__(temperature)
 
-    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
-        with torch.autocast(scores.device.type, enabled=False):
-            ours, theirs = (_differences(_precise(values)) / self.temperature for values in (scores, targets))
-            # the two terms of a pair's divergence are those of its two orders
-            terms = theirs.sigmoid() * (nn.functional.logsigmoid(theirs) - nn.functional.logsigmoid(ours))
-            count = mask.sum(-1)
-            pairs = mask[:, :, None] & mask[:, None, :]
-            return ((terms * pairs).sum((1, 2)) / (count * (count - 1) / 2).clamp(min=1)).mean()
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+        ours, theirs = (_differences(values) / self.temperature for values in (scores, targets))
+        # the two terms of a pair's divergence are those of its two orders
+        terms = theirs.sigmoid() * (nn.functional.logsigmoid(theirs) - nn.functional.logsigmoid(ours))
+        count = mask.sum(-1)
+        return (terms * _pairs(mask)).sum((1, 2)) / (count * (count - 1) / 2).clamp(min=1)
 
 
-class MSELoss(nn.Module):
+class MSELoss(VideoLoss):
     """Mean squared error over real frames, then over videos."""
 
-    def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
-        with torch.autocast(scores.device.type, enabled=False):
-            squared = (_precise(scores) - _precise(targets)).square() * mask
-            return (squared.sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+        return ((scores - targets).square() * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 class WeightedSum(nn.Module):
@@ -119,9 +113,6 @@ class WeightedSum(nn.Module):
     Args:
         losses: the terms by name.
         weights: a weight for each name.
-
-    Raises:
-        ValueError: if the names disagree.
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
@@ -137,39 +128,32 @@ class WeightedSum(nn.Module):
         return torch.stack(terms).sum()
 
 
-def _precise(values: Tensor) -> Tensor:
-    """float32, or float64 where it is that already."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+class RelationLoss(VideoLoss):
+    """Relational knowledge distillation by distances (Park et al., 2019, equations 5 to 7).
 
+    The distances between the frames of a video, in units of their mean, are compared with the teacher's: Huber loss of
+    each, mean over pairs of frames, then over videos. Equal embeddings have distances of 0. Its scores are embeddings
+    (B, T, W), its targets (B, T, V); the widths may differ.
+    """
 
-def _differences(values: Tensor) -> Tensor:
-    """(B, T) -> (B, T, T): row minus column."""
-    return values[:, :, None] - values[:, None, :]
-
-
-def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Pearson's correlation of ranks along time over real frames, (B,); 0 where either side is constant."""
-    count = mask.sum(-1, keepdim=True).clamp(min=1)
-    a = (a - (a * mask).sum(-1, keepdim=True) / count) * mask
-    b = (b - (b * mask).sum(-1, keepdim=True) / count) * mask
-    # Without a floor the gradient at (nearly) constant scores is beyond 16 bits; sqrt has none at 0, so it goes inside.
-    floor = _LEAST_DEVIATION**2 * count[:, 0]
-    power = a.square().sum(-1).clamp(min=floor) * b.square().sum(-1).clamp(min=floor)
-    return (a * b).sum(-1) / power.sqrt()
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Embeddings (B, T, W) and targets (B, T, V), float32 or float64, bool mask (B, T) -> (B,)."""
+        count, pairs = mask.sum(-1), _pairs(mask)
+        number = (count * (count - 1)).clamp(min=1)  # a frame makes no pair with itself
+        ours, theirs = (_distances(values, pairs, number) for values in (scores, targets))
+        cost = nn.functional.huber_loss(ours, theirs, reduction="none")
+        return (cost * pairs).sum((1, 2)) / number
 
 
 class Distillation(nn.Module):
-    """The labels' loss blended with losses against what a teacher says of the same frames.
+    """The loss against the labels blended with losses against a teacher.
 
     (1 - weight) * labels + weight * loss(scores, teacher's scores) + hint_weight * relations(embeddings, teacher's).
 
     Args:
         weight: the teacher's share, from 0 (labels alone) to 1 (teacher alone).
-        loss: called with the student's scores, the teacher's and a mask, each (B, T); any loss of `losses`.
-        hint_weight: of `RelationLoss` on the frames' embeddings, which is added; 0 switches it off.
-
-    Raises:
-        ValueError: a weight outside its range.
+        loss: called with the student's scores, the teacher's and a mask, each (B, T); any loss of this file.
+        hint_weight: weight of `RelationLoss` between the frames' embeddings; 0 switches it off.
     """
 
     def __init__(self, weight: float, loss: nn.Module, hint_weight: float = 0.0) -> None:
@@ -189,45 +173,52 @@ class Distillation(nn.Module):
         return self.hint_weight > 0
 
     def forward(
-        self, labels: Tensor, scores: Tensor, embeddings: Tensor | None, lesson: Tensor, mask: Tensor
+        self, labels: Tensor, scores: Tensor, embeddings: Tensor | None, teacher_target: Tensor, mask: Tensor
     ) -> Tensor:
         """Blend.
 
         Args:
             labels: the loss against the labels, a scalar.
             scores: the student's, (B, T).
-            embeddings: the student's, (B, T, W); needed where `hints`.
-            lesson: the teacher's scores and embeddings, (B, T, 1 + V) as in `Batch`; the widths may differ.
+            embeddings: the student's, (B, T, W); needed if `hints`.
+            teacher_target: the teacher's scores and embeddings, (B, T, 1 + V) as in `Batch`.
             mask: bool (B, T), True where a frame is real and visible.
         """
-        loss = (1 - self.weight) * labels + self.weight * self.loss(scores, lesson[..., 0], mask)
+        loss = (1 - self.weight) * labels + self.weight * self.loss(scores, teacher_target[..., 0], mask)
         if self.hints:
             assert embeddings is not None
-            loss = loss + self.hint_weight * self.relations(embeddings, lesson[..., 1:], mask)
+            loss = loss + self.hint_weight * self.relations(embeddings, teacher_target[..., 1:], mask)
         return loss
 
 
-class RelationLoss(nn.Module):
-    """Relational knowledge distillation by distances (Park et al., 2019, equations 5 to 7).
+def _precise(values: Tensor) -> Tensor:
+    """As float32, unless they are float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
-    The distances between the frames of a video, in units of their mean, are to be the teacher's: Huber loss of each,
-    mean over pairs of frames, then over videos. A video of equal embeddings has distances of 0.
-    """
 
-    def forward(self, embeddings: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings (B, T, W), targets (B, T, V), bool mask (B, T) -> scalar, float32 at least."""
-        with torch.autocast(embeddings.device.type, enabled=False):
-            count = mask.sum(-1)
-            pairs = mask[:, :, None] & mask[:, None, :]
-            number = (count * (count - 1)).clamp(min=1)  # a frame makes no pair with itself
-            ours, theirs = (_distances(values, pairs, number) for values in (embeddings, targets))
-            cost = nn.functional.huber_loss(ours, theirs, reduction="none")
-            return ((cost * pairs).sum((1, 2)) / number).mean()
+def _pairs(mask: Tensor) -> Tensor:
+    """(B, T) -> (B, T, T): True where both frames are real."""
+    return mask[:, :, None] & mask[:, None, :]
+
+
+def _differences(values: Tensor) -> Tensor:
+    """(B, T) -> (B, T, T): row minus column."""
+    return values[:, :, None] - values[:, None, :]
+
+
+def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Pearson's correlation of ranks along time over real frames, (B,); 0 if either side is constant."""
+    count = mask.sum(-1, keepdim=True).clamp(min=1)
+    a = (a - (a * mask).sum(-1, keepdim=True) / count) * mask
+    b = (b - (b * mask).sum(-1, keepdim=True) / count) * mask
+    # Without a floor the gradient at (nearly) constant scores is beyond 16 bits; sqrt has none at 0, so it goes inside.
+    floor = _LEAST_DEVIATION**2 * count[:, 0]
+    power = a.square().sum(-1).clamp(min=floor) * b.square().sum(-1).clamp(min=floor)
+    return (a * b).sum(-1) / power.sqrt()
 
 
 def _distances(values: Tensor, pairs: Tensor, number: Tensor) -> Tensor:
     """(B, T, W) -> Euclidean distances (B, T, T) over the mean of those that count, 0 for the others."""
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
     distances = torch.cdist(values, values) * pairs
     mean = distances.sum((1, 2)) / number
     return distances / mean.clamp(min=1e-8)[:, None, None]

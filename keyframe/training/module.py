@@ -19,15 +19,14 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.training.losses import Distillation
 from keyframe.types import FloatArray, KeyframeError
 
-# Of a checkpoint: the numbers of the last epoch of training, by name.
+# Key of a checkpoint: the last training epoch's numbers by name.
 TRAIN_NUMBERS = "train_numbers"
 
 
 class VideoMetrics(Metric):
-    """A row of `VIDEO_METRICS` for every video.
+    """A row of `VIDEO_METRICS` per video, gathered over ranks.
 
-    torchmetrics' own rank metrics pool the frames of all videos, so each video is measured by scipy and only the
-    rows are gathered.
+    torchmetrics' own rank metrics pool the frames of all videos, so scipy measures each video.
     """
 
     full_state_update = False
@@ -38,7 +37,7 @@ class VideoMetrics(Metric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def update(self, number: int, scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> None:
-        """Add a video: its place in the data set, then what `video_metrics` takes."""
+        """Add a video: its place in the data set, then the arguments of `video_metrics`."""
         row = [float(number), *video_metrics(scores, importance, annotators).values()]
         self.rows.append(torch.tensor([row], dtype=torch.float32, device=self.device))
 
@@ -55,14 +54,18 @@ class KeyframeModule(LightningModule):
     """Trains a detector.
 
     The optimizer has two groups from the start, `head` and `backbone` (the tail), so that a checkpoint of either
-    stage fits; in stage 1 the tail has no gradient and the optimizer leaves it alone.
+    stage fits; in stage 1 the tail has no gradient and the optimizer skips it.
 
     Args:
         detector: the model.
         loss: called with scores, targets and mask, each (B, T).
         optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
         config: plain nested values kept as hyperparameters in checkpoints and loggers.
-        distillation: blends what a teacher says of a batch into its loss; None learns from labels alone.
+        distillation: blends a teacher into the loss; None learns from labels alone.
+
+    Attributes:
+        predictions: of this rank's videos in the last epoch of validation or test, by id.
+        table: the metrics of all ranks' videos in that epoch, by place in the data set.
     """
 
     def __init__(
@@ -80,8 +83,8 @@ class KeyframeModule(LightningModule):
         self.make_optimizer = optimizer
         self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
         self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
-        self.predictions: dict[str, Prediction] = {}  # of the last epoch of validation or test, this rank's videos
-        self.table: dict[int, dict[str, float]] = {}  # of the last epoch of validation or test, all ranks' videos
+        self.predictions: dict[str, Prediction] = {}
+        self.table: dict[int, dict[str, float]] = {}
         self.save_hyperparameters(dict(config or {}))
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -130,11 +133,7 @@ class KeyframeModule(LightningModule):
         self._report("test")
 
     def configure_optimizers(self) -> Optimizer:
-        """AdamW or whatever the optimizer's maker gives, over the groups `head` and `backbone`.
-
-        Raises:
-            KeyframeError: the maker refuses its options.
-        """
+        """Make the optimizer of the groups `head` and `backbone`."""
         groups = [
             {"name": "head", "params": list(self.detector.head.parameters())},
             {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
@@ -145,7 +144,7 @@ class KeyframeModule(LightningModule):
             raise KeyframeError(f"optimizer: {error}.") from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the last epoch's numbers: a run that goes on after its last epoch has no other."""
+        """Keep the last epoch's numbers: a run that resumes after its last epoch has no others."""
         numbers = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         checkpoint[TRAIN_NUMBERS] = {name: value for name, value in numbers.items() if name.startswith("train/")}
 
@@ -161,23 +160,17 @@ class KeyframeModule(LightningModule):
         metric = self._metric(split)
         for row, video in enumerate(batch.videos):
             real = batch.mask[row].cpu()
-            people = batch.annotators[row].cpu()[:, real]
-            people = people[~people.isnan().all(1)]
             predicted = scores[row].detach().cpu()[real].double().numpy()
             importance = batch.importance[row].cpu()[real].double().numpy()
-            prediction = Prediction(
-                video,
-                batch.seconds[row].cpu()[real].numpy(),
-                predicted,
-                importance,
-                people.double().numpy(),
-                spearman(predicted, importance),
-            )
-            self.predictions[video] = prediction
+            labels = batch.annotators[row].cpu()[:, real]
+            annotators = labels[~labels.isnan().all(1)].double().numpy()  # without padded rows
+            seconds = batch.seconds[row].cpu()[real].numpy()
+            rho = spearman(predicted, importance)
+            self.predictions[video] = Prediction(video, seconds, predicted, importance, annotators, rho)
+            metric.update(int(batch.numbers[row]), predicted, importance, annotators)
             if batch.teacher_target is not None:
                 teacher = batch.teacher_target[row, :, 0].cpu()[real].double().numpy()
-                self.agreement.update(spearman(prediction.scores, teacher))
-            metric.update(int(batch.numbers[row]), prediction.scores, prediction.importance, prediction.annotators)
+                self.agreement.update(spearman(predicted, teacher))
 
     def _report(self, split: str) -> None:
         metric = self._metric(split)

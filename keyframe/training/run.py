@@ -1,16 +1,10 @@
-"""Checkpoint files that are whole or not there, on any file system.
-
-Checkpoints read as data, never as code, and refused in words a user can act on.
-
-The largest batch that fits, by trying.
-
-Train, choose the best checkpoint, test it, and write what came of it.
-"""
+"""A training run: train, test the best checkpoint, find a batch size, read and write checkpoints."""
 
 import logging
 import os
 import pickle
 import warnings
+import zipfile
 from math import ceil, log2
 from pathlib import Path
 from typing import Any
@@ -30,166 +24,96 @@ from keyframe.models.backbone import NoBackbone
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
 from keyframe.types import KeyframeError, check_number
 
+log = logging.getLogger(__name__)
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file's place and renames.
-
-    Lightning's own writes to the system's temporary folder and moves the file from there: where that is another disk,
-    as on most clusters, the move is a copy, and a process that is killed meanwhile leaves half a checkpoint.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: the disk is full, or the folder cannot be written; what was there before stays.
-        """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # one name, so that the next attempt replaces what a killed process has left
-        draft = path.with_name(f".{path.name}.part")
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-
-
-# What Lightning needs beside the weights to go on.
+# Parts of a checkpoint that Lightning needs beside the weights to resume.
 _STATE = ("epoch", "global_step", "loops", "callbacks", "optimizer_states")
 
 
-def find_checkpoint(ckpt: str, run_dir: Path) -> Path | None:
-    """The checkpoint that `ckpt=` means.
+def train_and_test(
+    trainer: Trainer,
+    module: KeyframeModule,
+    datamodule: KeyframeDataModule[Any],
+    run_dir: Path,
+    resume: Path | None = None,
+) -> tuple[dict[str, float], Path]:
+    """Run both stages, then measure the best checkpoint on validation and test videos.
 
-    Args:
-        ckpt: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
-            `auto`: the same, or none where the run has not got that far.
-        run_dir: of the run that is to go on.
+    Writes `per_video.csv`, a row per test video, into `run_dir`.
 
-    Raises:
-        KeyframeError: there is none.
+    Returns:
+        The metrics by name, e.g. `test/spearman`, and the best checkpoint.
     """
-    path = run_dir if ckpt in ("last", "auto") else Path(ckpt).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
-    if ckpt == "auto" and not path.exists():
-        return None
-    if not path.is_file():
-        raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
-    return path
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint's tensors and plain values; code in it is refused, not run.
-
-    Raises:
-        KeyframeError: not a checkpoint, damaged, or holding anything but plain data.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocol of what is no checkpoint
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file torch raises whatever its bytes lead to
-        if isinstance(error, pickle.UnpicklingError) and _is_archive(path):
-            raise KeyframeError(
-                f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
-                "code from it. Use a checkpoint that keyframe wrote."
-            ) from error
-        other = _newest_other(path)
-        remedy = "use another one" if other is None else f"use another one, such as {other}"
-        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: {remedy}.") from error
-    weights = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
-    return content
-
-
-def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
-    """Refuse a checkpoint that training cannot go on from, before anything is loaded from it.
-
-    Raises:
-        KeyframeError: names or shapes of the weights differ, or there is nothing but weights.
-    """
-    theirs, ours = checkpoint["state_dict"], module.state_dict()
-    wrong = sorted(theirs.keys() ^ ours.keys()) + sorted(
-        name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
-    )
-    if wrong:
-        name = _backbone_name(checkpoint)
-        was = f" It was trained with backbone.name={name}." if name else ""
+    backbone = module.detector.backbone
+    if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
         raise KeyframeError(
-            f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
-            f"resume with the backbone and head it was trained with.{was}"
+            f"{datamodule.path} holds features, and {backbone.name} cannot train on them: leave backbone out."
         )
-    missing = [name for name in _STATE if name not in checkpoint]
-    if missing:
-        raise KeyframeError(
-            f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
-            "that keyframe-train wrote."
-        )
+    if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
+        raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")
+    metrics: dict[str, float] = {}
+    if resume is not None:
+        checkpoint = read_checkpoint(resume)
+        check_fits(resume, checkpoint, module)
+        log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
+        metrics.update(checkpoint.get(TRAIN_NUMBERS, {}))
+        del checkpoint
+    # Lightning would do so after trackers have started a run, which bad data must not leave behind.
+    datamodule.prepare_data()
+    datamodule.setup()
+    trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+    metrics.update(_numbers(trainer, "train/"))
+    best = _best(trainer)
+    for measure in (trainer.validate, trainer.test):
+        measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)
+        metrics.update(_numbers(trainer, "val/", "test/"))
+    if trainer.is_global_zero:
+        videos = datamodule.datasets["test"].videos
+        rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
+        write_table(run_dir / "per_video.csv", rows)
+    for name, dataset in datamodule.datasets.items():
+        metrics[f"data/videos_{name}"] = len(dataset)
+    metrics["data/videos_skipped"] = len(datamodule.skipped)
+    return metrics, best
 
 
-def _newest_other(path: Path) -> Path | None:
-    """The newest of the other checkpoints in a run's folder that can be read."""
-    others = path.parent.glob("*.ckpt") if path.parent.name == "checkpoints" else ()
-    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
-        if other != path and _loads(other):
-            return other
-    return None
+def _best(trainer: Trainer) -> Path:
+    """The checkpoint that is best by its metric, else the last one."""
+    written = [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path
+    ]
+    if not written:
+        raise KeyframeError("Training left no checkpoint to measure: trainer.max_epochs must be at least 1.")
+    for callback in written:
+        if callback.monitor is not None:
+            return Path(callback.best_model_path)
+    log.warning("No checkpoint was best by its metric; the last one is measured.")
+    return Path(written[0].best_model_path)
 
 
-def _loads(path: Path) -> bool:
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever the bytes of a damaged file lead to
-        return False
-    return True
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether a file begins as those of `torch.save` do, which are zip archives."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _backbone_name(checkpoint: dict[str, Any]) -> str | None:
-    """The backbone a checkpoint was trained with, where it says so."""
-    value = checkpoint.get("hyper_parameters")
-    for key in ("model", "backbone", "name"):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-log = logging.getLogger(__name__)
+def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
 
 
 def find_batch_size(
     trainer: Trainer, module: KeyframeModule, datamodule: KeyframeDataModule[Any], largest: int | None = None
 ) -> int:
-    """Double the batch from one video on, three steps each, until memory runs out or all training videos are in it.
+    """Double the batch from one video on, three steps each, until memory runs out or it holds all training videos.
 
-    The module is tried as it comes (with the backbone's tail unfrozen it takes what stage 2 will take), and on pixels,
-    which take more memory than cached maps. Under a sampling that gives long videos more frames, a batch of
-    the longest may need more than those that were tried: leave room by `largest`.
+    The module is tried as it comes (with the backbone's tail unfrozen it needs the memory of stage 2), and on pixels,
+    which take more memory than cached maps. If sampling gives long videos more frames, a batch of the longest may need
+    more than those that were tried: set `largest` lower.
 
     Args:
         trainer: of one device, for this alone: without loggers, checkpoints or other callbacks.
         module: for this alone; it is trained for a few steps.
-        datamodule: its `batch_size` is left as it was.
-        largest: never more than this.
+        datamodule: its `batch_size` stays.
+        largest: the upper limit.
 
     Returns:
         A power of two, or `largest`, or the number of training videos.
-
-    Raises:
-        KeyframeError: not even one video fits, or there are several devices.
     """
     check_number("tune.max_batch_size", largest, 1, optional=True)
     if isinstance(trainer.strategy, ParallelStrategy):
@@ -223,77 +147,110 @@ def find_batch_size(
     return size
 
 
-def train_and_test(
-    trainer: Trainer,
-    module: KeyframeModule,
-    datamodule: KeyframeDataModule[Any],
-    run_dir: Path,
-    resume: Path | None = None,
-) -> tuple[dict[str, float], Path]:
-    """Run both stages, then measure the best checkpoint on validation and test videos.
+def find_checkpoint(ckpt: str, run_dir: Path) -> Path | None:
+    """The checkpoint of `ckpt=`.
 
-    Writes `per_video.csv`, a row a test video, into `run_dir`.
+    Args:
+        ckpt: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
+            `auto`: the same, or None if the run has none yet.
+        run_dir: directory of the run that resumes.
+    """
+    path = run_dir if ckpt in ("last", "auto") else Path(ckpt).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    if ckpt == "auto" and not path.exists():
+        return None
+    if not path.is_file():
+        raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
+    return path
 
-    Returns:
-        The metrics by name, e.g. `test/spearman`, and the best checkpoint.
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint's tensors and plain values; code in it is refused, not run.
 
     Raises:
-        KeyframeError: a checkpoint that cannot be resumed from, a model that does not take what the data gives, or a
-            training that left no checkpoint.
+        KeyframeError: not a checkpoint, damaged, or holding anything but plain data.
     """
-    _check_fits_data(module, datamodule)
-    metrics: dict[str, float] = {}
-    if resume is not None:
-        checkpoint = read_checkpoint(resume)
-        check_fits(resume, checkpoint, module)
-        log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
-        metrics.update(checkpoint.get(TRAIN_NUMBERS, {}))
-        del checkpoint
-    # Lightning would do so after trackers have begun a run, which bad data should not leave behind.
-    datamodule.prepare_data()
-    datamodule.setup()
-    trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
-    metrics.update(_numbers(trainer, "train/"))
-    best = _best(trainer)
-    for measure in (trainer.validate, trainer.test):
-        measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)
-        metrics.update(_numbers(trainer, "val/", "test/"))
-    if trainer.is_global_zero:
-        _write_table(run_dir / "per_video.csv", module, datamodule)
-    for name, dataset in datamodule.datasets.items():
-        metrics[f"data/videos_{name}"] = len(dataset)
-    metrics["data/videos_skipped"] = len(datamodule.skipped)
-    return metrics, best
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol of other files
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the bytes of a damaged file lead to
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):  # as torch's files are
+            raise KeyframeError(
+                f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
+                "code from it. Use a checkpoint that keyframe wrote."
+            ) from error
+        other = _newest_other(path)
+        remedy = "use another one" if other is None else f"use another one, such as {other}"
+        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: {remedy}.") from error
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
+    return content
 
 
-def _check_fits_data(module: KeyframeModule, datamodule: KeyframeDataModule[Any]) -> None:
-    """Pictures need a backbone, and features another one has made need none."""
-    backbone = module.detector.backbone
-    if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
+def _newest_other(path: Path) -> Path | None:
+    """The newest of the other checkpoints in a run's folder that loads."""
+    others = path.parent.glob("*.ckpt") if path.parent.name == "checkpoints" else ()
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        try:
+            if other != path:
+                torch.load(other, map_location="cpu", weights_only=True, mmap=True)
+                return other
+        except Exception:  # whatever the bytes of a damaged file lead to
+            continue
+    return None
+
+
+def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
+    """Refuse to resume from a checkpoint of another architecture or without training state, before loading it.
+
+    Raises:
+        KeyframeError: naming what differs.
+    """
+    theirs, ours = checkpoint["state_dict"], module.state_dict()
+    wrong = sorted(theirs.keys() ^ ours.keys()) + sorted(
+        name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
+    )
+    if wrong:
+        name = checkpoint.get("hyper_parameters")
+        for key in ("model", "backbone", "name"):
+            name = name.get(key) if isinstance(name, dict) else None
+        was = f" It was trained with backbone.name={name}." if name else ""
         raise KeyframeError(
-            f"{datamodule.path} holds features, which {backbone.name} could not train on: leave backbone out."
+            f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
+            f"resume with the backbone and head it was trained with.{was}"
         )
-    if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
-        raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")
+    missing = [name for name in _STATE if name not in checkpoint]
+    if missing:
+        raise KeyframeError(
+            f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "
+            "that keyframe-train wrote."
+        )
 
 
-def _best(trainer: Trainer) -> Path:
-    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    for callback in checkpoints:
-        if callback.monitor is not None and callback.best_model_path:
-            return Path(callback.best_model_path)
-    for callback in checkpoints:
-        if callback.best_model_path:
-            log.warning("No checkpoint was best by its metric; the last one is measured.")
-            return Path(callback.best_model_path)
-    raise KeyframeError("Training left no checkpoint to measure: trainer.max_epochs must be at least 1.")
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
 
+    Lightning's own writes to the system's temporary folder and moves the file: onto another disk, as on most clusters,
+    that is a copy, and a process killed meanwhile leaves half a checkpoint.
+    """
 
-def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
-
-
-def _write_table(path: Path, module: KeyframeModule, datamodule: KeyframeDataModule[Any]) -> None:
-    videos = datamodule.datasets["test"].videos
-    rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
-    write_table(path, rows)
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; after an OSError the file that was there is still whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # always the same name, so that the next attempt replaces what a killed process has left
+        draft = path.with_name(f".{path.name}.part")
+        try:
+            with draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise

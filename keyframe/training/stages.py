@@ -1,86 +1,14 @@
-"""Lower the learning rate when a metric stalls, in a way that survives a resume.
-
-Stage 1 trains the head on a frozen backbone; stage 2 trains the backbone's tail as well.
-
-Early stopping that does not keep a run from stage 2.
-"""
+"""Stage 1 trains the head on a frozen backbone, stage 2 also the backbone's tail; schedules that know the stages."""
 
 import logging
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from keyframe.training.module import KeyframeModule
 from keyframe.types import KeyframeError, check_number
-
-
-class PlateauSchedule(Callback):
-    """torch's `ReduceLROnPlateau`, stepped before checkpoints are written.
-
-    Lightning writes an epoch's checkpoint before it steps such a scheduler, and drops that step on resume. As a
-    callback the step comes first, and the scheduler's state is in the checkpoint.
-
-    Args:
-        monitor: the metric, measured on validation videos.
-        mode: `max` or `min`, what is better.
-        factor: the learning rates are multiplied by it.
-        patience: epochs without progress before that.
-        threshold: how much better counts as progress, absolutely.
-    """
-
-    def __init__(
-        self,
-        monitor: str = "val/spearman",
-        mode: str = "max",
-        factor: float = 0.5,
-        patience: int = 3,
-        threshold: float = 1e-4,
-    ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode must be max or min, not {mode}")
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, not {factor}")
-        self.monitor = monitor
-        self.options: dict[str, Any] = {
-            "mode": mode,
-            "factor": factor,
-            "patience": patience,
-            "threshold": threshold,
-            "threshold_mode": "abs",
-        }
-        self.scheduler: ReduceLROnPlateau | None = None
-        self._restored: dict[str, Any] | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the optimizer; its learning rates are restored by now."""
-        self.scheduler = ReduceLROnPlateau(trainer.optimizers[0], **self.options)
-        if self._restored is not None:
-            self.scheduler.load_state_dict(self._restored)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Step once an epoch."""
-        if trainer.sanity_checking or self.scheduler is None:
-            return
-        if self.monitor not in trainer.callback_metrics:
-            raise KeyframeError(f"scheduler.monitor={self.monitor} is not measured: use val/spearman or val/loss.")
-        self.scheduler.step(float(trainer.callback_metrics[self.monitor]))
-
-    def restart(self) -> None:
-        """Count anew from here; learning rates stay as they are."""
-        if self.scheduler is not None:
-            self.scheduler._reset()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The scheduler's counters."""
-        return {} if self.scheduler is None else self.scheduler.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue counting where the checkpoint was."""
-        self._restored = state_dict or None
-
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +16,14 @@ log = logging.getLogger(__name__)
 class TwoStage(Callback):
     """Releases the backbone's tail at an epoch and lowers the learning rate there.
 
-    The tail is trainable when DDP wraps the model, else its gradients would never be reduced over ranks; this
+    The tail is trainable when DDP wraps the model, else its gradients would silently never be all-reduced; this
     callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run
     that resumes on either side of the switch is in the right stage. Learning rates are set at the switch alone: on
     resume they come back with the optimizer. A model without a tail stays in stage 1.
 
     Args:
         switch_epoch: first epoch (from 0) of stage 2; None stays in stage 1.
-        lr_factor: both groups' learning rate in stage 2, as a multiple of the one the optimizer started with.
+        lr_factor: both groups' learning rate in stage 2, as a multiple of the optimizer's configured one.
     """
 
     def __init__(self, switch_epoch: int | None = 10, lr_factor: float = 0.1) -> None:
@@ -110,7 +38,7 @@ class TwoStage(Callback):
         return 2 if self.switch_epoch is not None and epoch >= self.switch_epoch else 1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stay in stage 1 where a second one would have nothing to train, and say so."""
+        """Stay in stage 1 if the model has no tail to train, and say so."""
         assert isinstance(pl_module, KeyframeModule)
         if self.switch_epoch is not None and not pl_module.detector.backbone.tail_parameters():
             log.info("One stage: there is no backbone that finetune.switch_epoch=%d could unfreeze.", self.switch_epoch)
@@ -131,7 +59,7 @@ class TwoStage(Callback):
         pl_module.log("train/stage", float(self.stage(trainer.current_epoch)), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the switch is behind us."""
+        """Whether the switch has happened."""
         return {"switched": self.switched}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -145,7 +73,9 @@ class TwoStage(Callback):
     def _switch(self, trainer: Trainer) -> None:
         self.switched = True
         for optimizer in trainer.optimizers:
-            self._lower(optimizer)
+            for group in optimizer.param_groups:
+                # of the configured rate, not of what a scheduler has made of it in stage 1
+                group["lr"] = optimizer.defaults["lr"] * self.lr_factor
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PlateauSchedule):
                 callback.restart()
@@ -159,18 +89,84 @@ class TwoStage(Callback):
             ", ".join(f"{name} {rate:.1e}" for name, rate in rates.items()),
         )
 
-    def _lower(self, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:
-            # from the configured rate, not from what a scheduler has made of it in stage 1
-            group["lr"] = optimizer.defaults["lr"] * self.lr_factor
+
+def find_two_stage(trainer: Trainer) -> TwoStage | None:
+    """The trainer's `TwoStage`, if it has one."""
+    return next((one for one in trainer.callbacks if isinstance(one, TwoStage)), None)  # type: ignore[attr-defined]
+
+
+class PlateauSchedule(Callback):
+    """torch's `ReduceLROnPlateau`, stepped before checkpoints are written.
+
+    Lightning writes an epoch's checkpoint before it steps such a scheduler, and drops that step on resume. As a
+    callback the step comes first, and the scheduler's state is in the checkpoint.
+
+    Args:
+        monitor: a metric of the validation videos.
+        mode: `max` or `min`, which is better.
+        factor: the learning rates are multiplied by it; between 0 and 1.
+        patience: epochs without progress before that.
+        threshold: the least absolute progress.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/spearman",
+        mode: str = "max",
+        factor: float = 0.5,
+        patience: int = 3,
+        threshold: float = 1e-4,
+    ) -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode must be max or min, not {mode}")
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, not {factor}")
+        check_number("scheduler.patience", patience, 0)
+        self.monitor = monitor
+        self.options: dict[str, Any] = {
+            "mode": mode,
+            "factor": factor,
+            "patience": patience,
+            "threshold": threshold,
+            "threshold_mode": "abs",
+        }
+        self.scheduler: ReduceLROnPlateau | None = None
+        self._restored: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the optimizer, whose learning rates are restored by now."""
+        self.scheduler = ReduceLROnPlateau(trainer.optimizers[0], **self.options)
+        if self._restored is not None:
+            self.scheduler.load_state_dict(self._restored)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Step once per epoch."""
+        if trainer.sanity_checking or self.scheduler is None:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise KeyframeError(f"scheduler.monitor={self.monitor} is not measured: use val/spearman or val/loss.")
+        self.scheduler.step(float(trainer.callback_metrics[self.monitor]))
+
+    def restart(self) -> None:
+        """Reset the counters; learning rates stay."""
+        if self.scheduler is not None:
+            self.scheduler._reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's counters."""
+        return {} if self.scheduler is None else self.scheduler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue counting where the checkpoint was."""
+        self._restored = state_dict or None
 
 
 class StageAwareEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, idle in stage 1 unless asked; its counter starts anew at the switch.
+    """Lightning's early stopping, idle in stage 1 unless asked; `TwoStage` resets its counter at the switch.
 
     Args:
         may_stop_stage_1: also stop before the backbone has trained at all.
-        kwargs: as for `pytorch_lightning.callbacks.EarlyStopping`.
+        kwargs: of `pytorch_lightning.callbacks.EarlyStopping`.
     """
 
     def __init__(self, may_stop_stage_1: bool = False, **kwargs: Any) -> None:
@@ -178,16 +174,17 @@ class StageAwareEarlyStopping(EarlyStopping):
         self.may_stop_stage_1 = may_stop_stage_1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count an epoch without progress, where this stage counts."""
+        """Count an epoch without progress, if this stage counts."""
         if self._counts(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count an epoch without progress, where this stage counts."""
+        """Count an epoch without progress, if this stage counts."""
         if self._counts(trainer):
             super().on_validation_end(trainer, pl_module)
 
     def _counts(self, trainer: Trainer) -> bool:
-        stages = [callback for callback in trainer.callbacks if isinstance(callback, TwoStage)]  # type: ignore[attr-defined]
-        only_stage_1 = not stages or stages[0].switch_epoch is None
-        return self.may_stop_stage_1 or only_stage_1 or stages[0].stage(trainer.current_epoch) == 2
+        two_stage = find_two_stage(trainer)
+        if self.may_stop_stage_1 or two_stage is None or two_stage.switch_epoch is None:
+            return True
+        return two_stage.stage(trainer.current_epoch) == 2

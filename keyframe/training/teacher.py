@@ -1,11 +1,6 @@
-"""Which teachers a training run may have.
+"""A teacher's targets for a student: computed once per view of a video, cached, and put into the student's batches."""
 
-What a teacher says of the frames that a student sees: computed once, kept, and put into the student's batches.
-"""
-
-import hashlib
 from collections.abc import Collection, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +11,31 @@ from torch import Tensor
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Kept, VideoDataset
-from keyframe.files import content_hash
+from keyframe.files import content_hash, file_hash
 from keyframe.models.detector import KeyframeDetector
-from keyframe.runs import Run
-from keyframe.training.encode import Encoder, Wanted
-from keyframe.training.prefix_cache import rank_zero_first
+from keyframe.training.encode import Encoded, Encoder, Request, rank_zero_first
 from keyframe.types import KeyframeError, LabelledVideo
 
 
-def check_teacher(teacher: Run, name: str, data: KeyframeDataModule[Any], run_dir: Path) -> None:
-    """Refuse a teacher that sees other frames than the student, or has learnt from what the student is judged by.
+def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: KeyframeDataModule[Any]) -> None:
+    """Refuse a teacher that sees other frames than the student, or was trained on the student's held-out videos.
 
     Args:
-        teacher: a finished run.
-        name: what the user calls it.
-        data: of the student; prepared.
-        run_dir: of the student.
+        name: the user's name of the teacher.
+        teacher_data: the data that it was trained on.
+        data: the student's data, prepared.
 
     Raises:
         KeyframeError: naming what does not fit.
     """
-    if teacher.directory.resolve() == run_dir.resolve():
-        raise KeyframeError(f"teacher={name} is the run that is to be trained: name another one.")
     if not isinstance(data, VideoDataModule):
         raise KeyframeError("distillation needs videos, and data=h5 has features alone: leave experiment=distill out.")
-    theirs = teacher.datamodule
-    if not isinstance(theirs, VideoDataModule):
+    if not isinstance(teacher_data, VideoDataModule):
         raise KeyframeError(f"teacher={name} was trained on features and cannot see videos: use a run on videos.")
-    for key, was, now in (("sampling", theirs.sampling, data.sampling), ("data.size", theirs.size, data.size)):
+    for key, was, now in (
+        ("sampling", teacher_data.sampling, data.sampling),
+        ("data.size", teacher_data.size, data.size),
+    ):
         if was != now:
             raise KeyframeError(
                 f"teacher={name} was trained on other frames ({key}: {was}, here {now}): use the same sampling and "
@@ -51,22 +43,18 @@ def check_teacher(teacher: Run, name: str, data: KeyframeDataModule[Any], run_di
             )
     if data.cache is None and data.augmentation is not None and data.augmentation.changes_pixels:
         raise KeyframeError(
-            "a teacher scores pictures once, and with cache=off augmentation makes new ones in every epoch: use "
+            "a teacher scores each frame once, and with cache=off augmentation makes new frames in every epoch: use "
             "cache=disk or cache=memory, which keep cache.views draws, or leave augmentation out."
         )
-    _check_unseen(teacher, name, data)
-
-
-def _check_unseen(teacher: Run, name: str, data: VideoDataModule) -> None:
-    """By the videos' ids and by their content: neither another name nor another folder hides one."""
     try:
-        trained_on, chosen_by = (teacher.videos(split).values() for split in ("train", "val"))
+        teacher_data.prepare_data()
+        trained_on, chosen_by = (teacher_data.split_videos(split) for split in ("train", "val"))
     except KeyframeError as error:
         raise KeyframeError(
-            f"teacher={name}: what it was trained on is not where it was, so nobody can tell whether it has seen the "
-            f"videos that this run is judged by. {error}"
+            f"teacher={name}: its training videos are not where they were, so it cannot be checked that it has not "
+            f"seen the held-out videos of this run. {error}"
         ) from error
-    for split, seen in (("val", [*trained_on]), ("test", [*trained_on, *chosen_by])):
+    for split, seen in (("val", trained_on), ("test", [*trained_on, *chosen_by])):
         known = _marks(seen)
         leaked = [video.id for video in data.split_videos(split) if _marks([video]) & known]
         if leaked:
@@ -77,83 +65,80 @@ def _check_unseen(teacher: Run, name: str, data: VideoDataModule) -> None:
             )
 
 
-def _marks(videos: Iterable[Any]) -> set[str]:
-    """What videos are known by."""
-    found: set[str] = set()
-    for video in videos:
-        assert isinstance(video, LabelledVideo)
-        found |= {f"id {video.id}", f"content {content_hash(video.path)}"}
-    return found
+def _marks(videos: Iterable[LabelledVideo]) -> set[str]:
+    """Ids and content hashes of videos: neither another name nor another folder hides one."""
+    return {mark for video in videos for mark in (f"id {video.id}", f"content {content_hash(video.path)}")}
 
 
 class TeacherTargets(Callback):
-    """Has a teacher look at training and validation videos before training begins.
+    """Has a teacher score training and validation videos before training begins.
 
-    A view of a video is scored once, on the very pictures that the student sees (also the augmented ones that are
-    kept), with nothing hidden, in float32; what comes out is kept where the data module keeps what it encodes, else in
-    memory. After that the teacher is at rest: no step runs it, no checkpoint holds it, no optimizer knows it.
+    Each view of a video is scored once, on exactly the student's frames (augmented views included), with nothing
+    hidden, in float32; the targets are kept in the data module's cache, else in memory. Then the teacher is done: no
+    step runs it, and neither checkpoints nor the optimizer hold it.
 
-    Stands behind `PrefixCache`, which says which views there are.
+    Stands behind `PrefixCache`, which decides which views there are.
 
     Args:
         teacher: on the CPU; only read.
-        checkpoint: the file it comes from; its content is a part of the keys.
+        checkpoint: the teacher's file; its content is part of the cache keys.
     """
 
     def __init__(self, teacher: KeyframeDetector, checkpoint: Path) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
-        with checkpoint.open("rb") as file:
-            self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        self.checkpoint_hash = file_hash(checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find or make the lessons, on the first rank and then on the others."""
+        """Find or make the targets, on the first rank and then on the others."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, VideoDataModule)
         cache = data.cache or VideoCache()
-        encoder = LessonEncoder(self.teacher.to(pl_module.device), self.fingerprint, cache)
-        wanted = [
-            Wanted(dataset, number, view, ("lesson",))
-            for dataset in map(data.datasets.__getitem__, ("train", "val"))
+        encoder = TeacherEncoder(self.teacher.to(pl_module.device), self.checkpoint_hash, cache)
+        datasets = [data.datasets[split] for split in ("train", "val")]
+        requests = [
+            Request(dataset, number, view, ("teacher_target",))
+            for dataset in datasets
             if isinstance(dataset, VideoDataset)
             for number in range(len(dataset))
             for view in _views(dataset)
         ]
-        # which videos are good is known by now
-        encode = partial(encoder.encode, wanted, strict=True, quiet=not trainer.is_global_zero)
-        if trainer.world_size == 1:
-            lessons, _ = encode()
-        else:
-            lessons = rank_zero_first(trainer.is_global_zero, data, cache, encode, encode)
-        for dataset in {id(view.dataset): view.dataset for view in wanted}.values():
-            dataset.set_teacher_targets(lessons)
+
+        def encode(strict: bool) -> Encoded:
+            return encoder.encode(requests, strict, quiet=not trainer.is_global_zero)
+
+        # it is known by now which videos are good
+        targets = rank_zero_first(trainer, data, cache, encode, strict=True)
+        for dataset in datasets:
+            assert isinstance(dataset, VideoDataset)
+            dataset.set_teacher_targets(targets)
         self.teacher.cpu()
 
 
-class LessonEncoder(Encoder):
-    """Makes lessons, (T, 1 + W): a teacher's score of each frame, then its embedding.
+class TeacherEncoder(Encoder):
+    """Makes teacher targets, (T, 1 + W): the teacher's score of each frame, then its embedding.
 
     Args:
         teacher: the model.
-        fingerprint: of all that makes it what it is.
-        cache: where lessons are found and kept.
+        checkpoint_hash: of the teacher's checkpoint file.
+        cache: finds and keeps the targets.
     """
 
     name, made = "Teacher", "decoded and scored"
 
-    def __init__(self, teacher: KeyframeDetector, fingerprint: str, cache: VideoCache) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, teacher: KeyframeDetector, checkpoint_hash: str, cache: VideoCache) -> None:
+        self.checkpoint_hash = checkpoint_hash
         super().__init__(teacher, cache)
 
     def _weights(self, arithmetic: dict[str, str]) -> dict[Kept, dict[str, str]]:
-        return {"lesson": {**arithmetic, "teacher": self.fingerprint}}
+        return {"teacher_target": {**arithmetic, "teacher": self.checkpoint_hash}}
 
-    def _run(self, pictures: Tensor, stages: Collection[Kept]) -> dict[Kept, Tensor]:
-        features = self.detector.encode("pixels", pictures[None].to(self.device))
-        lesson = torch.cat([self.detector.score(features)[..., None], self.detector.embed(features)], -1)
-        return {"lesson": lesson[0].cpu()}
+    def _run(self, frames: Tensor, kinds: Collection[Kept]) -> dict[Kept, Tensor]:
+        features = self.detector.encode("pixels", frames[None].to(self.device))
+        target = torch.cat([self.detector.score(features)[..., None], self.detector.embed(features)], -1)
+        return {"teacher_target": target[0].cpu()}
 
 
 def _views(dataset: VideoDataset) -> list[int | None]:
-    """The augmented views that a student is shown, or the pictures as they are."""
+    """The augmented views of a student's videos, or None for the frames as they are."""
     views = dataset.schedule.views if dataset.schedule is not None else None
     return [None] if views is None else list(range(views))

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from keyframe.data.dataset import collate
+from keyframe.training.losses import Distillation, SpearmanLoss
 from tests.training.tiny import make_datamodule, make_module, make_teacher
 
 pytestmark = pytest.mark.full
 
-SWITCH = 2
+SWITCH, DEATH = 1, 2
 DATA = {"val_fraction": 0.25, "batch_size": 1}
 
 PROGRAM = """
@@ -25,19 +26,18 @@ from pytorch_lightning.strategies import DDPStrategy
 from keyframe.cli.app import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
-from keyframe.types import VideoError
-from keyframe.training.losses import Distillation
-from keyframe.training.teacher import TeacherTargets
-from keyframe.training.losses import SpearmanLoss
+from keyframe.training.losses import Distillation, SpearmanLoss
 from keyframe.training.stages import TwoStage
-from tests.training.test_ddp import DATA, SWITCH
+from keyframe.training.teacher import TeacherTargets
+from keyframe.types import VideoError
+from tests.training.test_ddp import DATA, DEATH, SWITCH
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    root, out, case = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    root, out, late = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "late"
 
-    decoded, damaged, lessons = [], [], {}
+    decoded, damaged, targets = [], [], {}
     read = DecordReader.read
 
     def noted(self, path, *arguments, **options):
@@ -49,50 +49,51 @@ if __name__ == "__main__":
     DecordReader.read = noted
 
     class Save(Callback):
+        def save(self, trainer, name, state):
+            torch.save(state, out / f"{name}-rank{trainer.global_rank}.pt")
+
+        def on_train_start(self, trainer, pl_module):
+            state = {"decoded": decoded, "skipped": sorted(data.skipped), "in_memory": len(data.cache.in_memory)}
+            (out / f"videos-rank{trainer.global_rank}.json").write_text(json.dumps(state))
+
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            self.numbers = batch.numbers
-            if batch.teacher_target is not None:
-                lessons.update(zip(batch.videos, batch.teacher_target))
-            self.first_of_stage = batch_idx == 0 and trainer.current_epoch in (0, SWITCH)
-            if case == "death" and trainer.current_epoch == 1:
-                torch.save(lessons, out / f"lessons-rank{trainer.global_rank}.pt")
-            if case == "death" and trainer.global_rank == 1 and trainer.current_epoch == 1:
+            if trainer.current_epoch == DEATH and trainer.global_rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
+            self.batch = batch
+            if batch.teacher_target is not None:
+                targets.update(zip(batch.videos, batch.teacher_target))
 
         def on_after_backward(self, trainer, pl_module):
-            if self.first_of_stage:
+            if trainer.fit_loop.epoch_loop.batch_idx == 0:
                 gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-                state = {"weights": pl_module.state_dict(), "gradients": gradients, "numbers": self.numbers}
-                torch.save(state, out / f"gradients{trainer.current_epoch}-rank{trainer.global_rank}.pt")
+                state = {"weights": pl_module.state_dict(), "gradients": gradients, "numbers": self.batch.numbers}
+                self.save(trainer, f"gradients{trainer.current_epoch}", state)
 
         def on_train_epoch_end(self, trainer, pl_module):
             state = {"weights": pl_module.state_dict(), "count": len(trainer.train_dataloader.sampler)}
-            torch.save(state, out / f"epoch{trainer.current_epoch}-rank{trainer.global_rank}.pt")
-
-        def on_fit_end(self, trainer, pl_module):
-            told = {"decoded": decoded, "skipped": sorted(data.skipped), "in_memory": len(data.cache.in_memory)}
-            (out / f"videos-rank{trainer.global_rank}.json").write_text(json.dumps(told))
+            self.save(trainer, f"epoch{trainer.current_epoch}", state)
+            self.save(trainer, "targets", targets)
 
         def on_validation_epoch_end(self, trainer, pl_module):
             if not trainer.sanity_checking:
-                torch.save(sorted(pl_module.table), out / f"videos-rank{trainer.global_rank}.pt")
+                self.save(trainer, "measured", sorted(pl_module.table))
 
     torch.manual_seed(0)
     module = make_module("efficientnet_b0", lr=1e-2, dropout=0.0)
-    if case == "late":  # the known fault: parameters that are released after DDP has wrapped the model
-        module.detector.backbone.train_tail(False)
     extra = []
-    if case == "death":
+    if late:  # the known fault: parameters that are released after DDP has wrapped the model
+        module.detector.backbone.train_tail(False)
+    else:
         module.distillation = Distillation(0.5, SpearmanLoss())
-        teacher = out / "teacher.ckpt"
         detector = make_teacher()
-        detector.load_state_dict(torch.load(teacher, weights_only=True))
-        extra = [TeacherTargets(detector, teacher)]
+        detector.load_state_dict(torch.load(out / "teacher.ckpt", weights_only=True))
+        extra = [TeacherTargets(detector, out / "teacher.ckpt")]
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
-    trainer = make_trainer(out, 4, [TwoStage(SWITCH, lr_factor=1.0), Save(), *extra], devices=2, strategy=strategy)
-    cache = VideoCache(str(out / "cache") if case == "early" else None)
-    data = make_datamodule(root, **DATA, cache=cache)
-    damaged.append(data.split_videos("train")[0].id)
+    epochs = DEATH if late else DEATH + 1
+    trainer = make_trainer(out, epochs, [TwoStage(SWITCH, lr_factor=1.0), *extra, Save()], devices=2, strategy=strategy)
+    data = make_datamodule(root, **DATA, cache=VideoCache(str(out / "cache") if late else None))
+    if not late:
+        damaged.append(data.split_videos("train")[0].id)
     try:
         trainer.fit(module, data)
     except RuntimeError as error:
@@ -109,15 +110,25 @@ def train(tiny_demo, out, case):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
     )
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_demo, tmp_path_factory):
+def teacher():
+    return make_teacher().eval()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_demo, teacher, tmp_path_factory):
+    """Where two ranks have left their states, of which the second one is killed in epoch DEATH."""
     out = tmp_path_factory.mktemp("ddp")
+    torch.save(teacher.state_dict(), out / "teacher.ckpt")
+    started = time.monotonic()
     done = train(tiny_demo, out, "early")
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert "another process of this training has ended" in done.stderr and "ckpt=last" in done.stderr
+    assert time.monotonic() - started < 250  # it neither hangs nor waits for gloo's half hour
     return out
 
 
@@ -125,42 +136,61 @@ def load(out, name):
     return [torch.load(out / f"{name}-rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def tails_agree(out, epoch):
+def weights_agree(out, epoch):
     one, two = load(out, f"epoch{epoch}")
     assert one["count"] == two["count"]
     return all(torch.equal(value, two["weights"][name]) for name, value in one["weights"].items())
 
 
-def told(out):
+def videos(out):
     return [json.loads((out / f"videos-rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def test_ranks_hold_the_same_weights_in_both_stages_and_count_each_video_once(trained):
-    assert [tails_agree(trained, epoch) for epoch in range(4)] == [True] * 4
-    seen = load(trained, "videos")
-    assert seen[0] == seen[1] == [0, 1, 2]
-    # the first rank decodes each video once, a damaged one among them; the other finds all the rest on the disk
-    first, second = told(trained)
-    assert len(first["decoded"]) == len(set(first["decoded"])) == 15 and not second["decoded"]
+    assert [weights_agree(trained, epoch) for epoch in range(DEATH)] == [True, True]
+    assert load(trained, "measured") == [[0, 1, 2], [0, 1, 2]]
+    # the first rank decodes each video once, a damaged one too, and those of train and val again for the teacher; it
+    # sends the entries that are kept in memory: features, maps and targets of train and val, maps of the test
+    first, second = videos(trained)
+    assert len(set(first["decoded"])) == 15 and len(first["decoded"]) == 15 + 11 and not second["decoded"]
     assert first["skipped"] == second["skipped"] and len(first["skipped"]) == 1
-    assert first["in_memory"] == second["in_memory"] == 0
+    assert first["in_memory"] == second["in_memory"] == 3 * 11 + 3
 
 
-@pytest.mark.parametrize("epoch", [0, SWITCH], ids=["stage 1", "stage 2"])
-def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, tiny_demo, epoch):
-    one, two = load(trained, f"gradients{epoch}")
+def datasets(tiny_demo):
     datamodule = make_datamodule(tiny_demo, **DATA)
     datamodule.prepare_data()
     datamodule.setup()
+    return datamodule.datasets
+
+
+def test_both_ranks_have_the_teachers_targets(trained, teacher, tiny_demo):
+    dataset = datasets(tiny_demo)["train"]
+    numbers = {video.id: number for number, video in enumerate(dataset.videos)}
+    for targets in load(trained, "targets"):
+        assert len(targets) >= 4
+        for video, target in targets.items():
+            with torch.no_grad():
+                scores = teacher(dataset.decode(numbers[video]).inputs[None])[0]
+            torch.testing.assert_close(target[:, 0], scores)
+
+
+@pytest.mark.parametrize("epoch", [0, SWITCH], ids=["stage 1", "stage 2"])
+def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, teacher, tiny_demo, epoch):
+    one, two = load(trained, f"gradients{epoch}")
     numbers = [*one["numbers"].tolist(), *two["numbers"].tolist()]
     assert len(set(numbers)) == 2
     module = make_module("efficientnet_b0", dropout=0.0)
     module.load_state_dict(one["weights"])
     module.detector.backbone.train_tail(epoch == SWITCH)
     # the damaged video, which is left out above, was the first
-    batch = collate([datamodule.datasets["train"][epoch, number + 1] for number in numbers])
+    dataset = datasets(tiny_demo)["train"]
+    batch = collate([dataset[epoch, number + 1] for number in numbers])
+    with torch.no_grad():
+        target = teacher(batch.inputs, batch.mask)[..., None]
     scores = module.detector.enter(batch.kind, batch.inputs, batch.mask)
-    module.loss(scores, batch.importance, batch.mask).backward()
+    labels = module.loss(scores, batch.importance, batch.mask)
+    Distillation(0.5, SpearmanLoss())(labels, scores, None, target, batch.mask).backward()
     expected = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
     assert any("backbone" in name for name in expected) == (epoch == SWITCH)
     # Lightning clips after this; DDP may leave zeros where stage 1 has no gradient
@@ -171,31 +201,10 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, tiny_dem
 
 
 def test_the_check_sees_parameters_that_were_released_too_late(tiny_demo, tmp_path):
-    assert train(tiny_demo, tmp_path, "late").returncode == 0
-    assert [tails_agree(tmp_path, epoch) for epoch in range(4)] == [True, True, False, False]
-    # where entries are kept in memory, the first rank sends them: features and maps of those trained and validated on,
-    # maps of the test's
-    first, second = told(tmp_path)
-    assert len(first["decoded"]) == 15 and not second["decoded"]
-    assert first["in_memory"] == second["in_memory"] == 2 * 11 + 3
-
-
-def test_a_rank_that_dies_ends_the_other_with_a_sentence_and_both_had_the_teachers_lessons(tiny_demo, tmp_path):
-    teacher = make_teacher().eval()
-    torch.save(teacher.state_dict(), tmp_path / "teacher.ckpt")
-    started = time.monotonic()
-    done = train(tiny_demo, tmp_path, "death")
-    assert done.returncode == 1
-    assert "another process of this training has ended" in done.stderr and "ckpt=last" in done.stderr
-    assert time.monotonic() - started < 150  # it neither hangs nor waits for gloo's half hour
-    # the first rank made them, and sent them: no disk was shared
-    data = make_datamodule(tiny_demo, **DATA)
-    data.setup()
-    dataset = data.datasets["train"]
-    numbers = {video.id: number for number, video in enumerate(dataset.videos)}
-    for lessons in load(tmp_path, "lessons"):
-        assert len(lessons) >= 4
-        for video, lesson in lessons.items():
-            with torch.no_grad():
-                scores = teacher(dataset.decode(numbers[video]).inputs[None])[0]
-            torch.testing.assert_close(lesson[:, 0], scores)
+    done = train(tiny_demo, tmp_path, "late")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [weights_agree(tmp_path, epoch) for epoch in range(DEATH)] == [True, False]
+    # the other rank finds the entries on the disk
+    first, second = videos(tmp_path)
+    assert len(first["decoded"]) == len(set(first["decoded"])) == 15 and not second["decoded"]
+    assert first["in_memory"] == second["in_memory"] == 0

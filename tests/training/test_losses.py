@@ -1,4 +1,4 @@
-"""Losses against scipy, numpy and finite differences.
+"""Losses against scipy, numpy and finite differences; what the teacher's share of a student's loss is.
 
 `torch.autograd.gradcheck` compares gradients with finite differences in float64, which the losses keep where they
 are given it: in float32 a difference quotient has three digits at best, too few to see a wrong term.
@@ -7,10 +7,19 @@ are given it: in float32 a difference quotient has three digits at best, too few
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit, rel_entr
+from scipy.spatial.distance import pdist
+from scipy.special import expit, huber, rel_entr
 from scipy.stats import spearmanr
 
-from keyframe.training.losses import MSELoss, PairwiseKLLoss, PairwiseLoss, SpearmanLoss, WeightedSum
+from keyframe.training.losses import (
+    Distillation,
+    MSELoss,
+    PairwiseKLLoss,
+    PairwiseLoss,
+    RelationLoss,
+    SpearmanLoss,
+    WeightedSum,
+)
 
 
 def weighted():
@@ -88,52 +97,49 @@ def test_frames_may_be_hidden_anywhere(loss):
 
 
 @each
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("case", ["constant targets", "constant scores", "both", "one frame", "all masked"])
-def test_loss_and_gradient_stay_finite(loss, case, dtype):
-    scores, targets, mask = videos(1) if case == "one frame" else videos(60, 41)
-    if case in ("constant targets", "both"):
-        targets = torch.full_like(targets, 0.3)
-    if case in ("constant scores", "both"):
-        scores = torch.full_like(scores, 0.7)
-    if case == "all masked":
-        mask = torch.zeros_like(mask)
-    scores = scores.to(dtype)
-    assert loss(scores, targets, mask).isfinite()
-    assert gradient(loss, scores, targets, mask).isfinite().all()
-
-
-@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("loss", [SpearmanLoss(), PairwiseLoss()], ids=["spearman", "pairwise"])
-def test_constant_targets_teach_no_order(loss, value):
+def test_loss_and_gradient_stay_finite(loss):
     scores, targets, mask = videos(60, 41)
-    targets = torch.full_like(targets, value)
-    assert loss(scores, targets, mask).item() == {SpearmanLoss: 1.0, PairwiseLoss: 0.0}[type(loss)]
-    assert not gradient(loss, scores, targets, mask).any()
+    constant_scores, constant_targets = torch.full_like(scores, 0.7), torch.full_like(targets, 0.3)
+    cases = {
+        "constant targets": (scores, constant_targets, mask),
+        "constant scores": (constant_scores, targets, mask),
+        "both constant": (constant_scores, constant_targets, mask),
+        "one frame": videos(1),
+        "all masked": (scores, targets, torch.zeros_like(mask)),
+    }
+    for name, (given, *others) in cases.items():
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            assert loss(given.to(dtype), *others).isfinite(), (name, dtype)
+            assert gradient(loss, given.to(dtype), *others).isfinite().all(), (name, dtype)
 
 
-def test_constant_scores_are_uncorrelated():
+def test_constant_targets_teach_no_order_and_constant_scores_have_none():
     scores, targets, mask = videos(60, 41)
+    for value in (0.0, 0.3, 1.0):
+        constant = torch.full_like(targets, value)
+        for loss, expected in ((SpearmanLoss(), 1.0), (PairwiseLoss(), 0.0)):
+            assert loss(scores, constant, mask).item() == expected
+            assert not gradient(loss, scores, constant, mask).any()
     assert SpearmanLoss()(torch.full_like(scores, 0.7), targets, mask).item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("levels", [2, 5, 1000])
-@pytest.mark.parametrize("seed", range(4))
-def test_spearman_tends_to_scipys_as_the_temperature_falls(levels, seed):
-    rng = np.random.default_rng(seed)
-    lengths, total = (40, 23), 40
-    # distinct, at least 1/80 apart: far against the smallest temperature
-    scores = torch.tensor(np.stack([rng.permutation(total) for _ in lengths]) / (2 * total) + 0.1)
-    targets = torch.tensor(rng.integers(0, levels, (2, total)) / levels)
-    targets[:, 0], targets[:, 1] = 0.0, 0.999  # never constant
-    mask = torch.arange(total) < torch.tensor(lengths)[:, None]
-    rho = [spearmanr(s[m], t[m]).statistic for s, t, m in zip(scores, targets, mask, strict=True)]
-    errors = [
-        abs(SpearmanLoss(temperature)(scores, targets, mask).item() - (1 - np.mean(rho)))
-        for temperature in (0.1, 0.01, 0.0005)
-    ]
-    assert errors[2] < 1e-6
-    assert errors[2] < errors[1] < 0.02
+def test_spearman_tends_to_scipys_as_the_temperature_falls():
+    for seed in range(4):
+        for levels in (2, 5, 1000):
+            rng = np.random.default_rng(seed)
+            lengths, total = (40, 23), 40
+            # distinct, at least 1/80 apart: far against the smallest temperature
+            scores = torch.tensor(np.stack([rng.permutation(total) for _ in lengths]) / (2 * total) + 0.1)
+            targets = torch.tensor(rng.integers(0, levels, (2, total)) / levels)
+            targets[:, 0], targets[:, 1] = 0.0, 0.999  # never constant
+            mask = torch.arange(total) < torch.tensor(lengths)[:, None]
+            rho = [spearmanr(s[m], t[m]).statistic for s, t, m in zip(scores, targets, mask, strict=True)]
+            errors = [
+                abs(SpearmanLoss(temperature)(scores, targets, mask).item() - (1 - np.mean(rho)))
+                for temperature in (0.1, 0.01, 0.0005)
+            ]
+            assert errors[2] < 1e-6
+            assert errors[2] < errors[1] < 0.02
 
 
 def test_spearman_of_a_perfect_and_of_a_reversed_order():
@@ -149,8 +155,8 @@ def test_spearman_does_not_depend_on_the_targets_scale():
     torch.testing.assert_close(loss(scores, targets, mask), loss(scores, (3 * targets).exp(), mask))
 
 
-@pytest.mark.parametrize("temperature", [0.1, 0.02])
-def test_pairwise_is_the_double_loop(temperature):
+def test_pairwise_is_the_double_loop():
+    temperature = 0.02
     scores, targets, mask = videos(12, 7, dtype=torch.float64)
     values = []
     for row in range(2):
@@ -167,8 +173,8 @@ def test_pairwise_is_the_double_loop(temperature):
     assert PairwiseLoss(temperature)(scores, targets, mask).item() == pytest.approx(np.mean(values), rel=1e-9)
 
 
-@pytest.mark.parametrize("temperature", [0.1, 0.02])
-def test_pairwise_kl_is_scipys_mean_over_pairs(temperature):
+def test_pairwise_kl_is_scipys_mean_over_pairs():
+    temperature = 0.02
     scores, targets, mask = videos(12, 7, 1, dtype=torch.float64)
     values = []
     for s, t, m in zip(scores.numpy(), targets.numpy(), mask.numpy(), strict=True):
@@ -199,11 +205,14 @@ def test_weighted_sum_is_the_sum_of_its_terms():
         WeightedSum({"a": MSELoss()}, {"b": 1.0})
 
 
-@pytest.mark.parametrize("loss", [SpearmanLoss, PairwiseLoss, PairwiseKLLoss])
-@pytest.mark.parametrize("temperature", [0.0, -0.1])
-def test_a_temperature_is_above_0(loss, temperature):
-    with pytest.raises(ValueError, match="temperature"):
-        loss(temperature)
+def test_values_out_of_range_are_refused():
+    for loss in (SpearmanLoss, PairwiseLoss, PairwiseKLLoss):
+        for temperature in (0.0, -0.1):
+            with pytest.raises(ValueError, match=r"^temperature must"):
+                loss(temperature)
+    for word, weight, hint_weight in (("weight", 1.5, 0), ("weight", -0.1, 0), ("hint_weight", 0.5, -1.0)):
+        with pytest.raises(ValueError, match=f"^{word} must"):
+            Distillation(weight, SpearmanLoss(), hint_weight)
 
 
 @each
@@ -219,9 +228,7 @@ def test_float32_inside_and_outside_under_autocast(loss):
     assert loss(scores.bfloat16(), targets, mask).dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    "loss", [SpearmanLoss(), PairwiseLoss(), PairwiseKLLoss()], ids=["spearman", "pairwise", "pairwise_kl"]
-)
+@pytest.mark.parametrize("loss", [SpearmanLoss(), PairwiseLoss(), PairwiseKLLoss()])
 def test_a_few_steps_on_free_scores_put_them_in_order(loss):
     generator = torch.Generator().manual_seed(3)
     targets = torch.stack([torch.randperm(40, generator=generator) / 40 for _ in range(2)])
@@ -239,3 +246,72 @@ def test_a_few_steps_on_free_scores_put_them_in_order(loss):
         loss(logits.sigmoid(), targets, mask).backward()
         optimizer.step()
     assert min(rho()) > 0.98
+
+
+def frames(*lengths, widths=(3, 7), dtype=torch.float64):
+    """Embeddings of two widths, and the mask, padded with values that must not matter."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(lengths), max(lengths))
+    ours, theirs = (torch.randn(*shape, width, dtype=dtype, generator=generator) for width in widths)
+    return ours, theirs, torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+
+
+def test_relations_are_scipys():
+    ours, theirs, mask = frames(9, 4)
+    expected = []
+    for a, b, m in zip(ours.numpy(), theirs.numpy(), mask.numpy(), strict=True):
+        ours_apart, theirs_apart = pdist(a[m]), pdist(b[m])
+        gap = ours_apart / ours_apart.mean() - theirs_apart / theirs_apart.mean()
+        expected.append(huber(1, gap).mean())  # Park et al. (2019), equation 7
+    assert RelationLoss()(ours, theirs, mask).item() == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_only_distances_matter_and_only_of_real_frames():
+    ours, theirs, mask = frames(9, 4)
+    turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))[0]
+    loss = RelationLoss()
+    assert loss(2 * ours @ turn + 5, ours, mask).item() == pytest.approx(0, abs=1e-6)
+    ours.requires_grad_()
+    value = loss(ours, theirs, mask)
+    value.backward()
+    assert ours.grad[mask].abs().min() > 0 and not ours.grad[~mask].any()
+    others = [torch.where(mask[..., None], values.detach(), 77.0) for values in (ours, theirs)]
+    torch.testing.assert_close(loss(*others, mask), value)
+
+
+def test_the_gradient_of_relations_is_that_of_finite_differences():
+    ours, theirs, mask = frames(6, 4)
+    assert torch.autograd.gradcheck(lambda x: RelationLoss()(x, theirs, mask), (ours.requires_grad_(),), atol=1e-5)
+
+
+def test_relations_that_are_not_there_teach_nothing():
+    for equal, real in ((True, 5), (False, 1), (False, 0)):
+        ours, theirs, mask = frames(5, 5, dtype=torch.float32)
+        ours = torch.zeros_like(ours) if equal else ours
+        mask[:, real:] = False
+        ours.requires_grad_()
+        loss = RelationLoss()(ours, theirs, mask)
+        loss.backward()
+        assert loss.isfinite() and not ours.grad.any()
+
+
+def test_relations_are_float32_under_autocast():
+    ours, theirs, mask = frames(9, 4, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = RelationLoss()(ours, theirs, mask)
+    assert torch.equal(mixed, RelationLoss()(ours, theirs, mask)) and mixed.dtype == torch.float32
+
+
+def test_the_blend():
+    ours, theirs, mask = frames(9, 4, dtype=torch.float32)
+    scores, labels = ours[..., 0].sigmoid(), torch.tensor(0.25)
+    target = torch.cat([theirs[..., :1].sigmoid(), theirs], -1)
+    soft, hint = SpearmanLoss()(scores, target[..., 0], mask), RelationLoss()(ours, theirs, mask)
+
+    def blend(weight, hint_weight=0.0, embeddings=None):
+        return Distillation(weight, SpearmanLoss(), hint_weight)(labels, scores, embeddings, target, mask)
+
+    assert torch.equal(blend(0.0), labels)
+    assert torch.equal(blend(1.0), soft)
+    torch.testing.assert_close(blend(0.3), 0.7 * labels + 0.3 * soft)
+    torch.testing.assert_close(blend(0.3, 2.0, ours), 0.7 * labels + 0.3 * soft + 2 * hint)

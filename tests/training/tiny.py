@@ -21,6 +21,9 @@ from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.prefix_cache import FeatureStatistics, PrefixCache
 
+# Shared by the tests of a process, so that most of them find the videos encoded.
+ENCODED = VideoCache()
+
 
 def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1):
     cut = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
@@ -48,7 +51,7 @@ def make_teacher():
 
 
 def make_datamodule(root: Path, **options):
-    options = {"size": 32, "batch_size": 2, "cache": VideoCache(), **options}
+    options = {"size": 32, "batch_size": 2, "cache": ENCODED, **options}
     return VideoDataModule(DemoSource(str(root), videos=15, shots=12), DecordReader(), UniformSampling(12), **options)
 
 

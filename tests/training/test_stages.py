@@ -6,6 +6,7 @@ from pytorch_lightning import Callback
 from torch import nn
 
 from keyframe.training.stages import PlateauSchedule, StageAwareEarlyStopping, TwoStage
+from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 
@@ -75,25 +76,32 @@ def test_stage_2_from_a_random_backbone_does_not_blow_up(watched):
     assert max(watch.losses[half:]) < 2 * before
 
 
-def test_one_stage_where_no_switch_is_given(tiny_demo, tmp_path):
+def test_one_stage_if_no_switch_is_given(tiny_demo, tmp_path):
     torch.manual_seed(0)
     module = make_module("efficientnet_b0")
     start = copy.deepcopy(module.detector.backbone.state_dict())
     watch = Watch()
     make_trainer(tmp_path, 2, [TwoStage(switch_epoch=None), watch]).fit(module, make_datamodule(tiny_demo))
     assert not changed(start, watch.states[-1])
+    with pytest.raises(KeyframeError, match=r"finetune\.lr_factor=0 must be a number above 0"):
+        TwoStage(lr_factor=0)
+    with pytest.raises(KeyframeError, match=r"finetune\.switch_epoch=1\.5 must be a whole number from 0 on, or null"):
+        TwoStage(switch_epoch=1.5)
+    for options in ({"mode": "best"}, {"factor": 1.0}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))} must"):
+            PlateauSchedule(**options)
 
 
-@pytest.mark.parametrize(("may_stop", "epochs"), [(False, 5), (True, 2)])
-def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path, may_stop, epochs):
-    torch.manual_seed(0)
-    # no epoch is ever better by 10: the first one that counts starts the clock, the next one stops
-    stopping = StageAwareEarlyStopping(
-        may_stop_stage_1=may_stop, monitor="val/spearman", mode="max", patience=1, min_delta=10.0
-    )
-    trainer = make_trainer(tmp_path, 9, [TwoStage(switch_epoch=3), stopping])
-    trainer.fit(make_module("efficientnet_b0"), make_datamodule(tiny_demo))
-    assert trainer.current_epoch == epochs
+def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path):
+    for may_stop, epochs in ((False, 5), (True, 2)):
+        torch.manual_seed(0)
+        # no epoch is ever better by 10: the first one that counts starts the clock, the next one stops
+        stopping = StageAwareEarlyStopping(
+            may_stop_stage_1=may_stop, monitor="val/spearman", mode="max", patience=1, min_delta=10.0
+        )
+        trainer = make_trainer(tmp_path, 9, [TwoStage(switch_epoch=3), stopping])
+        trainer.fit(make_module("efficientnet_b0"), make_datamodule(tiny_demo))
+        assert trainer.current_epoch == epochs
 
 
 def test_plateau_counts_anew_from_the_switch(tiny_demo, tmp_path):

@@ -1,22 +1,29 @@
-"""A run that was stopped, by whatever and whenever, ends as if it had not been."""
+"""A run that is stopped, by whatever and whenever, ends as if it had not been; and the largest batch that fits."""
 
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from keyframe.data.cache import VideoCache
-from keyframe.training import run as checkpoint_io
+from keyframe.data.datamodule import FeatureDataModule
+from keyframe.models.backbone import NoBackbone
+from keyframe.models.detector import KeyframeDetector
+from keyframe.models.head import TemporalHead
+from keyframe.training import run as run_file
 from keyframe.training.callbacks import SaveOnSignal
-from keyframe.training.run import AtomicCheckpointIO, read_checkpoint
+from keyframe.training.losses import SpearmanLoss
+from keyframe.training.module import KeyframeModule
+from keyframe.training.run import AtomicCheckpointIO, find_batch_size, read_checkpoint
 from keyframe.training.stages import PlateauSchedule, TwoStage
+from keyframe.types import KeyframeError
+from tests.data.feature_files import WIDTH, write_tvsum
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 EPOCHS, SWITCH = 4, 2
-POINTS = ("epoch start", "mid-epoch", "validation", "checkpoint", "epoch end")
 
 
 class Die(Callback):
@@ -41,7 +48,7 @@ class Die(Callback):
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         if (self.point, self.epoch) == ("checkpoint", trainer.current_epoch):
-            checkpoint_io.torch = HalfWriter
+            run_file.torch = HalfWriter
 
     def on_train_epoch_end(self, trainer, pl_module):
         self.at(trainer, "epoch end")
@@ -84,13 +91,7 @@ def hears_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Where encoded videos are kept, so that each fit takes a second."""
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-def fit(tiny_demo, cache, directory, *extra, resume=None):
+def fit(tiny_demo, directory, *extra, resume=None):
     torch.manual_seed(0)
     module = make_module("efficientnet_b0")
     last = ModelCheckpoint(directory, filename="last", enable_version_counter=False)
@@ -102,13 +103,13 @@ def fit(tiny_demo, cache, directory, *extra, resume=None):
         enable_checkpointing=True,
         plugins=[AtomicCheckpointIO()],
     )
-    trainer.fit(module, make_datamodule(tiny_demo, cache=VideoCache(cache)), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, make_datamodule(tiny_demo), ckpt_path=resume, weights_only=True)
     return module, trainer
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_demo, cache, tmp_path_factory):
-    return fit(tiny_demo, cache, tmp_path_factory.mktemp("whole"))
+def uninterrupted(tiny_demo, tmp_path_factory):
+    return fit(tiny_demo, tmp_path_factory.mktemp("whole"))
 
 
 def assert_same_end(ended, uninterrupted):
@@ -122,24 +123,33 @@ def assert_same_end(ended, uninterrupted):
 
 
 @pytest.mark.parametrize(
-    ("point", "epoch"), [*((point, epoch) for point in POINTS for epoch in (1, 3)), ("mid-epoch", SWITCH)]
+    ("point", "epoch"),
+    [
+        ("epoch start", SWITCH),
+        ("mid-epoch", 1),
+        ("mid-epoch", SWITCH),
+        ("validation", 3),
+        ("checkpoint", 1),
+        ("checkpoint", 3),
+        ("epoch end", 1),
+    ],
 )
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, cache, tmp_path, uninterrupted, point, epoch):
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
     child = os.fork()
     if not child:
         try:
-            fit(tiny_demo, cache, tmp_path, Die(point, epoch))
+            fit(tiny_demo, tmp_path, Die(point, epoch))
         finally:
             os._exit(0)  # not reached by what is killed
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epoch - 1
-    assert_same_end(fit(tiny_demo, cache, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
     assert [path.name for path in tmp_path.glob("*.ckpt*")] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize(("number", "epoch"), [(signal.SIGINT, 0), (signal.SIGTERM, SWITCH), (signal.SIGUSR1, SWITCH)])
 def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
-    tiny_demo, cache, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
+    tiny_demo, tmp_path, tmp_path_factory, uninterrupted, monkeypatch, number, epoch
 ):
     queue = tmp_path_factory.mktemp("queue")
     (queue / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {queue}/calls\n')
@@ -148,7 +158,7 @@ def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     before, after = CountSteps(), CountSteps()
     with pytest.raises(SystemExit):
-        fit(tiny_demo, cache, tmp_path, before, Send(number, epoch, 1))
+        fit(tiny_demo, tmp_path, before, Send(number, epoch, 1))
     if number != signal.SIGUSR1:  # which a SLURM job hears to its end
         assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
@@ -156,16 +166,16 @@ def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
     assert calls == ("requeue 42\n" if number == signal.SIGUSR1 else "")
     checkpoint = read_checkpoint(tmp_path / "last.ckpt")
     assert checkpoint["VideoDataModule"] == {"batches_done": 2}
-    ended = fit(tiny_demo, cache, tmp_path, after, resume=tmp_path / "last.ckpt")
+    ended = fit(tiny_demo, tmp_path, after, resume=tmp_path / "last.ckpt")
     assert before.steps == epoch * 5 + 2 and before.steps + after.steps == EPOCHS * 5
     assert_same_end(ended, uninterrupted)
 
 
-def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, cache, tmp_path, uninterrupted):
+def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, tmp_path, uninterrupted):
     with pytest.raises(SystemExit):
-        fit(tiny_demo, cache, tmp_path, Send(signal.SIGTERM, 1, 4))
+        fit(tiny_demo, tmp_path, Send(signal.SIGTERM, 1, 4))
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 1
-    assert_same_end(fit(tiny_demo, cache, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
+    assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
 
 
 def test_workers_that_load_ahead_know_the_epoch_that_goes_on(tiny_demo, tmp_path):
@@ -195,14 +205,14 @@ def test_workers_that_load_ahead_know_the_epoch_that_goes_on(tiny_demo, tmp_path
     assert first + order(tmp_path, resume=tmp_path / "last.ckpt") == whole
 
 
-def test_a_second_ctrl_c_stops_at_once(tiny_demo, cache, tmp_path):
+def test_a_second_ctrl_c_stops_at_once(tiny_demo, tmp_path):
     class Impatient(Send):
         def on_before_backward(self, trainer, pl_module, loss):
             super().on_before_backward(trainer, pl_module, loss)
             super().on_before_backward(trainer, pl_module, loss)
 
     with pytest.raises(SystemExit):
-        fit(tiny_demo, cache, tmp_path, Impatient(signal.SIGINT, 0, 1))
+        fit(tiny_demo, tmp_path, Impatient(signal.SIGINT, 0, 1))
     assert not (tmp_path / "last.ckpt").exists()
 
 
@@ -219,3 +229,67 @@ def test_a_failed_write_leaves_the_checkpoint_that_was_there(tmp_path, monkeypat
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def full_at(module, videos):
+    """Make a module fail as a GPU without memory does, from a batch of so many videos on."""
+    step, seen = module.training_step, []
+
+    def training_step(batch, batch_idx):
+        seen.append(len(batch.videos))
+        if len(batch.videos) >= videos:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(batch, batch_idx)
+
+    module.training_step = training_step
+    return seen
+
+
+def make_scorer():
+    """A head alone."""
+    head = partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32)
+    return KeyframeModule(KeyframeDetector(NoBackbone(WIDTH), head), SpearmanLoss(), torch.optim.AdamW)
+
+
+@pytest.fixture(scope="module")
+def datamodule(tmp_path_factory):
+    """10 training videos, as features."""
+    path = write_tvsum(tmp_path_factory.mktemp("features") / "features.h5", 15)
+    return FeatureDataModule(path=str(path), width=WIDTH, batch_size=2)
+
+
+def test_the_largest_batch_that_fits(datamodule, tmp_path):
+    for room, largest, size, tried in (
+        (5, None, 4, 8),  # memory ends
+        (100, None, 10, 10),  # all videos fit
+        (100, 3, 3, 4),  # a limit between powers of two
+    ):
+        module = make_scorer()
+        seen = full_at(module, room)
+        trainer = make_trainer(tmp_path, 1)
+        assert find_batch_size(trainer, module, datamodule, largest) == size
+        assert max(seen) == tried
+        assert datamodule.batch_size == 2  # as it was
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_has_no_batch_size_is_refused(datamodule, tmp_path):
+    module = make_scorer()
+    full_at(module, 1)
+    with pytest.raises(KeyframeError, match=r"not even one video fits in memory: lower data\.size"):
+        find_batch_size(make_trainer(tmp_path, 1), module, datamodule)
+    assert datamodule.batch_size == 2
+    with pytest.raises(KeyframeError, match=r"tune\.max_batch_size=0 must be a whole number from 1 on, or null"):
+        find_batch_size(make_trainer(tmp_path, 1), module, datamodule, 0)
+    trainer = make_trainer(tmp_path, 1, strategy="ddp", devices=2)
+    with pytest.raises(KeyframeError, match=r"trainer=auto, then set data\.batch_size"):
+        find_batch_size(trainer, make_scorer(), datamodule)
+
+
+def test_what_is_tried_is_stage_2(tiny_demo, tmp_path):
+    module = make_module()
+    seen = []
+    tail = module.detector.backbone.tail_parameters()
+    module.on_after_backward = lambda: seen.append([parameter.grad is not None for parameter in tail])
+    find_batch_size(make_trainer(tmp_path, 1), module, make_datamodule(tiny_demo), 1)
+    assert seen and all(map(all, seen))
