@@ -21,7 +21,6 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
 from keyframe.system import in_child, resident_mb
-from keyframe.timing import in_turns
 from keyframe.types import Frames, KeyframeError, VideoError, check_number
 
 READERS: dict[str, type[DecordReader] | type[PyAVReader]] = {"pyav": PyAVReader, "decord": DecordReader}
@@ -234,6 +233,8 @@ class DecodeSuite:
         return self._footage(size, key_every).write(Path(self.footage).expanduser())
 
     def _time(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        from keyframe.timing import in_turns  # here, so that the processes that read start without torch
+
         return in_turns(calls, self.repeats, self.budget_s, warm_up=False)
 
     def _add_seconds(self, result: SuiteResult, calls: Calls) -> dict[str, list[float]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keyframe.drawing.plots import draw_bars
 from keyframe.files import write_metrics
 from keyframe.report.document import Block, Document, ImageFile, Notes, Section, Table, format_number
 from keyframe.report.render import write_report
@@ -104,25 +103,23 @@ def flat_figures(results: Iterable[SuiteResult], machine: Mapping[str, str]) -> 
 
 
 def write_results(results: Sequence[SuiteResult], machine: Mapping[str, str], run_dir: Path) -> Document:
-    """Write `benchmark.json`, a figure per suite and the report of several suites.
+    """Write `benchmark.json` and the report of several suites.
 
     Args:
         results: what they have measured, at least one.
         machine: what it was measured on.
-        run_dir: where the files go.
+        run_dir: where the files go; it has each suite's bars, `figures/<suite>.png`.
 
     Returns:
         The report: one section per suite, then the machine.
     """
-    (run_dir / "figures").mkdir(exist_ok=True)
     sections = []
     for result in results:
-        image = run_dir / "figures" / f"{result.name}.png"
-        title = f"Suite {result.name}: where the time goes"
-        draw_bars(result.bars, {}, {}, title, "seconds").savefig(image, dpi=110)
         blocks: list[Block] = [
             Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats."),
-            ImageFile(image, f"Bars: seconds of each part of the suite {result.name}."),
+            ImageFile(
+                run_dir / "figures" / f"{result.name}.png", f"Bars: seconds of each part of the suite {result.name}."
+            ),
             Notes(result.notes),
         ]
         sections.append(Section(result.name, blocks))

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from keyframe.benchmark.report import SuiteResult, write_results
 from keyframe.cli.terminal import bar, from_here, short_text
 from keyframe.config import save_config
+from keyframe.drawing.plots import draw_bars
 from keyframe.timing import machine
 from keyframe.types import KeyframeError
 
@@ -30,12 +31,17 @@ def benchmark(config: DictConfig) -> None:
     suites = [instantiate(config[name], _convert_="all") for name in names]
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
+    figures = run_dir / "figures"
+    figures.mkdir(exist_ok=True)
     results: list[SuiteResult] = []
     for suite in suites:
         start = perf_counter()
-        results.append(suite(partial(bar, unit="step")))
+        result = suite(partial(bar, unit="step"))
+        bars = draw_bars(result.bars, {}, {}, f"Suite {result.name}: where the time goes", "seconds")
+        bars.savefig(figures / f"{result.name}.png", dpi=110)
+        results.append(result)
         document = write_results(results, machine(), run_dir)  # after each suite, so that a later failure loses nothing
-        log.info("Suite %s: %.0f s. %s", results[-1].name, perf_counter() - start, results[-1].summary)
+        log.info("Suite %s: %.0f s. %s", result.name, perf_counter() - start, result.summary)
     lines = [
         short_text(document, len(document.sections)),
         f"Figures:       {from_here(run_dir) / 'benchmark.json'}",
