@@ -10,6 +10,8 @@ import pytest
 
 from tests.commands import ROOT, cold, script
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):

@@ -120,11 +120,7 @@ def _line(result: VideoResult) -> str:
 
 
 def _report(results: Sequence[VideoResult], run_dir: Path, output: Path) -> None:
-    """The table of all videos, for the terminal and as a file.
-
-    Raises:
-        KeyframeError: a video failed.
-    """
+    """Write the table of all videos and log it; refuse if a video failed."""
     rows = [
         {
             "video": printable(one_line(str(result.path))),

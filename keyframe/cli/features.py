@@ -44,11 +44,7 @@ def features(config: DictConfig) -> None:
 
 
 def _checked_out(config: DictConfig) -> Path:
-    """The file to write.
-
-    Raises:
-        KeyframeError: no input, a number out of range, an `out` that exists, or two backbones.
-    """
+    """The file to write, after checks that need nothing to be loaded."""
     check_number("step", config.step, 1)
     check_number("size", config.size, 1, optional=True)
     for key in ("lowest", "highest"):
@@ -68,11 +64,7 @@ def _checked_out(config: DictConfig) -> Path:
 
 
 def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
-    """The encoder, and where the weights of its backbone are from.
-
-    Raises:
-        KeyframeError: there is no such run, backbone or device, or the backbone does not fit.
-    """
+    """The encoder, and the origin of its backbone's weights."""
     size = (_USUAL_SIZE, _USUAL_SIZE)
     if config.run is not None:
         run = load_run(config.run)

@@ -159,12 +159,10 @@ class Extraction:
 
     Attributes:
         stills: the keyframes, in order of time.
-        scored: the scored frames.
-        selection: which of them are keyframes.
+        selection: which of the scored frames they are.
     """
 
     stills: list[Still]
-    scored: ScoredVideo
     selection: Selection
 
 
@@ -206,8 +204,7 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         if spec.summary_video and spans:
             write_skim(index, spans, draft / "skim.mp4", spec.reader)
         write_summary(draft, summary)
-    stills = [dataclasses.replace(still, path=directory / still.path.name) for still in stills]
-    return Extraction(stills, scored, selection)
+    return Extraction([dataclasses.replace(still, path=directory / still.path.name) for still in stills], selection)
 
 
 def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0) -> ScoredVideo:

@@ -66,13 +66,12 @@ class RayEngine:
         if not jobs:
             return
         import ray
-        from ray.exceptions import RayError
 
         try:
             with _connected(self.address, max(cores(), (workers or 1) * spec.threads)):
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 yield from _results(spec, jobs, share_of(spec, len(jobs), workers, nodes))
-        except RayError as error:
+        except ray.exceptions.RayError as error:
             reason = " ".join(str(error).split("\n")[-1].split())
             raise KeyframeError(
                 f"Ray failed ({type(error).__name__}: {reason}): install keyframe on all nodes, and start again; "
@@ -132,19 +131,17 @@ class _Actor:
         """The results of jobs; an error that ends the batch is returned, because Ray would wrap one that is raised."""
         answers: list[VideoResult | KeyframeError] = []
         for job in rows["job"]:
+            if not self.worker.alive:
+                self.worker = Worker(self.spec)
+            self.worker.give(job)
             try:
-                answers.append(self._result(job))
+                while (result := self.worker.answer()) is None:
+                    continue
             except KeyframeError as error:
                 answers.append(error)
+            else:
+                answers.append(result)
         return {"number": rows["number"], "answer": answers}
-
-    def _result(self, job: VideoJob) -> VideoResult:
-        if not self.worker.alive:
-            self.worker = Worker(self.spec)
-        self.worker.give(job)
-        while (result := self.worker.answer()) is None:
-            continue
-        return result
 
 
 def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> Iterator[VideoResult]:
@@ -178,11 +175,7 @@ def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> It
 
 @contextmanager
 def _connected(address: str | None, cpus: int) -> Iterator[None]:
-    """Connect to a cluster, or start a Ray of this machine with that many cores and stop it at the end.
-
-    Raises:
-        KeyframeError: there is no cluster at the address.
-    """
+    """Connect to a cluster, or start a Ray of this machine with that many cores and stop it at the end."""
     import ray
 
     if ray.is_initialized():
