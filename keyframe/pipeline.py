@@ -46,16 +46,6 @@ class Scorer(Protocol):
         """The distributions that its scores depend on."""
         ...
 
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(height, width) in pixels of the frames it decodes; None if it decodes none."""
-        ...
-
-    @property
-    def window(self) -> int | None:
-        """The number of frames it sees at once; None for any number."""
-        ...
-
     def score_frames(
         self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray
     ) -> FloatArray:
@@ -65,9 +55,9 @@ class Scorer(Protocol):
             index: the packets of the video.
             frames: frame numbers in presentation order, not decreasing, (n,), n >= 1.
             reader: decodes frames.
-            look: what the frames look like; only `TrainingFree` needs it.
-            shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order; only
-                `TrainingFree` needs it.
+            look: what the frames look like; models need none.
+            shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order;
+                models need none.
 
         Returns:
             Scores in [0, 1], float32 (n,).
@@ -84,8 +74,6 @@ class TrainingFree:
     name = "a training-free rule, without a trained model"
     description: ClassVar[Mapping[str, Any]] = {"kind": "training-free"}
     libraries: ClassVar[Sequence[str]] = ()
-    size = None
-    window = None
 
     def score_frames(
         self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray

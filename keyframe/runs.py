@@ -4,7 +4,7 @@ A run is loaded from a checkpoint, or from an exported file, whose card stands f
 classes listed here are built, from plain values; the names that older versions gave them are listed too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -47,19 +47,10 @@ DATA_CLASSES = (
     *(DecordReader, DemoSource, DirectorySource, FeatureDataModule, FpsSampling, PyAVReader, UniformSampling),
     VideoDataModule,
 )
-# Names that checkpoints of older versions use.
+# Names in checkpoints of older versions -> the class now.
 _MOVED = {
-    "keyframe.data.datamodule.FeatureDataModule": FeatureDataModule,
-    "keyframe.data.datamodule.VideoDataModule": VideoDataModule,
-    "keyframe.data.decord_reader.DecordReader": DecordReader,
-    "keyframe.data.pyav_reader.PyAVReader": PyAVReader,
-    "keyframe.data.sampling.FpsSampling": FpsSampling,
-    "keyframe.data.sampling.UniformSampling": UniformSampling,
     "keyframe.data.sources.DemoSource": DemoSource,
     "keyframe.data.sources.DirectorySource": DirectorySource,
-    "keyframe.models.backbone.Backbone": Backbone,
-    "keyframe.models.detector.KeyframeDetector": KeyframeDetector,
-    "keyframe.models.head.TemporalHead": TemporalHead,
     "keyframe.models.no_backbone.NoBackbone": NoBackbone,
 }
 # Levels of nested values in a configuration; ours have five.
@@ -123,11 +114,7 @@ class FeatureFileVideo(FeatureVideo):
         return feature_eval_video(self)
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
-        """Refuse: a feature file has no other frames than its picks.
-
-        Raises:
-            KeyframeError: always.
-        """
+        """Refuse: a feature file has no other frames than its picks."""
         raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
 
     def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
@@ -148,7 +135,7 @@ class Run:
     """A model, and the data and configuration of the run that trained it; made by `load_run`.
 
     Attributes:
-        path: the file that holds the model, a checkpoint or an exported file.
+        path: the checkpoint or exported file.
         config: the run's whole configuration, plain nested values.
         model: scores frames, or features if the run was trained on a feature file.
         datamodule: its data, as training divided them.
@@ -166,11 +153,7 @@ class Run:
 
     @property
     def trained_model(self) -> TrainedModel:
-        """The model of a checkpoint.
-
-        Raises:
-            KeyframeError: this is an exported file.
-        """
+        """The model of a checkpoint."""
         if isinstance(self.model, ExportedModel):
             raise KeyframeError(
                 f"{self.path} is an exported file, which holds no checkpoint: give the run that it was made of."
@@ -184,22 +167,14 @@ class Run:
 
     @property
     def scorer(self) -> TrainedModel | ExportedModel:
-        """The model, if it scores frames.
-
-        Raises:
-            KeyframeError: the run was trained on a feature file.
-        """
+        """The model, if it scores frames."""
         if self.model.size is None:
             raise _no_frames(self.path)
         return self.model
 
     @property
     def video_data(self) -> VideoDataModule:
-        """The data of a run on videos.
-
-        Raises:
-            KeyframeError: the run was trained on a feature file.
-        """
+        """The data of a run on videos."""
         if not isinstance(self.datamodule, VideoDataModule):
             raise _no_frames(self.path)
         return self.datamodule
@@ -251,11 +226,7 @@ class Run:
         return TimedModel(model.detector.score, lambda count: torch.randn(count, _USUAL_FRAMES, width, device=device))
 
     def to(self, device: str) -> None:
-        """Move the model to a device, by a name that torch knows or "auto".
-
-        Raises:
-            KeyframeError: this machine has no such device, or the model cannot compute there.
-        """
+        """Move the model to a device, by a name that torch knows or "auto"."""
         if isinstance(self.model, ExportedModel):
             require_cpu(self.path, device)
         else:
@@ -336,9 +307,6 @@ def load_detector(run: str | Path) -> KeyframeDetector:
 
     Args:
         run: a run directory (its best checkpoint), or a checkpoint file.
-
-    Raises:
-        KeyframeError: as `load_run`.
     """
     path = find_run(run)
     return _detector(path, _read(path))
@@ -392,60 +360,47 @@ def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[s
     return {**data, key: value}
 
 
-def build(config: Any, allowed: Sequence[type], path: Path) -> Any:
-    """Build what plain nested values describe, as Hydra's `_target_` and `_partial_` do.
-
-    A checkpoint may come from anywhere: nothing but the allowed classes is called, and nothing before all is checked.
+def build(value: Any, allowed: Sequence[type], path: Path, depth: int = 0) -> Any:
+    """Build what plain nested values describe by Hydra's `_target_` and `_partial_`; nothing else of Hydra's is done.
 
     Args:
-        config: dicts, lists, strings, numbers, booleans and None.
+        value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
         allowed: the classes that `_target_` may name, by today's or a former name.
         path: the file that holds the description, for messages.
+        depth: levels above this value.
 
     Raises:
-        KeyframeError: it names another class or holds another kind of value, or a class refuses its arguments.
+        KeyframeError: another class is named, a value is not plain, or a class refuses its arguments.
     """
+    if depth > _MAX_DEPTH:
+        raise KeyframeError(f"{path} was not loaded: its configuration is nested too deeply.")
+    if type(value) is list:
+        return [build(child, allowed, path, depth + 1) for child in value]
+    if type(value) is dict and all(type(key) is str for key in value):
+        parts = {key: build(child, allowed, path, depth + 1) for key, child in value.items()}
+        return _called(parts, allowed, path) if "_target_" in parts else parts
+    if type(value) is str and "${" in value:
+        raise KeyframeError(f"{path} was not loaded: its configuration holds the unresolved value {value[:80]!r}.")
+    if value is not None and type(value) not in (str, int, float, bool):
+        raise KeyframeError(f"{path} was not loaded: its configuration holds a {type(value).__name__}.")
+    return value
+
+
+def _called(parts: dict[str, Any], allowed: Sequence[type], path: Path) -> Any:
+    """The object that `_target_` names, of the other parts."""
+    name = parts.pop("_target_")
     classes = {f"{one.__module__}.{one.__qualname__}": one for one in allowed}
-    classes |= {name: one for name, one in _MOVED.items() if one in allowed}
-    for name in _targets(config, path):
-        if name not in classes:
-            raise KeyframeError(f"{path} was not loaded: it asks for {name}, which is not a part of keyframe for that.")
+    classes |= {old: one for old, one in _MOVED.items() if one in allowed}
+    if not isinstance(name, str) or name not in classes:
+        raise KeyframeError(f"{path} was not loaded: it asks for {name}, which is not a part of keyframe for that.")
+    if parts.pop("_partial_", False):
+        return partial(classes[name], **parts)
     try:
-        return _built(config, classes)
+        return classes[name](**parts)
     except KeyframeError:
         raise
     except Exception as error:  # a class may refuse arguments of another version in any way
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise KeyframeError(
-            f"{path} is a run of another version of keyframe ({reason[:200]}): train it again with this one."
+            f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
         ) from error
-
-
-def _targets(value: Any, path: Path, depth: int = 0) -> Iterator[str]:
-    """The classes that nested values name; refuses values that are not plain."""
-    if depth > _MAX_DEPTH:
-        raise KeyframeError(f"{path} was not loaded: its configuration is nested too deeply.")
-    if type(value) is dict and all(type(key) is str for key in value):
-        if "_target_" in value:
-            yield str(value["_target_"])
-        for child in value.values():
-            yield from _targets(child, path, depth + 1)
-    elif type(value) is list:
-        for child in value:
-            yield from _targets(child, path, depth + 1)
-    elif not (value is None or type(value) in (str, int, float, bool)):
-        raise KeyframeError(f"{path} was not loaded: its configuration holds a {type(value).__name__}.")
-    elif type(value) is str and "${" in value:
-        raise KeyframeError(f"{path} was not loaded: its configuration holds the unresolved value {value[:80]!r}.")
-
-
-def _built(value: Any, classes: Mapping[str, type]) -> Any:
-    if isinstance(value, list):
-        return [_built(child, classes) for child in value]
-    if not isinstance(value, dict):
-        return value
-    values = {key: _built(child, classes) for key, child in value.items() if key not in ("_target_", "_partial_")}
-    if "_target_" not in value:
-        return values
-    call = classes[value["_target_"]]
-    return partial(call, **values) if value.get("_partial_") else call(**values)

@@ -36,6 +36,17 @@ FEATURE_SCORES = """.4278 .466945 .475699 .469349 .393277 .384254 .416901 .51797
 .392208 .441213 .500012 .518223 .516943 .391724 .407301 .455372"""
 
 
+DATA_BEFORE = (
+    *("data.datamodule.FeatureDataModule", "data.datamodule.VideoDataModule", "data.decord_reader.DecordReader"),
+    *("data.pyav_reader.PyAVReader", "data.sampling.FpsSampling", "data.sampling.UniformSampling"),
+    *("data.sources.DemoSource", "data.sources.DirectorySource"),
+)
+MODEL_BEFORE = (
+    *("models.backbone.Backbone", "models.detector.KeyframeDetector", "models.head.TemporalHead"),
+    "models.no_backbone.NoBackbone",
+)
+
+
 def numbers(text):
     return np.array(text.split(), dtype=float)
 
@@ -93,6 +104,14 @@ def test_a_run_of_an_older_version_goes_on_as_it_would_have_there(command, tiny_
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test/spearman"] == pytest.approx(-0.098213, abs=1e-5)
     assert metrics["test/mse"] == pytest.approx(0.0422524, abs=1e-5)
+
+
+def test_names_of_older_versions(tmp_path):
+    """All that a checkpoint of commit 6d3bddf may name."""
+    for names, allowed in ((DATA_BEFORE, DATA_CLASSES), (MODEL_BEFORE, MODEL_CLASSES)):
+        for name in names:
+            found = build({"_target_": f"keyframe.{name}", "_partial_": True}, allowed, tmp_path).func
+            assert found.__name__ == name.rpartition(".")[2]
 
 
 def test_all_that_the_configuration_offers_can_be_loaded():

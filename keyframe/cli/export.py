@@ -50,11 +50,7 @@ def export(config: DictConfig) -> None:
 
 
 def _formats(config: DictConfig) -> list[str]:
-    """The formats asked for, each once, after the checks that need no model.
-
-    Raises:
-        KeyframeError: one is unknown, its packages are missing, or the opset is not supported.
-    """
+    """The formats asked for, each once, after the checks that need no model."""
     from keyframe.export.model import OPSETS, SUFFIXES, require_packages
 
     formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
@@ -71,11 +67,7 @@ def _formats(config: DictConfig) -> list[str]:
 
 
 def _held_out(run: "Run") -> str:
-    """The split whose videos files are checked on.
-
-    Raises:
-        KeyframeError: all videos were trained on.
-    """
+    """The split whose videos files are checked on."""
     for split in ("test", "val"):
         if run.videos(split):
             return split

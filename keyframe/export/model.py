@@ -66,11 +66,7 @@ def is_exported(path: str | Path) -> bool:
 
 
 def find_run(run: str | Path, key: str = "run") -> Path:
-    """The file that `run=` means: a run directory's best checkpoint, a checkpoint, or an exported file.
-
-    Raises:
-        KeyframeError: there is none.
-    """
+    """The file that `run=` means: a run directory's best checkpoint, a checkpoint, or an exported file."""
     path = Path(run).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
@@ -87,11 +83,7 @@ def describe_model(path: Path, bf16: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def onnx_packages() -> Iterator[None]:
-    """Name the extra `onnx` if an import inside fails.
-
-    Raises:
-        KeyframeError: one of its packages is missing.
-    """
+    """Name the extra `onnx` if an import inside fails."""
     try:
         yield
     except ImportError as error:
@@ -99,11 +91,7 @@ def onnx_packages() -> Iterator[None]:
 
 
 def require_packages() -> None:
-    """Check that ONNX files can be written and run.
-
-    Raises:
-        KeyframeError: a package of the extra `onnx` is missing.
-    """
+    """Check that ONNX files can be written and run."""
     with onnx_packages():
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -128,9 +116,6 @@ class Card:
         check: how far its scores are from the run's own, and on which videos.
         config: the run's whole configuration, plain nested values.
         versions: of what it was made with.
-
-    Raises:
-        ValueError: a number or the format is out of range.
     """
 
     format: str
@@ -182,11 +167,7 @@ def write_card(path: Path, card: Card) -> None:
 
 
 def read_card(path: Path) -> Card:
-    """The card of an exported file, checked to be this file's.
-
-    Raises:
-        KeyframeError: the file or its card is missing, damaged, of another version, or of another file.
-    """
+    """The card of an exported file, checked to be this file's."""
     place = card_path(path)
     if not path.is_file():
         raise KeyframeError(f"there is no exported model {path}: give a file that keyframe-export wrote.")
@@ -229,9 +210,6 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
         path: the file.
         format: one of `SUFFIXES`.
         threads: to compute with; 0 leaves it to the library.
-
-    Raises:
-        KeyframeError: ONNX Runtime is missing, or the file is damaged.
     """
     if format.startswith("onnx"):
         return load_onnx(path, threads)
@@ -255,11 +233,7 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
 
 
 def load_onnx(path: Path, threads: int = 0) -> Program:
-    """What an ONNX file computes, by ONNX Runtime on the CPU.
-
-    Raises:
-        KeyframeError: as `load_program`.
-    """
+    """What an ONNX file computes, by ONNX Runtime on the CPU."""
     with onnx_packages():
         import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -375,11 +349,7 @@ def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
 
 
 def require_cpu(path: Path, device: str) -> None:
-    """Refuse another device for an exported file.
-
-    Raises:
-        KeyframeError: naming it.
-    """
+    """Refuse another device for an exported file."""
     if device not in ("auto", "cpu"):
         raise KeyframeError(f"device={device}: the exported model {path} computes on the CPU; leave device out.")
 

@@ -280,9 +280,6 @@ def export_program(
 
     Returns:
         The program; `write_program` writes it, and `program.module()(frames)` runs it.
-
-    Raises:
-        ValueError: the detector is in training mode.
     """
     # two and three, because the exporter takes an example's 1 for a constant, and equal numbers for one
     frames = torch.zeros(2, 3, 3, *size, dtype=dtype, device=detector.pixel_mean.device)
@@ -328,9 +325,6 @@ def write_torchscript(detector: KeyframeDetector, path: Path, size: tuple[int, i
         detector: in eval mode.
         path: the file.
         size: (height, width) of the frames, uint8, in pixels.
-
-    Raises:
-        ValueError: the detector is in training mode.
     """
     frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
     with torch.no_grad(), warnings.catch_warnings():
