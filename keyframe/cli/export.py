@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from keyframe.cli.terminal import bar, from_here
+from keyframe.config import save_config
+from keyframe.export.model import OPSETS, SUFFIXES, require_packages
+from keyframe.export.write import ExportedFile, Exporter, read_clips
+from keyframe.report.render import text_table
+from keyframe.runs import Run, load_run
 from keyframe.types import KeyframeError
-
-if TYPE_CHECKING:
-    from keyframe.export.write import ExportedFile
-    from keyframe.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +21,6 @@ log = logging.getLogger(__name__)
 def export(config: DictConfig) -> None:
     """Write the formats that the configuration names, and report on each."""
     formats = _formats(config)
-
-    from keyframe.cli.terminal import bar
-    from keyframe.config import save_config
-    from keyframe.export.write import Exporter, read_clips
-    from keyframe.runs import load_run
 
     run = load_run(config.run, config.data.root)
     model, data = run.trained_model, run.video_data
@@ -51,8 +48,6 @@ def export(config: DictConfig) -> None:
 
 def _formats(config: DictConfig) -> list[str]:
     """The formats asked for, each once, after the checks that need no model."""
-    from keyframe.export.model import OPSETS, SUFFIXES, require_packages
-
     formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
     for format in formats:
         if format not in SUFFIXES:
@@ -66,7 +61,7 @@ def _formats(config: DictConfig) -> list[str]:
     return formats
 
 
-def _held_out(run: "Run") -> str:
+def _held_out(run: Run) -> str:
     """The split whose videos files are checked on."""
     for split in ("test", "val"):
         if run.videos(split):
@@ -77,14 +72,9 @@ def _held_out(run: "Run") -> str:
 
 
 def _table(
-    exported: "Sequence[ExportedFile]", seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
+    exported: Sequence[ExportedFile], seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
 ) -> str:
     """The last lines: size, agreement, time, and where the files lie."""
-    import numpy as np
-
-    from keyframe.cli.terminal import from_here
-    from keyframe.report.render import text_table
-
     rows = []
     for one in exported:
         ratios = np.array(seconds[one.card.format]) / seconds["eager"]

@@ -18,10 +18,6 @@ from keyframe.runs import load_run
 from tests.commands import ROOT, TINY, cold, script
 from tests.videos import write_video
 
-SMALL = (
-    *("backbone=test_efficientnet", "head.projection=[16,16]", "head.layers=1", "head.feedforward=16"),
-    *("trainer.max_epochs=1", "finetune=frozen", "cache=off"),
-)
 FILES = {
     "torchscript": "test_efficientnet.torchscript.pt",
     "torch_export": "test_efficientnet.pt2",
@@ -39,17 +35,10 @@ def export(command):
 
 
 @pytest.fixture(scope="module")
-def run(command, tiny_demo, tmp_path_factory):
-    run = tmp_path_factory.mktemp("run") / "run"
-    command(*TINY, *SMALL, f"data.root={tiny_demo}", f"hydra.run.dir={run}").good()
-    return run
-
-
-@pytest.fixture(scope="module")
-def exported(export, run, tmp_path_factory):
+def exported(export, old_run, tmp_path_factory):
     """What the command says, and a folder of all formats."""
     out = tmp_path_factory.mktemp("exported") / "out"
-    done = export(f"run={run}", "calibration.videos=2", "repeats=1", f"hydra.run.dir={out}").good()
+    done = export(f"run={old_run}", "calibration.videos=2", "repeats=1", f"hydra.run.dir={out}").good()
     return done, out
 
 
@@ -62,7 +51,7 @@ def per_video(out):
         return list(csv.DictReader(file))
 
 
-def test_all_files_their_cards_and_the_table(exported, run):
+def test_all_files_their_cards_and_the_table(exported, old_run):
     done, out = exported
     written = {path.name for path in out.glob("test_efficientnet*")}
     assert written == {name for file in FILES.values() for name in (file, f"{file}.json")}
@@ -83,10 +72,10 @@ def test_all_files_their_cards_and_the_table(exported, run):
     assert all(card_of(out / FILES[format])["check"]["largest_difference"] <= PARITY for format in FLOAT)
 
 
-def test_int8_is_calibrated_on_training_videos_only_and_computes_in_int8(exported, run):
+def test_int8_is_calibrated_on_training_videos_only_and_computes_in_int8(exported, old_run):
     path = exported[1] / FILES["onnx_int8"]
     check, calibration = card_of(path)["check"], card_of(path)["making"]["calibration"]
-    train = set(load_run(run).videos("train"))
+    train = set(load_run(old_run).videos("train"))
     assert calibration["split"] == "train" and len(calibration["videos"]) == 2
     assert set(calibration["videos"]) <= train and not set(check["videos"]) & train
     graph = onnx.load(path).graph
@@ -98,7 +87,7 @@ def test_int8_is_calibrated_on_training_videos_only_and_computes_in_int8(exporte
 
 
 @pytest.mark.parametrize("format", FILES)
-def test_a_fresh_process_without_keyframe_gives_the_same_scores(exported, run, format, tmp_path):
+def test_a_fresh_process_without_keyframe_gives_the_same_scores(exported, old_run, format, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (2, 12, 3, 32, 32), dtype=np.uint8)
     np.save(tmp_path / "frames.npy", frames)
     shutil.copy(ROOT / "examples" / "run_exported.py", tmp_path)
@@ -106,7 +95,7 @@ def test_a_fresh_process_without_keyframe_gives_the_same_scores(exported, run, f
     arguments = ["run_exported.py", str(path), "frames.npy", "scores.npy"]
     cold(arguments, tmp_path, PYTHONPATH="").good()
     with torch.inference_mode():
-        own = load_run(run).detector(torch.from_numpy(frames)).numpy()
+        own = load_run(old_run).detector(torch.from_numpy(frames)).numpy()
     scores = np.load(tmp_path / "scores.npy")
     if format == "onnx_int8":
         own = load_run(path).model.program(frames)
@@ -115,9 +104,9 @@ def test_a_fresh_process_without_keyframe_gives_the_same_scores(exported, run, f
     assert "import keyframe" not in text and "from keyframe" not in text
 
 
-def test_a_table_of_the_run_and_of_all_its_files(command, exported, run, tmp_path):
+def test_a_table_of_the_run_and_of_all_its_files(command, exported, old_run, tmp_path):
     out = tmp_path / "out"
-    entries = f"runs=[{','.join(map(str, [run, *(exported[1] / file for file in FILES.values())]))}]"
+    entries = f"runs=[{','.join(map(str, [old_run, *(exported[1] / file for file in FILES.values())]))}]"
     quick = ("speed.videos=[1]", "speed.repeats=1", "memory.videos=[]", "pictures=0")
     command(entries, *quick, f"hydra.run.dir={out}", program="keyframe-compare").good()
     metrics = json.loads((out / "metrics.json").read_text())
@@ -144,15 +133,15 @@ def test_evaluation_of_a_file(command, exported, tmp_path):
     assert "test_efficientnet (onnx)" in (tmp_path / "out" / "report.txt").read_text()
 
 
-def test_python_takes_a_file(exported, run, tmp_path):
+def test_python_takes_a_file(exported, old_run, tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=300)
     video = keyframe.score_video(path, keyframe.load_exported(str(exported[1] / FILES["onnx"])))
     assert video.scored_by == "an exported model, test_efficientnet (onnx)"
-    own = keyframe.score_video(path, keyframe.load_run(run))
+    own = keyframe.score_video(path, keyframe.load_run(old_run))
     np.testing.assert_allclose(video.scores, own.scores, rtol=0, atol=PARITY)
 
 
-def test_extraction_by_onnx_needs_no_torch(command, exported, run, tmp_path):
+def test_extraction_by_onnx_needs_no_torch(command, exported, old_run, tmp_path):
     # twelve seconds: 24 frames at two a second, so two windows of twelve
     video = write_video(tmp_path / "a.mp4", frames=300)
     code = (
@@ -168,7 +157,7 @@ def test_extraction_by_onnx_needs_no_torch(command, exported, run, tmp_path):
     with (out / "a" / "scores.csv").open() as file:
         scores = [float(row["score"]) for row in csv.DictReader(file)]
     index = index_packets(video)
-    own = load_run(run).scorer.score_frames(index, FpsSampling(2.0).indices(index), PyAVReader())
+    own = load_run(old_run).scorer.score_frames(index, FpsSampling(2.0).indices(index), PyAVReader())
     assert len(scores) == 24
     np.testing.assert_allclose(scores, own, rtol=0, atol=PARITY)
 
@@ -245,33 +234,33 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input(export, run, case, tmp_path):
+def test_bad_input(export, old_run, case, tmp_path):
     arguments, words = BAD[case]
-    given = [f"run={run}"] if not any(one.startswith("run=") for one in arguments) else []
+    given = [f"run={old_run}"] if not any(one.startswith("run=") for one in arguments) else []
     sentence = export(*given, *arguments, f"hydra.run.dir={tmp_path / 'out'}").sentence()
     assert all(word in sentence for word in words), sentence
     assert not list(tmp_path.glob("out/*.onnx*"))
 
 
-def test_what_has_no_model_to_export(export, exported, run, tmp_path):
+def test_what_has_no_model_to_export(export, exported, old_run, tmp_path):
     empty = tmp_path / "empty"
     (empty / "checkpoints").mkdir(parents=True)
     assert "there is no checkpoint" in export(f"run={empty}").sentence()
     assert "which holds no checkpoint" in export(f"run={exported[1] / FILES['onnx']}").sentence()
-    again = export(f"run={run}", f"hydra.run.dir={exported[1]}")
+    again = export(f"run={old_run}", f"hydra.run.dir={exported[1]}")
     assert "holds a run already" in again.out + again.err
 
 
-def test_training_videos_that_are_gone_are_no_calibration(export, run, tiny_demo, tmp_path):
+def test_training_videos_that_are_gone_are_no_calibration(export, old_run, tiny_demo, tmp_path):
     moved = shutil.copytree(tiny_demo, tmp_path / "moved")
-    for video in load_run(run).videos("train").values():
+    for video in load_run(old_run).videos("train").values():
         (moved / video.path.relative_to(tiny_demo)).write_bytes(b"")
-    sentence = export(f"run={run}", f"data.root={moved}", "format=onnx_int8").sentence()
+    sentence = export(f"run={old_run}", f"data.root={moved}", "format=onnx_int8").sentence()
     assert "no video of the train split can be read" in sentence
 
 
-def test_a_missing_package_is_named_before_anything_is_loaded(run, tmp_path):
+def test_a_missing_package_is_named_before_anything_is_loaded(old_run, tmp_path):
     (tmp_path / "onnxscript.py").write_text("raise ImportError(name='onnxscript')")
-    arguments = [*script("export"), f"run={run}", "format=onnx"]
+    arguments = [*script("export"), f"run={old_run}", "format=onnx"]
     sentence = cold(arguments, tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").sentence()
     assert "onnxscript: pip install 'keyframe[onnx]'" in sentence
