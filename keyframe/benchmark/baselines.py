@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -17,7 +16,7 @@ from keyframe.config import compose_training
 from keyframe.evaluation.metrics import spearman
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.system import cores
-from keyframe.timing import Timer, in_turns
+from keyframe.timing import Timer
 from keyframe.types import LabelledVideo
 
 # The videos of each split, by `train`, `val` and `test`.
@@ -65,7 +64,7 @@ class PlainLoop:
         workers: processes that decode.
 
     Attributes:
-        reading: seconds to read a few frames, `sequential` and by `seek`; the loop takes the faster way.
+        reading: seconds to read five frames, `sequential` and by `seek`; the loop takes the faster way.
     """
 
     def __init__(self, overrides: Sequence[str], videos: SplitVideos, checkpoint: Path, workers: int) -> None:
@@ -79,7 +78,11 @@ class PlainLoop:
         head, tail = list(self.model.head.parameters()), self.model.backbone.tail_parameters()
         self.optimizer = parts["optimizer"]([{"params": head}, {"params": tail}])
         self.checkpoint = checkpoint
-        self.reading = seconds_to_read(videos["train"][0].path, self.frames, self.size)
+        self.reading = {}
+        for way in ("sequential", "seek"):
+            start = perf_counter()
+            read_with_opencv(videos["train"][0].path, self.frames, self.size, way == "seek", first=5)
+            self.reading[way] = perf_counter() - start
         self.loaders = {
             split: DataLoader(
                 PlainVideos(chosen, self.frames, self.size, self.reading["seek"] < self.reading["sequential"]),
@@ -108,7 +111,7 @@ class PlainLoop:
         timer, decode, losses = Timer(), 0.0, []
         for pixels, targets, seconds in self.loaders["train"]:
             timer.lap("wait")
-            loss = self._loss(self._scores(pixels), targets)
+            loss = self._loss(self.model(pixels.to(self.device, non_blocking=True)), targets)
             timer.lap("forward")
             self.optimizer.zero_grad()
             loss.backward()
@@ -132,7 +135,7 @@ class PlainLoop:
         self.model.eval()
         found = []
         for pixels, targets, _ in self.loaders[split]:
-            scores = self._scores(pixels).cpu().double().numpy()
+            scores = self.model(pixels.to(self.device, non_blocking=True)).cpu().double().numpy()
             found += [spearman(row, target) for row, target in zip(scores, targets.double().numpy(), strict=True)]
         return float(np.mean(found))
 
@@ -168,53 +171,33 @@ class PlainLoop:
         loss: Tensor = self.loss(scores, targets.to(self.device), mask)
         return loss
 
-    def _scores(self, pixels: Tensor) -> Tensor:
-        scores: Tensor = self.model(pixels.to(self.device, non_blocking=True))
-        return scores
 
-
-def seconds_to_read(path: Path, frames: int, size: tuple[int, int]) -> dict[str, float]:
-    """Seconds for the first five of a video's wanted frames, `sequential` and with a `seek` for each."""
-    calls = {
-        way: lambda seek=way == "seek": read_with_opencv(path, frames, size, seek, first=5)
-        for way in ("sequential", "seek")
-    }
-    return {way: seconds for way, (seconds,) in in_turns(calls, repeats=1, warm_up=False).items()}
-
-
-@dataclass(frozen=True)
-class PlainTraining:
-    """The plain loop's side of the suite `train`, for a process of its own, in pieces that it asks for one by one.
+def train_plainly(
+    overrides: Sequence[str], videos: SplitVideos, rounds: int, checkpoint: Path
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Run the plain loop's side of the suite `train`, in pieces that it asks for one by one.
 
     Args:
         overrides: of `keyframe-train`: what is trained.
         videos: of each split.
         rounds: epochs of each stage.
         checkpoint: the file that is written after every epoch.
-    """
 
-    overrides: Sequence[str]
-    videos: SplitVideos
-    rounds: int
-    checkpoint: Path
-
-    def __call__(self) -> Iterator[tuple[str, dict[str, float]]]:
-        """Yield what was measured, each with its name.
-
-        Yields:
+    Yields:
+        What was measured, each with its name:
             `reading`: see `PlainLoop`.
             `stage1` and `stage2`: what `PlainLoop.epoch` returns, in each round.
             `test`: seconds to measure the test videos, as `test`.
             `model`: see `PlainLoop.time_model`; and the `videos` of a batch.
-        """
-        loop = PlainLoop(self.overrides, self.videos, self.checkpoint, cores())
-        yield "reading", loop.reading
-        loop.time_model(repeats=2)  # what is done once (memory, primitives of the convolutions) belongs to no epoch
-        for _ in range(self.rounds):
-            for stage in (1, 2):
-                yield f"stage{stage}", loop.epoch(stage)
-        timer = Timer()
-        loop.measure("test")
-        timer.lap("test")
-        yield "test", timer.seconds
-        yield "model", loop.time_model() | {"videos": float(loop.config.data.batch_size)}
+    """
+    loop = PlainLoop(overrides, videos, checkpoint, cores())
+    yield "reading", loop.reading
+    loop.time_model(repeats=2)  # what is done once (memory, primitives of the convolutions) belongs to no epoch
+    for _ in range(rounds):
+        for stage in (1, 2):
+            yield f"stage{stage}", loop.epoch(stage)
+    timer = Timer()
+    loop.measure("test")
+    timer.lap("test")
+    yield "test", timer.seconds
+    yield "model", loop.time_model() | {"videos": float(loop.config.data.batch_size)}

@@ -53,11 +53,7 @@ def _read_and_drop(read: Callable[[], Frames]) -> None:
 
 
 def import_opencv() -> ModuleType:
-    """OpenCV's module.
-
-    Raises:
-        KeyframeError: it is not installed.
-    """
+    """OpenCV's module."""
     try:
         import cv2
     except ImportError as error:
@@ -83,9 +79,6 @@ def read_with_opencv(
 
     Returns:
         uint8 RGB (T, height, width, 3).
-
-    Raises:
-        VideoError: OpenCV cannot read a wanted frame.
     """
     cv2 = import_opencv()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
@@ -119,11 +112,7 @@ def decode_with_ffmpeg(path: Path, threads: int = 1) -> None:
 
 
 def find_ffmpeg() -> str:
-    """The ffmpeg program: the user's own, else the one that comes with imageio-ffmpeg.
-
-    Raises:
-        KeyframeError: neither is installed.
-    """
+    """The ffmpeg program: the user's own, else the one that comes with imageio-ffmpeg."""
     if own := shutil.which("ffmpeg"):
         return own
     try:
@@ -150,15 +139,7 @@ Calls = dict[str, tuple[Callable[[], object], str]]
 class DecodeSuite:
     """Times every reader against FFmpeg decoding the whole file and against a seek for each frame with OpenCV.
 
-    Args:
-        footage: where the videos are kept.
-        sizes: (width, height) of the videos in pixels; figures without a size are of the first.
-        seconds: their length, a multiple of 40.
-        frames: evenly spaced frames read of each.
-        rate: and, apart from that, frames per second.
-        seed: of the videos.
-        repeats: rounds of each figure.
-        budget_s: seconds that all rounds of one call may take; at least one always runs.
+    The arguments are those of the node `decode` in conf/benchmark.yaml.
     """
 
     footage: str

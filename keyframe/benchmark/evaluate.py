@@ -45,13 +45,7 @@ class EvaluateSuite:
 
     The evaluation runs once, in a fresh process; the ratios are measured on one of its videos, in turns.
 
-    Args:
-        shots: cuts a video; picklable.
-        videos: number of videos evaluated.
-        frames: frames per video.
-        annotators: annotators per video.
-        seed: of what is generated.
-        repeats: rounds of each ratio.
+    The arguments are those of the node `evaluate` in conf/benchmark.yaml.
     """
 
     shots: Shots

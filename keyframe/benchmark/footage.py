@@ -42,9 +42,6 @@ class Footage:
         rate: frames per second.
         key_every: frames from one key frame to the next, a divisor of those of a piece; x264's own choice is 250.
         seed: other seeds give other videos.
-
-    Raises:
-        ValueError: the length is no multiple of 40, or groups of frames do not divide a piece.
     """
 
     seconds: int = 240
@@ -71,9 +68,6 @@ class Footage:
 
         Returns:
             The file.
-
-        Raises:
-            KeyframeError: the directory cannot be written.
         """
         path = directory / f"{self.name}.mp4"
         if path.is_file():
@@ -223,11 +217,7 @@ class TrainData:
     held_out: int = 1
 
     def write(self, directory: Path) -> None:
-        """Write the videos, their `labels.tsv` and `splits.json` into a directory.
-
-        Raises:
-            KeyframeError: the footage cannot be written.
-        """
+        """Write the videos, their `labels.tsv` and `splits.json` into a directory."""
         path = self.footage.write(self.directory)
         ids = [copy.stem for copy in write_copies([path], directory, self.videos + 2 * self.held_out)]
         rng = np.random.default_rng(self.footage.seed)

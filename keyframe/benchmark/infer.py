@@ -54,9 +54,6 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
         way: one of `WAYS`.
         detector: it is not changed.
         frames: what it will run on, (N, T, 3, H, W).
-
-    Raises:
-        KeyframeError: what the way needs is not installed.
     """
     size = (frames.shape[-2], frames.shape[-1])
     match way:
@@ -164,19 +161,7 @@ class InferSuite:
 
     Weights are random: they change no cost. A way whose packages are missing is an error.
 
-    Args:
-        reader: decodes the file.
-        footage: the file, to be scored end to end.
-        directory: where it is kept.
-        model1: timm's name of Model 1's backbone.
-        model2: of Model 2's.
-        frames: frames per video.
-        size: height and width of a frame in pixels.
-        videos: how many are scored at once, in turn; 1 is always among them.
-        ways: other ways than eager, of `WAYS`.
-        chunks: frames encoded at once, in turn, for speed and memory.
-        repeats: rounds of a ratio; of n videos at once an n-th of them, at least one.
-        device: where the models compute; auto chooses a GPU if there is one.
+    The arguments are those of the node `infer` in conf/benchmark.yaml.
     """
 
     reader: VideoReader

@@ -81,9 +81,6 @@ def check_whole_numbers(suite: str, values: object, **lowest: float) -> None:
         suite: its node in conf/benchmark.yaml.
         values: has the attributes.
         lowest: the lowest number, by attribute.
-
-    Raises:
-        KeyframeError: naming the key.
     """
     for name, least in lowest.items():
         value = getattr(values, name)

@@ -69,16 +69,7 @@ class BatchRun(NamedTuple):
 class ScaleSuite:
     """Extracts keyframes from more and more short videos, as `keyframe-extract` does, and sees whether one costs more.
 
-    Args:
-        shots: cuts videos.
-        selector: chooses keyframes.
-        reader: decodes frames.
-        directory: where the footage is kept that the videos are copies of.
-        counts: videos of each batch, rising.
-        seconds: length of a video; divides 40.
-
-    Raises:
-        KeyframeError: an argument is out of its range.
+    The arguments are those of the node `scale` in conf/benchmark.yaml.
     """
 
     shots: ShotCutter
@@ -142,11 +133,7 @@ def add_batches(result: SuiteResult, runs: Mapping[int, BatchRun]) -> None:
 
 
 def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Step]:
-    """Do a batch of copies of clips, and start it again: planning, each video, planning again.
-
-    Raises:
-        RuntimeError: a video failed, or was done again.
-    """
+    """Do a batch of copies of clips, and start it again: planning, each video, planning again."""
     with TemporaryDirectory() as place:
         videos, output = Path(place, "videos"), Path(place, "found")
         write_copies(clips, videos, count)
@@ -195,20 +182,7 @@ def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
 class LongSuite:
     """Extracts keyframes from footage of several lengths, with a model and without, each in a fresh process.
 
-    Args:
-        shots: cuts videos.
-        selector: chooses keyframes.
-        reader: decodes frames.
-        footage: describes a video of `seconds=`, e.g. a `functools.partial(Footage, ...)`.
-        directory: where the footage is kept.
-        model: timm's name of the model's backbone.
-        minutes: lengths, rising, even.
-        rate: frames looked at per second of video.
-        size: height and width of the model's frames in pixels.
-        window: frames that the model sees at once; null for any number.
-
-    Raises:
-        KeyframeError: an argument is out of its range.
+    The arguments are those of the node `long` in conf/benchmark.yaml.
     """
 
     shots: ShotCutter

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 import keyframe
-from keyframe.benchmark.baselines import PlainTraining
+from keyframe.benchmark.baselines import train_plainly
 from keyframe.benchmark.decode import import_opencv
 from keyframe.benchmark.footage import Footage, TrainData
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
@@ -128,9 +129,6 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
         overrides: of its configuration; relative paths are below the directory.
         directory: where it runs, and writes its run directory.
         name: of that.
-
-    Raises:
-        KeyframeError: it failed, in its own words.
     """
     times = f"{name}-times.jsonl"
     timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
@@ -176,15 +174,7 @@ def multiplied(stages: Stages, once: dict[str, float], epochs: tuple[int, int]) 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is trained on which frames.
-
-    Attributes:
-        name: ends the names of its figures.
-        backbone: as of `keyframe-train`.
-        width: of the source's frames in pixels.
-        height: of the source's frames in pixels.
-        uncached: whether our training without a cache is measured too.
-    """
+    """A backbone on frames of a size, as conf/benchmark.yaml describes it; `name` ends the names of its figures."""
 
     name: str
     backbone: str
@@ -204,22 +194,7 @@ class TrainSuite:
     train on the same videos by the same overrides. Half of the plain loop's rounds come before our trainings (of one
     round, that one), half after them.
 
-    Args:
-        footage: where videos are kept.
-        contests: what is trained on which frames: the attributes of `Contest`.
-        recipe: overrides of `keyframe-train` for all sides.
-        cached: further ones with the cache.
-        uncached: further ones without.
-        videos: to train on; one more validates, one more is tested.
-        seconds: length of each.
-        epochs: of a whole training.
-        switch_epoch: first epoch (from 0) of stage 2.
-        rounds: epochs of each stage that are run, and multiplied, where not all are.
-        seed: of the footage.
-
-    Raises:
-        ValueError: if a stage has no epoch, or a length is no multiple of 40.
-        TypeError: if a contest has other attributes.
+    The arguments are those of the node `train` in conf/benchmark.yaml.
     """
 
     footage: str
@@ -280,7 +255,7 @@ class TrainSuite:
     def _train(
         self, contest: Contest, directory: Path, sides: dict[str, Side], plain: dict[str, list[Epoch]]
     ) -> Iterator[object]:
-        """Fill `sides`, and `plain` with what `PlainTraining` yields, by name; yield after each step."""
+        """Fill `sides`, and `plain` with what `train_plainly` yields, by name; yield after each step."""
         data = self._data(contest)
         data.write(directory)
         yield data
@@ -291,7 +266,7 @@ class TrainSuite:
                 yield name
 
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
-        task = PlainTraining(what, data.videos_of(directory), self.rounds, directory / "plain.pt")
+        task = partial(train_plainly, what, data.videos_of(directory), self.rounds, directory / "plain.pt")
         switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
         ours = (*what, *_DATA, "logger=csv")
         with closing(in_child(task, "the plain loop")) as items:
@@ -351,7 +326,7 @@ def add_sides(
         result: of the suite.
         contest: what was measured.
         sides: `plain`, `cached` and, if it was measured, `uncached`.
-        model: seconds of each part of the model for one batch; see `PlainTraining`.
+        model: seconds of each part of the model for one batch; see `train_plainly`.
         videos: trained on per epoch.
         is_first: whether figures that need no name are this contest's.
     """
@@ -408,20 +383,7 @@ class DdpSuite:
 
     All train on the same videos; a rank of several has its share of them. Trainings run one after the other, in rounds.
 
-    Args:
-        footage: where videos are kept.
-        recipe: overrides of `keyframe-train` for all sides.
-        sides: further ones by side: `one` process is the baseline of all others, `ranks` are two processes.
-        videos: to train on; two more validate, two more are tested.
-        seconds: length of each, a multiple of 40.
-        width: of the files' frames in pixels.
-        height: of the files' frames in pixels.
-        epochs: of each stage, at least 2; the first of a stage sets things up, and is left out.
-        rounds: trainings of each side.
-        seed: of the footage.
-
-    Raises:
-        ValueError: the length is no multiple of 40.
+    The arguments are those of the node `ddp` in conf/benchmark.yaml.
     """
 
     footage: str
