@@ -187,40 +187,43 @@ def peak_memory(
         KeyframeError: a process was killed, most likely because memory ran out.
     """
     if torch.device(device).type == "cuda":
-        return _cuda_peaks(load, shape, videos, device)
+        return dict(zip(videos, _peaks(load, shape, videos, device, torch.get_num_threads()), strict=True))
     peaks = {}
     for count in videos:
-        task = partial(_resident_peak, load, shape, count, torch.get_num_threads())
+        task = partial(_peaks, load, shape, [count], device, torch.get_num_threads())
         (peaks[count],) = in_child(task, f"the memory for {count} videos")
     return peaks
 
 
 @torch.inference_mode()
-def _cuda_peaks(
-    load: Callable[[], nn.Module], shape: tuple[int, int, int], videos: Sequence[int], device: str
-) -> dict[int, float]:
-    model = load().to(device).eval()
-    model(random_videos(1, (1, *shape[1:]), device))  # cuBLAS keeps its workspace from the first call on
-    peaks = {}
-    for count in videos:
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        model(random_videos(count, shape, device))
-        peaks[count] = weights_mb(model) + (torch.cuda.max_memory_allocated(device) - before) / MB
-    return peaks
-
-
-@torch.inference_mode()
-def _resident_peak(
-    load: Callable[[], nn.Module], shape: tuple[int, int, int], count: int, threads: int
+def _peaks(
+    load: Callable[[], nn.Module], shape: tuple[int, int, int], videos: Sequence[int], device: str, threads: int
 ) -> Iterator[float]:
-    """Yield weights and working memory in MB; runs in a process of its own."""
+    """Yield weights and working memory in MB, for each number of videos."""
     torch.set_num_threads(threads)
-    model = load().eval()
-    model(random_videos(1, (1, *shape[1:])))  # imports and set-up of the first call are no working memory
+    model = load().to(device).eval()
+    model(random_videos(1, (1, *shape[1:]), device))  # what the first call imports and sets up is no working memory
+
+    def score(count: int) -> None:
+        model(random_videos(count, shape, device))
+
+    for count in videos:
+        yield weights_mb(model) + added_peak_mb(partial(score, count), device)
+
+
+def added_peak_mb(call: Callable[[], object], device: str | torch.device = "cpu") -> float:
+    """Measure what a call adds to memory at its peak, in MB (10^6 bytes).
+
+    On CUDA it is what torch allocates, elsewhere what becomes resident: NaN if the system does not report it, or if a
+    higher peak of before could not be reset.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        allocated = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - allocated) / MB
     reset = reset_peak()
     before, peak_before = resident_mb()
-    model(random_videos(count, shape))
+    call()
     peak = resident_mb()[1]
-    # if the peak of loading could not be reset and was not exceeded, it hides the one of scoring
-    yield weights_mb(model) + (peak - before if reset or peak > peak_before else nan)
+    return peak - before if reset or peak > peak_before else nan

@@ -25,8 +25,8 @@ from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
-from keyframe.system import in_child, reset_peak, resident_mb
-from keyframe.timing import MB, in_turns, random_videos, weights_mb
+from keyframe.system import in_child
+from keyframe.timing import added_peak_mb, in_turns, random_videos, weights_mb
 from keyframe.types import FloatArray
 
 ScoreFrames = Callable[[Tensor], Tensor]
@@ -84,13 +84,6 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
             raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way}")
 
 
-def bare_backbone(detector: KeyframeDetector, frames: Tensor) -> Callable[[], list[Tensor]]:
-    """Timm's own model on frames that are normalised and laid out already, as many at once as the detector takes."""
-    model = _network(detector)
-    pieces = [detector.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
-    return lambda: [model(piece) for piece in pieces]
-
-
 def _network(detector: KeyframeDetector) -> nn.Module:
     assert isinstance(detector.backbone, Backbone)
     network: nn.Module = detector.backbone.model
@@ -125,34 +118,20 @@ def chunk_peaks(
         threads: of a computation.
 
     Yields:
-        Key, chunk, and what a call adds at its peak in MB (10^6 bytes): what torch allocates on CUDA, elsewhere what
-        becomes resident. NaN where the system does not report it.
+        Key, chunk, and what a call adds at its peak; see `keyframe.timing.added_peak_mb`.
     """
     torch.set_num_threads(threads)
     frames = random_videos(1, shape, device)
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     for key, name in backbones.items():
         model = random_detector(name).to(device)
         model(frames[:, :1])  # what is set up at the first call is no working memory
         for chunk in chunks:
-            yield key, chunk, _added_peak(partial(_with_chunk, model, chunk, frames), frames.device)
-
-
-def _added_peak(call: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return (torch.cuda.max_memory_allocated(device) - before) / MB
-    # freed memory goes back to the system (with glibc): the process would reuse it, and seem to need less
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is None:
-        return nan
-    trim(0)
-    if not reset_peak():
-        return nan
-    resident = resident_mb()[0]
-    call()
-    return resident_mb()[1] - resident
+            if give_back is not None:
+                give_back(0)  # the process would reuse freed memory, and seem to need less
+            measured = give_back is not None or frames.is_cuda
+            call = partial(_with_chunk, model, chunk, frames)
+            yield key, chunk, added_peak_mb(call, frames.device) if measured else nan
 
 
 @dataclass(frozen=True)
@@ -257,9 +236,12 @@ class InferSuite:
             result.add_ratio(f"model2_over_model1_time{name}", seconds["model2"], seconds["model1"], meaning)
 
     def _bare(self, result: SuiteResult) -> None:
-        """Model 2 over its backbone alone."""
+        """Model 2 over timm's own model, on frames that are normalised and laid out already."""
         model, frames = self.models["model2"], self._input()
-        seconds = in_turns({"ours": partial(model, frames), "bare": bare_backbone(model, frames)}, self.repeats)
+        bare = _network(model)
+        ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
+        calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
+        seconds = in_turns(calls, self.repeats)
         meaning = f"Model 2 from frames to scores over timm's {self.model2} alone, in channels_last, "
         meaning += "on as many frames at once, normalised before"
         result.add_ratio("model2_over_bare_backbone", seconds["ours"], seconds["bare"], meaning)

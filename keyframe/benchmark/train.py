@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -221,16 +221,17 @@ class TrainSuite:
         import_opencv()
         contests = [Contest(**entry) for entry in self.contests]
         result = SuiteResult("train", notes=self._notes())
-        steps = sum(2 * self.rounds + 5 + contest.uncached for contest in contests)
-        for _ in bar(self._measure(contests, result), "Training", steps):
+        steps = sum(2 * self.rounds + 4 + contest.uncached for contest in contests)
+        measuring = chain.from_iterable(self._measure(contest, result) for contest in contests)
+        for _ in bar(measuring, "Training", steps):
             pass
         # ratios first
         result.figures = dict(sorted(result.figures.items(), key=lambda pair: pair[1].unit != ""))
-        totals = [[result.bars[f"{side} {contest.name}"] for side in ("plain", "cached")] for contest in contests]
-        parts = [
-            f"{contest} {cached:.0f} s, {plain / cached:.1f} times as fast as the plain loop ({plain:.0f} s)"
-            for contest, (plain, cached) in zip(contests, totals, strict=True)
-        ]
+        parts = []
+        for contest in contests:
+            plain, cached = (result.bars[f"{side} {contest.name}"] for side in ("plain", "cached"))
+            speedup = f"{plain / cached:.1f} times as fast as the plain loop ({plain:.0f} s)"
+            parts.append(f"{contest} {cached:.0f} s, {speedup}")
         result.summary = f"{self.epochs} epochs in two stages with the cache: {'; '.join(parts)}."
         return result
 
@@ -238,98 +239,81 @@ class TrainSuite:
         footage = Footage(self.seconds, contest.width, contest.height, seed=self.seed)
         return TrainData(footage, Path(self.footage).expanduser(), self.videos)
 
-    def _measure(self, contests: Sequence[Contest], result: SuiteResult) -> Iterator[object]:
-        """Add the figures of all contests, and yield after each step."""
-        for contest in contests:
-            sides: dict[str, Side] = {}
-            plain: dict[str, list[Epoch]] = {}
-            with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as directory:
-                yield from self._train(contest, Path(directory), sides, plain)
-            reading = plain["reading"][0]
-            result.notes.append(
-                f"{contest}: one pass with OpenCV took {reading['sequential'] / reading['seek']:.2f} of the time of "
-                "seeks; the plain loop reads in the faster way."
-            )
-            add_sides(result, contest, sides, plain["model"][0], self.videos, is_first=contest is contests[0])
-
-    def _train(
-        self, contest: Contest, directory: Path, sides: dict[str, Side], plain: dict[str, list[Epoch]]
-    ) -> Iterator[object]:
-        """Fill `sides`, and `plain` with what `train_plainly` yields, by name; yield after each step."""
-        data = self._data(contest)
-        data.write(directory)
-        yield data
-
-        def keep(items: Iterable[tuple[str, Epoch]]) -> Iterator[str]:
-            for name, seconds in items:
-                plain.setdefault(name, []).append(seconds)
-                yield name
-
+    def _measure(self, contest: Contest, result: SuiteResult) -> Iterator[object]:
+        """Run all sides of a contest and add its figures; yield after each step."""
+        sides: dict[str, Side] = {}
+        plain: dict[str, list[Epoch]] = {}
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
-        task = partial(train_plainly, what, data.videos_of(directory), self.rounds, directory / "plain.pt")
-        switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
         ours = (*what, *_DATA, "logger=csv")
-        with closing(in_child(task, "the plain loop")) as items:
-            yield from keep(islice(items, 1 + 2 * (self.rounds - self.rounds // 2)))
-            if contest.uncached:
-                # one epoch more, in which the workers start
-                few = (f"trainer.max_epochs={1 + 2 * self.rounds}", f"finetune.switch_epoch={1 + self.rounds}")
-                overrides = (*ours, *few, *self.uncached, f"data.workers={cores()}")
-                run = time_training(overrides, directory, "uncached")
-                first, *epochs = run.epochs
-                once = {"before": run.before, "first": epoch_seconds(first), "after": run.after}
-                stages = epochs[: self.rounds], epochs[self.rounds :]
-                sides["uncached"] = multiplied(stages, once, (switch - 1, rest))
-                yield run
-            length = (f"trainer.max_epochs={self.epochs}", f"finetune.switch_epoch={switch}")
-            run = time_training((*ours, *length, *self.cached), directory, "cached")
-            once = {"before": run.before, "after": run.after}
-            sides["cached"] = Side((run.epochs[:switch], run.epochs[switch:]), once, [run.seconds])
-            yield run
-            yield from keep(items)
+        switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
+        with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
+            directory, data = Path(place), self._data(contest)
+            data.write(directory)
+            task = partial(train_plainly, what, data.videos_of(directory), self.rounds, directory / "plain.pt")
+            with closing(in_child(task, "the plain loop")) as items:
+                for name, seconds in islice(items, 1 + 2 * (self.rounds - self.rounds // 2)):
+                    plain.setdefault(name, []).append(seconds)
+                    yield name
+                if contest.uncached:
+                    # one epoch more, in which the workers start
+                    few = (f"trainer.max_epochs={1 + 2 * self.rounds}", f"finetune.switch_epoch={1 + self.rounds}")
+                    overrides = (*ours, *few, *self.uncached, f"data.workers={cores()}")
+                    run = time_training(overrides, directory, "uncached")
+                    first, *epochs = run.epochs
+                    once = {"before": run.before, "first": epoch_seconds(first), "after": run.after}
+                    stages = epochs[: self.rounds], epochs[self.rounds :]
+                    yield sides.setdefault("uncached", multiplied(stages, once, (switch - 1, rest)))
+                length = (f"trainer.max_epochs={self.epochs}", f"finetune.switch_epoch={switch}")
+                run = time_training((*ours, *length, *self.cached), directory, "cached")
+                once = {"before": run.before, "after": run.after}
+                stages = run.epochs[:switch], run.epochs[switch:]
+                yield sides.setdefault("cached", Side(stages, once, [run.seconds]))
+                for name, seconds in items:
+                    plain.setdefault(name, []).append(seconds)
+                    yield name
         sides["plain"] = multiplied((plain["stage1"], plain["stage2"]), plain["test"][0], (switch, rest))
+        reading = plain["reading"][0]
+        result.notes.append(
+            f"{contest}: one pass with OpenCV took {reading['sequential'] / reading['seek']:.2f} of the time of seeks; "
+            "the plain loop reads in the faster way."
+        )
+        add_sides(result, contest, sides, plain["model"][0], self.videos)
 
     def _notes(self) -> list[str]:
-        rest = self.epochs - self.switch_epoch
+        before, rest = self.rounds - self.rounds // 2, self.epochs - self.switch_epoch
         return [
             f"All sides train on the same {self.videos} videos, validate on one more and write a checkpoint after "
             "every epoch, and test on another in the end; none draws curves. The videos are copies of one, each "
             "another file to a cache, and weights are random: time does not depend on what is seen or learned. "
             f"Overrides of keyframe-train for all sides: {' '.join(self.recipe)}.",
-            f"With the cache the command keyframe-train ran all {self.epochs} epochs, from an empty cache. Its time is "
-            "from the first look at the videos to the end of the test: on no side does starting Python or building the "
-            "model count.",
-            f"The plain loop ran {self.rounds} of each stage's epochs, {self.rounds - self.rounds // 2} before ours "
-            f"and {self.rounds // 2} after; they are multiplied: {self.switch_epoch} times stage 1, {rest} times "
-            "stage 2, and one test.",
+            f"With the cache keyframe-train ran all {self.epochs} epochs, from an empty cache. Its time is from the "
+            "first look at the videos to the end of the test: starting Python and building the model counts on no "
+            "side.",
+            f"The plain loop ran {self.rounds} of each stage's epochs, {before} before ours and {self.rounds - before} "
+            f"after; they are multiplied: {self.switch_epoch} times stage 1, {rest} times stage 2, and one test.",
             "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a "
-            "DataLoader with as many persistent workers as there are cores. They open each video with OpenCV in every "
-            "epoch and read it in one pass (grab; only wanted frames are converted) or by a seek per frame. The whole "
-            "backbone runs in every step, channels_last, its frozen part without gradients.",
-            f"Without a cache keyframe-train ran {self.rounds} of each stage's epochs, with as many workers as there "
-            "are cores, after one more in which the workers start; they are multiplied, and what is done once (videos "
-            "checked, features' statistics, the test) is added.",
+            "DataLoader with one persistent worker per core. They open each video with OpenCV in every epoch and read "
+            "it in one pass (grab; only wanted frames are converted) or by a seek per frame. The whole backbone runs "
+            "in every step, channels_last, its frozen part without gradients.",
+            f"Without a cache keyframe-train ran {self.rounds} of each stage's epochs, with one worker per core, after "
+            "one more in which the workers start; they are multiplied, and what is done once (videos checked, "
+            "features' statistics, the test) is added.",
         ]
 
 
 def add_sides(
-    result: SuiteResult,
-    contest: Contest,
-    sides: Mapping[str, Side],
-    model: Mapping[str, float],
-    videos: int,
-    is_first: bool,
+    result: SuiteResult, contest: Contest, sides: Mapping[str, Side], model: Mapping[str, float], videos: int
 ) -> None:
     """Add the figures and bars of a contest.
 
     Args:
-        result: of the suite.
+        result: of the suite; the first contest's figures come first.
         contest: what was measured.
         sides: `plain`, `cached` and, if it was measured, `uncached`.
         model: seconds of each part of the model for one batch; see `train_plainly`.
         videos: trained on per epoch.
-        is_first: whether figures that need no name are this contest's.
     """
+    is_first = not result.figures
     name, cached, plain = contest.name, sides["cached"], sides["plain"]
     (total,) = cached.totals
     first, second = (median(map(epoch_seconds, epochs)) for epochs in cached.stages)

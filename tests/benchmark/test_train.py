@@ -47,7 +47,7 @@ def test_figures_of_a_contest():
     }
     model = {"tail_forward": 0.25, "tail_backward": 0.5, "head": 0.1, "prefix_forward": 1.0, "videos": 2.0}
     result = SuiteResult("train")
-    add_sides(result, Contest("small", "tiny", 64, 32, uncached=True), sides, model, videos=4, is_first=True)
+    add_sides(result, Contest("small", "tiny", 64, 32, uncached=True), sides, model, videos=4)
     values = {key.removeprefix("train/"): figure.values for key, figure in result.figures.items()}
     assert values["speedup_over_plain_small"] == (7.5, 10.5)
     assert values["stage1_epoch_speedup"] == (10, 20)
@@ -62,7 +62,7 @@ def test_figures_of_a_contest():
     assert result.bars == {"plain small": 90, "uncached small": 28, "cached small": 10}
 
     keys = list(result.figures)
-    add_sides(result, Contest("large", "tiny", 128, 64), {**sides, "uncached": sides["cached"]}, model, 4, False)
+    add_sides(result, Contest("large", "tiny", 128, 64), {**sides, "uncached": sides["cached"]}, model, 4)
     others = list(result.figures)[len(keys) :]
     assert {"train/speedup_over_plain_large", "train/stage1_epoch_speedup_large"} <= set(others)
     with pytest.raises(KeyError):
