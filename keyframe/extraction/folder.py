@@ -13,8 +13,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from keyframe.drawing.curves import time_axis
-from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, key, key_columns, panel, sheet
+from keyframe.drawing.curves import shot_opacity, time_axis
+from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, sheet
 from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts, write_table, write_text
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import one_line, write_report
@@ -30,7 +30,7 @@ _FORBIDDEN = set('<>:"/\\|?*')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 # The curve in inches: narrow enough for text that is readable on a phone.
-_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TALL = 6.2, 0.62, 0.25, 0.52, 2.4
+_WIDTH, _HEIGHT = 6.2, 3.1
 _DPI = 150
 # More ranks than these would cover the curve.
 _MOST_RANKS = 30
@@ -142,12 +142,11 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
         Line2D([], [], color=mark, marker="o", linestyle=""),
         Line2D([], [], color=FAINT),
     ]
-    height = _BOTTOM + _TALL + 0.15 + key_columns(labels, _WIDTH)[1]
-    figure = sheet(_drawable(one_line(title)), height, f"Scored by {scored_by}", _WIDTH)
-    key(figure, handles, labels, height)
-    axis = panel(figure, _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _TALL)
+    figure = sheet(_drawable(one_line(title)), _HEIGHT, _WIDTH)
+    axis = dress(figure.add_subplot())
+    key(figure, handles, labels, f"Scored by {scored_by}")
     starts = seconds[candidates.shots[1:, 0]]
-    axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=min(1.0, 60 / max(len(starts), 1)), zorder=0)
+    axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=shot_opacity(len(starts)), zorder=0)
     # The last scored frame stands for what follows it.
     times, values = np.append(seconds, candidates.duration), np.append(scores, scores[-1])
     axis.fill_between(times, values, color=colour, alpha=0.12, linewidth=0)
@@ -162,7 +161,7 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
             )
     axis.set_xlim(0, candidates.duration)
     axis.set_ylim(0, min(max(float(np.max(scores)) * 1.15, 0.1), 1.08))
-    axis.set_ylabel("importance", size=TEXT)
+    axis.set_ylabel("importance")
     time_axis(axis)
     figure.savefig(directory / "curve.png", dpi=_DPI)
 

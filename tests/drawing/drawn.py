@@ -2,11 +2,15 @@
 
 from itertools import combinations
 
+from matplotlib.text import Text
+
 
 def texts(figure):
     """Every text that is drawn, with its box."""
     figure.draw_without_rendering()
-    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    found = [*figure.texts]
+    for legend in figure.legends:
+        found += [*legend.get_texts(), legend.get_title()]
     for plot in figure.axes:
         found += [*plot.texts, plot.title, plot._left_title]
         if not plot.axison:
@@ -16,7 +20,11 @@ def texts(figure):
             low, high = sorted(axis.get_view_interval())
             ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
             found += [label for tick in ticks for label in (tick.label1, tick.label2)]
-    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_visible() and text.get_text()]
+    return [
+        (text.get_text().strip(), Text.get_window_extent(text))
+        for text in found
+        if text.get_visible() and text.get_text()
+    ]
 
 
 def clashes(figure):

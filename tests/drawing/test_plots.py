@@ -1,12 +1,21 @@
-import warnings
+from itertools import combinations
 
 import numpy as np
 import pytest
 
-from keyframe.drawing.plots import draw_bars, draw_per_video
+from keyframe.drawing.plots import (
+    draw_bars,
+    draw_pairs,
+    draw_parallel,
+    draw_per_video,
+    draw_scatter,
+    draw_tradeoff,
+    label_placement,
+)
 from tests.drawing.drawn import clashes, texts
 
-NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(6)]
+NAMES = [f"model_{index}-with-a-name-of-forty-characters-or-more"[:40] for index in range(10)]
+TITLE = "a title of a figure " * 8
 LINES = {
     "random": 0.0,
     "one annotator": 0.204,
@@ -17,68 +26,49 @@ LINES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+# Bars, and a row per video
 
 
-@pytest.mark.parametrize("count", [1, 2, 6])
-@pytest.mark.parametrize("scale", [-1.0, 1.0, 3.0])
-def test_no_text_of_the_bars_covers_another(count, scale):
-    means = {name: scale * 0.05 * place for place, name in enumerate(NAMES[:count])}
-    intervals = {name: (mean - 0.03, mean + 0.05) for name, mean in means.items()}
-    figure = draw_bars(means, intervals, LINES, "a title of a figure " * 8, "annotator Spearman rho")
-    assert not clashes(figure)
-    said = {text for text, _ in texts(figure)}
-    assert said >= {label for label in LINES if label != "unknown"} and "unknown" not in said
-
-
-def test_bars_and_intervals_are_as_long_as_said():
-    means = {"a": 0.3, "b": -0.1, "c": np.nan, "d": 0.2}
-    intervals = {"a": (0.25, 0.4), "b": (np.nan, 0.0), "c": (0.1, 0.2)}
-    (axis,) = draw_bars(means, intervals, {}, "", "rho").axes
-    assert [bar.get_width() for bar in axis.patches] == [0.3, -0.1, 0.2]
-    (error,) = [line for line in axis.lines if line.get_marker() == "|"]
-    np.testing.assert_allclose(error.get_xdata(), [0.25, 0.4])
-    assert [text.get_text() for text in axis.texts] == ["0.300 [0.250, 0.400]", "-0.100", "n/a", "0.200"]
-    low, high = axis.get_xlim()
-    assert low < -0.1 and high > 0.4
-
-
-def test_a_reference_line_stands_at_its_value():
-    (axis,) = draw_bars({"a": 0.3}, {}, {"people": 0.45}, "", "rho").axes
-    assert [0.45, 0.45] in [list(line.get_xdata()) for line in axis.lines]
-    assert axis.get_xlim()[1] > 0.45
-
-
-def test_the_label_of_the_last_line_stays_on_the_page():
+def test_no_text_of_the_bars_covers_another():
+    for count, scale in ((1, 1.0), (2, 3.0), (6, -1.0)):
+        means = {name: scale * 0.05 * place for place, name in enumerate(NAMES[:count])}
+        intervals = {name: (mean - 0.03, mean + 0.05) for name, mean in means.items()}
+        figure = draw_bars(means, intervals, LINES, TITLE, "annotator Spearman rho")
+        assert not clashes(figure)
+        shown = {text for text, _ in texts(figure)}
+        assert shown >= {label for label in LINES if label != "unknown"} and "unknown" not in shown
     assert not clashes(draw_bars({"a": 0.1}, {}, {"what the mean of all other annotators reaches": 0.9}, "", "rho"))
 
 
-@pytest.mark.parametrize("means", [{"a": np.nan}, {"a": 0.0}])
-def test_bars_of_nothing_are_drawn(means, tmp_path):
-    draw_bars(means, {}, {}, "", "rho").savefig(tmp_path / "a.png")
+def test_bars_intervals_and_lines_stand_at_their_numbers():
+    means = {"a": 0.3, "b": -0.1, "c": np.nan, "d": 0.2}
+    intervals = {"a": (0.25, 0.4), "b": (np.nan, 0.0), "c": (0.1, 0.2)}
+    (axis,) = draw_bars(means, intervals, {"annotators": 0.45}, "", "rho").axes
+    assert [bar.get_width() for bar in axis.patches if hasattr(bar, "get_width")] == [0.3, -0.1, 0.2]
+    (error,) = [line for line in axis.lines if line.get_marker() == "|"]
+    np.testing.assert_allclose(error.get_xdata(), [0.25, 0.4])
+    numbers = [text.get_text() for text in axis.texts]
+    assert numbers == ["0.300 [0.250, 0.400]", "-0.100", "n/a", "0.200", " annotators"]
+    assert [0.45, 0.45] in [list(line.get_xdata()) for line in axis.lines]
+    low, high = axis.get_xlim()
+    assert low < -0.1 and high > 0.45
 
 
-def test_no_model_is_refused():
+def test_bars_of_nothing_are_drawn(tmp_path):
+    for mean in (np.nan, 0.0):
+        draw_bars({"a": mean}, {}, {}, "", "rho").savefig(tmp_path / "a.png")
     with pytest.raises(ValueError, match="model"):
         draw_bars({}, {}, {}, "", "rho")
-    with pytest.raises(ValueError, match="row"):
-        draw_per_video({}, ["a"])
-    with pytest.raises(ValueError, match="row"):
-        draw_per_video({"v": [0.1]}, ["a", "b"])
 
 
-@pytest.mark.parametrize(("videos", "models"), [(1, 1), (10, 2), (120, 6)])
-def test_no_text_of_the_rows_covers_another(videos, models):
+def test_no_text_of_the_rows_covers_another():
     rng = np.random.default_rng(0)
-    rows = {f"{video} How to make a sandwich at home.mp4": rng.normal(0.3, 0.2, models) for video in range(videos)}
-    assert not clashes(draw_per_video(rows, NAMES[:models], "title"))
+    for videos, models in ((1, 1), (10, 2), (120, 6)):
+        rows = {f"{video} How to make a sandwich at home.mp4": rng.normal(0.3, 0.2, models) for video in range(videos)}
+        assert not clashes(draw_per_video(rows, NAMES[:models], TITLE))
 
 
-def test_videos_are_sorted_by_the_mean_of_what_is_defined():
+def test_videos_are_sorted_by_the_mean_of_what_is_defined(tmp_path):
     rows = {"low": [0.1, 0.2], "none": [np.nan, np.nan], "high": [0.9, np.nan], "middle": [0.4, 0.6]}
     figure = draw_per_video(rows, ["a", "b"])
     (axis,) = figure.axes
@@ -87,7 +77,211 @@ def test_videos_are_sorted_by_the_mean_of_what_is_defined():
     dots = [line for line in axis.lines if line.get_linestyle() == "None"]
     np.testing.assert_array_equal(dots[1].get_xdata(), [np.nan, 0.6, 0.2, np.nan])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a   mean 0.467", "b   mean 0.400"]
-
-
-def test_a_model_without_any_number_is_drawn(tmp_path):
     draw_per_video({"v": [np.nan, np.nan]}, ["a", "b"]).savefig(tmp_path / "a.png")
+    for wrong, models in (({}, ["a"]), ({"v": [0.1]}, ["a", "b"])):
+        with pytest.raises(ValueError, match="row"):
+            draw_per_video(wrong, models)
+
+
+# Points
+
+
+def test_a_panel_per_model_and_no_text_covers_another():
+    rng = np.random.default_rng(0)
+    for models in (1, 2, 4, 6):
+        scores = {name: rng.random(1500) for name in NAMES[:models]}
+        figure = draw_scatter(scores, rng.random(1500), dict.fromkeys(NAMES, 0.5), TITLE)
+        assert len(figure.axes) == models
+        assert not clashes(figure)
+
+
+def test_every_defined_point_counts():
+    rng = np.random.default_rng(0)
+    x, y = rng.random(20_000), rng.random(20_000)
+    x[:5] = np.nan
+    (many,) = draw_scatter({"a": x}, y, {"a": np.nan}, "").axes[0].collections
+    few = draw_scatter({"a": x[:50]}, y[:50], {"a": 0.123}, "").axes[0]
+    # The colour of a cell is the logarithm of its count; the norm keeps the counts themselves.
+    assert many.get_array().sum() == 19_995
+    np.testing.assert_allclose(few.collections[0].get_offsets(), np.stack([x[5:50], y[5:50]], axis=1))
+    assert few.get_title(loc="left").endswith("0.12")
+    nothing = draw_scatter({"a": np.full(5, np.nan)}, np.arange(5.0), {"a": np.nan}, "")
+    nothing.draw_without_rendering()
+    assert nothing.axes[0].get_title(loc="left").endswith("n/a")
+    with pytest.raises(ValueError, match="every frame"):
+        draw_scatter({"a": np.zeros(2)}, np.zeros(3), {"a": 0.0}, "")
+
+
+def test_pairs_are_counted_on_either_side():
+    a = np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan])
+    b = np.array([0.2, 0.1, 0.4, 0.4, 0.9, 0.1])
+    figure = draw_pairs(a, b, ("A", "B"), "title")
+    shown = [text.replace("\n", " ") for text, _ in texts(figure)]
+    assert "B is better in 3 of 5 videos (above the diagonal), A in 1, equal: 1, not defined: 1" in shown
+    (axis,) = figure.axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("A", "B")
+    assert axis.get_xlim() == axis.get_ylim()
+    np.testing.assert_allclose(axis.collections[0].get_offsets(), np.stack([a, b], axis=1)[:5])
+    for values in ([], [np.nan], [0.5]):
+        assert not clashes(draw_pairs(np.array(values), np.array(values), (NAMES[0], NAMES[1]), TITLE))
+    with pytest.raises(ValueError, match="every video"):
+        draw_pairs(np.zeros(2), np.zeros(3), ("A", "B"), "")
+
+
+# Accuracy against cost
+
+
+def discs(figure):
+    return [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+
+
+def test_labels_cover_neither_each_other_nor_a_disc():
+    for count, spread in ((1, 0.0), (2, 3.0), (6, 0.01), (10, 1.0)):
+        rng = np.random.default_rng(count)
+        latency = {name: float(np.exp(spread * rng.standard_normal())) for name in NAMES[:count]}
+        accuracy = {name: 0.3 + 0.05 * spread * rng.standard_normal() for name in NAMES[:count]}
+        intervals = {name: (value - 0.03, value + 0.05) for name, value in accuracy.items()}
+        sizes = {name: float(rng.uniform(1, 30)) for name in latency}
+        figure = draw_tradeoff(latency, accuracy, intervals, sizes, TITLE)
+        assert not clashes(figure)
+        labels = [box for text, box in texts(figure) if text.endswith(" M")]
+        assert len(labels) == count
+        (axis,) = figure.axes
+        for disc in discs(figure):
+            x, y = axis.transData.transform(np.array(disc.get_data()).ravel())
+            radius = disc.get_markersize() / 2 / 72 * figure.dpi
+            for box in labels:
+                assert np.hypot(x - np.clip(x, box.x0, box.x1), y - np.clip(y, box.y0, box.y1)) >= 0.9 * radius
+
+
+def test_a_label_cannot_be_taken_for_that_of_another_disc():
+    # there is room for two labels between two discs; which name belongs to which must be seen
+    names = ("conv_small_of_length", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "conv_medium", "resnet50")
+    latency = dict(zip(names, (1290.0, 3670.0, 6160.0, 6730.0, 4000.0, 15300.0), strict=True))
+    accuracy = dict(zip(names, (0.315, 0.336, 0.329, 0.342, 0.303, 0.340), strict=True))
+    intervals = {name: (value - 0.0175, value + 0.0175) for name, value in accuracy.items()}
+    sizes = dict(zip(names, (5.0, 6.5, 9.0, 10.2, 10.9, 26.4), strict=True))
+    figure = draw_tradeoff(latency, accuracy, intervals, sizes, "title")
+    (axis,) = figure.axes
+    boxes = texts(figure)
+    centres = [axis.transData.transform(np.ravel(disc.get_data())) for disc in discs(figure)]
+    for index, name in enumerate(latency):
+        (box,) = [box for text, box in boxes if text.startswith(name)]
+        gaps = [np.hypot(*(np.clip(c, (box.x0, box.y0), (box.x1, box.y1)) - c)) for c in centres]
+        assert all(gap > 1.5 * gaps[index] for other, gap in enumerate(gaps) if other != index)
+
+
+def test_discs_stand_at_their_numbers_on_a_scale_that_shows_all():
+    for slow, scale in ((50.0, "linear"), (5000.0, "log")):
+        sizes = {"a": 6.5, "b": 26.0}
+        figure = draw_tradeoff({"a": 10.0, "b": slow}, {"a": 0.2, "b": 0.3}, {"a": (0.1, 0.4)}, sizes, "")
+        (axis,) = figure.axes
+        assert axis.get_xscale() == scale
+        small, large = discs(figure)
+        assert [tuple(np.ravel(disc.get_data())) for disc in (small, large)] == [(10.0, 0.2), (slow, 0.3)]
+        assert (large.get_markersize() / small.get_markersize()) ** 2 == pytest.approx(4)
+        assert axis.get_xlim()[0] < 10 and axis.get_xlim()[1] > slow
+        assert axis.get_ylim()[0] < 0.1 and axis.get_ylim()[1] > 0.4
+
+
+def test_models_without_latency_or_accuracy_are_named():
+    latency = {"a": 10.0, "b": np.nan, "c": 3.0, "d": 4.0, "e": 0.0}
+    accuracy = {"a": 0.2, "b": 0.3, "c": np.nan, "e": 0.1}
+    figure = draw_tradeoff(latency, accuracy, {"a": (np.nan, 0.3)}, {}, "title")
+    assert len(discs(figure)) == 1
+    assert any(text.endswith("without latency or accuracy: b, c, d, e") for text, _ in texts(figure))
+    assert not discs(draw_tradeoff({}, {}, {}, {}, ""))
+
+
+def test_labels_in_a_crowd_stay_in_the_area_and_cover_nothing():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        points = rng.uniform([3, 2], [5, 3], (7, 2))
+        boxes = rng.uniform([1.0, 0.3], [2.3, 0.5], (7, 2))
+        obstacles = np.concatenate([points - 0.1, points + 0.1], axis=1)
+        corners = label_placement(points, boxes, obstacles, np.zeros((0, 4)), (8.0, 5.0))
+        assert (corners >= 0).all() and (corners + boxes <= [8.0, 5.0]).all()
+        labels = np.concatenate([corners, corners + boxes], axis=1)
+        for a, b in [*combinations(labels, 2), *((label, disc) for label in labels for disc in obstacles)]:
+            assert np.any(a[2:] <= b[:2]) or np.any(b[2:] <= a[:2])
+
+
+def test_a_label_alone_stands_by_its_point_and_off_its_bar():
+    obstacle = np.array([[3.9, 1.9, 4.1, 2.1]])
+    for bars in (np.zeros((0, 4)), np.array([[3.99, 1.0, 4.01, 3.0]])):
+        corner = label_placement(np.array([[4.0, 2.0]]), np.array([[1.0, 0.2]]), obstacle, bars, (8.0, 5.0))
+        assert all(corner[0, 0] > bar[2] or corner[0, 0] + 1.0 < bar[0] for bar in bars)
+        near = np.clip([4.0, 2.0], corner[0], corner[0] + [1.0, 0.2])
+        assert 0.1 <= np.linalg.norm(near - [4.0, 2.0]) < 0.2
+
+
+# Parallel coordinates
+
+
+def height_of(figure, label):
+    (axis,) = figure.axes
+    (text,) = [text for text in axis.texts if text.get_text() == label]
+    return text.get_position()[1]
+
+
+def lines(figure):
+    """Where each run crosses the axes, and its style and colour, worst run first."""
+    (axis,) = figure.axes
+    return [
+        ([float(y) for x, y in line.get_segments()[0] if x == int(x)], line.get_linestyle()[0], line.get_color()[0])
+        for line in axis.collections
+    ]
+
+
+def test_no_text_of_a_sweep_covers_another():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 60):
+        settings = [
+            {
+                "optimizer.lr": f"{10 ** rng.uniform(-5, -3):.6g}",
+                "loss": str(rng.choice(["spearman", "pairwise", "mse", "weighted"])),
+                "finetune.switch_epoch": str(rng.integers(3, 16)),
+                "callbacks.early_stopping.patience_with_a_long_name": str(rng.integers(1, 4)),
+                "backbone": "efficientnet_b0_with_a_name_of_forty_characters",
+            }
+            for _ in range(count)
+        ]
+        values = np.where(np.arange(count) % 7, rng.uniform(0.3, 0.7, count), np.nan)
+        assert not clashes(draw_parallel(settings, values, TITLE, "val/spearman"))
+
+
+def test_rates_stand_on_a_logarithmic_scale_seeds_and_values_on_a_linear_one():
+    settings = [{"lr": lr, "seed": seed} for lr, seed in (("1e-5", "1"), ("0.0001", "2"), ("1e-3", "3"))]
+    figure = draw_parallel(settings, [0.1, 0.11, 0.9], "", "val/spearman")
+    for labels in (("1e-05", "0.0001", "0.001"), "123"):
+        low, middle, high = (height_of(figure, label) for label in labels)
+        assert middle - low == pytest.approx(high - middle)
+    assert height_of(figure, "0.9") - height_of(figure, "0.1") > 0.9
+
+
+def test_a_line_goes_through_its_words_and_ends_at_its_value():
+    settings = [{"loss": "mse", "head": "dual"}, {"loss": "spearman", "head": "dual"}, {"loss": "mse", "head": "x"}]
+    figure = draw_parallel(settings, [0.2, 0.6, np.nan], "", "val/spearman")
+    failed, worst, best = lines(figure)
+    assert len(set(failed[0])) == 2 and failed[1][1] is not None  # dashed, and without an end on the last axis
+    assert worst[1][1] is None and best[1][1] is None
+    assert best[0][0] == pytest.approx(height_of(figure, "spearman"))
+    assert abs(worst[0][0] - height_of(figure, "mse")) <= 0.05
+    assert worst[0][-1] == pytest.approx(height_of(figure, "0.2")) and best[0][-1] > worst[0][-1]
+    assert sum(best[2][:3]) < sum(worst[2][:3])  # darker
+    assert "1 without a value" in " ".join(text for text, _ in texts(figure))
+
+
+def test_runs_with_equal_settings_do_not_hide_each_other():
+    figure = draw_parallel([{"loss": "mse"}] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], "", "val/spearman")
+    starts = [line[0][0] for line in lines(figure)]
+    assert starts == sorted(set(starts))  # the better, the higher
+
+
+def test_runs_without_a_difference_are_drawn_and_nothing_is_refused(tmp_path):
+    for values in ([np.nan, np.nan], [0.3, 0.3]):
+        draw_parallel([{"a": "1"}, {"a": ""}], values, "", "rho").savefig(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="parameter"):
+        draw_parallel([{}], [0.1], "", "rho")
+    with pytest.raises(ValueError, match="value"):
+        draw_parallel([{"a": "1"}], [], "", "rho")
