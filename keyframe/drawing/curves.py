@@ -16,7 +16,21 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from scipy.stats import rankdata
 
-from keyframe.drawing.style import BAND, FAINT, LINE, MEAN, PALETTE, TEXT, WIDTH, dress, key, look, sheet, two_digits
+from keyframe.drawing.style import (
+    BAND,
+    FAINT,
+    LINE,
+    MEAN,
+    PALETTE,
+    TEXT,
+    WIDTH,
+    dress,
+    key,
+    look,
+    sheet,
+    size_of,
+    two_digits,
+)
 from keyframe.files import format_clock
 from keyframe.types import FloatArray, IntArray
 
@@ -173,8 +187,7 @@ def _condense(series: FloatArray) -> npt.NDArray[np.float64]:
 def _draw_strip(axis: Axes, thumbnails: Sequence[Thumbnail], span: tuple[float, float]) -> None:
     """As many thumbnails as fit side by side, each below its time; the axes' unit is an inch."""
     axis.set_axis_off()
-    axis.figure.draw_without_rendering()  # lays out the sheet
-    across, up = axis.get_window_extent().size / axis.figure.dpi
+    across, up = size_of(axis)
     tall = up - _STEM
     times = across * (np.array([time for time, _ in thumbnails]) - span[0]) / (span[1] - span[0])
     widths = np.array([min(across, tall * image.shape[1] / image.shape[0]) for _, image in thumbnails])

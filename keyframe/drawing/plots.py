@@ -26,6 +26,7 @@ from keyframe.drawing.style import (
     look,
     sheet,
     shorten,
+    size_of,
     tint,
     two_digits,
     wrap,
@@ -293,19 +294,18 @@ def draw_tradeoff(
 
 def _label_discs(plot: Axes, texts: Sequence[str], x: Floats, y: Floats, spans: Floats, radii: Floats) -> None:
     """Put a label beside each disc, with a line to it if it is far."""
-    figure = plot.figure
     labels = [plot.text(0, 0, text, size=TEXT, color=INK, parse_math=False, in_layout=False) for text in texts]
-    figure.draw_without_rendering()  # lays out the sheet
-    origin, area = plot.bbox.min, plot.bbox.size / figure.dpi
+    area, dpi, origin = size_of(plot), plot.figure.dpi, plot.transAxes.transform((0, 0))
 
     def inches(heights: FloatArray) -> Floats:
-        return np.asarray((plot.transData.transform(np.stack([x, heights], axis=1)) - origin) / figure.dpi)
+        return np.asarray((plot.transData.transform(np.stack([x, heights], axis=1)) - origin) / dpi)
 
     centres, cap = inches(y), np.array([0.06, 0.0])
     bars = np.concatenate([inches(spans[:, 0]) - cap, inches(spans[:, 1]) + cap], axis=1)
     discs = np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1)
-    boxes = np.array([label.get_window_extent().size / figure.dpi + 0.12 for label in labels])
-    corners = label_placement(centres, boxes, discs, bars, (area[0], area[1]))
+    extents = [label.get_window_extent() for label in labels]
+    boxes = np.array([(box.width, box.height) for box in extents]) / dpi + 0.12
+    corners = label_placement(centres, boxes, discs, bars, area)
     for label, centre, corner, box, radius in zip(labels, centres, corners, boxes, radii, strict=True):
         near = np.clip(centre, corner, corner + box)
         away = np.linalg.norm(near - centre)

@@ -93,6 +93,15 @@ def dress(axis: Axes, grid: str = "") -> Axes:
     return axis
 
 
+def size_of(axis: Axes) -> tuple[float, float]:
+    """Lay out an axes' sheet, and return the width and height of the axes in inches."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    box = axis.get_window_extent()
+    return box.width / figure.dpi, box.height / figure.dpi
+
+
 def key(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], title: str = "") -> Legend:
     """A key below the axes, in as many columns as fit; the sheet grows by its height."""
     width, height = figure.get_size_inches()
