@@ -1,4 +1,4 @@
-"""Keyframes in three lines of Python; these functions are to be had from `keyframe` itself.
+"""Keyframes in three lines of Python; import these names from `keyframe` itself.
 
 run = keyframe.load_run("outputs/train/A")
 video = keyframe.score_video("holiday.mp4", run)
@@ -24,7 +24,7 @@ from keyframe.summary.shots import KtsShots
 from keyframe.summary.stills import Still, save_stills
 from keyframe.types import FloatArray
 
-if TYPE_CHECKING:  # torch takes seconds to import, and who has no model needs none of it
+if TYPE_CHECKING:  # without a trained model no torch is imported, which takes seconds
     from keyframe.runs import Run
 
 Method = Literal["adaptive", "top", "knapsack", "uniform"]
@@ -43,7 +43,7 @@ class Keyframes:
 
     Attributes:
         video: what they were selected from.
-        selection: which of its frames they are, which shots a skim would keep, and in `notes` what fell short.
+        selection: which of its frames they are, which shots a skim would keep, and in `notes` what is missing.
     """
 
     video: ScoredVideo
@@ -63,24 +63,24 @@ class Keyframes:
 
     @property
     def seconds(self) -> FloatArray:
-        """When a player shows each, (k,)."""
+        """When a player shows each keyframe, (k,)."""
         return self.video.seconds[self.selection.keyframes]
 
     @property
     def scores(self) -> FloatArray:
-        """How much each matters, in [0, 1], (k,)."""
+        """How important each keyframe is, in [0, 1], (k,)."""
         return self.video.scores[self.selection.keyframes]
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """1 for the best, (k,)."""
+        """Rank of each keyframe, 1 for the best, (k,)."""
         return self.selection.ranks
 
     def save(self, directory: str | Path, reader: VideoReader | None = None, quality: int = 92) -> list[Still]:
         """Save them as JPEG files at full resolution, rank and time in the name.
 
         Args:
-            directory: made where it is missing; files of the same name are replaced.
+            directory: made if it is missing; files of the same name are replaced.
             reader: decodes frames; None for `PyAVReader`.
             quality: of the JPEG files, 1 to 95.
 
@@ -88,7 +88,7 @@ class Keyframes:
             The files, in order of time.
 
         Raises:
-            VideoError: the video cannot be read any more.
+            VideoError: the video can no longer be read.
         """
         reader = reader or PyAVReader()
         return save_stills(self.video.index, self.frames, self.ranks, Path(directory).expanduser(), reader, quality)
@@ -105,17 +105,17 @@ def score_video(
 
     Args:
         path: a video file.
-        run: what `load_run` or `load_exported` gave; None scores without a trained model.
-        rate: frames looked at for each second of video, above 0.
+        run: from `load_run` or `load_exported`; None scores without a trained model.
+        rate: frames scored per second of video, above 0.
         shots: cuts the video; None for `KtsShots`.
         reader: decodes frames; None for `PyAVReader`.
 
     Returns:
-        `scores`, `seconds` and `frames` of the frames looked at, and what `select_keyframes` needs beside.
+        `scores`, `seconds` and `frames` of the scored frames, and what else `select_keyframes` needs.
 
     Raises:
         VideoError: the file cannot be read.
-        KeyframeError: the run was trained on a feature file and sees no pictures, or the rate is no such number.
+        KeyframeError: the run was trained on a feature file and sees no frames, or the rate is out of range.
     """
     scorer = TrainingFree() if run is None else run if isinstance(run, ExportedModel) else run.scorer
     return analyse_video(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
@@ -125,7 +125,7 @@ def select_keyframes(video: ScoredVideo, method: Method | None = None, **options
     """Choose the keyframes of a scored video.
 
     Args:
-        video: what `score_video` gave.
+        video: from `score_video`.
         method: "adaptive", "top", "knapsack" or "uniform", as `selection=` of keyframe-extract; None for what the
             options say: "knapsack" with `ratio`, "top" with `k`, else "adaptive".
         options: the attributes of that selection (see `keyframe.summary.selection`): `k`, `ratio`, `min_distance`,

@@ -1,11 +1,11 @@
 """An ONNX file with its backbone in int8: static quantization by ONNX Runtime, ranges from training videos.
 
-Activations are uint8 with one scale a tensor, weights int8 with one scale an output channel. A tensor's range is the
+Activations are uint8 with one scale per tensor, weights int8 with one scale per output channel. A tensor's range is the
 mean over the videos of the smallest and of the largest value in each: with the extremes of all videos a few large
 values make all steps coarse, and scores were a seventh to a quarter further off. Two things stay float: the backbone's
 features and the temporal head, where rounding goes straight into the scores; and the sigmoids of squeeze and
 excitation, which cost little and in int8 took .04 of .65 from the Spearman of the demo. The weights of float matrix
-products are stored as int8 all the same, and multiplied out when they are used.
+products are still stored as int8, and multiplied out when they are used.
 """
 
 from collections.abc import Sequence
@@ -22,29 +22,29 @@ from keyframe.export.model import FRAMES
 
 # For the card.
 METHOD = {
-    "activations": "uint8 a tensor, ranges by the mean of the videos' minima and maxima",
-    "weights": "int8 an output channel",
+    "activations": "uint8 per tensor, ranges by the mean of the videos' minima and maxima",
+    "weights": "int8 per output channel",
     "float": "features, temporal head, sigmoids of squeeze and excitation; the head's weights are stored as int8",
 }
-# What is computed in int8, up to the last convolution: convolutions, and what lies between them on large maps.
+# Operators computed in int8, up to the last convolution.
 _QUANTIZED = ("Conv", "Add", "Mul", "Sigmoid", "Relu", "MaxPool")
-# Frames of a video that its extremes are taken from, evenly spread.
+# Frames of a video that its range is taken from, evenly spread.
 FRAMES_PER_VIDEO = 10
-# Weights below so many numbers stay float: they cost nothing.
+# Smaller weights stay float: they cost nothing.
 _SMALL = 2000
 
 
 def quantize(source: Path, path: Path, clips: Sequence[npt.NDArray[np.uint8]]) -> None:
-    """Quantize an ONNX file of `write_onnx`.
+    """Quantize an ONNX file.
 
     Args:
-        source: the float file.
-        path: the new one.
+        source: the float file, of `keyframe.export.write.write_onnx`.
+        path: the new file.
         clips: training videos, (T, 3, H, W) each, at least one.
     """
     prepared = path.with_name("prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    # The head masks with the lowest float there is, which has no mean; nothing of the head is quantized here.
+    # the head masks with the lowest float, which has no mean; nothing of the head is quantized here
     with np.errstate(over="ignore", invalid="ignore"):
         quantize_static(
             prepared,
@@ -57,7 +57,7 @@ def quantize(source: Path, path: Path, clips: Sequence[npt.NDArray[np.uint8]]) -
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_quantize=_quantized_nodes(onnx.load(prepared).graph),
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},  # the plain mean over what the reader gives
+            extra_options={"CalibMovingAverage": True},  # the plain mean over the clips
         )
     model = onnx.load(path)
     _store_weights_as_int8(model.graph)
@@ -80,10 +80,10 @@ class _Clips(CalibrationDataReader):
 
 
 def _quantized_nodes(graph: GraphProto) -> list[str]:
-    """Convolutions and what lies between the first and the last one, but for the sigmoids of gates."""
+    """Convolutions and the operators between the first and the last one, except the sigmoids of gates."""
     nodes = list(graph.node)
     last = max(place for place, node in enumerate(nodes) if node.op_type == "Conv")
-    encoded: set[str] = set()  # what convolutions had a part in
+    encoded: set[str] = set()  # outputs that depend on a convolution
     found: list[NodeProto] = []
     for node in nodes[: last + 1]:
         if node.op_type == "Conv" or not encoded.isdisjoint(node.input):
@@ -96,7 +96,7 @@ def _quantized_nodes(graph: GraphProto) -> list[str]:
 
 
 def _store_weights_as_int8(graph: GraphProto) -> None:
-    """Store the weights of float matrix products as int8 with a scale an output channel, in place."""
+    """Store the weights of float matrix products as int8 with a scale per output channel, in place."""
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     restored: dict[str, NodeProto] = {}
     for node in graph.node:
@@ -115,7 +115,7 @@ def _store_weights_as_int8(graph: GraphProto) -> None:
 
 
 def _restored(graph: GraphProto, tensor: TensorProto, weights: npt.NDArray[np.float32]) -> NodeProto:
-    """Put int8 weights (in, out) and their scales in the place of float ones; the node that gives floats again."""
+    """Replace float weights (in, out) by int8 ones and their scales; returns the node that restores floats."""
     scales = np.maximum(np.abs(weights).max(axis=0) / 127, np.finfo(np.float32).tiny).astype(np.float32)
     parts = [f"{tensor.name}_int8", f"{tensor.name}_scale"]
     graph.initializer.remove(tensor)
