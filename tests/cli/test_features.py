@@ -1,6 +1,7 @@
 """`keyframe-features`: from videos to a feature file that trains."""
 
 import json
+import logging
 import shlex
 import shutil
 
@@ -15,7 +16,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.runs import load_detector
 from keyframe.summary.shots import check_shots
-from tests.commands import cold, in_process, script
+from tests.commands import in_process
 from tests.data.labelled import FRAMES, write_labelled
 
 SMALL = ("size=32", "backbone=resnet18", "backbone.pretrained=false")
@@ -39,6 +40,13 @@ def made(command, demo, tmp_path_factory):
         f"input=[{videos},{place / 'torn.mp4'}]", f"out={out}", f"labels={labels}", *SMALL, program="keyframe-features"
     )
     return done.good(), out
+
+
+@pytest.fixture
+def features(tmp_path_factory, caplog):
+    """Runs the task on arguments in this process; the sentence that it refuses them with, or ""."""
+    caplog.set_level(logging.INFO)
+    return lambda *arguments: in_process("features", *arguments, run_dir=tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -106,29 +114,26 @@ def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path
         np.testing.assert_allclose(file["video_1/features"], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.full
-def test_videos_without_labels(command, own, tmp_path):
+def test_videos_without_labels(features, own, tmp_path, caplog):
     out = tmp_path / "none.h5"
     arguments = (f"input={own / 'videos'}", f"out={out}", *SMALL)
-    done = command(*arguments, program="keyframe-features").good()
-    assert "labels=FILE" in done.out and "Train on it" not in done.out
+    assert not features(*arguments)
+    assert "labels=FILE" in caplog.text and "Train on it" not in caplog.text
+    assert "features of random weights (seed=0)" in caplog.text
     with h5py.File(out) as file:
         assert not {"gtscore", "gtsummary", "user_summary"} & set(file["video_3"])
     # labels of two of three
     write_tsv(tmp_path / "two.tsv", {name: np.ones((2, FRAMES), int) for name in ("clip0", "clip2", "elsewhere")})
-    done = command(*arguments, f"labels={tmp_path / 'two.tsv'}", "overwrite=true", program="keyframe-features").good()
-    assert "Without labels: 1 of 3 (clip1)" in done.out and "Train on it" not in done.out
+    assert not features(*arguments, f"labels={tmp_path / 'two.tsv'}", "overwrite=true")
+    assert "Without labels: 1 of 3 (clip1)" in caplog.text and "Train on it" not in caplog.text
     with h5py.File(out) as file:
         assert ["gtscore" in file[f"video_{number}"] for number in (1, 2, 3)] == [True, False, True]
 
 
-@pytest.mark.full
-def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
+def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, caplog):
     write_tsv(tmp_path / "l.tsv", {f"clip{n}": np.ones((2, FRAMES * (1 + n)), int) for n in range(3)})
-    done = command(
-        own / "videos", f"out={tmp_path / 'a.h5'}", f"labels={tmp_path / 'l.tsv'}", *SMALL, program="keyframe-features"
-    ).good()
-    assert "2 of 3 videos were left out" in done.out and f"its labels {2 * FRAMES}" in done.out
+    assert not features(own / "videos", f"out={tmp_path / 'a.h5'}", f"labels={tmp_path / 'l.tsv'}", *SMALL)
+    assert "2 of 3 videos were left out" in caplog.text and f"its labels {2 * FRAMES}" in caplog.text
     assert list(read_feature_file(tmp_path / "a.h5")) == ["clip0"]
 
 
@@ -154,7 +159,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(command, own, tmp_path):
         (["input=[{torn},{stranger}]", "out={out}"], ["none of 2 videos", "torn.mp4"]),
     ],
 )
-def test_bad_input_is_one_sentence(own, tmp_path, tmp_path_factory, arguments, words):
+def test_bad_input_is_one_sentence(features, own, tmp_path, arguments, words):
     places = {"videos": own / "videos", "out": tmp_path / "out.h5", "there": tmp_path / "there.h5"}
     places |= {"torn": tmp_path / "torn.mp4", "copy": tmp_path / "clip1.mp4", "stranger": tmp_path / "strange.tsv"}
     places["there"].write_text("precious")
@@ -166,17 +171,14 @@ def test_bad_input_is_one_sentence(own, tmp_path, tmp_path_factory, arguments, w
     if "backbone=none" in arguments:
         small.remove("backbone.pretrained=false")
     given = [argument.format(**places) for argument in arguments]
-    sentence = in_process("features", *given, *small, run_dir=tmp_path_factory.mktemp("run"))
+    sentence = features(*given, *small)
     assert all(word in sentence for word in words), sentence
     assert places["there"].read_text() == "precious" and {path.name for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.full
-def test_random_weights_are_never_silent(command, own, tmp_path):
-    arguments = (f"input={own / 'videos'}", f"out={tmp_path / 'a.h5'}", "size=32")
-    # read when the library is imported, so no warm process
-    done = cold([*script("features"), *arguments], tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "no"))
-    sentence = done.sentence()
+def test_weights_that_cannot_be_downloaded_are_never_replaced_by_random_ones(features, own, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no"))
+    sentence = features(f"input={own / 'videos'}", f"out={tmp_path / 'a.h5'}", "size=32")
     assert "ImageNet weights of efficientnet_b0" in sentence and "backbone.pretrained=false" in sentence
-    done = command(*arguments, "backbone.pretrained=false", program="keyframe-features").good()
-    assert "features of random weights (seed=0)" in done.out
