@@ -15,7 +15,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
-from keyframe.extraction.features import FeatureEncoder, few, labels_of, videos_by_id, write_features
+from keyframe.data.folder import few
+from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead

@@ -60,7 +60,7 @@ def find_label_file(root: str | Path) -> Path:
         if len(found) > 1:
             names = [str(path.relative_to(root)) for path in found]
             raise KeyframeError(
-                f"{root} holds {len(found)} {suffix} files ({_few(names)}): name the label file with data.labels"
+                f"{root} holds {len(found)} {suffix} files ({few(names)}): name the label file with data.labels"
             )
         if found:
             return found[0]
@@ -108,14 +108,14 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
     if not both:
         place = next(iter(videos.values())).parent if videos else "the data set's folder"
         raise KeyframeError(
-            f"none of the {len(labels)} labelled videos ({_few(labels)}) is among the {len(videos)} files "
-            f"in {place} ({_few(videos)}): set data.root to the folder that holds them"
+            f"none of the {len(labels)} labelled videos ({few(labels)}) is among the {len(videos)} files "
+            f"in {place} ({few(videos)}): set data.root to the folder that holds them"
         )
     alone = {
         "labels without a video": [name for name in labels if name not in videos],
         "videos without labels": [name for name in videos if name not in labels],
     }
-    complaints = " and ".join(f"{len(names)} {what} ({_few(names)})" for what, names in alone.items() if names)
+    complaints = " and ".join(f"{len(names)} {what} ({few(names)})" for what, names in alone.items() if names)
     if complaints and not allow_missing:
         raise KeyframeError(f"there are {complaints}: add them, or leave them out with data.allow_missing=true")
     if complaints:
@@ -123,7 +123,8 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
     return both
 
 
-def _few(names: Iterable[str]) -> str:
+def few(names: Iterable[str]) -> str:
+    """The first three names, for a message."""
     listed = list(names)
     return ", ".join(listed[:3]) + (" ..." if len(listed) > 3 else "")
 

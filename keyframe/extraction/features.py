@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, video_numbers
+from keyframe.data.folder import few
 from keyframe.data.labels import check_alignment, read_labels, sample_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
@@ -127,15 +128,9 @@ def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: fl
     labels = {name: found[name] for name in videos if name in found}
     if not labels:
         raise KeyframeError(
-            f"{path} has labels of {few(list(found))}, but of none of the videos {few(list(videos))}: "
-            "call each file by its id."
+            f"{path} has labels of {few(found)}, but of none of the videos {few(videos)}: call each file by its id."
         )
     return labels
-
-
-def few(names: Sequence[str], limit: int = 3) -> str:
-    """The first names, for a message."""
-    return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
 
 
 def write_features(
