@@ -116,11 +116,7 @@ class CurveImages(Callback):
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{name}.png"
         figure.savefig(path, dpi=110)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"{split}/curves", [str(path)])
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"{split}/curves", figure, trainer.global_step)
+        log_image(trainer.loggers, f"{split}/curves", path, trainer.global_step)
 
 
 class SaveOnSignal(Callback):
@@ -142,8 +138,7 @@ class SaveOnSignal(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Outside training, while videos are encoded or measured, there is nothing to save: requeue a job at once."""
-        in_main = threading.current_thread() is threading.main_thread()
-        if stage == "fit" and _REQUEUE is not None and "SLURM_JOB_ID" in os.environ and in_main:
+        if stage == "fit" and _REQUEUE is not None and "SLURM_JOB_ID" in os.environ and _in_main_thread():
             self._first = trainer.is_global_zero
             # Lightning notes this handler, and restores it after training
             signal.signal(_REQUEUE, self._requeue_now)
@@ -151,10 +146,8 @@ class SaveOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's own handlers, which are in place by now."""
         self.received = None
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python delivers signals to the main thread only
         for number in (signal.SIGINT, signal.SIGTERM, _REQUEUE):
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            if number is not None and _in_main_thread() and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._receive)
 
     def on_train_batch_end(
@@ -210,6 +203,11 @@ class SaveOnSignal(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+def _in_main_thread() -> bool:
+    """Whether this is the thread that Python delivers signals to."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _requeue() -> None:
@@ -300,16 +298,22 @@ def log_artifact(loggers: Sequence[Logger], checkpoint: Path) -> None:
             logger.experiment.log_artifact(str(checkpoint), name=name, type="model", aliases=["best"])
 
 
+def log_image(loggers: Sequence[Logger], name: str, path: Path, step: int | None = None) -> None:
+    """Send a PNG image to W&B and TensorBoard if they are on."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(path)])
+        elif isinstance(logger, TensorBoardLogger):
+            pixels = (matplotlib.image.imread(path) * 255).astype(np.uint8)
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+
+
 def log_report(loggers: Sequence[Logger], metrics: Mapping[str, float], images: Sequence[Path]) -> None:
     """Send the numbers and the PNG images of an evaluation or comparison to the trackers."""
     for logger in loggers:
         logger.log_metrics({name: value for name, value in metrics.items() if math.isfinite(value)})
         for image in images:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(image.stem, [str(image)])
-            elif isinstance(logger, TensorBoardLogger):
-                pixels = (matplotlib.image.imread(image) * 255).astype(np.uint8)
-                logger.experiment.add_image(image.stem, pixels, dataformats="HWC")
+            log_image([logger], image.stem, image)
         logger.finalize("success")
 
 

@@ -158,7 +158,7 @@ class Encoder:
         }
 
     def _find_ahead(self, requests: list[Request]) -> Iterator[_Found | VideoError]:
-        """The cache's answers in order; each thread is one request ahead, so few decoded videos wait in memory."""
+        """The cache's answers in order; threads are ahead by about one request each, so few videos wait in memory."""
         threads = min(cores(), _MOST_THREADS)
         waiting: deque[Future[_Found | VideoError]] = deque()
         with ThreadPoolExecutor(threads) as pool:

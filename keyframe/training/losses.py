@@ -26,7 +26,7 @@ class VideoLoss(nn.Module, ABC):
 class _TemperedLoss(VideoLoss):
     """A loss on soft comparisons of scores, with a temperature in units of score."""
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
@@ -65,9 +65,6 @@ class PairwiseLoss(_TemperedLoss):
         temperature: the difference of scores, in units of score, that counts as a clear order.
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__(temperature)
-
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         weight = _differences(targets).clamp(min=0) * _pairs(mask)
@@ -86,9 +83,6 @@ class PairwiseKLLoss(_TemperedLoss):
     Args:
         temperature: the difference, in units of score, that counts as a clear order.
     """
-
-    def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__(temperature)
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""

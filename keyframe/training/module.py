@@ -110,19 +110,11 @@ class KeyframeModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure each video of a batch."""
-        self._measure("val", batch)
+        self._measure("val", batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure each video of a batch."""
-        self._measure("test", batch)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the videos of the last epoch."""
-        self.predictions.clear()
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the videos of the last epoch."""
-        self.predictions.clear()
+        self._measure("test", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log means over videos."""
@@ -153,7 +145,9 @@ class KeyframeModule(LightningModule):
         assert isinstance(metric, VideoMetrics)
         return metric
 
-    def _measure(self, split: str, batch: Batch) -> None:
+    def _measure(self, split: str, batch: Batch, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.predictions.clear()
         scores = self.detector.enter(batch.kind, batch.inputs, batch.mask)
         loss = self.loss(scores, batch.importance, batch.mask)
         self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
