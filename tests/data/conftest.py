@@ -10,9 +10,10 @@ from keyframe.data import decord_reader
 from tests.videos import CAN_ROTATE, KINDS, build
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    folder = tmp_path_factory.mktemp("readers")
+    """Gives a video of `KINDS` or `COPIES` by its name."""
+    folder = tmp_path_factory.mktemp("videos")
 
     def get(name: str) -> Path:
         if not CAN_ROTATE and {"rotation", "flips"} & KINDS.get(name, {}).keys():
@@ -24,6 +25,6 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """What is told once a process is told once a test."""
+    """A message that is logged once per process is logged once per test."""
     system._logged.clear()
     decord_reader._import_decord.cache_clear()

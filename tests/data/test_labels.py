@@ -1,37 +1,41 @@
-"""Readers of label files, against the official TVSum file and against small files written by hand."""
+"""Readers of label files, against the official TVSum file and files written by hand; and which label a frame has."""
 
+import logging
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.folder import find_label_file
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, official_id
-from keyframe.data.labels import read_eccv16_h5, read_labels, read_tvsum_mat, read_tvsum_tsv, write_tsv
-from keyframe.types import KeyframeError
-
-OFFICIAL = Path(__file__).parents[2].parent / "shared" / "data" / "ydata-tvsum50.mat"
-needs_official = pytest.mark.skipif(
-    not OFFICIAL.is_file(), reason="the official ydata-tvsum50.mat is not beside the repository"
+from keyframe.data.labels import (
+    label_positions,
+    labelled_frames,
+    read_eccv16_h5,
+    read_labels,
+    read_tvsum_mat,
+    read_tvsum_tsv,
+    sample_labels,
+    write_tsv,
 )
+from keyframe.types import KeyframeError, Labels
 
 
 @pytest.fixture(scope="module")
-def official():
-    return read_tvsum_mat(OFFICIAL)
+def official(official_labels):
+    return read_tvsum_mat(official_labels)
 
 
 @pytest.fixture
-def raw():
-    """Another way to the official file's fields, that does not pass through our reader."""
-    with h5py.File(OFFICIAL) as file:
+def raw(official_labels):
+    """The official file's fields, without our reader."""
+    with h5py.File(official_labels) as file:
         struct = file["tvsum50"]
         yield lambda field, i: file[struct[field][i, 0]][()]
 
 
-@needs_official
 def test_official_file_has_the_published_size(official):
     # Song et al., CVPR 2015: 50 videos, 10 categories of 5, 20 annotators each.
     assert len(official) == 50
@@ -41,7 +45,6 @@ def test_official_file_has_the_published_size(official):
     assert "-esJrBWj2d8" in official
 
 
-@needs_official
 def test_official_scores_equal_the_file(official, raw):
     for i, labels in enumerate(official.values()):
         assert len(labels) == raw("nframes", i).item()
@@ -51,7 +54,6 @@ def test_official_scores_equal_the_file(official, raw):
         assert labels.importance.dtype == labels.annotators.dtype == np.float32
 
 
-@needs_official
 def test_constant_ids_are_the_official_order(official, raw):
     text = lambda field, i: bytes(raw(field, i).astype(np.uint8).ravel()).decode("ascii")  # noqa: E731
     expected = [(text("video", i), text("category", i)) for i in range(50)]
@@ -59,7 +61,6 @@ def test_constant_ids_are_the_official_order(official, raw):
     assert [(name, labels.category) for name, labels in official.items()] == expected
 
 
-@needs_official
 def test_tsv_of_the_official_scores_reads_the_same(official, raw, tmp_path):
     names = list(official)[:4]
     path = tmp_path / "ydata-tvsum50-anno.tsv"
@@ -143,29 +144,28 @@ def test_tsv_with_another_scale(tmp_path):
         read_tvsum_tsv(path, 5, 5)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"is empty"),
-        ("\n\n", r"is empty"),
-        ("a\tx\t1,2\na\tx\n", r"line 2: a row needs 3 columns"),
-        ("a\tx\t1\t2\n", r"line 1: a row needs 3 columns"),
-        ("\tx\t1,2\n", r"line 1: .*empty id"),
-        ("a\tx\t1,two,3\n", r"line 1: 'two' is no number"),
-        ("a\tx\t1,,3\n", r"line 1: '' is no number"),
-        ("a\tx\t1,2\n\na\tx\t1,6\n", r"line 3: score 6 of frame 1 lies outside \[1, 5\]"),
-        ("a\tx\t0.5,2\n", r"line 1: score 0\.5 of frame 0"),
-        ("a\tx\tnan,2\n", r"line 1: score nan of frame 0"),
-        ("a\tx\t1,2\nb\tx\t1\na\tx\t1,2,3\n", r"line 3: a has 3 scores, its first row 2"),
-        ("a\tx\t1,2\na\ty\t1,2\n", r"line 2: a is of category 'y', its first row of 'x'"),
-    ],
-)
-def test_tsv_says_what_is_wrong_and_where(tmp_path, text, message):
+BAD_TSV = {
+    "": r"is empty",
+    "\n\n": r"is empty",
+    "a\tx\t1,2\na\tx\n": r"line 2: a row needs 3 columns",
+    "a\tx\t1\t2\n": r"line 1: a row needs 3 columns",
+    "\tx\t1,2\n": r"line 1: .*empty id",
+    "a\tx\t1,two,3\n": r"line 1: 'two' is no number",
+    "a\tx\t1,,3\n": r"line 1: '' is no number",
+    "a\tx\t1,2\n\na\tx\t1,6\n": r"line 3: score 6 of frame 1 lies outside \[1, 5\]",
+    "a\tx\t0.5,2\n": r"line 1: score 0\.5 of frame 0",
+    "a\tx\tnan,2\n": r"line 1: score nan of frame 0",
+    "a\tx\t1,2\nb\tx\t1\na\tx\t1,2,3\n": r"line 3: a has 3 scores, its first row 2",
+    "a\tx\t1,2\na\ty\t1,2\n": r"line 2: a is of category 'y', its first row of 'x'",
+}
+
+
+def test_a_bad_tsv_is_refused_with_its_line(tmp_path):
     path = tmp_path / "anno.tsv"
-    path.write_text(text)
-    with pytest.raises(KeyframeError, match=message) as caught:
-        read_tvsum_tsv(path)
-    assert str(path) in str(caught.value)
+    for text, message in BAD_TSV.items():
+        path.write_text(text)
+        with pytest.raises(KeyframeError, match=rf"anno\.tsv.*{message}"):
+            read_tvsum_tsv(path)
 
 
 def test_tsv_that_cannot_be_opened(tmp_path):
@@ -187,23 +187,16 @@ def test_write_tsv_gives_the_official_form(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["anno.tsv"]
 
 
-@pytest.mark.parametrize(
-    ("name", "scores"),
-    [
-        ("b", np.array([[1, 6]])),
-        ("b", np.array([[0, 5]])),
-        ("b", np.array([[1.0, 2.0]])),
-        ("b", np.array([1, 2])),
-        ("b", np.empty((0, 3), dtype=int)),
-        ("b\tc", np.array([[1, 2]])),
-        ("", np.array([[1, 2]])),
-    ],
-)
-def test_write_tsv_refuses_what_cannot_be_read_back(tmp_path, name, scores):
+def test_write_tsv_refuses_what_cannot_be_read_back(tmp_path):
     path = tmp_path / "anno.tsv"
     path.write_text("kept")
-    with pytest.raises(ValueError):
-        write_tsv(path, {"a": np.array([[1, 2]]), name: scores})
+    scores = [[[1, 6]], [[0, 5]], [[1.0, 2.0]], [1, 2], np.empty((0, 3), int)]
+    for bad in ({"b": np.array(values)} for values in scores):
+        with pytest.raises(ValueError, match="of b must"):
+            write_tsv(path, {"a": np.array([[1, 2]]), **bad})
+    for name in ("b\tc", ""):
+        with pytest.raises(ValueError, match="cannot stand in a row"):
+            write_tsv(path, {"a": np.array([[1, 2]]), name: np.array([[1, 2]])})
     assert path.read_text() == "kept"
 
 
@@ -261,9 +254,9 @@ def test_eccv16_video_name_is_the_id(tmp_path):
     assert labels["Air_Force_One"].category == ""
 
 
-@pytest.mark.parametrize(
-    ("groups", "message"),
-    [
+def test_a_bad_eccv16_file_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    for groups, message in (
         ({}, "holds no group video_N"),
         ({"video_1": {"gtscore": None}}, "lacks the dataset /video_1/gtscore"),
         ({"video_1": {"picks": None}}, "lacks the dataset /video_1/picks"),
@@ -274,14 +267,10 @@ def test_eccv16_video_name_is_the_id(tmp_path):
         ({"video_1": {"n_frames": 30}}, "do not rise within its 30 frames"),
         ({"video_1": {"picks": [0, 30, 15]}}, "do not rise"),
         ({"video_1": {"video_name": "a"}, "video_2": {"video_name": "a"}}, "second video named a"),
-    ],
-)
-def test_eccv16_says_what_is_wrong(tmp_path, groups, message):
-    path = tmp_path / "a.h5"
-    _write_h5(path, **groups)
-    with pytest.raises(KeyframeError, match=message) as caught:
-        read_eccv16_h5(path)
-    assert str(path) in str(caught.value)
+    ):
+        _write_h5(path, **groups)
+        with pytest.raises(KeyframeError, match=rf"a\.h5.*{message}"):
+            read_eccv16_h5(path)
 
 
 def test_read_labels_refuses_other_suffixes(tmp_path):
@@ -289,54 +278,97 @@ def test_read_labels_refuses_other_suffixes(tmp_path):
         read_labels(tmp_path / "labels.csv")
 
 
-def _touch(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+def test_one_entry_a_frame_is_read_by_frame_number_whatever_the_times():
+    # Variable frame rate: by time, frame 2 of 4 would fall on the last entry.
+    indices, seconds = np.array([0, 2, 3]), np.array([0.0, 9.0, 9.5])
+    assert label_positions(4, 4, indices, seconds, 10.0, "vfr.mp4").tolist() == [0, 2, 3]
 
 
-RELEASE = "ydata-tvsum50-v1_1"
+def test_lengths_that_differ_a_little_are_aligned_by_time():
+    # 1000 labels over 40 s are 25 a second; the file was re-encoded to 990 frames of 24.75 a second.
+    indices = np.array([0, 99, 495, 989])
+    seconds = indices / 24.75  # 0, 4, 20 and 39.96 s
+    assert label_positions(1000, 990, indices, seconds, 40.0, "short.mp4").tolist() == [0, 100, 500, 998]
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["anno.tsv"], "anno.tsv"),
-        (["data/anno.TSV", "a.h5"], "data/anno.TSV"),
-        (["a.h5", "anno.tsv", "matlab/ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
-        (["matlab/ydata-tvsum50.mat", "matlab/._ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
-        # The release as its archives unpack: in place, each into its own folder, or below the outer folder.
-        (
-            [f"{RELEASE}/data/ydata-tvsum50-anno.tsv", f"{RELEASE}/data/ydata-tvsum50-info.tsv"],
-            f"{RELEASE}/data/ydata-tvsum50-anno.tsv",
-        ),
-        (
-            [f"{RELEASE}/data/ydata-tvsum50-anno.tsv", f"{RELEASE}/matlab/ydata-tvsum50.mat"],
-            f"{RELEASE}/matlab/ydata-tvsum50.mat",
-        ),
-        (
-            ["ydata-tvsum50-matlab/matlab/ydata-tvsum50.mat"],
-            "ydata-tvsum50-matlab/matlab/ydata-tvsum50.mat",
-        ),
-        (
-            [f"tvsum50_ver_1_1/{RELEASE}/ydata-tvsum50-data/data/ydata-tvsum50-anno.tsv"],
-            f"tvsum50_ver_1_1/{RELEASE}/ydata-tvsum50-data/data/ydata-tvsum50-anno.tsv",
-        ),
-    ],
-)
-def test_label_file_is_found(tmp_path, files, expected):
-    _touch(tmp_path, *files)
-    assert find_label_file(tmp_path) == tmp_path / expected
+def test_time_alignment_stays_within_the_track():
+    seconds = np.array([-0.5, 0.0, 39.999, 40.0, 41.0])
+    found = label_positions(1000, 1001, np.zeros(5, int), seconds, 40.0, "edge.mp4")
+    assert found.tolist() == [0, 0, 999, 999, 999]
+    assert found.dtype == np.int64
 
 
-def test_label_file_is_not_guessed(tmp_path):
-    _touch(tmp_path, "elsewhere/ydata-tvsum50.mat", "data/ydata-tvsum50-info.tsv")
-    with pytest.raises(KeyframeError, match=r"no label file .*data\.labels") as caught:
-        find_label_file(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    _touch(tmp_path, "a.tsv", "data/b.tsv")
-    with pytest.raises(KeyframeError, match=r"2 \.tsv files \(a\.tsv, data.b\.tsv\).*data\.labels") as caught:
-        find_label_file(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    with pytest.raises(KeyframeError, match=r"no directory .*gone.*data\.root"):
-        find_label_file(tmp_path / "gone")
+def test_one_percent_is_the_limit():
+    zero, start = np.array([0]), np.array([0.0])
+    for n_frames in (9900, 10100):
+        assert label_positions(10000, n_frames, zero, start, 40.0, "a.mp4").tolist() == [0]
+    for n_frames in (9899, 10101):
+        with pytest.raises(KeyframeError, match=rf"far\.mp4 has {n_frames} frames and its labels 10000"):
+            label_positions(10000, n_frames, zero, start, 40.0, "far.mp4")
+
+
+def test_a_file_without_duration_cannot_be_aligned():
+    zero, start = np.array([0]), np.array([0.0])
+    for duration in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(KeyframeError, match=r"odd\.mp4 .*no duration"):
+            label_positions(1000, 999, zero, start, duration, "odd.mp4")
+        assert label_positions(999, 999, zero, start, duration, "odd.mp4").tolist() == [0]
+
+
+def test_time_alignment_is_logged_once_per_video(caplog):
+    zero, start = np.array([0]), np.array([0.0])
+    with caplog.at_level(logging.INFO, "keyframe.data.labels"):
+        for video in ("once.mp4", "once.mp4", "other.mp4", "once.mp4"):
+            label_positions(1000, 999, zero, start, 40.0, video)
+        label_positions(1000, 1000, zero, start, 40.0, "exact.mp4")
+    logged = [record.getMessage() for record in caplog.records]
+    assert [message.split()[0] for message in logged] == ["once.mp4", "other.mp4"]
+    assert "999" in logged[0]
+    assert "1000" in logged[0]
+
+
+def test_frames_outside_the_video_are_refused():
+    for indices in (np.array([-1]), np.array([4])):
+        with pytest.raises(ValueError, match="frame numbers"):
+            label_positions(4, 4, indices, np.array([0.0]), 1.0, "a.mp4")
+    with pytest.raises(ValueError, match=r"\(T,\)"):
+        label_positions(4, 4, np.array([0, 1]), np.array([0.0]), 1.0, "a.mp4")
+
+
+def test_sample_labels_takes_both_tracks():
+    annotators = np.array([[0, 0.25, 0.5, 1], [1, 0.75, 0.5, 0]], dtype=np.float32)
+    labels = Labels(np.array([0.5, 0.5, 0.5, 0.5], dtype=np.float32) * [0, 1, 2, 1], annotators)
+    importance, each = sample_labels(labels, 4, np.array([1, 2, 2]), np.array([0.1, 0.2, 0.2]), 0.4, "a.mp4")
+    np.testing.assert_array_equal(importance, [0.5, 1, 1])
+    np.testing.assert_array_equal(each, [[0.25, 0.5, 0.5], [0.75, 0.5, 0.5]])
+
+
+def test_sample_labels_without_annotators():
+    labels = Labels(np.array([0.25, 0.75], dtype=np.float32), np.empty((0, 2), dtype=np.float32))
+    importance, each = sample_labels(labels, 2, np.array([1]), np.array([0.5]), 1.0, "a.mp4")
+    assert importance.tolist() == [0.75]
+    assert each.shape == (0, 1)
+
+
+def film(n_frames, rate, start=0.0):
+    times = start + np.arange(n_frames) / rate
+    return SimpleNamespace(n_frames=n_frames, timestamps=times, duration=n_frames / rate, path="film.mp4")
+
+
+def test_the_frame_of_an_entry_is_its_own_where_there_is_one_each():
+    assert labelled_frames(300, np.array([0, 15, 285]), film(300, 30, start=2.0)).tolist() == [0, 15, 285]
+
+
+def test_the_frame_of_an_entry_is_found_by_time_where_lengths_differ():
+    # 1000 labels over 40 s: entry 500 is 20 s, where 24.75 frames a second show frame 495
+    entries = np.array([0, 100, 500, 999])
+    found = labelled_frames(1000, entries, film(990, 24.75, start=1.5))
+    assert found.tolist() == [0, 99, 495, 989]
+    # and back: the frame's label is the entry, or a neighbour where 990 frames cannot show 1000 entries
+    back = label_positions(1000, 990, found, found / 24.75, 40.0, "film.mp4")
+    assert (np.abs(back - entries) <= 1).all()
+
+
+def test_an_entry_of_another_cut_of_the_video_has_no_frame():
+    with pytest.raises(KeyframeError, match=r"film\.mp4"):
+        labelled_frames(1000, np.array([0]), film(900, 30))

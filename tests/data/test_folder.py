@@ -1,12 +1,14 @@
-"""Finding video files and pairing them with labels; the files are empty, only their names matter."""
+"""Where videos and labels are found, and how they are paired; the files are empty, only their names matter."""
 
 import logging
 
 import numpy as np
 import pytest
 
-from keyframe.data.folder import find_videos, match
+from keyframe.data.folder import VIDEO_SUFFIXES, find_label_file, find_videos, match
 from keyframe.types import KeyframeError, Labels
+
+RELEASE = "ydata-tvsum50-v1_1"
 
 
 def _touch(root, *names):
@@ -36,20 +38,16 @@ def test_videos_are_found_by_suffix_and_sorted(tmp_path):
     videos = find_videos(tmp_path)
     assert list(videos) == ["a", "b", "c", "d", "e"]
     assert videos["c"] == tmp_path / "videos" / "c.MKV"
+    _touch(tmp_path / "all", *(f"{suffix[1:]}{suffix}" for suffix in VIDEO_SUFFIXES))
+    assert len(find_videos(tmp_path / "all")) == len(VIDEO_SUFFIXES) == 14
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [
-        "video",
-        "ydata-tvsum50-v1_1/video",
-        "ydata-tvsum50-v1_1/ydata-tvsum50-video/video",
-        "tvsum50_ver_1_1/ydata-tvsum50-v1_1/video",
-    ],
-)
-def test_videos_of_the_official_release_are_found(tmp_path, folder):
-    _touch(tmp_path, f"{folder}/-esJrBWj2d8.mp4", f"{folder}/_xMr-HKMfVA.mp4")
-    assert find_videos(tmp_path) == {name: tmp_path / folder / f"{name}.mp4" for name in ("-esJrBWj2d8", "_xMr-HKMfVA")}
+def test_videos_of_the_official_release_are_found(tmp_path):
+    folders = ("video", f"{RELEASE}/video", f"{RELEASE}/ydata-tvsum50-video/video", f"tvsum50_ver_1_1/{RELEASE}/video")
+    for number, folder in enumerate(folders):
+        root = _touch(tmp_path / str(number), f"{folder}/-esJrBWj2d8.mp4", f"{folder}/_xMr-HKMfVA.mp4")
+        found = {name: root / folder / f"{name}.mp4" for name in ("-esJrBWj2d8", "_xMr-HKMfVA")}
+        assert find_videos(root) == found
 
 
 def test_two_files_of_one_video(tmp_path):
@@ -113,3 +111,38 @@ def test_match_with_nothing_in_common(tmp_path):
     assert str(tmp_path) in str(caught.value)
     with pytest.raises(KeyframeError, match=r"data\.root"):
         match({}, _labels("x"), allow_missing=True)
+
+
+LABEL_FILES = [
+    (["anno.tsv"], "anno.tsv"),
+    (["data/anno.TSV", "a.h5"], "data/anno.TSV"),
+    (["a.h5", "anno.tsv", "matlab/ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
+    (["matlab/ydata-tvsum50.mat", "matlab/._ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
+    # the release as its archives unpack: in place, each into its own folder, or below the outer folder
+    ([f"{RELEASE}/data/anno.tsv", f"{RELEASE}/data/ydata-tvsum50-info.tsv"], f"{RELEASE}/data/anno.tsv"),
+    ([f"{RELEASE}/data/anno.tsv", f"{RELEASE}/matlab/a.mat"], f"{RELEASE}/matlab/a.mat"),
+    (["ydata-tvsum50-matlab/matlab/a.mat"], "ydata-tvsum50-matlab/matlab/a.mat"),
+    (
+        [f"tvsum50_ver_1_1/{RELEASE}/ydata-tvsum50-data/data/anno.tsv"],
+        f"tvsum50_ver_1_1/{RELEASE}/ydata-tvsum50-data/data/anno.tsv",
+    ),
+]
+
+
+def test_a_label_file_is_found(tmp_path):
+    for number, (files, expected) in enumerate(LABEL_FILES):
+        root = _touch(tmp_path / str(number), *files)
+        assert find_label_file(root) == root / expected
+
+
+def test_label_file_is_not_guessed(tmp_path):
+    _touch(tmp_path, "elsewhere/ydata-tvsum50.mat", "data/ydata-tvsum50-info.tsv")
+    with pytest.raises(KeyframeError, match=r"no label file .*data\.labels") as caught:
+        find_label_file(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    _touch(tmp_path, "a.tsv", "data/b.tsv")
+    with pytest.raises(KeyframeError, match=r"2 \.tsv files \(a\.tsv, data.b\.tsv\).*data\.labels") as caught:
+        find_label_file(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(KeyframeError, match=r"no directory .*gone.*data\.root"):
+        find_label_file(tmp_path / "gone")
