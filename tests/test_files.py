@@ -1,15 +1,97 @@
-"""Files known by their content."""
+"""Files and folders that appear whole or not at all, tables and numbers, names and hashes."""
 
-from keyframe.files import content_hash
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from keyframe.files import (
+    FILE_DRAFT,
+    atomic_file,
+    atomic_folder,
+    content_hash,
+    described,
+    file_hash,
+    flat,
+    format_clock,
+    natural_key,
+    write_metrics,
+    write_table,
+)
+from keyframe.types import VideoError
 
 
-def test_every_byte_of_a_small_file_counts_and_the_size_of_a_large_one(tmp_path):
-    small, large = tmp_path / "small", tmp_path / "large"
-    small.write_bytes(bytes(5000))
-    before = content_hash(small)
-    small.write_bytes(bytes(2500) + b"\x01" + bytes(2499))
-    assert content_hash(small) != before
-    large.write_bytes(bytes(3 << 20))
-    before = content_hash(large)
-    large.write_bytes(bytes((3 << 20) + 1))
-    assert content_hash(large) != before
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_file(path) as draft:
+        draft.write_text("one")
+        assert not path.exists() and FILE_DRAFT.fullmatch(draft.name)[1] == "a.txt"
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as draft:
+        draft.write_text("two")
+        raise ZeroDivisionError
+    assert path.read_text() == "one" and path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all_and_keeps_what_is_merged(tmp_path):
+    folder = tmp_path / "new" / "a"
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as draft:
+        (draft / "half").touch()
+        raise ZeroDivisionError
+    assert not list(folder.parent.iterdir())
+    with atomic_folder(folder) as draft:
+        (draft / "one").touch()
+    # without a merge the folder that is there stays
+    with atomic_folder(folder) as draft:
+        (draft / "two").touch()
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    with atomic_folder(folder, lambda old, new: (old / "one").rename(new / "kept")) as draft:
+        (draft / "two").touch()
+    assert sorted(path.name for path in folder.iterdir()) == ["kept", "two"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_numbers_and_tables(tmp_path):
+    write_metrics(tmp_path / "a.json", {"b": float("nan"), "a": 1.5, "c": "word"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1.5, "b": None, "c": "word"}
+    write_table(tmp_path / "a.csv", [{"name": "x, y", "score": 1}, {"name": "z", "score": None}])
+    assert (tmp_path / "a.csv").read_text() == 'name,score\n"x, y",1\nz,\n'
+
+
+def test_names_times_and_nested_values():
+    names = ["clip 10", "clip 2", "Clip 1", "2", "10", "a"]
+    assert sorted(names, key=natural_key) == ["2", "10", "a", "Clip 1", "clip 2", "clip 10"]
+    assert [format_clock(185), format_clock(3785), format_clock(185.24, 1)] == ["3:05", "1:03:05", "3:05.2"]
+    assert dict(flat({"a": {"b": 1, "c": {"d": [2]}}, "e": None})) == {"a.b": 1, "a.c.d": [2], "e": None}
+
+
+@dataclass
+class Part:
+    size: int
+    inner: object = None
+
+
+def test_a_part_is_described_by_its_class_and_its_public_values():
+    part = Part(3, Part(4))
+    part._hidden = 5
+    inner = {"kind": "Part", "size": 4, "inner": None}
+    assert described(part) == {"kind": "Part", "size": 3, "inner": inner}
+    assert described(part, without={"inner"}) == {"kind": "Part", "size": 3}
+
+
+def test_a_hash_of_content_sees_size_and_pieces_and_not_the_place(tmp_path):
+    content = bytearray(3 << 20)
+    hashes = set()
+    for name, change in (("a", None), ("moved", None), ("start", 0), ("end", -1), ("piece", (3 << 20) // 15 * 4)):
+        changed = bytearray(content)
+        if change is not None:
+            changed[change] ^= 1
+        (tmp_path / name).write_bytes(changed)
+        hashes.add(content_hash(tmp_path / name))
+    (tmp_path / "longer").write_bytes(content + b"x")
+    hashes.add(content_hash(tmp_path / "longer"))
+    assert len(hashes) == 5  # `moved` is `a`
+    assert file_hash(tmp_path / "a") == file_hash(tmp_path / "moved") != file_hash(tmp_path / "piece")
+    for path, why in ((tmp_path / "gone", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(VideoError, match=why):
+            content_hash(path)

@@ -1,5 +1,6 @@
-"""Processes that measure: their memory is their own, and they end with their parent."""
+"""Memory and cores of a part of a machine, locks of folders, and processes that measure."""
 
+import logging
 import os
 import signal
 import time
@@ -8,10 +9,136 @@ from multiprocessing import get_context
 
 import pytest
 
-from keyframe.system import in_child
+from keyframe import system
+from keyframe.system import available_bytes, cores, in_child, installed_versions, lock_folder, log_once
 from keyframe.types import KeyframeError, VideoError
 
-pytestmark = pytest.mark.full
+MB = 1 << 20
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine of 8 cores and 1000 MB that are free; a call puts files into it."""
+    (tmp_path / "meminfo").write_text(f"MemTotal: 9000000 kB\nMemFree: 10 kB\nMemAvailable: {1000 * MB // 1024} kB\n")
+    monkeypatch.setattr(system, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(system, "_OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(system, "_GROUPS", tmp_path / "mount")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+
+    def put(own, files):
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "mount" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+
+    return put
+
+
+def test_a_machine_for_ourselves(machine, monkeypatch, tmp_path):
+    assert (available_bytes(), cores()) == (1000 * MB, 8)
+    monkeypatch.setattr(system, "_MEMINFO", tmp_path / "none")
+    assert available_bytes() is None
+
+
+@pytest.mark.parametrize("own", ["0::/\n", "0::/docker/abc\n"], ids=["own namespace", "the machine's path"])
+def test_a_container(machine, own):
+    stat = f"anon {200 * MB}\ninactive_file {40 * MB}\nactive_file {20 * MB}"
+    files = {"memory.max": 300 * MB, "memory.current": 260 * MB, "memory.stat": stat, "cpu.max": "150000 100000"}
+    machine(own, files)
+    assert (available_bytes(), cores()) == (100 * MB, 2)
+
+
+def test_the_tightest_of_the_groups_around_a_job(machine):
+    job = "system.slice/slurm/job_1/step_0"
+    files = {
+        f"{job}/memory.max": "max",
+        f"{job}/memory.current": 50 * MB,
+        f"{job}/cpu.max": "max 100000",
+        "system.slice/slurm/job_1/memory.max": 400 * MB,
+        "system.slice/slurm/job_1/memory.current": 90 * MB,
+        "system.slice/slurm/job_1/cpu.max": "400000 100000",
+        "system.slice/memory.max": 900 * MB,
+        "system.slice/memory.current": 100 * MB,
+    }
+    machine(f"0::/{job}\n", files)
+    assert (available_bytes(), cores()) == (310 * MB, 4)
+
+
+def test_version_1(machine):
+    files = {
+        "memory/docker/abc/memory.limit_in_bytes": 200 * MB,
+        "memory/docker/abc/memory.usage_in_bytes": 250 * MB,
+        "memory/docker/abc/memory.stat": f"inactive_file 1\ntotal_inactive_file {70 * MB}\ntotal_active_file 0",
+        "memory/memory.limit_in_bytes": 9223372036854771712,
+        "memory/memory.usage_in_bytes": 5000 * MB,
+        "cpu/docker/abc/cpu.cfs_quota_us": 50000,
+        "cpu/docker/abc/cpu.cfs_period_us": 100000,
+        "cpu/cpu.cfs_quota_us": -1,
+        "cpu/cpu.cfs_period_us": 100000,
+    }
+    machine("7:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n", files)
+    assert (available_bytes(), cores()) == (20 * MB, 1)
+
+
+def test_a_limit_beyond_the_machine_is_none(machine):
+    machine("0::/\n", {"memory.max": 10**15, "memory.current": 1, "cpu.max": "6400000 100000"})
+    assert (available_bytes(), cores()) == (1000 * MB, 8)
+
+
+def forked(work):
+    """A child process that does this and then sleeps; returns when the work is done."""
+    ready, done = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            work()
+            os.write(done, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(done)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
+    return child
+
+
+def end(child):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_directory_in_use_is_refused_until_its_process_is_killed(tmp_path):
+    child = forked(lambda: lock_folder(tmp_path))
+    try:
+        with pytest.raises(KeyframeError, match="in use by another process") as refusal:
+            lock_folder(tmp_path)
+        assert str(tmp_path) in str(refusal.value)
+        (tmp_path / "other").mkdir()
+        lock_folder(tmp_path / "other").close()
+    finally:
+        end(child)
+    lock_folder(tmp_path).close()
+
+
+def test_processes_that_the_owner_has_forked_do_not_hold_it_on(tmp_path):
+    lock = lock_folder(tmp_path)
+    child = forked(lambda: None)
+    try:
+        lock.close()
+        lock_folder(tmp_path).close()
+    finally:
+        end(child)
+
+
+def test_versions_of_what_is_installed():
+    assert set(installed_versions(["numpy", "no-such-package"])) == {"numpy"}
+
+
+def test_a_message_is_logged_once_per_topic(caplog):
+    for topic in ("a", "b", "a"):
+        log_once(logging.getLogger(), logging.WARNING, ("test", topic), "about %s", topic)
+    assert caplog.messages == ["about a", "about b"]
 
 
 def numbers(count):
@@ -39,6 +166,7 @@ def starts_another(directory):
         yield other.exitcode
 
 
+@pytest.mark.full
 def test_items_come_from_another_process_that_ends_when_it_is_left():
     process, *items = in_child(partial(numbers, 3), "nothing")
     assert process != os.getpid()
@@ -50,6 +178,7 @@ def test_items_come_from_another_process_that_ends_when_it_is_left():
         os.kill(process, 0)
 
 
+@pytest.mark.full
 def test_it_works_only_while_it_is_asked_and_may_start_processes(tmp_path):
     items = in_child(partial(starts_another, tmp_path), "nothing")
     assert [next(items), next(items)] == [0, 0]
@@ -58,6 +187,7 @@ def test_it_works_only_while_it_is_asked_and_may_start_processes(tmp_path):
     assert list(items) == [0]
 
 
+@pytest.mark.full
 def test_how_it_ends(capfd):
     with pytest.raises(KeyframeError, match="that measured the memory was killed"):
         list(in_child(partial(end_by, signal.SIGKILL), "the memory"))

@@ -1,8 +1,65 @@
+"""The order of samples over ranks and epochs, and batches of videos and of feature files."""
+
+import json
+from itertools import chain, product
+
 import pytest
 
 from keyframe.data import datamodule as module
+from keyframe.data.datamodule import EpochSampler, FeatureDataModule
+from keyframe.data.hdf5 import TVSUM_IDS
 from keyframe.types import KeyframeError
+from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 from tests.training.tiny import make_datamodule
+
+NAMES = ["Air_Force_One", "Base jumping", "Bearpark_climbing", "Bike Polo", "Bus_in_Rock_Tunnel", "Cooking"]
+
+
+def numbers(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    drawn = list(sampler)
+    assert {seen for seen, _ in drawn} <= {epoch}
+    assert len(drawn) == len(sampler)
+    return [number for _, number in drawn]
+
+
+SIZES = list(product([1, 5, 12, 13], [1, 2, 3, 4, 7, 16]))
+
+
+def test_in_evaluation_each_sample_comes_once_over_all_ranks():
+    for length, world in SIZES:
+        ranks = [numbers(EpochSampler(length, False, rank=rank, world=world)) for rank in range(world)]
+        assert sorted(chain.from_iterable(ranks)) == list(range(length))
+        assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
+
+
+def test_in_training_ranks_get_equally_many_and_every_sample_comes():
+    for length, world in SIZES:
+        ranks = [numbers(EpochSampler(length, True, 3, rank, world), epoch=2) for rank in range(world)]
+        assert [len(rank) for rank in ranks] == [-(-length // world)] * world
+        drawn = list(chain.from_iterable(ranks))
+        assert set(drawn) == set(range(length))
+        counts = [drawn.count(number) for number in range(length)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    def order(seed, epoch):
+        return numbers(EpochSampler(50, True, seed), epoch)
+
+    assert order(0, 3) == order(0, 3)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
+    assert sorted(order(0, 3)) == list(range(50))
+    # nor does it depend on what was drawn before
+    sampler = EpochSampler(50, True, 0)
+    for epoch in (0, 1):
+        numbers(sampler, epoch)
+    assert numbers(sampler, 3) == order(0, 3)
+
+
+def test_evaluation_keeps_the_order_in_every_epoch():
+    sampler = EpochSampler(6, False, seed=5)
+    assert numbers(sampler, 0) == numbers(sampler, 9) == [0, 1, 2, 3, 4, 5]
 
 
 def test_ranks_share_the_videos_of_an_evaluation(tiny_demo, monkeypatch):
@@ -25,3 +82,46 @@ def test_more_processes_than_videos_are_refused(tiny_demo, monkeypatch):
     monkeypatch.setattr(module.distributed, "get_world_size", lambda: 8)
     with pytest.raises(KeyframeError, match=r"test split has 3 videos.*8 processes"):
         datamodule.test_dataloader()
+
+
+def test_batches_are_padded_features_of_disjoint_splits(tmp_path):
+    datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=WIDTH, batch_size=4, folds=5, fold=1)
+    ids = {name: [video.id for video in datamodule.split_videos(name)] for name in ("train", "val", "test")}
+    assert not datamodule.datasets
+    assert sorted(id_ for part in ids.values() for id_ in part) == sorted(id_ for id_ in TVSUM_IDS[:10])
+    datamodule.setup()
+    assert {name: [video.id for video in dataset.videos] for name, dataset in datamodule.datasets.items()} == ids
+    batches = list(datamodule.train_dataloader())
+    assert sorted(video for batch in batches for video in batch.videos) == sorted(ids["train"])
+    for batch in batches:
+        lengths = batch.mask.sum(1)
+        assert batch.kind == "features" and batch.inputs.shape == (len(batch.videos), int(lengths.max()), WIDTH)
+        assert not batch.inputs[~batch.mask].any()
+
+
+def test_another_width_is_refused_before_training(tmp_path):
+    datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=1024)
+    with pytest.raises(KeyframeError, match=rf"a\.h5 has features of width {WIDTH}, not 1024: set data\.width={WIDTH}"):
+        datamodule.setup()
+
+
+def split_of(tmp_path, file, split_name, place):
+    """The test videos where a split file calls them `<place>video_N`."""
+    keys = [f"{place}video_{n}" for n in range(1, 7)]
+    (tmp_path / split_name).write_text(json.dumps([{"train_keys": keys[:4], "test_keys": keys[4:]}]))
+    datamodule = FeatureDataModule(str(file), width=WIDTH, splits=str(tmp_path / split_name))
+    return [video.id for video in datamodule.split_videos("test")]
+
+
+def test_split_files_name_videos_by_their_place_in_the_file(tmp_path):
+    summe = write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", NAMES)
+    for place in ("", "../datasets/eccv16_dataset_summe_google_pool5.h5/", "SumMe/", "mine.h5/"):
+        assert split_of(tmp_path, summe, "splits.json", place) == sorted(NAMES[4:])
+
+
+def test_a_split_of_another_data_set_is_refused(tmp_path):
+    summe, tvsum = write_summe(tmp_path / "summe.h5", NAMES), write_tvsum(tmp_path / "features.h5", 6)
+    for split_name, place in (("tvsum_splits.json", ""), ("aug.json", "eccv16_dataset_tvsum_google_pool5.h5/")):
+        for file, other in ((summe, "tvsum"), (tvsum, "summe")):
+            with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
+                split_of(tmp_path, file, split_name.replace("tvsum", other), place.replace("tvsum", other))

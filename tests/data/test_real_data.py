@@ -11,6 +11,8 @@ from keyframe.data.labels import write_tsv
 from keyframe.data.packets import index_packets
 from tests.data.stand_ins import FRAME_COUNTS, write_stand_in
 
+pytestmark = pytest.mark.full
+
 COMMON = (
     "backbone.pretrained=false",
     "data.size=32",

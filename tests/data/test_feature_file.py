@@ -1,18 +1,19 @@
-import json
-import logging
+"""Feature files of the field's form: read, refused, and written."""
 
+import dataclasses
+import logging
+import resource
+
+import h5py
 import numpy as np
 import pytest
-import torch
 
-from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.dataset import FeatureDataset
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, read_feature_file, video_numbers
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS
 from keyframe.data.labels import read_tvsum_mat, write_tsv
 from keyframe.summary.shots import check_shots
 from keyframe.types import KeyframeError
-from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
+from tests.data.feature_files import video, write_features, write_summe, write_tvsum
 
 NAMES = ["Air_Force_One", "Base jumping", "Bearpark_climbing", "Bike Polo", "Bus_in_Rock_Tunnel", "Cooking"]
 
@@ -69,10 +70,9 @@ def test_what_is_only_good_for_f1_may_be_missing(tmp_path):
     assert read.change_points is None and read.user_summaries is None
 
 
-# 8 steps make 113 frames
-@pytest.mark.parametrize(
-    ("given", "expected", "told"),
-    [
+def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "keyframe")
+    for given, expected, logged in (  # 8 steps make 113 frames
         ([[0, 49], [50, 112]], [[0, 49], [50, 112]], False),
         ([[0, 49], [50, 113]], [[0, 49], [50, 112]], False),
         ([[0, 49], [50, 111]], [[0, 49], [50, 112]], False),
@@ -82,23 +82,19 @@ def test_what_is_only_good_for_f1_may_be_missing(tmp_path):
         ([[0, 40], [50, 112]], [[0, 49], [50, 112]], True),
         ([[0, 50], [50, 112]], [[0, 49], [50, 112]], True),
         ([[0, 112]], [[0, 112]], False),
-    ],
-)
-def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog, given, expected, told):
-    with caplog.at_level(logging.WARNING, "keyframe"):
+    ):
+        caplog.clear()
         shots = one(tmp_path, change_points=np.array(given)).change_points
-    np.testing.assert_array_equal(shots, expected)
-    check_shots(shots, 113)
-    assert ("video_1" in caplog.text) is told
+        np.testing.assert_array_equal(shots, expected)
+        check_shots(shots, 113)
+        assert ("video_1" in caplog.text) is logged
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        *[
-            ({name: None}, f"lacks the dataset /video_1/{name}")
-            for name in ("features", "gtscore", "picks", "n_frames")
-        ],
+def test_bad_arrays_are_refused_with_the_file_and_the_video(tmp_path):
+    wrong = [
+        ({name: None}, f"lacks the dataset /video_1/{name}") for name in ("features", "gtscore", "picks", "n_frames")
+    ]
+    wrong += [
         ({"features": np.zeros((7, 6))}, r"features \(7, 6\) and 8 picks"),
         ({"features": np.zeros(8)}, r"features \(8,\) and 8 picks"),
         ({"features": np.full((8, 6), np.nan)}, "NaN or infinity"),
@@ -108,12 +104,11 @@ def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog, given, e
         ({"user_summary": np.zeros((3, 112))}, r"video_1 has user_summary \(3, 112\)"),
         ({"gtscore": np.full(8, np.nan)}, "one finite score per pick"),
         ({"n_frames": 100}, "do not rise within its 100 frames"),
-    ],
-)
-def test_what_is_wrong_is_told_with_the_file_and_the_video(tmp_path, changes, message):
-    with pytest.raises(KeyframeError, match=message) as caught:
-        one(tmp_path, **changes)
-    assert "a.h5" in str(caught.value) and "video_1" in str(caught.value)
+    ]
+    for changes, message in wrong:
+        with pytest.raises(KeyframeError, match=message) as caught:
+            one(tmp_path, **changes)
+        assert "a.h5" in str(caught.value) and "video_1" in str(caught.value)
 
 
 def test_files_that_are_none(tmp_path):
@@ -185,63 +180,120 @@ def test_the_official_labels_fit_a_file_of_tvsums_true_lengths(tmp_path, officia
         np.testing.assert_array_equal(read.annotators, official[read.id].annotators[:, ::15])
 
 
-def test_samples_are_features_at_the_picks(tmp_path):
-    videos = list(read_feature_file(write_tvsum(tmp_path / "a.h5", 3)).values())
-    dataset = FeatureDataset("train", videos)
-    assert dataset.check() == {} and len(dataset) == 3
-    sample = dataset[(4, 2)]
-    assert (sample.video, sample.number, sample.kind) == (videos[2].id, 2, "features")
-    assert torch.equal(sample.inputs, torch.from_numpy(videos[2].features))
-    assert torch.equal(sample.importance, torch.from_numpy(videos[2].importance))
-    assert sample.annotators.shape == (0, 23) and bool(sample.visible.all())
-    # a pick every 15th frame is two a second, at 30 frames a second
-    np.testing.assert_allclose(sample.seconds, np.arange(23) / 2)
-    assert dataset[2] is dataset.plain(2) is dataset.samples[2]
+# What published systems read of `/video_N/`, from the README of KaiyangZhou/pytorch-vsumm-reinforce; 5 steps of 6
+# channels, 68 frames, 2 shots and 3 people here.
+KEYS = {
+    "features": (np.float32, (5, 6)),
+    "gtscore": (np.float32, (5,)),
+    "gtsummary": (np.float32, (5,)),
+    "user_summary": (np.float32, (3, 68)),
+    "change_points": (np.int32, (2, 2)),
+    "n_frame_per_seg": (np.int32, (2,)),
+    "n_frames": (np.int32, ()),
+    "n_steps": (np.int32, ()),
+    "picks": (np.int32, (5,)),
+}
 
 
-def test_batches_are_padded_features_of_disjoint_splits(tmp_path):
-    datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=WIDTH, batch_size=4, folds=5, fold=1)
-    ids = {name: [video.id for video in datamodule.split_videos(name)] for name in ("train", "val", "test")}
-    assert not datamodule.datasets
-    assert sorted(id_ for part in ids.values() for id_ in part) == sorted(id_ for id_ in TVSUM_IDS[:10])
-    datamodule.setup()
-    assert {name: [video.id for video in dataset.videos] for name, dataset in datamodule.datasets.items()} == ids
-    batches = list(datamodule.train_dataloader())
-    assert sorted(video for batch in batches for video in batch.videos) == sorted(ids["train"])
-    for batch in batches:
-        lengths = batch.mask.sum(1)
-        assert batch.kind == "features" and batch.inputs.shape == (len(batch.videos), int(lengths.max()), WIDTH)
-        assert not batch.inputs[~batch.mask].any()
+def encoded(name="holiday", steps=5, **changes):
+    given = video(steps, 0)
+    truth = GroundTruth(given["gtscore"], given["gtscore"] > 0.5, given["user_summary"] > 0)
+    arrays = {key: given[key] for key in ("features", "picks", "n_frames", "change_points")}
+    return EncodedVideo(**{"name": name, "truth": truth, **arrays, **changes})
 
 
-def test_another_width_is_refused_before_training(tmp_path):
-    datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=1024)
-    with pytest.raises(KeyframeError, match=rf"a\.h5 has features of width {WIDTH}, not 1024: set data\.width={WIDTH}"):
-        datamodule.setup()
+def write(path, videos):
+    with FeatureFile(path, {"backbone": "resnet50"}) as file:
+        for number, one in enumerate(videos, start=1):
+            file.add(number, one)
+    return path
 
 
-def split_of(tmp_path, file, split_name, place):
-    """The test videos where a split file calls them `<place>video_N`."""
-    keys = [f"{place}video_{n}" for n in range(1, 7)]
-    (tmp_path / split_name).write_text(json.dumps([{"train_keys": keys[:4], "test_keys": keys[4:]}]))
-    datamodule = FeatureDataModule(str(file), width=WIDTH, splits=str(tmp_path / split_name))
-    return [video.id for video in datamodule.split_videos("test")]
+def test_the_layout_is_the_fields(tmp_path):
+    with h5py.File(write(tmp_path / "a.h5", [encoded()])) as file:
+        assert file.attrs["backbone"] == "resnet50"
+        assert list(file) == ["video_1"]
+        group = file["video_1"]
+        assert {key: (group[key].dtype, group[key].shape) for key in group if key != "video_name"} == KEYS
+        assert group["video_name"].asstr()[()] == "holiday"
+        assert set(np.unique(group["user_summary"])) == set(np.unique(group["gtsummary"])) == {0, 1}
+        np.testing.assert_array_equal(group["picks"], [0, 15, 30, 45, 60])
+        np.testing.assert_array_equal(group["change_points"], [[0, 59], [60, 67]])
+        np.testing.assert_array_equal(group["n_frame_per_seg"], [60, 8])
+        assert (group["n_steps"][()], group["n_frames"][()]) == (5, 68)
+        assert group["features"].compression == "gzip"
 
 
-@pytest.mark.parametrize("place", ["", "../datasets/eccv16_dataset_summe_google_pool5.h5/", "SumMe/", "mine.h5/"])
-def test_split_files_name_videos_by_their_place_in_the_file(tmp_path, place):
-    summe = write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", NAMES)
-    assert split_of(tmp_path, summe, "splits.json", place) == sorted(NAMES[4:])
+def test_a_written_file_is_read_back(tmp_path):
+    names = ["Ferien am Meer", "日本", "a=b (1)"]
+    videos = [encoded(name, steps) for steps, name in enumerate(names, start=5)]
+    back = read_feature_file(write(tmp_path / "a.h5", videos))
+    assert [one.id for one in back.values()] == names
+    for one, written in zip(back.values(), videos, strict=True):
+        np.testing.assert_array_equal(one.features, written.features)
+        np.testing.assert_array_equal(one.picks, written.picks)
+        np.testing.assert_array_equal(one.change_points, written.change_points)
+        np.testing.assert_allclose(one.importance, written.truth.gtscore, atol=1e-7)
+        np.testing.assert_array_equal(one.user_summaries, written.truth.user_summary)
+        assert one.n_frames == written.n_frames
 
 
-@pytest.mark.parametrize(
-    ("split_name", "place"), [("tvsum_splits.json", ""), ("aug.json", "eccv16_dataset_tvsum_google_pool5.h5/")]
-)
-def test_a_split_of_another_data_set_is_refused(tmp_path, split_name, place):
-    summe = write_summe(tmp_path / "summe.h5", NAMES)
-    with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
-        split_of(tmp_path, summe, split_name, place)
-    tvsum = write_tvsum(tmp_path / "features.h5", 6)
-    place = place.replace("tvsum", "summe")
-    with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
-        split_of(tmp_path, tvsum, split_name.replace("tvsum", "summe"), place)
+def test_without_labels_there_are_no_arrays_of_labels(tmp_path):
+    track = GroundTruth(np.ones(5), np.ones(5, bool), np.empty((0, 68), bool))
+    path = write(tmp_path / "a.h5", [encoded("none", truth=None), encoded("track only", truth=track)])
+    with h5py.File(path) as file:
+        assert set(file["video_1"]) == {*KEYS, "video_name"} - {"gtscore", "gtsummary", "user_summary"}
+        assert set(file["video_2"]) == {*KEYS, "video_name"} - {"user_summary"}
+
+
+def test_an_error_leaves_what_was_there_and_no_draft(tmp_path):
+    path = write(tmp_path / "a.h5", [encoded("first")])
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError), FeatureFile(path, {}) as file:
+        file.add(1, encoded("second"))
+        raise ZeroDivisionError
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    write(path, [encoded("second")])
+    assert list(read_feature_file(path)) == ["second"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyframeError, match=r"a\.h5 cannot be written \(.*choose another file"):
+        write(tmp_path / "file" / "a.h5", [encoded()])
+    # a folder that is missing is made
+    assert write(tmp_path / "new" / "folder" / "a.h5", [encoded()]).is_file()
+
+
+def test_a_full_disk(tmp_path):
+    """HDF5 left alone kills the process, in closing the file."""
+    noise = np.random.default_rng(0).standard_normal((2000, 300), dtype=np.float32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        for steps in (100, 2000):
+            with pytest.raises(KeyframeError, match=r"a\.h5 cannot be written \(.*make room"):
+                write(tmp_path / "a.h5", [encoded(steps=steps, features=noise[:steps])])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_that_do_not_fit():
+    for changes in (
+        {"features": np.zeros((4, 6), np.float32)},
+        {"features": np.zeros(5, np.float32)},
+        {"change_points": np.zeros(2, int)},
+        {"n_frames": 69},
+        {"truth": dataclasses.replace(encoded().truth, gtscore=np.zeros(4))},
+        {"truth": dataclasses.replace(encoded().truth, gtsummary=np.zeros(6, bool))},
+    ):
+        with pytest.raises(ValueError, match="holiday"):
+            encoded(**changes)
+
+
+def test_videos_of_tvsum_keep_the_numbers_that_splits_know_them_by():
+    third, first, fiftieth = (TVSUM_IDS[number - 1] for number in (3, 1, 50))
+    assert video_numbers([fiftieth, third, first]) == {first: 1, third: 3, fiftieth: 50}
+    assert list(video_numbers([fiftieth, third, first])) == [first, third, fiftieth]
+    assert video_numbers([third, "holiday", first]) == {third: 1, "holiday": 2, first: 3}
