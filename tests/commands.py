@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from keyframe.cli.app import check_values, sentence_of
-from keyframe.cli.arguments import prepare, with_inputs
+from keyframe.cli.arguments import add_inputs, prepare, split_inputs
+from keyframe.cli.errors import check_values, sentence_of
 from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,18 +86,23 @@ def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
 
 def in_process(program: str, *arguments: object, run_dir: Path) -> str:
     """Do what a command does on its arguments, in this process; the sentence that it ends with, "" if it succeeds."""
-    overrides = prepare(with_inputs([str(argument) for argument in arguments]))
+    others, inputs = split_inputs([str(argument) for argument in arguments])
     run_dir.mkdir(parents=True, exist_ok=True)
+    config = None
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose(program, [*overrides, f"hydra.runtime.output_dir='{run_dir}'"], return_hydra_config=True)
+            config = compose(
+                program, [*prepare(others), f"hydra.runtime.output_dir='{run_dir}'"], return_hydra_config=True
+            )
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]
         check_values(config)
+        if inputs:
+            add_inputs(config, inputs)
         importlib.import_module(f"keyframe.cli.{program}").__dict__[program](config)
     except Exception as error:
-        sentence = sentence_of(error)
+        sentence = sentence_of(error, config)
         assert sentence is not None, traceback.format_exc()
         return sentence
     return ""

@@ -4,25 +4,34 @@ import functools
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from keyframe.cli.help import comments_of
 from keyframe.config import conf_dir, plain
+from keyframe.files import flat
 
 CONF = conf_dir()
 # command.yaml is what the others have in common
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "command")
-OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+# neither are bases options
+OPTIONS = sorted(
+    path.relative_to(CONF).with_suffix("").as_posix()
+    for path in CONF.glob("*/*.yaml")
+    if not path.stem.startswith("base")
+)
+# Groups whose options are diffs of the whole.
+DIFFS = ("experiment", "hparams_search", "debug")
 
 # What an option needs to be complete on this machine: a value for a mandatory key, a CPU for a GPU.
 ALSO = {
-    "data/base": ["datamodule=features", "+data.path=a.h5", "+data.labels=null", "+data.width=8"],
-    "data/base_videos": ["+data.source=null"],
     "data/h5": ["data.path=a.h5"],
     "experiment/cross_validation": ["data=demo"],
     "experiment/distill": ["data=demo"],
-    "experiment/search": ["data=demo"],
+    "hparams_search/optuna": ["data=demo"],
+    "debug/fast": ["data=demo"],
     "datamodule/features": ["data=h5", "data.path=a.h5"],
     "backbone/timm": ["backbone.name=resnet18"],
     "trainer/gpu": ["trainer.accelerator=cpu"],
@@ -57,8 +66,8 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     group, name = option.split("/")
-    no_root = option in ("data/base", "data/base_videos", "data/demo", "data/h5", "datamodule/features")
-    root = [] if no_root or group == "experiment" else ["data.root=videos"]
+    no_root = option in ("data/demo", "data/h5", "datamodule/features")
+    root = [] if no_root or group in DIFFS else ["data.root=videos"]
     weights = [] if option in ("backbone/none", "data/h5", "datamodule/features") else ["backbone.pretrained=false"]
     if group in ELSEWHERE:
         command, prefix, root, weights = *ELSEWHERE[group], [], []
@@ -67,10 +76,10 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
     more = [*root, *weights, f"run_dir={tmp_path}", *ALSO.get(option, [])]
     config = composed(command, f"{prefix}{group}={name}", *more)
     resolved = plain(config)  # raises at a key that is not set
-    assert group in resolved or group == "experiment"
-    # an experiment is a diff of the whole; any other option stands for its own part, and for what it brings with it
+    assert group in resolved or group in DIFFS
+    # a diff is of the whole; any other option stands for its own part, and for what it brings with it
     parts = {group, *({"datamodule", "backbone"} if option == "data/h5" else ())}
-    keys = [key for key in targets(config) if group == "experiment" or key.split(".")[0] in parts]
+    keys = [key for key in targets(config) if group in DIFFS or key.split(".")[0] in parts]
     for key in keys:
         built = instantiate(OmegaConf.select(config, key), _convert_="all")
         assert built is not None, key
@@ -78,7 +87,7 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
             assert isinstance(built([torch.nn.Parameter(torch.zeros(1))]), torch.optim.Optimizer)
         elif isinstance(built, functools.partial) and key == "head":
             assert built(features=16)(torch.zeros(1, 3, 16)).shape == (1, 3)
-    assert keys or resolved.get(group) is None or group == "finetune" or name.startswith("base")
+    assert keys or resolved.get(group) is None or group == "finetune"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -91,6 +100,23 @@ def test_every_command_composes(command, tmp_path):
     assert str(OmegaConf.to_container(config)["run_dir"]) == "${hydra:runtime.output_dir}"
     for callback in config.hydra.callbacks.values():
         instantiate(callback)
+
+
+def test_every_key_has_a_comment():
+    """On its line, above it, or on the part that holds it. Classes, references and diffs of the whole need none."""
+    bare = []
+    for file in CONF.rglob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        if "@package _global_" in text or file.stem == "benchmark":
+            continue
+        comments = comments_of(text)
+        content = yaml.safe_load(text) or {}
+        for key, value in flat({name: part for name, part in content.items() if name not in ("defaults", "hydra")}):
+            parts = [".".join(key.split(".")[:count]) for count in range(1, key.count(".") + 2)]
+            internal = "_target_" in f"{key} {value}" or "_partial_" in key or str(value).startswith("${")
+            if not internal and not any(comments[part] for part in parts):
+                bare.append(f"{file.relative_to(CONF)}: {key}")
+    assert not bare
 
 
 def test_options_of_a_group_have_the_same_keys():

@@ -99,7 +99,7 @@ def test_a_run_of_an_older_version_goes_on_as_it_would_have_there(command, tiny_
     )
     out = tmp_path / "run"
     last = shutil.copy(old_run / "checkpoints" / "best.ckpt", tmp_path / "last.ckpt")
-    more = (f"data.root={tiny_demo}", "cache=memory", "augmentation=clip", "trainer.max_epochs=3", f"ckpt={last}")
+    more = (f"data.root={tiny_demo}", "cache=memory", "augmentation=clip", "trainer.max_epochs=3", f"ckpt_path={last}")
     command(*TINY, *model, *more, f"hydra.run.dir={out}").good()
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test/spearman"] == pytest.approx(-0.098213, abs=1e-5)

@@ -15,7 +15,7 @@ from keyframe.evaluation.results import compare_pairs, model_result, pair_metric
 from keyframe.pipeline import TrainedModel
 from keyframe.runs import Run, load_detector
 from keyframe.timing import peak_memory, speeds
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 def compare(config: DictConfig) -> None:
     """Score the videos by all models, measure what the models cost, and report both."""
     check_choices(config)
+    for key, numbers in {
+        "speed.videos": config.speed.videos,
+        "speed.repeats": [config.speed.repeats],
+        "memory.videos": config.memory.videos,
+    }.items():
+        for number in numbers:
+            check_number(key, number, 1)
     models = load_models(config)
     asked = _asked_videos(models, config)
     runs = [run for group in models.values() for run in group]

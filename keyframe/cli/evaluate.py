@@ -43,7 +43,7 @@ from keyframe.runs import Run, RunVideo
 from keyframe.system import cores
 from keyframe.timing import machine
 from keyframe.training.callbacks import finish, log_report
-from keyframe.types import FloatArray, KeyframeError, Labels, VideoError
+from keyframe.types import FloatArray, KeyframeError, Labels, VideoError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def check_choices(config: DictConfig) -> None:
     for key, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("ensemble", (None, *ENSEMBLES))):
         if config[key] not in known:
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
+    check_number("pictures", config.pictures, 0)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from keyframe.export.model import OPSETS, SUFFIXES, require_packages
 from keyframe.export.write import ExportedFile, Exporter, read_clips
 from keyframe.report.render import text_table
 from keyframe.runs import Run, load_run
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 def export(config: DictConfig) -> None:
     """Write the formats that the configuration names, and report on each."""
     formats = _formats(config)
+    for key, value in {
+        "check.videos": config.check.videos,
+        "calibration.videos": config.calibration.videos,
+        "repeats": config.repeats,
+    }.items():
+        check_number(key, value, 1)
 
     run = load_run(config.run, config.data.root)
     model, data = run.trained_model, run.video_data

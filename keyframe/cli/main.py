@@ -1,49 +1,249 @@
-"""The console scripts. None imports its task before Hydra has composed the configuration: `--help` needs no torch."""
+"""The console scripts, and what surrounds the task of each: Hydra, errors as one sentence, and guarded directories.
 
+A task, `keyframe.cli.<name>:<name>`, is imported once Hydra has composed the configuration: `--help` needs no torch.
+"""
+
+import atexit
+import logging
+import os
+import pkgutil
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
 
-from keyframe.cli.app import command
-from keyframe.cli.arguments import prepare, with_inputs
-from keyframe.cli.hooks import with_one_directory
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from keyframe.cli.arguments import (
+    RANKS_IN_SWEEP,
+    add_inputs,
+    is_first_process,
+    prepare,
+    several_processes,
+    split_inputs,
+    starts_ranks,
+    with_one_directory,
+)
+from keyframe.cli.errors import check_values, fail, sentence_of
+from keyframe.cli.help import help_page
+from keyframe.cli.sweep import (
+    RECORD,
+    Status,
+    check_resumable,
+    how_to_go_on,
+    is_over,
+    objective_of,
+    overrides_of,
+    read_status,
+    resumed,
+    save_record,
+    write_status,
+    write_sweep_table,
+)
+from keyframe.cli.terminal import listen
+from keyframe.config import conf_dir
+from keyframe.system import LOCK, lock_folder
+from keyframe.types import KeyframeError
+
+log = logging.getLogger(__name__)
+# No part of the callback, which some launchers send to other processes.
+_locks: list[IO[bytes]] = []
 
 
 def train() -> None:
     """Run `keyframe-train`."""
-    sys.argv[1:] = with_one_directory(prepare(sys.argv[1:]))
-    command("train", "keyframe.cli.train:train")
+    command("train", sys.argv[1:])
 
 
 def evaluate() -> None:
     """Run `keyframe-evaluate`."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("evaluate", "keyframe.cli.evaluate:evaluate")
+    command("evaluate", sys.argv[1:])
 
 
 def compare() -> None:
     """Run `keyframe-compare`."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("compare", "keyframe.cli.compare:compare")
+    command("compare", sys.argv[1:])
 
 
 def extract() -> None:
     """Run `keyframe-extract`."""
-    sys.argv[1:] = prepare(with_inputs(sys.argv[1:]))
-    command("extract", "keyframe.cli.extract:extract")
+    command("extract", *split_inputs(sys.argv[1:]))
 
 
 def features() -> None:
     """Run `keyframe-features`."""
-    sys.argv[1:] = prepare(with_inputs(sys.argv[1:]))
-    command("features", "keyframe.cli.features:features")
+    command("features", *split_inputs(sys.argv[1:]))
 
 
 def export() -> None:
     """Run `keyframe-export`."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("export", "keyframe.cli.export:export")
+    command("export", sys.argv[1:])
 
 
 def benchmark() -> None:
     """Run `keyframe-benchmark`."""
-    sys.argv[1:] = prepare(sys.argv[1:])
-    command("benchmark", "keyframe.cli.benchmark:benchmark")
+    command("benchmark", sys.argv[1:])
+
+
+def command(name: str, arguments: Sequence[str], inputs: Sequence[str] = ()) -> None:
+    """Run the task of `keyframe-<name>` as a Hydra app, configured by `conf/<name>.yaml`.
+
+    What a user can mend ends in one sentence on stderr and exit status 1. In a sweep the job's failure is written into
+    its directory and the sweep goes on; a sweeper gets each job's `val/spearman`.
+
+    Args:
+        name: of the command.
+        arguments: for Hydra, as they were typed; Lightning starts further ranks with the prepared ones.
+        inputs: added to `input`.
+    """
+    arguments = prepare(resumed(arguments))
+    sys.argv[1:] = with_one_directory(arguments) if name == "train" else arguments
+    full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
+
+    def guarded(config: DictConfig) -> float | None:
+        settings = HydraConfig.get()
+        directory = Path(settings.runtime.output_dir)
+        sweep = settings.mode == RunMode.MULTIRUN
+        status = partial(Status, overrides=overrides_of(settings))
+        try:
+            if sweep and is_over(directory, settings):
+                print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
+                return objective_of(directory)
+            # a run's own is locked before anything is written; a job may outlive the process that has begun the sweep
+            lock = lock_folder(directory) if sweep and is_first_process() else nullcontext()
+        except KeyframeError as error:
+            log.error("Job %s was not run: %s", settings.job.num, error)
+            return None
+        with lock:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+            write_status(directory, status("running"))
+            try:
+                check_values(config)
+                if inputs:
+                    add_inputs(config, inputs)
+                pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)
+            except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
+                write_status(directory, status("interrupted"))
+                if sweep:
+                    write_sweep_table(Path(settings.sweep.dir))
+                print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
+                sys.exit(130)
+            except Exception as error:
+                sentence = sentence_of(error, config)
+                write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
+                if sweep:
+                    log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
+                    return None
+                if sentence is None or full_error == "1":
+                    raise
+                fail(name, sentence)
+            finally:
+                if sweep:  # the sweeper's own errors come to us again
+                    os.environ["HYDRA_FULL_ERROR"] = "1"
+            write_status(directory, status("completed"))
+        return objective_of(directory)
+
+    guarded.__module__ = f"keyframe.cli.{name}"  # Hydra names the job after it
+    # Asked for full errors, Hydra raises its own instead of printing them over several lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    listen()
+    try:
+        if not {"--help", "-h"}.isdisjoint(arguments):
+            print(help_page(name, [argument for argument in arguments if not argument.startswith("-")]))
+        else:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
+    except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one
+        print(f"keyframe-{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # such as `--help | head`; at exit Python would write the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None or full_error == "1":
+            raise
+        fail(name, sentence)
+
+
+class JobLog(logging.FileHandler):
+    """Hydra's log file of a job; of further ranks nothing is written.
+
+    Args:
+        filename: the file.
+    """
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename if is_first_process() else os.devnull, encoding="utf-8")
+
+
+class OutputGuard(Callback):
+    """Refuses an output directory that cannot be written, is in use, or holds another run or sweep."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the run directory."""
+        directory = Path(config.hydra.run.dir)
+        if not is_first_process():
+            return
+        if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt_path"):
+            remedy = ", or resume it with ckpt_path=auto" if "ckpt_path" in config else ""
+            _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
+        _lock(config, directory, "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the sweep directory, and write into it which sweep it is."""
+        directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
+        if several_processes(config) and not starts_ranks(config.hydra):
+            _refuse(config, RANKS_IN_SWEEP)
+        go_on = how_to_go_on(name, directory)
+        if config.sweep.resume is not None:
+            try:
+                check_resumable(config, directory)
+            except KeyframeError as error:
+                _refuse(config, str(error))
+        elif any(directory.glob("*/status.json")):
+            _refuse(config, f"{directory} holds a sweep already: choose another hydra.sweep.dir, or resume it: {go_on}")
+        made = [place for place in (directory, *directory.parents) if not place.exists()]
+        _lock(config, directory, "hydra.sweep.dir")
+        atexit.register(_forget_unstarted, directory, made)
+        save_record(config, directory)
+        print(f"Sweep: {directory}; if it is stopped, go on with {go_on}")
+
+
+def _lock(config: DictConfig, directory: Path, key: str) -> None:
+    """Make the directory and lock it for this process, to its end: two would write the same checkpoints."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _locks.append(lock_folder(directory))
+    except KeyframeError as error:
+        _refuse(config, str(error))
+    except OSError as error:
+        _refuse(config, f"{key}={directory} cannot be written ({error.strerror}): choose another directory.")
+
+
+def _forget_unstarted(directory: Path, made: Sequence[Path]) -> None:
+    """Remove a sweep that has ended before its first job, because of a typo say, and the folders made for it."""
+    entries = list(directory.iterdir()) if directory.is_dir() else []
+    if entries and all(entry.name in (LOCK, RECORD, "multirun.yaml") for entry in entries):
+        for entry in entries:
+            entry.unlink()
+        with suppress(OSError):  # another program has put something there
+            for place in made:
+                place.rmdir()
+
+
+def _left_nothing(directory: Path) -> bool:
+    """Whether the run there has ended before its first checkpoint: there is nothing to lose or to resume."""
+    status = read_status(directory)
+    ended = status is not None and status.state in ("failed", "interrupted")
+    return ended and not any(directory.glob("checkpoints/*.ckpt"))
+
+
+def _refuse(config: DictConfig, sentence: str) -> None:
+    """End the command; Hydra would swallow an exception here."""
+    fail(config.hydra.job.name, sentence)

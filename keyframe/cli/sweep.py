@@ -1,27 +1,204 @@
-"""The report of a sweep: its jobs in a table, and how their parameters go with what came of them.
+"""Sweeps: the state of each job, going on with a sweep that was stopped, and the table and report of its jobs.
 
-The table of a sweep's jobs, from what each job has written into its directory.
+A sweep writes `sweep.yaml` before its first job: the overrides it was started with, and its search space. Started again
+with `sweep.resume=DIR` it numbers its jobs as before, so each meets its own directory: a finished job is left as it is,
+an interrupted one trains on from its last checkpoint, the others start.
 """
 
 import csv
 import json
 import math
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keyframe.cli.arguments import OBJECTIVE, read_status
-from keyframe.files import write_table
-from keyframe.report.document import Block, Document, ImageFile, Notes, Section, Table, Text, format_number
-from keyframe.report.render import text_table
+from hydra.conf import HydraConf
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
+from keyframe.cli.arguments import is_first_process, unquoted
+from keyframe.cli.terminal import from_here, short_text
+from keyframe.files import flat, write_table, write_text
+from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number
+from keyframe.report.render import write_report
+from keyframe.types import KeyframeError
+
+# What a sweeper gets of each job, and jobs are ranked by.
+OBJECTIVE = "val/spearman"
 # Metrics over the test videos, each with its interval.
 INTERVALS = ("test/spearman", "test/kendall", "test/precision_at_15")
+RECORD = "sweep.yaml"
+_KEY = "sweep.resume="
+_LAUNCHER = ("hydra/launcher", "hydra.launcher")
+# Of a sweeper's settings, those that may change without changing the jobs that are there.
+_FREE = ("n_trials", "max_failure_rate")
+_HOW = (
+    "Jobs are ranked on validation videos. The numbers in brackets are the 95 % bootstrap interval of the mean over "
+    "the job's test videos. Report the test numbers of the job that validation chose: the best of many test numbers is "
+    "too good by chance."
+)
 
 
 @dataclass(frozen=True)
-class Job:
+class Status:
+    """The state of a job: `running`, `completed`, `failed` or `interrupted`, why, and the overrides it was given."""
+
+    state: str
+    error: str = ""
+    overrides: tuple[str, ...] = ()
+
+
+def write_status(directory: Path, status: Status) -> None:
+    """Write `status.json`, from the first process only."""
+    if is_first_process():
+        write_text(directory / "status.json", json.dumps(asdict(status)) + "\n")
+
+
+def read_status(directory: Path) -> Status | None:
+    """The status in a directory; None if there is none."""
+    path = directory / "status.json"
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Status(**{**content, "overrides": tuple(content.get("overrides", ()))})
+
+
+def overrides_of(hydra: HydraConf) -> tuple[str, ...]:
+    """The overrides of a job, or of a sweep, as they were typed."""
+    return tuple(override for override in _literal(hydra.overrides.task) if not override.startswith(_KEY))
+
+
+def objective_of(directory: Path) -> float | None:
+    """A finished job's `val/spearman`; None if it has none."""
+    return _read_metrics(directory).get(OBJECTIVE)
+
+
+def resumed(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the overrides of the sweep that `sweep.resume=DIR` goes on with.
+
+    Overrides need not be repeated: without any, those of the sweep's record are taken. Another launcher may be chosen.
+    """
+    place = next((argument.removeprefix(_KEY) for argument in arguments if argument.startswith(_KEY)), None)
+    if place is None or place == "null":
+        return list(arguments)
+    given = [argument for argument in arguments if not argument.startswith((_KEY, "-m", "--multirun"))]
+    place = unquoted(place)
+    record = _read_record(Path(place))
+    if not any("=" in argument and not argument.startswith(("hydra", "-")) for argument in given):
+        given += record.get("overrides", [])
+    kept = list(record.get("hydra", []))
+    if any(argument.startswith(_LAUNCHER) for argument in given):
+        kept = [argument for argument in kept if not argument.startswith(_LAUNCHER)]
+    given_keys = {argument.partition("=")[0] for argument in given}
+    kept = [argument for argument in kept if argument.partition("=")[0] not in given_keys]
+    return ["-m", *kept, *given, f"{_KEY}{place}", f"hydra.sweep.dir={place}"]
+
+
+def save_record(config: DictConfig, directory: Path) -> None:
+    """Write `sweep.yaml` into the sweep's directory."""
+    write_text(directory / RECORD, OmegaConf.to_yaml(OmegaConf.create(_record(config))))
+
+
+def check_resumable(config: DictConfig, directory: Path) -> None:
+    """Refuse to go on with a sweep that does not exist, or with another one in its directory.
+
+    Raises:
+        KeyframeError: naming what differs.
+    """
+    was = _read_record(directory)
+    if not was:
+        raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({RECORD}); give the directory of a sweep (-m).")
+    now = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(_record(config)))))
+    assert isinstance(now, dict)
+    before, after = _differing(was["overrides"], now["overrides"])
+    if before or after:
+        raise KeyframeError(
+            f"{_KEY}{directory} is a sweep of other overrides (it had {before or 'no more'}, now {after or 'no more'}):"
+            " leave the overrides out, they are read from its directory, or start a new sweep."
+        )
+    old, new = (dict(flat({key: part[key] for key in ("sweeper", "config")})) for part in (was, now))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise KeyframeError(
+                f"{_KEY}{directory}: the configuration has changed since ({key.partition('.')[2]} was {old.get(key)}, "
+                f"is {new.get(key)}): undo that, or start a new sweep."
+            )
+    if _is_adaptive(config.hydra.sweeper) and OmegaConf.select(config, "hydra.sweeper.sampler.seed") is None:
+        raise KeyframeError(
+            f"{_KEY}{directory}: without a seed Optuna would draw other jobs now: start sweeps that are to be resumed "
+            "with hydra.sweeper.sampler.seed=0."
+        )
+
+
+def is_over(directory: Path, hydra: HydraConf) -> bool:
+    """Whether a job of a sweep needs no run, because an earlier start of the sweep has finished it.
+
+    A job that failed is run again, but not if a sweeper chooses jobs by the results of earlier ones: it must get the
+    same results once more to choose the same.
+
+    Raises:
+        KeyframeError: the directory is another job's.
+    """
+    status = read_status(directory)
+    if status is None:
+        return False
+    now = overrides_of(hydra)
+    if status.overrides != now:
+        before, after = _differing(status.overrides, now)
+        raise KeyframeError(f"{directory} is of another job (it had {before}, now {after}): start a new sweep.")
+    return status.state == "completed" or (status.state == "failed" and _is_adaptive(hydra.sweeper))
+
+
+def how_to_go_on(name: str, directory: Path) -> str:
+    """The command that resumes a sweep."""
+    return f"keyframe-{name} {_KEY}{shlex.quote(str(from_here(directory)))}"
+
+
+def _record(config: DictConfig) -> dict[str, Any]:
+    hydra = config.hydra
+    sweeper = OmegaConf.to_container(hydra.sweeper, resolve=False)
+    assert isinstance(sweeper, dict)
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", "sweep")])
+    own = ("hydra.mode=", "hydra.sweep.dir=")  # set by `resumed`
+    return {
+        "overrides": list(overrides_of(hydra)),
+        "hydra": [override for override in _literal(hydra.overrides.hydra) if not override.startswith(own)],
+        "sweeper": {key: value for key, value in sweeper.items() if key not in _FREE},
+        "config": OmegaConf.to_container(job, resolve=False),
+    }
+
+
+def _literal(overrides: Any) -> list[str]:
+    """A list of Hydra's, interpolations left as they are."""
+    return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[union-attr]
+
+
+def _read_record(directory: Path) -> dict[str, Any]:
+    path = directory.expanduser() / RECORD
+    record = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return {str(key): value for key, value in record.items()} if isinstance(record, dict) else {}
+
+
+def _is_adaptive(sweeper: Any) -> bool:
+    return not str(sweeper._target_).endswith(".BasicSweeper")
+
+
+def _differing(before: Sequence[str], after: Sequence[str]) -> tuple[str, str]:
+    """What only one of two lists of overrides has; all of both if they differ in order alone."""
+    if list(before) == list(after):
+        return "", ""
+    lost = [override for override in before if override not in after]
+    new = [override for override in after if override not in before]
+    return (" ".join(lost), " ".join(new)) if lost or new else (" ".join(before), " ".join(after))
+
+
+@dataclass(frozen=True)
+class SweepJob:
     """One job of a sweep.
 
     Attributes:
@@ -29,7 +206,7 @@ class Job:
         status: `completed`, `failed`, `interrupted` or `running`.
         error: why it failed.
         params: what the sweep varies, by key.
-        metrics: what it measured, by name, intervals as `<name>_lo` and `<name>_hi`; nothing that is not defined.
+        metrics: by name, intervals as `<name>_lo` and `<name>_hi`; undefined ones are left out.
     """
 
     name: str
@@ -39,79 +216,7 @@ class Job:
     metrics: Mapping[str, float]
 
 
-def sweep_document(jobs: Sequence[Job], objective: str, directory: Path, figure: Path | None) -> Document:
-    """A report of a sweep.
-
-    Args:
-        jobs: best first, one at least.
-        objective: the metric they are ranked by, on validation videos.
-        directory: of the sweep.
-        figure: the parallel coordinates, where there is more than one job.
-    """
-    picture: list[Block] = []
-    if figure is not None:
-        alt = f"A line a job through its parameters, coloured by {objective}"
-        picture = [ImageFile(figure, alt, f"A line is a job; colour and the last axis are its {objective}.")]
-    failed = [f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if not _is_done(job)]
-    sections = [
-        Section("Jobs", [Table([_row(job, jobs, objective) for job in jobs], f"Best {objective} first.")]),
-        Section("Parameters", picture) if picture else None,
-        Section("Without a result", [Notes(failed)]) if failed else None,
-        Section("How to read it", [Text(_HOW)]),
-    ]
-    return Document(
-        title=f"Sweep of {len(jobs)} job{'s' if len(jobs) > 1 else ''}",
-        lead=_lead(jobs, objective),
-        sections=[section for section in sections if section is not None],
-        footer=f"Written by keyframe, from {directory}.",
-    )
-
-
-_HOW = (
-    "Jobs are ranked on validation videos. The numbers in brackets are the 95 % bootstrap interval of the mean over "
-    "the job's test videos. Report the test numbers of the job that validation chose: the best of many test numbers is "
-    "too good by chance."
-)
-
-
-def shown(value: str) -> str:
-    """A parameter for a reader: of a number that a sweeper has drawn, four digits."""
-    try:
-        short = f"{float(value):.4g}"
-    except ValueError:
-        return value
-    return short if len(short) < len(value) else value
-
-
-def _lead(jobs: Sequence[Job], objective: str) -> str:
-    best = jobs[0]
-    if objective not in best.metrics:
-        return "No job has a result."
-    params = ", ".join(f"{name}={shown(value)}" for name, value in best.params.items())
-    test = f"; its {INTERVALS[0]} is {_cell(best, INTERVALS[0])}" if INTERVALS[0] in best.metrics else ""
-    return f"Best by {objective} is job {best.name}{f' ({params})' if params else ''}: {_cell(best, objective)}{test}."
-
-
-def _row(job: Job, jobs: Sequence[Job], objective: str) -> dict[str, str]:
-    params = dict.fromkeys(name for one in jobs for name in one.params)
-    return (
-        {"job": job.name, "status": job.status}
-        | {name: shown(job.params.get(name, "")) for name in params}
-        | {name: _cell(job, name) for name in (objective, *INTERVALS)}
-    )
-
-
-def _cell(job: Job, name: str) -> str:
-    lo, hi = job.metrics.get(f"{name}_lo", math.nan), job.metrics.get(f"{name}_hi", math.nan)
-    value = format_number(job.metrics[name]) if name in job.metrics else ""
-    return value if math.isnan(lo) else f"{value} [{format_number(lo)}, {format_number(hi)}]"
-
-
-def _is_done(job: Job) -> bool:
-    return job.status == "completed"
-
-
-def sweep_jobs(directory: Path) -> list[Job]:
+def read_jobs(directory: Path) -> list[SweepJob]:
     """The jobs of a sweep, best validation Spearman first, those without one last.
 
     A job's parameters are its overrides, less those that all jobs share.
@@ -122,77 +227,101 @@ def sweep_jobs(directory: Path) -> list[Job]:
         status = read_status(path.parent)
         assert status is not None
         settings[path.parent.name] = [override.lstrip("+") for override in status.overrides]
-        jobs.append(Job(path.parent.name, status.state, status.error, {}, _metrics(path.parent)))
+        jobs.append(SweepJob(path.parent.name, status.state, status.error, {}, _metrics_with_intervals(path.parent)))
     shared = set.intersection(*map(set, settings.values())) if jobs else set()
     for job in jobs:
         own = [override.partition("=") for override in settings[job.name] if override not in shared]
         job.params.update({key: value for key, _, value in own})
-    return sorted(jobs, key=_order)
+    numbers = {job.name: int(job.name) if job.name.isdigit() else 0 for job in jobs}
+    return sorted(jobs, key=lambda job: (-job.metrics.get(OBJECTIVE, -math.inf), numbers[job.name], job.name))
 
 
-def refresh(directory: Path) -> list[Job]:
+def write_sweep_table(directory: Path) -> list[SweepJob]:
     """Write `sweep.csv` anew and return the jobs."""
-    jobs = sweep_jobs(directory)
-    if jobs:
-        params = dict.fromkeys(name for job in jobs for name in job.params)
-        write_table(
-            directory / "sweep.csv",
-            [
-                {"job": job.name, "status": job.status}
-                | {name: job.params.get(name, "") for name in params}
-                | {name: _sweep_cell(job, name) for name in _columns()}
-                | {"error": job.error}
-                for job in jobs
-            ],
-        )
-    return jobs
-
-
-def write_sweep_report(jobs: Sequence[Job], directory: Path) -> None:
-    """Write `sweep.html` and its picture."""
-    from keyframe.drawing.plots import draw_parallel
-    from keyframe.report.render import write_report
-
-    figure = None
-    if len(jobs) > 1 and any(job.params for job in jobs):
-        figure = directory / "figures" / "parallel.png"
-        figure.parent.mkdir(exist_ok=True)
-        values = [job.metrics.get(OBJECTIVE, float("nan")) for job in jobs]
-        draw_parallel([job.params for job in jobs], values, "Parameters and validation", OBJECTIVE).savefig(
-            figure, dpi=150
-        )
-    write_report(sweep_document(jobs, OBJECTIVE, directory, figure), directory, ("html",), "sweep")
-
-
-def sweep_text(jobs: Sequence[Job]) -> str:
-    """The jobs for a terminal, without the columns that are empty everywhere."""
-    params = dict.fromkeys(name for job in jobs for name in job.params)
+    jobs = read_jobs(directory)
+    columns = [OBJECTIVE, *(name + end for name in INTERVALS for end in ("", "_lo", "_hi"))]
     rows = [
         {"job": job.name, "status": job.status}
-        | {name: _sweep_cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
-        | {name: shown(job.params.get(name, "")) for name in params}
+        | {name: job.params.get(name, "") for name in _params(jobs)}
+        | {name: f"{job.metrics[name]:.4f}" if name in job.metrics else "" for name in columns}
         | {"error": job.error}
         for job in jobs
     ]
-    names = [name for name in rows[0] if any(row[name] for row in rows)]
-    return text_table([{name: row[name] for name in names} for row in rows])
+    if rows:
+        write_table(directory / "sweep.csv", rows)
+    return jobs
 
 
-def _columns() -> list[str]:
-    return [OBJECTIVE, *(name + end for name in INTERVALS for end in ("", "_lo", "_hi"))]
+def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | None) -> Document:
+    """A report of a sweep.
+
+    Args:
+        jobs: best first, one at least.
+        directory: of the sweep.
+        figure: the parallel coordinates, if there is more than one job.
+    """
+    rows = [
+        {"job": job.name, "status": job.status}
+        | {name: shorten(job.params.get(name, "")) for name in _params(jobs)}
+        | {name: _cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
+        for job in jobs
+    ]
+    failed = [f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if not _is_done(job)]
+    sections = [Section("Jobs", [Table(rows, f"Best {OBJECTIVE} first.")])]
+    if failed:
+        sections.append(Section("Without a result", [Notes(failed)]))
+    if figure is not None:
+        alt = f"One line per job through its parameters, coloured by {OBJECTIVE}"
+        caption = f"A line is a job; colour and the last axis are its {OBJECTIVE}."
+        sections.append(Section("Parameters", [ImageFile(figure, alt, caption)]))
+    sections.append(Section("How to read it", [Text(_HOW)]))
+    title = f"Sweep of {len(jobs)} job{'s' if len(jobs) > 1 else ''}"
+    return Document(title, _lead(jobs[0]), sections, f"Written by keyframe, from {directory}.")
 
 
-def _sweep_cell(job: Job, name: str) -> str:
-    return f"{job.metrics[name]:.4f}" if name in job.metrics else ""
+def shorten(value: str) -> str:
+    """A parameter for a reader: at most four digits of a number that a sweeper has drawn."""
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return value
+    return short if len(short) < len(value) else value
 
 
-def _metrics(directory: Path) -> dict[str, float]:
-    """The job's `metrics.json`, what is null left out, with intervals over the test videos of its `per_video.csv`."""
-    from keyframe.evaluation.metrics import interval
+def _lead(best: SweepJob) -> str:
+    if OBJECTIVE not in best.metrics:
+        return "No job has a result."
+    params = ", ".join(f"{name}={shorten(value)}" for name, value in best.params.items())
+    test = f"; its {INTERVALS[0]} is {_cell(best, INTERVALS[0])}" if INTERVALS[0] in best.metrics else ""
+    return f"Best by {OBJECTIVE} is job {best.name}{f' ({params})' if params else ''}: {_cell(best, OBJECTIVE)}{test}."
 
+
+def _params(jobs: Sequence[SweepJob]) -> list[str]:
+    return list(dict.fromkeys(name for job in jobs for name in job.params))
+
+
+def _cell(job: SweepJob, name: str) -> str:
+    lo, hi = job.metrics.get(f"{name}_lo", math.nan), job.metrics.get(f"{name}_hi", math.nan)
+    value = format_number(job.metrics[name]) if name in job.metrics else ""
+    return value if math.isnan(lo) else f"{value} [{format_number(lo)}, {format_number(hi)}]"
+
+
+def _is_done(job: SweepJob) -> bool:
+    return job.status == "completed"
+
+
+def _read_metrics(directory: Path) -> dict[str, float]:
+    """A job's `metrics.json` without what is null."""
     path = directory / "metrics.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    metrics = {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+
+
+def _metrics_with_intervals(directory: Path) -> dict[str, float]:
+    """A job's metrics, with intervals over the test videos of its `per_video.csv`."""
+    from keyframe.evaluation.metrics import interval  # scipy: `--help` needs none of it
+
+    metrics = _read_metrics(directory)
     table = directory / "per_video.csv"
     if not metrics or not table.is_file():
         return metrics
@@ -202,11 +331,38 @@ def _metrics(directory: Path) -> dict[str, float]:
         column = name.partition("/")[2]
         if name in metrics and f"{name}_lo" not in metrics and column in rows[0]:
             lo, hi = interval([float(row[column]) for row in rows])
-            if lo == lo:
+            if not math.isnan(lo):
                 metrics |= {f"{name}_lo": lo, f"{name}_hi": hi}
     return metrics
 
 
-def _order(job: Job) -> tuple[float, int, str]:
-    number = int(job.name) if job.name.isdigit() else 0
-    return -job.metrics.get(OBJECTIVE, float("-inf")), number, job.name
+class SweepTable(Callback):
+    """Writes the sweep's table after every job; prints it at the end with a report, and fails if a job did."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Refresh the table."""
+        if config.hydra.mode == RunMode.MULTIRUN and is_first_process():
+            write_sweep_table(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report and print the table; exit status 1 if any job failed."""
+        from keyframe.drawing.plots import draw_parallel  # matplotlib: `--help` needs none of it
+
+        directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
+        jobs = write_sweep_table(directory)
+        if not jobs:
+            return
+        figure = None
+        if len(jobs) > 1 and any(job.params for job in jobs):
+            figure = directory / "figures" / "parallel.png"
+            figure.parent.mkdir(exist_ok=True)
+            values = [job.metrics.get(OBJECTIVE, math.nan) for job in jobs]
+            plot = draw_parallel([job.params for job in jobs], values, "Parameters and validation", OBJECTIVE)
+            plot.savefig(figure, dpi=150)
+        document = sweep_document(jobs, directory, figure)
+        write_report(document, directory, ("html",), "sweep")
+        failed = [job.name for job in jobs if not _is_done(job)]
+        print(f"\n{short_text(document, 2 if failed else 1)}\n")
+        print(f"Table:  {directory / 'sweep.csv'}\nReport: {directory / 'sweep.html'}")
+        if failed:
+            sys.exit(f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")

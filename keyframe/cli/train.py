@@ -14,8 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from keyframe.cli.arguments import is_first_process
-from keyframe.cli.hooks import RANKS_IN_SWEEP, starts_ranks
+from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
 from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
@@ -39,9 +38,11 @@ def train(config: DictConfig) -> None:
     detector = instantiate(config.model, _convert_="all")
     counts = count_parameters(detector, two_stages=config.finetune.switch_epoch is not None)
 
-    if config.ckpt == "auto" and not any(o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra):
-        raise KeyframeError("ckpt=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
-    resume = find_checkpoint(config.ckpt, run_dir) if config.ckpt else None
+    if config.ckpt_path == "auto" and not any(
+        o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra
+    ):
+        raise KeyframeError("ckpt_path=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
+    resume = find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
     if not is_first_process():
@@ -100,7 +101,7 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
         config.group = config.group or Path(hydra.sweep.dir).name
         config.name = config.name or f"job {hydra.job.num}"
         if (run_dir / "checkpoints" / "last.ckpt").is_file():
-            config.ckpt = "last"
+            config.ckpt_path = "last"
 
 
 def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:

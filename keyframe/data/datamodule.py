@@ -99,7 +99,10 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        check_number("data.batch_size", batch_size, 1)
+        for name, value, lowest in (("batch_size", batch_size, 1), ("folds", folds, 2), ("fold", fold, 0)):
+            check_number(f"data.{name}", value, lowest)
+        check_number("data.val_fraction", val_fraction, 0, whole=False, above=True)
+        check_number("data.workers", workers, 0)
         self.batch_size = batch_size
         self.folds, self.fold = folds, fold
         self.val_fraction = val_fraction
@@ -255,6 +258,8 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
     ) -> None:
         super().__init__(seed=seed, **common)
         self.source, self.reader, self.sampling = source, reader, sampling
+        for pixels in size if isinstance(size, tuple | list) else (size,):
+            check_number("data.size", pixels, 1)
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.augmentation = augmentation
         self.cache = cache

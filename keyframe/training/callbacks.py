@@ -194,7 +194,7 @@ class SaveOnSignal(Callback):
     def _stop(self, trainer: Trainer, where: str) -> None:
         self._restore()
         if trainer.is_global_zero:
-            log.info("Stopped in %s, saved in %s: resume with ckpt=last", where, self.path)
+            log.info("Stopped in %s, saved in %s: resume with ckpt_path=last", where, self.path)
             if self.received == _REQUEUE and "SLURM_JOB_ID" in os.environ:
                 _requeue()
         raise KeyboardInterrupt

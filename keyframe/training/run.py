@@ -147,21 +147,23 @@ def find_batch_size(
     return size
 
 
-def find_checkpoint(ckpt: str, run_dir: Path) -> Path | None:
-    """The checkpoint of `ckpt=`.
+def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path | None:
+    """The checkpoint of `ckpt_path=`.
 
     Args:
-        ckpt: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
+        ckpt_path: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
             `auto`: the same, or None if the run has none yet.
         run_dir: directory of the run that resumes.
     """
-    path = run_dir if ckpt in ("last", "auto") else Path(ckpt).expanduser()
+    path = run_dir if ckpt_path in ("last", "auto") else Path(ckpt_path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "last.ckpt"
-    if ckpt == "auto" and not path.exists():
+    if ckpt_path == "auto" and not path.exists():
         return None
     if not path.is_file():
-        raise KeyframeError(f"ckpt={ckpt}: there is no checkpoint {path}; give a checkpoint or a run directory.")
+        raise KeyframeError(
+            f"ckpt_path={ckpt_path}: there is no checkpoint {path}; give a checkpoint or a run directory."
+        )
     return path
 
 

@@ -1,4 +1,4 @@
-"""What `prepare` makes of a command line, judged by Hydra's own parser."""
+"""What becomes of a command line, judged by Hydra's own parser."""
 
 import os
 import random
@@ -7,7 +7,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import prepare, quote, with_inputs
+from keyframe.cli.arguments import add_inputs, prepare, quote, split_inputs
+from keyframe.cli.sweep import resumed
 
 PATHS = [
     "plain",
@@ -48,7 +49,7 @@ PATHS = [
 @pytest.mark.parametrize("name", [name for name in PATHS if name.strip("'\"") == name])
 def test_a_sweep_in_a_directory_of_any_name_is_started_and_resumed(name):
     for arguments in (["-m", f"hydra.sweep.dir={name}", "seed=1,2"], [f"sweep.resume={name}"]):
-        [place] = [argument for argument in prepare(arguments) if argument.startswith("hydra.sweep.dir=")]
+        [place] = [argument for argument in prepare(resumed(arguments)) if argument.startswith("hydra.sweep.dir=")]
         assert value_of(place) == name
 
 
@@ -80,7 +81,7 @@ def test_hydra_reads_any_quoted_text_as_it_was():
         path = "".join(draw.choices(letters, k=draw.randint(1, 9)))
         if path.startswith("${") or (len(path) > 1 and path[0] == path[-1] and path[0] in "'\""):
             continue
-        argument = f"ckpt={quote(path)}"
+        argument = f"ckpt_path={quote(path)}"
         assert is_text(argument), path
         assert value_of(argument) == path
 
@@ -94,7 +95,9 @@ def test_null_stays_null():
     assert parsed(f"data.labels={quote('null')}").value() is None
 
 
-@pytest.mark.parametrize("key", ["data.root", "data.path", "data.labels", "data.splits", "ckpt", "backbone.weights"])
+@pytest.mark.parametrize(
+    "key", ["data.root", "data.path", "data.labels", "data.splits", "ckpt_path", "backbone.weights"]
+)
 def test_paths_are_quoted(key):
     (argument,) = prepare([f"{key}=/my videos/a=b (1)"])
     assert parsed(argument).key_or_group == key
@@ -134,16 +137,19 @@ def test_resuming_the_last_run_goes_on_in_the_newest_runs_directory(tmp_path, mo
         checkpoint.parent.mkdir(parents=True)
         checkpoint.touch()
         os.utime(checkpoint, (1000 - age, 1000 - age))
-    assert prepare(["ckpt=last"]) == ["ckpt=last", "hydra.run.dir=outputs/train/newest"]
-    assert prepare(["ckpt=last", "hydra.run.dir=mine"]) == ["ckpt=last", "hydra.run.dir=mine"]
+    assert prepare(["ckpt_path=last"]) == ["ckpt_path=last", "hydra.run.dir=outputs/train/newest"]
+    assert prepare(["ckpt_path=last", "hydra.run.dir=mine"]) == ["ckpt_path=last", "hydra.run.dir=mine"]
 
 
 def inputs_of(*arguments):
     """What a command finds in `input` for these arguments."""
-    (argument,) = prepare(with_inputs(list(arguments)))
-    override = parsed(argument)
-    assert override.key_or_group == "input" and not override.is_sweep_override()
-    return OmegaConf.to_container(OmegaConf.create({"input": override.value()}), resolve=True)["input"]
+    others, inputs = split_inputs(list(arguments))
+    config = OmegaConf.create({"input": None})
+    for argument in prepare(others):
+        assert parsed(argument).key_or_group == "input" and not parsed(argument).is_sweep_override()
+        config.input = parsed(argument).value()
+    add_inputs(config, inputs)
+    return OmegaConf.to_container(config, resolve=True)["input"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,8 @@ def test_any_name_is_an_input_to_the_letter():
 
 def test_inputs_and_keys_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert inputs_of("a b.mp4", "input=c d.mp4", "input=[e,'f g']") == ["a b.mp4", "c d.mp4", "e", "f g"]
+    assert inputs_of("a b.mp4", "input=c d.mp4") == ["c d.mp4", "a b.mp4"]
+    assert inputs_of("input=[e, f (1)]", "--", "-i") == ["e", "f (1)", "-i"]
     others = ["selection=top", "--cfg", "job", "-m", "+x=1", "~y"]
-    assert with_inputs(["a", *others]) == [*others, "input=['a']"]
-    assert with_inputs(others) == others
+    assert split_inputs(["a", *others]) == (others, ["a"])
+    assert split_inputs(others) == (others, [])

@@ -85,8 +85,8 @@ VALUES = {
     "cached views": (["cache.views=0"], ["cache.views=0 must be a whole number from 1 on"]),
     "scheduler": (["scheduler=plateau", "scheduler.monitor=val/x"], ["scheduler.monitor=val/x", "val/spearman"]),
     "no such class": (["optimizer._target_=torch.optim.Adamm"], ["optimizer._target_", "torch.optim.Adamm"]),
-    "checkpoint that is not there": (["ckpt=nowhere.ckpt"], ["ckpt=nowhere.ckpt", "no checkpoint"]),
-    "nothing to resume": (["ckpt=last"], ["ckpt=last", "no checkpoint"]),
+    "checkpoint that is not there": (["ckpt_path=nowhere.ckpt"], ["ckpt_path=nowhere.ckpt", "no checkpoint"]),
+    "nothing to resume": (["ckpt_path=last"], ["ckpt_path=last", "no checkpoint"]),
 }
 
 
@@ -252,7 +252,7 @@ CHECKPOINTS = {
 @pytest.mark.parametrize(("make", "words"), CHECKPOINTS.values(), ids=CHECKPOINTS)
 def test_checkpoint(command, good, trained, tmp_path, make, words):
     arguments, path = make(tmp_path / "some.ckpt", trained)
-    refused(command(*TRAIN, f"data.root={good}", *arguments, f"ckpt={path}"), path, *words)
+    refused(command(*TRAIN, f"data.root={good}", *arguments, f"ckpt_path={path}"), path, *words)
 
 
 class Payload:
@@ -274,7 +274,7 @@ def test_code_in_a_checkpoint_does_not_run(command, good, tmp_path, form):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "archive")
     refused(
-        command(*TRAIN, f"data.root={good}", f"ckpt={path}"),
+        command(*TRAIN, f"data.root={good}", f"ckpt_path={path}"),
         path,
         "could run code" if form == "archive" else "not a checkpoint",
     )
@@ -303,7 +303,7 @@ def test_sweep_below_a_file(command, good, tmp_path):
 def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, good, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    again = [*OWN, f"data.root={good}", "ckpt=auto", f"hydra.run.dir={run}"]
+    again = [*OWN, f"data.root={good}", "ckpt_path=auto", f"hydra.run.dir={run}"]
     with lock_folder(run):
         refused(command(*again), run, "in use by another process")
         assert [path.name for path in run.iterdir()] == [".lock"]

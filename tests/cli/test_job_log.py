@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from keyframe.cli.hooks import JobLog
+from keyframe.cli.main import JobLog
 
 
 @pytest.mark.parametrize("variable", ["SLURM_PROCID", "LOCAL_RANK"])

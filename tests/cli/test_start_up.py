@@ -2,8 +2,7 @@
 
 import pytest
 
-from keyframe.config import conf_dir
-from tests.commands import cold, script
+from tests.commands import cold
 
 PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
 # numpy is not among them: annotations need it, and it takes a twentieth of a second.
@@ -18,19 +17,10 @@ finally:
 """
 
 
-@pytest.mark.parametrize(
-    "arguments", [["train", "--help"], *[[program, "--cfg", "job"] for program in PROGRAMS]], ids=" ".join
-)
-def test_nothing_heavy_is_imported_to_print(arguments, tmp_path):
-    program, *option = arguments
-    done = cold(["-c", RUN.format(heavy=HEAVY, program=program), *option], tmp_path).good()
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("option", ["--help", "--cfg job"])
+def test_nothing_heavy_is_imported_to_print(program, option, tmp_path):
+    done = cold(["-c", RUN.format(heavy=HEAVY, program=program), *option.split()], tmp_path).good()
     assert done.out.splitlines()[-1].strip() == "HEAVY:"
-    assert "run_dir" in done.out
+    assert "run_dir:" in done.out or done.out.startswith(f"keyframe-{program}: ")
     assert not list(tmp_path.iterdir())
-
-
-def test_help_lists_all_groups_though_hydra_copies_its_store_no_more(tmp_path):
-    groups = {path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "experiment"}
-    listed = cold([*script("train"), "--help"], tmp_path).good().out
-    assert all(f"{group}: " in listed for group in groups)
-    assert "backbone: efficientnet_b0, efficientnet_b1, efficientnet_b2, mobilenetv4_conv_medium, " in listed

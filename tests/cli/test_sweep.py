@@ -2,11 +2,12 @@
 
 import csv
 import json
+import re
 
 import pytest
 from hydra.errors import MissingConfigException
 
-from keyframe.cli.app import sentence_of
+from keyframe.cli.errors import sentence_of
 from tests.commands import TINY
 
 
@@ -69,10 +70,11 @@ def test_the_table_is_printed(swept):
     done, sweep = swept
     with (sweep / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    lines = done.out[done.out.rindex("job  status") :].splitlines()
-    for row, line in zip(rows, lines[1:], strict=False):
-        assert line.split()[:2] == [row["job"], row["status"]]
-        assert row["test/spearman"] in line and row["sampling.frames"] in line
+    lines = [line for line in done.out.splitlines() if re.match(r"\| +\d", line)]
+    for row, line in zip(rows, lines, strict=True):
+        assert [row["job"], row["status"], row["sampling.frames"]] == re.findall(r"[^| ]+", line)[:3]
+        assert not row["test/spearman"] or f"{float(row['test/spearman']):.3f} [" in line
+    assert "Best by val/spearman is job " in done.out and "Job 0 failed: " in done.out
     assert f"Sweep: {sweep}" in done.out
     assert str(sweep / "sweep.csv") in done.out
 
@@ -124,7 +126,7 @@ def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp
 
 def test_a_search_of_which_no_job_succeeds_ends_in_a_sentence(command, tmp_path):
     sweep = tmp_path / "search"
-    arguments = ["data=h5", f"data.path={tmp_path / 'gone.h5'}", "trainer=cpu", "logger=csv", "experiment=search"]
+    arguments = ["data=h5", f"data.path={tmp_path / 'gone.h5'}", "trainer=cpu", "logger=csv", "hparams_search=optuna"]
     done = command(*arguments, "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={sweep}")
     assert done.status == 1 and "Traceback" not in done.out + done.err
     assert done.err.splitlines()[-1].startswith("keyframe-train: no job of the search has completed: ")

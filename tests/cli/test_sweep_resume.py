@@ -81,7 +81,7 @@ def test_what_is_no_sweep_is_refused(command, tmp_path):
 
 def test_a_search_goes_on_with_the_jobs_it_has_drawn(command, sweep, tmp_path):
     place = tmp_path / "search"
-    search = [*sweep[:-2], "trainer.max_epochs=1", "experiment=search"]
+    search = [*sweep[:-2], "trainer.max_epochs=1", "hparams_search=optuna"]
     command(*search, "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={place}").good()
     before = table(place)
     best = yaml.safe_load((place / "optimization_results.yaml").read_text())

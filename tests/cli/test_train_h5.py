@@ -105,7 +105,7 @@ def test_the_statistics_are_those_of_the_training_videos(trained, features):
 def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_path):
     _, run = trained
     arguments = [f"data.path={features}", f"data.width={WIDTH}", f"trainer.max_epochs={EPOCHS + 1}"]
-    done = command("data=h5", *arguments, *QUIET, f"ckpt={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
+    done = command("data=h5", *arguments, *QUIET, f"ckpt_path={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
     assert "Resuming from" in done.out
     assert list(column(tmp_path / "run", "train/loss")) == [EPOCHS]
     # it went on, not anew
@@ -115,7 +115,7 @@ def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_
 def test_a_run_that_was_stopped_before_its_test_has_the_numbers_of_its_training(command, trained, features, tmp_path):
     _, run = trained
     arguments = [f"data.path={features}", f"data.width={WIDTH}", f"trainer.max_epochs={EPOCHS}"]
-    command("data=h5", *arguments, *QUIET, f"ckpt={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
+    command("data=h5", *arguments, *QUIET, f"ckpt_path={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
     theirs, ours = (
         {name: value for name, value in json.loads((place / "metrics.json").read_text()).items() if "train/" in name}
         for place in (run, tmp_path / "run")

@@ -23,7 +23,7 @@ import json, os, signal, sys, torch
 from pathlib import Path
 from pytorch_lightning import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from keyframe.cli.app import sentence_of
+from keyframe.cli.errors import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.training.losses import Distillation, SpearmanLoss
@@ -127,7 +127,7 @@ def trained(tiny_demo, teacher, tmp_path_factory):
     started = time.monotonic()
     done = train(tiny_demo, out, "early")
     assert done.returncode == 1, done.stderr[-3000:]
-    assert "another process of this training has ended" in done.stderr and "ckpt=last" in done.stderr
+    assert "another process of this training has ended" in done.stderr and "ckpt_path=last" in done.stderr
     assert time.monotonic() - started < 250  # it neither hangs nor waits for gloo's half hour
     return out
 

@@ -1,0 +1,41 @@
+"""The page of `--help`: a paragraph, examples, the command's own groups, and its keys with their comments."""
+
+import re
+
+import pytest
+
+from keyframe.cli.help import comments_of, documented_keys, head_of, help_page
+from keyframe.config import conf_dir
+
+COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_explains_the_command_and_names_nothing_of_others(name):
+    page = help_page(name, [])
+    assert page.startswith(f"keyframe-{name}: ")
+    assert len(re.findall(rf"(?m)^  (keyframe-{name}|suite=)", page)) >= 5
+    for key in documented_keys(conf_dir() / f"{name}.yaml"):
+        assert re.search(rf"(?m)^  {re.escape(key)} ", page), key
+    assert "optimizer" not in page or name == "train"
+    assert "powered by" not in page and max(map(len, page.splitlines())) <= 120
+
+
+def test_groups_are_shown_with_their_options_and_the_chosen_one():
+    page = " ".join(help_page("train", []).split())
+    assert "data demo, h5, labelled, [tvsum] experiment cross_validation, demo, distill hparams_search optuna" in page
+    assert "optimizer.lr 0.0001 of stage 1" in page and "sweep.resume null the directory of a stopped sweep" in page
+    assert "data.root required the folder of the videos" in page and "data.lowest" not in page
+    assert 'data.lowest 1 the score that means "not important at all"' in " ".join(
+        help_page("train", ["data=labelled"]).split()
+    )
+
+
+def test_a_comment_stands_on_the_line_or_above_it():
+    text = "# head\n# of the file\na: 1 # one\n# the\n# second\nb:\n  c: x # of b\n\n  d: 2\ne: 3\n"
+    assert comments_of(text) == {"a": "one", "b": "the second", "b.c": "of b", "b.d": "", "e": ""}
+
+
+def test_the_head_is_a_paragraph_without_the_package(tmp_path):
+    (tmp_path / "a.yaml").write_text("# @package _global_\n# Some\n#\n#   example\na: 1\n# no head\n")
+    assert head_of(tmp_path / "a.yaml") == ["Some", "", "  example"]
