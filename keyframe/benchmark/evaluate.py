@@ -61,8 +61,7 @@ class EvaluateSuite:
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
         result = SuiteResult("evaluate")
-        steps = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", self.steps)
-        *_, (seconds, peak) = steps
+        *_, (seconds, peak) = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", 4 * self.videos + 1)
         total = sum(seconds.values())
         size = f"{self.videos} videos of {self.frames} frames with {self.annotators} annotators"
         result.add("seconds", total, "s", f"the whole evaluation of {size}")
@@ -99,16 +98,11 @@ class EvaluateSuite:
         ]
         return result
 
-    @property
-    def steps(self) -> int:
-        """The number of items that `evaluation` yields."""
-        return 4 * self.videos + 1
-
     def evaluation(self) -> Iterator[tuple[dict[str, float], float]]:
         """Do all that evaluation does with decoded and scored videos, in the same order.
 
         Yields:
-            Seconds by part so far, and the peak memory of the process in MB.
+            Seconds by part so far, and the peak memory of the process in MB: four times per video, and once.
         """
         videos = [synthetic_video(number, self.frames, self.annotators, self.seed) for number in range(self.videos)]
         timer = Timer()

@@ -75,10 +75,10 @@ class SuiteResult:
 
 
 def check_whole_numbers(suite: str, values: object, **lowest: float) -> None:
-    """Refuse attributes that are not whole numbers, or lists of them, from a lowest one on.
+    """Refuse attributes that are not whole numbers, or lists of them, from a `lowest` one on.
 
     Args:
-        suite: its node in conf/benchmark.yaml.
+        suite: its node in conf/benchmark.yaml, for the message.
         values: has the attributes.
         lowest: the lowest number, by attribute.
     """

@@ -387,7 +387,7 @@ class DdpSuite:
 
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
-        result = SuiteResult("ddp", notes=self._notes())
+        result = SuiteResult("ddp")
         seconds: dict[tuple[str, int], list[float]] = {}
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
             directory = Path(place)
@@ -416,17 +416,15 @@ class DdpSuite:
         result.add("checkpoint_mb", checkpoint_mb, "MB", "its last checkpoint, optimizer included")
         share = middle["ranks", 2] / middle["one", 2]
         result.summary = f"In stage 2 two processes on {cores()} cores take {share:.2f} of the time of one."
-        return result
-
-    def _data(self) -> TrainData:
-        footage = Footage(self.seconds, self.width, self.height, seed=self.seed)
-        return TrainData(footage, Path(self.footage).expanduser(), self.videos, held_out=2)
-
-    def _notes(self) -> list[str]:
-        return [
+        result.notes = [
             f"{self.videos} videos in all; recipe: {' '.join(self.recipe)}. A rank is a process on the CPU, and "
             "gradients go over gloo.",
             f"One process has all {cores()} cores as well: on one machine's cores this is the overhead of processes, "
             "not the speed-up of several GPUs.",
             "An epoch holds its validation and its checkpoints. Videos are encoded before the first.",
         ]
+        return result
+
+    def _data(self) -> TrainData:
+        footage = Footage(self.seconds, self.width, self.height, seed=self.seed)
+        return TrainData(footage, Path(self.footage).expanduser(), self.videos, held_out=2)
