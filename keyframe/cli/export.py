@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
-from keyframe.export.model import OPSETS, SUFFIXES, require_packages
-from keyframe.export.write import ExportedFile, Exporter, read_clips
+from keyframe.export.model import OPSETS, SUFFIXES, Card, require_packages
+from keyframe.export.write import Exporter, read_clips
 from keyframe.report.render import text_table
 from keyframe.runs import Run, load_run
 from keyframe.types import KeyframeError, check_number
@@ -38,16 +38,18 @@ def export(config: DictConfig) -> None:
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     exporter = Exporter(model, run.config, run.parameters, run_dir, split, held_out, calibration, config.opset)
-    exported: list[ExportedFile] = []
+    cards: list[Card] = []
     refused: list[str] = []
     for format in bar(formats, "Exporting", len(formats), unit="format"):
         try:
-            exported.append(exporter.export(format))
+            cards.append(exporter.export(format))
         except KeyframeError as error:
             refused.append(str(error))
-    if exported:
+    if cards:
         log.info("Measuring speed ...")
-        log.info("%s", _table(exported, exporter.seconds(exported, config.repeats), split, len(held_out), run_dir))
+        seconds = exporter.seconds([card.format for card in cards], config.repeats)
+        rows = [_row(card, exporter.path(card.format).name, seconds) for card in cards]
+        log.info("%s", _table(rows, len(seconds["eager"]), split, len(held_out), run_dir))
     if refused:
         raise KeyframeError(" ".join(refused))
 
@@ -77,35 +79,31 @@ def _held_out(run: Run) -> str:
     )
 
 
-def _table(
-    exported: Sequence[ExportedFile], seconds: Mapping[str, Sequence[float]], split: str, videos: int, run_dir: Path
-) -> str:
+def _row(card: Card, file: str, seconds: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """What the table says of one file."""
+    ratios = np.array(seconds[card.format]) / seconds["eager"]
+    bounds = (card.check[f"spearman_change{end}"] for end in ("", "_lo", "_hi"))
+    value, lowest, highest = ("-" if bound is None else f"{bound:+.4f}" for bound in bounds)
+    return {
+        "format": card.format,
+        "MB": f"{card.file_mb:.1f}",
+        "largest difference": f"{card.check['largest_difference']:.1e}",
+        "Spearman": f"{value} ({lowest} to {highest})",
+        "time": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
+        "file": file,
+    }
+
+
+def _table(rows: Sequence[Mapping[str, str]], rounds: int, split: str, videos: int, run_dir: Path) -> str:
     """The last lines: size, agreement, time, and where the files lie."""
-    rows = []
-    for one in exported:
-        ratios = np.array(seconds[one.card.format]) / seconds["eager"]
-        change = one.change
-        rows.append(
-            {
-                "format": one.card.format,
-                "MB": f"{one.card.file_mb:.1f}",
-                "largest difference": f"{one.largest_difference:.1e}",
-                "Spearman": f"{change.value:+.4f} ({change.lo:+.4f} to {change.hi:+.4f})",
-                "time": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
-                "file": one.path.name,
-            }
-        )
-    return "\n".join(
-        [
-            "",
-            text_table(rows, {"MB"}),
-            "",
-            f"Compared with the run's own model on {videos} {split} videos: the largest difference of a score, and the",
-            "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
-            f"Time: of a window, over the model's in torch, median and range of {len(seconds['eager'])} rounds.",
-            f"Files, a card (.json) beside each: {from_here(run_dir)}",
-        ]
+    lines = (
+        *("", text_table(rows, {"MB"}), ""),
+        f"Compared with the run's own model on {videos} {split} videos: the largest difference of a score, and the",
+        "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
+        f"Time: of a window, over the model's in torch, median and range of {rounds} rounds.",
+        f"Files, a card (.json) beside each: {from_here(run_dir)}",
     )
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ stands for its run. Its program takes frames and gives scores.
 import json
 import logging
 import os
-import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -19,13 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import keyframe
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, write_text
 from keyframe.summary.describe import Look
-from keyframe.system import installed_versions
 from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
 
 log = logging.getLogger(__name__)
@@ -192,12 +189,6 @@ def read_card(path: Path) -> Card:
             f"{place} is the card of another file than {path}, or the file was changed: export it again."
         )
     return card
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of keyframe, Python and the given distributions."""
-    own = {"keyframe": keyframe.__version__, "python": platform.python_version()}
-    return own | installed_versions(packages)
 
 
 def load_program(path: Path, format: str, threads: int = 0) -> Program:

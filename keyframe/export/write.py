@@ -8,6 +8,7 @@ fixed ones run faster. A program takes its input at once, so memory grows with N
 
 import copy
 import logging
+import platform
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.onnx import ONNXProgram
 
+import keyframe
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
@@ -35,12 +37,12 @@ from keyframe.export.model import (
     card_path,
     load_program,
     onnx_packages,
-    versions,
     write_card,
 )
 from keyframe.files import file_hash
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel
+from keyframe.system import installed_versions
 from keyframe.timing import in_turns
 from keyframe.types import FloatArray, KeyframeError, VideoError
 
@@ -65,23 +67,6 @@ class Clip:
     video: str
     frames: npt.NDArray[np.uint8]
     importance: FloatArray
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """A file that was kept.
-
-    Attributes:
-        path: the file; its card lies beside it.
-        card: what is known of it.
-        largest_difference: between its scores and the model's own.
-        change: its Spearman minus the model's own, over the held-out videos.
-    """
-
-    path: Path
-    card: Card
-    largest_difference: float
-    change: Difference
 
 
 def read_clips(
@@ -149,7 +134,11 @@ class Exporter:
         self.split, self.held_out, self.calibration = split, held_out, calibration
         self.eager = [self._eager(clip) for clip in held_out]
 
-    def export(self, format: str) -> ExportedFile:
+    def path(self, format: str) -> Path:
+        """Where the file of a format goes."""
+        return self.directory / f"{self.model.backbone.replace('/', '_')}{SUFFIXES[format]}"
+
+    def export(self, format: str) -> Card:
         """Write a file and its card, once its scores are checked.
 
         Args:
@@ -159,7 +148,7 @@ class Exporter:
             KeyframeError: the scores of a float file differ from the model's own, a package is missing, or int8 has
                 nothing to be calibrated on.
         """
-        path = self.directory / f"{self.model.backbone.replace('/', '_')}{SUFFIXES[format]}"
+        path = self.path(format)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=self.directory) as drafts:
             draft = Path(drafts) / path.name
             making = self._write(format, draft)
@@ -176,14 +165,14 @@ class Exporter:
             # the card first: a file that is there has its card
             card_path(draft).replace(card_path(path))
             draft.replace(path)
-        return ExportedFile(path, card, largest, change)
+        return card
 
-    def seconds(self, exported: Sequence[ExportedFile], repeats: int) -> dict[str, list[float]]:
-        """Seconds per window, by format and `eager`, measured in turns; one value per round."""
+    def seconds(self, formats: Iterable[str], repeats: int) -> dict[str, list[float]]:
+        """Seconds per window of the files written, by format and `eager`, in turns; one value per round."""
         frames = self.held_out[0].frames[None]
         calls: dict[str, Any] = {"eager": partial(self._eager, self.held_out[0])}
-        for one in exported:
-            calls[one.card.format] = partial(load_program(one.path, one.card.format, torch.get_num_threads()), frames)
+        for format in formats:
+            calls[format] = partial(load_program(self.path(format), format, torch.get_num_threads()), frames)
         return in_turns(calls, repeats)
 
     @cached_property
@@ -264,7 +253,11 @@ class Exporter:
             making=making,
             check=check,
             config=self.config,
-            versions=versions([*_TORCH, *(_ONNX if format.startswith("onnx") else ())]),
+            versions={
+                "keyframe": keyframe.__version__,
+                "python": platform.python_version(),
+                **installed_versions([*_TORCH, *(_ONNX if format.startswith("onnx") else ())]),
+            },
         )
 
 
