@@ -115,11 +115,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self._batches_done = 0
 
     def split_videos(self, name: str) -> list[Video]:
-        """The videos of one split, as found: none is decoded yet, so any may turn out to be bad.
-
-        Args:
-            name: `train`, `val` or `test`.
-        """
+        """The videos of `train`, `val` or `test`, as found: none is decoded yet, so any may turn out to be bad."""
         if not self._parts:
             videos = {video.id: video for video in self._find()}
             split = vars(self._split(videos))
@@ -203,9 +199,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         if self.splits is None:
             return stratified_folds(ids, categories, self.folds, self.fold, self.val_fraction)
         addresses = {address: id_ for id_, video in videos.items() if (address := self._address(video)) is not None}
-        return read_split_file(
-            self.splits, self.fold, ids, self.val_fraction, categories=categories, addresses=addresses
-        )
+        return read_split_file(self.splits, self.fold, ids, categories, self.val_fraction, addresses)
 
     def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
         dataset = self.datasets[name]
@@ -269,11 +263,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         self.source.prepare()
 
     def leave_out(self, skipped: Mapping[str, str]) -> None:
-        """Go on without videos that turned out to be bad after `setup`.
-
-        Args:
-            skipped: id -> why.
-        """
+        """Go on without videos that turned out to be bad after `setup`, id -> why."""
         if not skipped:
             return
         for dataset in self.datasets.values():

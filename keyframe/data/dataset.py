@@ -261,14 +261,11 @@ class VideoDataset(Dataset[Sample]):
         """Check every video and its labels, and leave out the videos that cannot be read.
 
         Args:
-            strict: raise at the first bad video instead of leaving it out.
+            strict: raise the `VideoError` of the first bad video instead of leaving it out.
             decode: decode them; without it only the packets are read, and damage within them is not seen.
 
         Returns:
             The videos left out, id -> why.
-
-        Raises:
-            VideoError: a bad video, if `strict`.
         """
         skipped: dict[str, str] = {}
 
@@ -320,14 +317,9 @@ class VideoDataset(Dataset[Sample]):
         return self._sample(kind, number, self._entries[self.videos[number].id, kind, view], epoch)
 
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
-        """Images of a video, (T, 3, H, W).
+        """Images of a video, (T, 3, H, W), by its place in the data set; may raise `VideoError`.
 
-        Args:
-            number: the video's place in the data set.
-            view: which draw of the augmentation, if there is one; None for images as they are.
-
-        Raises:
-            VideoError: the file cannot be read.
+        `view` is the draw of the augmentation, if there is one; None gives images as they are.
         """
         video = self.videos[number]
         index = index_packets(video.path)
@@ -351,10 +343,7 @@ class VideoDataset(Dataset[Sample]):
     def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
         """All that decides what `decode` gives, as plain values; the file's place does not.
 
-        The file is read once: after that it may be gone.
-
-        Raises:
-            VideoError: the file cannot be read.
+        The file is read once: after that it may be gone. May raise `VideoError`.
         """
         video = self.videos[number]
         if video.id not in self._content_hashes:

@@ -58,7 +58,7 @@ class FeatureVideo:
 
 
 def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
-    """Read every video of an eccv16-style feature file.
+    """Read every video of an eccv16-style feature file: video id -> video, in the order of N.
 
     Each `video_N` needs `features` (n_steps, d), `gtscore` and `picks` (n_steps,) and `n_frames`, of any dtype, and may
     have `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames).
@@ -71,9 +71,6 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
         path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
         labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. The importance is the
             file's gtscore either way, because published systems train on that.
-
-    Returns:
-        Video id -> video, in the order of N.
     """
     path = Path(path)
     of_annotators = None if labels is None else read_labels(labels)
@@ -106,13 +103,10 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
         listed = ", ".join(f"{width} in {key}" for width, key in sorted(widths.items()))
         raise KeyframeError(f"{path}: features are of several widths ({listed}): use a file of one backbone")
     if corrected:
-        log.warning(
-            "%s: the shots of %d videos (first %s) left gaps, overlapped or missed the start: each now lasts until the "
-            "next begins",
-            path,
-            len(corrected),
-            corrected[0],
+        message = (
+            "%s: shots of %d videos (first %s) left gaps, overlapped or missed the start: each lasts until the next"
         )
+        log.warning(message, path, len(corrected), corrected[0])
     return videos
 
 

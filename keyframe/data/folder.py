@@ -23,14 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def find_videos(root: str | Path) -> dict[str, Path]:
-    """Find the videos of a data set; a file's stem is the video's id.
+    """Find the videos of a data set, id -> file, sorted by id; a file's stem is the video's id.
 
-    Args:
-        root: the data set's folder, `data.root`; searched are it, `videos`, `video` and the same places of the official
-            TVSum release below it.
-
-    Returns:
-        Video id -> file, sorted by id.
+    It searches `root`, `root/videos`, `root/video` and the same places of the official TVSum release below `root`.
     """
     root = Path(root)
     videos: dict[str, Path] = {}
@@ -49,9 +44,8 @@ def find_videos(root: str | Path) -> dict[str, Path]:
 def find_label_file(root: str | Path) -> Path:
     """Find the label file of a data set: a .mat before a .tsv, a .tsv before an .h5.
 
-    Args:
-        root: the data set's folder, `data.root`; searched are it, `data`, `matlab` and the same places of the official
-            TVSum release below it. TVSum's `...-info.tsv` is no label file.
+    It searches `root`, `root/data`, `root/matlab` and the same places of the official TVSum release below `root`.
+    TVSum's `...-info.tsv` is no label file.
     """
     root = Path(root)
     files = _files_below(root, ("data", "matlab"), LABEL_SUFFIXES)
@@ -94,15 +88,12 @@ def _files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> l
 
 
 def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
-    """Pair video files with labels by id.
+    """Pair video files with labels by id, in the order of the labels.
 
     Args:
         videos: video id -> file.
         labels: video id -> labels.
         allow_missing: leave out a video without labels, or labels without a video, instead of refusing.
-
-    Returns:
-        The videos that have both, in the order of the labels.
     """
     both = [LabelledVideo(name, videos[name], labels[name]) for name in labels if name in videos]
     if not both:

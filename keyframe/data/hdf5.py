@@ -42,12 +42,7 @@ def data_set_named(text: str) -> str | None:
 
 @contextmanager
 def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading.
-
-    Args:
-        path: the file.
-        option: the key of the configuration that named it, for messages.
-    """
+    """Open an HDF5 file for reading; errors in it, also within the block, become a KeyframeError that names `option`."""
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
     try:
@@ -85,15 +80,10 @@ class ScoreTrack:
 
 
 def named_groups(file: h5py.File, option: str) -> Iterator[tuple[str, str, h5py.Group]]:
-    """The videos of an eccv16-style file, in the order of N.
+    """Yield the key `video_N`, the id and the group of each video of an eccv16-style file, in the order of N.
 
-    Args:
-        file: an open file.
-        option: the key of the configuration that named it, for messages.
-
-    Yields:
-        The key `video_N`, the video's id, and its group. The id is the group's `video_name` if it has one (SumMe), else
-        the N-th of TVSum's official order.
+    The id is the group's `video_name` if it has one (SumMe), else the N-th of TVSum's official order. `option` named
+    the file, for messages.
     """
     path = Path(file.filename)
     keys = sorted((key for key in file if key.startswith("video_")), key=_by_number)
@@ -121,13 +111,9 @@ def _by_number(key: str) -> tuple[int, str]:
 
 
 def read_scores(group: h5py.Group, option: str) -> ScoreTrack:
-    """Read `gtscore`, `picks` and `n_frames` of one video.
+    """Read `gtscore`, `picks` and `n_frames` of one video; `option` named the file, for messages.
 
-    A gtscore outside [0, 1] is scaled by its own minimum and maximum, as DSNet does.
-
-    Args:
-        group: the video.
-        option: the key of the configuration that named the file, for messages.
+    A gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet.
     """
     where = f"{group.file.filename}: {group.name[1:]}"
     scores = np.asarray(member(group, "gtscore", option)[()], dtype=np.float64).ravel()

@@ -27,15 +27,12 @@ _TOLERANCE_PERCENT = 1
 
 
 def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
-    """Read a label file by its suffix: .mat, .tsv or .h5.
+    """Read a label file by its suffix, .mat, .tsv or .h5: video id -> labels, in file order.
 
     Args:
         path: the label file.
         lowest: the score of a .tsv that becomes 0.
         highest: the score of a .tsv that becomes 1.
-
-    Returns:
-        Video id -> labels, in file order.
     """
     path = Path(path)
     match path.suffix.lower():
@@ -49,18 +46,15 @@ def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> 
 
 
 def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
-    """Read labels with one row per annotator and video.
+    """Read labels with one row per annotator and video: id -> labels, in the order in which the ids first occur.
 
     A row is `video_id<TAB>category<TAB>scores`, one score per frame, separated by commas; there is no header. A video
-    has as many rows as annotators, in any place. The file is read row by row.
+    has as many rows as annotators, in any place. The file is read row by row. `importance` is the annotators' mean.
 
     Args:
         path: `ydata-tvsum50-anno.tsv` or a file in that form.
         lowest: the score that becomes 0.
         highest: the score that becomes 1.
-
-    Returns:
-        Video id -> labels, in the order in which the ids first occur; `importance` is the annotators' mean.
     """
     path = Path(path)
     if not lowest < highest:
@@ -110,9 +104,8 @@ def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[st
     try:
         scores = np.array(texts, dtype=np.float64)
     except ValueError as error:
-        bad = next((text.strip()[:40] for text in texts if not _is_number(text)), "")
         raise KeyframeError(
-            f"{where}: {bad!r} is no number: the third column must hold numbers separated by commas"
+            f"{where}: {_no_number(texts)!r} is no number: the third column must hold numbers separated by commas"
         ) from error
     inside = (scores >= lowest) & (scores <= highest)  # False for NaN
     if not inside.all():
@@ -124,12 +117,14 @@ def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[st
     return columns[0], columns[1], ((scores - lowest) / (highest - lowest)).astype(np.float32)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _no_number(texts: list[str]) -> str:
+    """The first text that is no number, at most 40 characters of it."""
+    for text in texts:
+        try:
+            float(text)
+        except ValueError:
+            return text.strip()[:40]
+    return ""
 
 
 def _of_annotators(annotators: FloatArray, category: str) -> Labels:
@@ -167,16 +162,11 @@ def write_tsv(
 
 
 def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
-    """Read the official annotation of TVSum.
+    """Read the official annotation of TVSum, `ydata-tvsum50.mat`: video id -> labels, in file order.
 
     The file is MATLAB v7.3, which is HDF5: `/tvsum50` holds one (50, 1) array of object references per field; behind
-    them `video` and `category` are uint16 character codes and `user_anno` is float64 (20, n_frames) in 1 ... 5.
-
-    Args:
-        path: `ydata-tvsum50.mat`.
-
-    Returns:
-        Video id -> labels, in file order; a score x becomes (x - 1) / 4, `importance` is the annotators' mean.
+    them `video` and `category` are uint16 character codes and `user_anno` is float64 (20, n_frames) in 1 ... 5. A score
+    x becomes (x - 1) / 4, `importance` is the annotators' mean.
     """
     path = Path(path)
     labels: dict[str, Labels] = {}
@@ -210,17 +200,11 @@ def _text(file: h5py.File, reference: h5py.Reference) -> str:
 
 
 def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
-    """Read the importance track of each video of an eccv16-style h5 file.
+    """Read the importance track of each video of an eccv16-style h5 file: id -> labels without annotators.
 
     Of a group `video_N` it reads `gtscore` (n_steps,), `picks` (n_steps,) and `n_frames`; see `keyframe.data.hdf5`. A
     score holds from its pick to the next. `user_summary` is not read: it is binary keyshots, and their mean is no
     importance score.
-
-    Args:
-        path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
-
-    Returns:
-        Video id -> labels without annotators, in the order of N.
     """
     option = "data.labels"
     labels: dict[str, Labels] = {}
@@ -269,21 +253,19 @@ def label_positions(
     duration: float,
     video: str | Path,
 ) -> npt.NDArray[np.int64]:
-    """Find the entry of the label track that belongs to each chosen frame.
+    """Find the entry of the label track, in [0, L), that belongs to each chosen frame, int64 (T,).
 
     A track with one entry per frame is read by frame number. Another one is read by time, entry
-    floor(t / duration * n_labels), which is logged once per video; see `check_alignment` for what is refused.
+    floor(t / duration * n_labels), which is logged once per video; see `check_alignment` for what is refused and for
+    the other arguments.
 
     Args:
-        n_labels: as of `check_alignment`.
-        n_frames: as of `check_alignment`.
+        n_labels: L, the entries of the label track.
+        n_frames: the frames of the video file.
         indices: numbers of the chosen frames in presentation order, shape (T,), in [0, n_frames).
         seconds: their timestamps minus the video's first timestamp, in seconds, shape (T,).
-        duration: as of `check_alignment`.
-        video: as of `check_alignment`.
-
-    Returns:
-        Entries in [0, L), int64, shape (T,).
+        duration: of the video in seconds.
+        video: the video file, for messages.
     """
     if indices.ndim != 1 or indices.shape != seconds.shape:
         raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
@@ -297,7 +279,7 @@ def label_positions(
 
 
 def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
-    """Find the frame that belongs to each chosen entry of the label track: the inverse of `label_positions`.
+    """Find the frame of each chosen entry of a label track, int64 (T,): the inverse of `label_positions`.
 
     A track with one entry per frame is read by frame number; another one by time, the frame that is shown at
     entry / n_labels * duration.
@@ -306,9 +288,6 @@ def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt
         n_labels: L, the entries of the label track.
         entries: chosen entries, not decreasing, (T,), in [0, L).
         index: of the video file.
-
-    Returns:
-        Frame numbers that do not decrease, int64, (T,).
     """
     check_alignment(n_labels, index.n_frames, index.duration, index.path)
     if n_labels == index.n_frames:
@@ -326,10 +305,9 @@ def sample_labels(
     duration: float,
     video: str | Path,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Take the labels of the chosen frames; see `label_positions` for the arguments.
+    """The importance of the chosen frames, float32 (T,), and each annotator's scores, float32 (A, T), in [0, 1].
 
-    Returns:
-        The importance, float32 (T,), and each annotator's scores, float32 (A, T), both in [0, 1].
+    For the arguments see `label_positions`.
     """
     entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
     return labels.importance[entries], labels.annotators[:, entries]

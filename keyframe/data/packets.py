@@ -150,11 +150,7 @@ class Orientation(NamedTuple):
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and its best video stream, the one that FFmpeg would play; closed when the block ends.
-
-    Raises:
-        VideoError: if there is no such file or FFmpeg finds no video in it.
-    """
+    """Open a video and its best video stream, the one that FFmpeg would play; may raise `VideoError`."""
     if not path.exists():
         raise VideoError(f"{path} does not exist: check the path.")
     if path.is_dir():
@@ -181,9 +177,6 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def index_packets(path: Path) -> PacketIndex:
     """Index the best video stream of a file by reading its packets; only the first frame is decoded.
-
-    Args:
-        path: a video file.
 
     Raises:
         VideoError: if the file is missing, is a folder, is empty, cannot be opened because it is cut short or damaged,

@@ -49,7 +49,7 @@ def stratified_folds(
     val_fraction: float = 0.2,
     seed: int = 0,
 ) -> Split:
-    """Make one of k folds that are alike in size and in categories.
+    """Make one of k folds that are alike in size and in categories, each part sorted by id.
 
     The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one video, as do
     their numbers of videos per category; the same holds for the validation part in proportion. Membership depends on
@@ -62,9 +62,6 @@ def stratified_folds(
         fold: which of them, 0 ... k - 1.
         val_fraction: share of the videos outside the test part that validate, in (0, 1); at least one video.
         seed: another seed gives other folds.
-
-    Returns:
-        The fold, each part sorted by id.
     """
     category = _category_of(ids, categories)
     if not 2 <= folds <= len(ids):
@@ -79,12 +76,11 @@ def read_split_file(
     path: str | Path,
     fold: int,
     ids: Sequence[str],
+    categories: Sequence[str],
     val_fraction: float = 0.2,
-    seed: int = 0,
-    categories: Sequence[str] | None = None,
     addresses: Mapping[str, str] | None = None,
 ) -> Split:
-    """Take one fold of a published split file; see `read_folds` for its forms.
+    """Take one fold of a published split file, each part sorted by id; see `read_folds` for its forms.
 
     A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path of an h5
     file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. If the fold names `val_keys`, they
@@ -95,16 +91,12 @@ def read_split_file(
         path: the split file.
         fold: which entry of it, from 0.
         ids: the ids of the data set's videos.
+        categories: the category of each id, "" if there is none.
         val_fraction: share of train that validates if the file does not say, in (0, 1).
-        seed: another seed carves another validation part.
-        categories: the category of each id, to carve by; None if they are not known.
         addresses: for videos from an h5 file, `<file name>/video_N` -> id; a split of the same data set may use them.
-
-    Returns:
-        The fold, each part sorted by id.
     """
     path = Path(path)
-    category = _category_of(ids, [""] * len(ids) if categories is None else categories)
+    category = _category_of(ids, categories)
     entries = read_folds(path)
     _check_fold(fold, len(entries))
     train, val, test = (
@@ -113,7 +105,7 @@ def read_split_file(
     )
     try:
         if not val:
-            train, val = _carve_validation(train, category, val_fraction, f"{seed}/{fold}")
+            train, val = _carve_validation(train, category, val_fraction, f"0/{fold}")
         split = Split(train=train, val=val, test=test)
     except KeyframeError as error:
         raise KeyframeError(f"{path}, fold {fold}: {error}") from error
@@ -124,19 +116,13 @@ def read_split_file(
 
 
 def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
-    """Read every fold of a split file, with the keys as they are written.
+    """Read every fold of a split file: `train_keys`, `val_keys` (empty if the file names none) and `test_keys`.
 
-    Known forms:
+    The suffix names the form:
       - JSON, a list of `{"train_keys": [...], "test_keys": [...]}`: DR-DSN, VASNet, PGL-SUM, CA-SUM.
       - YAML, the same list: DSNet.
-      - text, one line per fold, `TVSum/split0/video_1,video_2.../video_7,video_12...`, train first: CSTA.
-
-    Args:
-        path: the file; its suffix names the form.
-
-    Returns:
-        One mapping per fold with `train_keys`, `val_keys` (empty if the file names none) and `test_keys`. A key of the
-        text form gets the line's data set in front, `TVSum/video_1`.
+      - text, one line per fold, `TVSum/split0/video_1,video_2.../video_7,video_12...`, train first: CSTA. Its keys get
+        the data set in front, `TVSum/video_1`.
     """
     path = Path(path)
     try:

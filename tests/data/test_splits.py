@@ -14,6 +14,7 @@ from keyframe.types import KeyframeError
 
 IDS = list(TVSUM_CATEGORIES)
 CATEGORIES = list(TVSUM_CATEGORIES.values())
+UNKNOWN = [""] * len(IDS)
 DIGEST = "3a373a61b4aeaa0f786e3135fb143b89961c3dfafcc2356d600aad565dbedeee"  # of the default fold's ids
 
 
@@ -147,20 +148,20 @@ def test_published_forms_give_the_same_folds(tmp_path):
         path = tmp_path / name
         path.write_text(text)
         for fold in range(2):
-            split = read_split_file(path, fold, IDS, val_fraction=0.25)
+            split = read_split_file(path, fold, IDS, UNKNOWN, val_fraction=0.25)
             assert set(split.test) == {IDS[n - 1] for n in TESTED[fold]}
             # validation comes out of train: the test part of the file stays whole, and no video is lost
             assert set(split.train) | set(split.val) == {IDS[n - 1] for n in TRAINED[fold]}
             assert len(split.val) == 2
-            assert split == read_split_file(path, fold, IDS[::-1], val_fraction=0.25)
+            assert split == read_split_file(path, fold, IDS[::-1], UNKNOWN, val_fraction=0.25)
         with pytest.raises(KeyframeError, match=r"data\.fold=2 .*2 folds"):
-            read_split_file(path, 2, IDS)
+            read_split_file(path, 2, IDS, UNKNOWN)
 
 
 def test_own_ids_are_keys_too(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([{"train_keys": ["a", "b"], "test_keys": ["features.h5/video_1"]}]))
-    split = read_split_file(path, 0, ["a", "b", "video_1"])
+    split = read_split_file(path, 0, ["a", "b", "video_1"], [""] * 3)
     assert split.test == ("video_1",)
     assert {*split.train, *split.val} == {"a", "b"}
 
@@ -173,7 +174,7 @@ def test_named_validation_is_used(tmp_path):
         "test_keys": ["video_5"],
     }
     path.write_text(json.dumps([fold]))
-    split = read_split_file(path, 0, IDS, val_fraction=0.9)
+    split = read_split_file(path, 0, IDS, UNKNOWN, val_fraction=0.9)
     assert _parts(split) == ({IDS[0], IDS[1]}, {IDS[2], IDS[3]}, {IDS[4]})
 
 
@@ -181,7 +182,7 @@ def test_carved_validation_follows_categories(tmp_path):
     path = tmp_path / "all.json"
     keys = [f"video_{n}" for n in range(1, 51)]
     path.write_text(json.dumps([{"train_keys": keys[:-1], "test_keys": keys[-1:]}]))
-    split = read_split_file(path, 0, IDS, val_fraction=0.2, categories=CATEGORIES)
+    split = read_split_file(path, 0, IDS, CATEGORIES, val_fraction=0.2)
     assert len(split.val) == 10
     assert max(Counter(TVSUM_CATEGORIES[name] for name in split.val).values()) <= 2
 
@@ -190,7 +191,7 @@ def test_unused_videos_are_logged(tmp_path, caplog):
     path = tmp_path / "tvsum_splits.json"
     path.write_text(PUBLISHED["tvsum_splits.json"])
     with caplog.at_level(logging.INFO, "keyframe.data.splits"):
-        read_split_file(path, 0, IDS)
+        read_split_file(path, 0, IDS, UNKNOWN)
     assert "39 of the data set's videos" in caplog.records[-1].getMessage()
 
 
@@ -231,7 +232,7 @@ def test_a_bad_split_file_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(KeyframeError) as caught:
             for fold in range(2):
-                read_split_file(path, fold, IDS)
+                read_split_file(path, fold, IDS, UNKNOWN)
         assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(KeyframeError, match=r"no split file .*gone\.json"):
-        read_split_file(tmp_path / "gone.json", 0, IDS)
+        read_split_file(tmp_path / "gone.json", 0, IDS, UNKNOWN)
