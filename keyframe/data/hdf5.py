@@ -42,7 +42,7 @@ def data_set_named(text: str) -> str | None:
 
 @contextmanager
 def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; errors in it, also within the block, become a KeyframeError that names `option`."""
+    """Open an HDF5 file for reading; what is wrong in it, also within the block, is a KeyframeError."""
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
     try:
