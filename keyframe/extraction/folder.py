@@ -135,30 +135,23 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
         scored_by: the scorer, in a few words.
     """
     seconds, scores = candidates.seconds, candidates.scores
-    labels = ["score", "keyframe and its rank", "start of a shot"]
     colour, mark = PALETTE[1], PALETTE[0]
-    handles = [
-        Line2D([], [], color=colour),
-        Line2D([], [], color=mark, marker="o", linestyle=""),
-        Line2D([], [], color=FAINT),
-    ]
     figure = sheet(_drawable(one_line(title)), _HEIGHT, _WIDTH)
     axis = dress(figure.add_subplot())
-    key(figure, handles, labels, f"Scored by {scored_by}")
     starts = seconds[candidates.shots[1:, 0]]
     axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=shot_opacity(len(starts)), zorder=0)
     # The last scored frame stands for what follows it.
     times, values = np.append(seconds, candidates.duration), np.append(scores, scores[-1])
     axis.fill_between(times, values, color=colour, alpha=0.12, linewidth=0)
-    axis.plot(times, values, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
-    chosen = selection.keyframes
-    axis.plot(seconds[chosen], scores[chosen], "o", color=mark, markersize=5.5, mew=0.8, mec="white", clip_on=False)
-    for place, rank in zip(chosen.tolist(), selection.ranks.tolist(), strict=True):
+    (line,) = axis.plot(times, values, color=colour, linewidth=1.3 if len(seconds) < 500 else 0.8)
+    at, height = seconds[selection.keyframes], scores[selection.keyframes]
+    (dots,) = axis.plot(at, height, "o", color=mark, markersize=5.5, mew=0.8, mec="white", clip_on=False)
+    labels = ["score", "keyframe and its rank", "start of a shot"]
+    key(figure, [line, dots, Line2D([], [], color=FAINT)], labels, f"Scored by {scored_by}")
+    style: dict[str, Any] = {"ha": "center", "va": "bottom", "size": TEXT - 1, "color": INK}
+    for second, score, rank in zip(at.tolist(), height.tolist(), selection.ranks.tolist(), strict=True):
         if rank <= _MOST_RANKS:
-            at = float(seconds[place]), float(scores[place])
-            axis.annotate(
-                str(rank), at, (0, 5), textcoords="offset points", ha="center", va="bottom", size=TEXT - 1, color=INK
-            )
+            axis.annotate(str(rank), (second, score), (0, 5), textcoords="offset points", **style)
     axis.set_xlim(0, candidates.duration)
     axis.set_ylim(0, min(max(float(np.max(scores)) * 1.15, 0.1), 1.08))
     axis.set_ylabel("importance")
