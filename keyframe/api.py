@@ -18,7 +18,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
 from keyframe.extraction.extract import ScoredVideo, ShotCutter, analyse_video
 from keyframe.pipeline import TrainingFree
-from keyframe.summary.constraints import Selection, Selector
+from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.summary.stills import Still, save_stills

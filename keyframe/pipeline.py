@@ -18,7 +18,7 @@ import numpy.typing as npt
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import SPAN, average_windows
-from keyframe.summary.describe import Look
+from keyframe.summary.describe import Appearance
 from keyframe.summary.training_free import training_free
 from keyframe.types import FloatArray, IntArray
 
@@ -47,7 +47,7 @@ class Scorer(Protocol):
         ...
 
     def score_frames(
-        self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray
+        self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
     ) -> FloatArray:
         """Score frames, in memory that pixels do not fill however long the video is.
 
@@ -55,7 +55,7 @@ class Scorer(Protocol):
             index: the packets of the video.
             frames: frame numbers in presentation order, not decreasing, (n,), n >= 1.
             reader: decodes frames.
-            look: what the frames look like; models need none.
+            appearance: what the frames look like; models need none.
             shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order;
                 models need none.
 
@@ -76,10 +76,10 @@ class TrainingFree:
     libraries: ClassVar[Sequence[str]] = ()
 
     def score_frames(
-        self, index: PacketIndex, frames: IntArray, reader: VideoReader, look: Look, shots: IntArray
+        self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
     ) -> FloatArray:
         """Score frames by what they look like; nothing is decoded again."""
-        return training_free(look, shots)
+        return training_free(appearance, shots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class TrainedModel:
         index: PacketIndex,
         frames: IntArray,
         reader: VideoReader,
-        look: Look | None = None,
+        appearance: Appearance | None = None,
         shots: IntArray | None = None,
     ) -> FloatArray:
         """Score frames; see `Scorer`.

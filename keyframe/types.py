@@ -23,7 +23,14 @@ class VideoError(KeyframeError):
 
 
 def check_number(
-    key: str, value: object, lowest: float, *, whole: bool = True, above: bool = False, optional: bool = False
+    key: str,
+    value: object,
+    lowest: float,
+    highest: float = math.inf,
+    *,
+    whole: bool = True,
+    above: bool = False,
+    optional: bool = False,
 ) -> None:
     """Refuse the value of a configuration key that is not a finite number in its range.
 
@@ -31,6 +38,7 @@ def check_number(
         key: as a user sets it, e.g. `head.window`.
         value: what it is set to.
         lowest: the lowest number that the key takes.
+        highest: the highest.
         whole: whether it takes whole numbers only.
         above: leave `lowest` itself out.
         optional: whether the key takes None too.
@@ -41,8 +49,12 @@ def check_number(
     if value is None and optional:
         return
     number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    if not (number and lowest <= value < math.inf) or (above and value == lowest):  # type: ignore[operator]
-        kind, limit = "a whole number" if whole else "a number", f"above {lowest:g}" if above else f"from {lowest:g} on"
+    in_range = number and math.isfinite(value) and lowest <= value <= highest  # type: ignore[arg-type, operator]
+    if not in_range or (above and value == lowest):
+        kind = "a whole number" if whole else "a number"
+        limit = f"from {lowest:g} to {highest:g}" if math.isfinite(highest) else f"from {lowest:g} on"
+        if above:
+            limit = f"above {lowest:g}" if highest == math.inf else f"above {lowest:g}, up to {highest:g}"
         raise KeyframeError(f"{key}={value} must be {kind} {limit}{', or null' if optional else ''}.")
 
 

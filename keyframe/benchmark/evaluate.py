@@ -20,7 +20,7 @@ from keyframe.evaluation.reference import (
     reference_metrics,
 )
 from keyframe.evaluation.results import measure, model_result, overall_metrics
-from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, eval_video_from_look
+from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, eval_video_from_appearance
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import Timer, in_turns
@@ -72,7 +72,7 @@ class EvaluateSuite:
             result.add(f"seconds_{part}", seconds[part], "s", meaning)
 
         video = synthetic_video(0, self.frames, self.annotators, self.seed)
-        count, picks = self.annotators, len(video.look)
+        count, picks = self.annotators, len(video.appearance)
         pairs = f"Kendall's tau-b of {(count + RANDOM_DRAWS) * count} pairs of {picks} picks at once"
         meaning = f"KTS of {picks} picks, over the plain dynamic programme, O(m n^2), in numpy"
         contests = [
@@ -113,9 +113,11 @@ class EvaluateSuite:
 
         eval_videos: dict[str, EvalVideo] = {}
         for video in videos:
-            cut = self.shots(video.look.descriptors, video.seconds)
+            cut = self.shots(video.appearance.descriptors, video.seconds)
             timer.lap("kts")
-            eval_videos[video.id] = eval_video_from_look(video.id, video.labels, video.look, video.seconds, cut)
+            eval_videos[video.id] = eval_video_from_appearance(
+                video.id, video.labels, video.appearance, video.seconds, cut
+            )
             yield lap("people")
         rows: list[dict[str, float]] = []
         baseline: list[dict[str, float]] = []
@@ -151,7 +153,7 @@ def kendall_calls(video: SyntheticVideo) -> dict[str, Callable[[], FloatArray]]:
 
 def kts_calls(video: SyntheticVideo) -> dict[str, Callable[[], IntArray]]:
     """Shots of the same frames, (m, 2): `ours`, and `theirs` by the plain programme."""
-    features = video.look.descriptors
+    features = video.appearance.descriptors
     return {
         "ours": partial(kts, features, penalty=KtsShots.penalty),
         "theirs": partial(plain_kts, features, KtsShots.penalty),

@@ -18,7 +18,7 @@ from scipy.fft import irfft2
 from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.evaluation.video import picks
 from keyframe.files import write_text
-from keyframe.summary.describe import Look, look
+from keyframe.summary.describe import Appearance, describe_frames
 from keyframe.system import cores
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, Labels
 
@@ -245,14 +245,14 @@ class SyntheticVideo:
     Attributes:
         id: its name.
         labels: its annotators' scores 1 ... 5, in [0, 1], each held for 2 s; L frames at 30 per second.
-        look: its picks, constant in each shot but for noise.
+        appearance: its picks, constant in each shot but for noise.
         seconds: the picks' times, (n,).
         scores: a model's scores at the picks, in [0, 1], (n,), better than chance.
     """
 
     id: str
     labels: Labels
-    look: Look
+    appearance: Appearance
     seconds: FloatArray
     scores: npt.NDArray[np.float32]
 
@@ -283,19 +283,19 @@ def synthetic_video(number: int, frames: int, annotators: int, seed: int) -> Syn
     return SyntheticVideo(
         id=f"video_{number + 1:03}",
         labels=Labels(tracks.mean(axis=0), tracks),
-        look=_synthetic_look(shot, rng),
+        appearance=_synthetic_appearance(shot, rng),
         seconds=entries / rate,
         scores=scores.astype(np.float32),
     )
 
 
-def _synthetic_look(shot: npt.NDArray[np.int64], rng: np.random.Generator) -> Look:
-    """Looks of picks that differ little within a shot: their product is about .99 there, .8 between shots."""
-    size = look(np.zeros((1, 4, 4, 3), dtype=np.uint8)).descriptors.shape[1]
+def _synthetic_appearance(shot: npt.NDArray[np.int64], rng: np.random.Generator) -> Appearance:
+    """The appearance of picks that differ little within a shot: their product is about .99 there, .8 between shots."""
+    size = describe_frames(np.zeros((1, 4, 4, 3), dtype=np.uint8)).descriptors.shape[1]
     kinds = rng.gamma(1.0, size=(shot[-1] + 1, size)) + 0.7
     rows = np.abs(kinds[shot] + 0.2 * rng.normal(size=(len(shot), size)))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Look(
+    return Appearance(
         rows.astype(np.float32),
         rng.gamma(2.0, 0.01, size=len(shot)).astype(np.float32),
         rng.uniform(0.2, 0.8, size=len(shot)).astype(np.float32),

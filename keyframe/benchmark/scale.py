@@ -19,7 +19,7 @@ from keyframe.extraction.engines import VideoJob, plan, run_local
 from keyframe.extraction.extract import ExtractionSpec, ShotCutter, extract_video
 from keyframe.extraction.inputs import find_inputs
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
-from keyframe.summary.constraints import Selector
+from keyframe.summary.candidates import Selector
 from keyframe.system import in_child, resident_mb
 from keyframe.types import KeyframeError, check_number
 

@@ -14,7 +14,7 @@ from keyframe.data.labels import labelled_frames
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.keyshot import hold_scores, keyshots, user_summaries
-from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, join, look
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
 from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
@@ -116,16 +116,18 @@ def pixel_eval_video(
         KeyframeError: its labels do not fit it.
     """
     frames = labelled_frames(len(video.labels), picks(len(video.labels)), index)
-    seen = join(look(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index))
+    seen = Appearance.join(
+        describe_frames(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index)
+    )
     seconds = index.timestamps[frames] - index.timestamps[0]
     cut = shots(seen.descriptors, seconds)
-    return eval_video_from_look(video.id, video.labels, seen, seconds, cut, lowest, highest)
+    return eval_video_from_appearance(video.id, video.labels, seen, seconds, cut, lowest, highest)
 
 
-def eval_video_from_look(
+def eval_video_from_appearance(
     video: str,
     labels: Labels,
-    seen: Look,
+    seen: Appearance,
     seconds: FloatArray,
     cut: IntArray,
     lowest: float = 1.0,

@@ -22,7 +22,7 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, write_text
-from keyframe.summary.describe import Look
+from keyframe.summary.describe import Appearance
 from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
 
 log = logging.getLogger(__name__)
@@ -301,7 +301,7 @@ class ExportedModel:
         index: PacketIndex,
         frames: IntArray,
         reader: VideoReader,
-        look: Look | None = None,
+        appearance: Appearance | None = None,
         shots: IntArray | None = None,
     ) -> FloatArray:
         """Score frames; see `keyframe.pipeline.Scorer`.

@@ -17,8 +17,8 @@ from keyframe.export.model import describe_model, is_exported, load_exported, re
 from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
 from keyframe.files import content_hash, described, fingerprint
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
-from keyframe.summary.constraints import Candidates, Selection, Selector
-from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, Thumbnails, join, look, thumbnails
+from keyframe.summary.candidates import Candidates, Selection, Selector
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Thumbnails, describe_frames, thumbnails
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
@@ -32,7 +32,7 @@ _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
 class ShotCutter(Protocol):
     """Cuts a video into shots; a dataclass, so that a record can describe it."""
 
-    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> IntArray:
+    def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> IntArray:
         """First and last of the n scored frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order."""
         ...
 
@@ -226,7 +226,7 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
         KeyframeError: the rate is no such number.
     """
     index = index_packets(path)
-    frames, seen, thumbs = _looks(index, FpsSampling(rate).indices(index), reader)
+    frames, seen, thumbs = _describe_video(index, FpsSampling(rate).indices(index), reader)
     cut = shots.of_video(index, frames, seen, reader)
     scores = scorer.score_frames(index, frames, reader, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
@@ -235,12 +235,14 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
     return ScoredVideo(index, frames, candidates, scorer.name)
 
 
-def _looks(index: PacketIndex, wanted: IntArray, reader: VideoReader) -> tuple[npt.NDArray[np.int64], Look, Thumbnails]:
+def _describe_video(
+    index: PacketIndex, wanted: IntArray, reader: VideoReader
+) -> tuple[npt.NDArray[np.int64], Appearance, Thumbnails]:
     """Numbers of the distinct frames that decode, increasing, (n,), and what they look like."""
     numbers: list[npt.NDArray[np.int64]] = []
     small: list[Thumbnails] = []
 
-    def looks() -> Iterator[Look]:
+    def pieces() -> Iterator[Appearance]:
         latest = -1
         for piece in reader.stream(index.path, np.unique(reader.grid(wanted, index)), DESCRIPTOR_SIZE, index):
             # In place of a frame that does not decode its neighbour comes again.
@@ -248,9 +250,9 @@ def _looks(index: PacketIndex, wanted: IntArray, reader: VideoReader) -> tuple[n
             latest = int(piece.indices[-1])
             numbers.append(piece.indices[fresh])
             small.append(thumbnails(piece.pixels[fresh]))
-            yield look(piece.pixels[fresh])
+            yield describe_frames(piece.pixels[fresh])
 
-    seen = join(looks())
+    seen = Appearance.join(pieces())
     return np.concatenate(numbers), seen, np.concatenate(small)
 
 

@@ -18,7 +18,7 @@ from keyframe.extraction.inputs import Refused
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import encode_video
-from keyframe.summary.describe import DESCRIPTOR_SIZE, join, look
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import segments_to_frames
 from keyframe.types import IntArray, KeyframeError, Labels
 
@@ -81,7 +81,9 @@ class FeatureEncoder:
         if labels is not None:
             check_alignment(len(labels), index.n_frames, index.duration, path)
         picks = self.reader.grid(np.arange(0, index.n_frames, self.step, dtype=np.int64), index)
-        seen = join(look(part.pixels) for part in self.reader.stream(path, picks, DESCRIPTOR_SIZE, index))
+        seen = Appearance.join(
+            describe_frames(part.pixels) for part in self.reader.stream(path, picks, DESCRIPTOR_SIZE, index)
+        )
         ranges = segments_to_frames(self.shots.of_video(index, picks, seen, self.reader), picks, index.n_frames)
         truth = None if labels is None else self._truth(labels, index, picks, ranges)
         features = encode_video(index, picks, self.reader, self.detector, self.size).float().cpu().numpy()

@@ -18,7 +18,7 @@ from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, sheet
 from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts, write_table, write_text
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import one_line, write_report
-from keyframe.summary.constraints import Candidates, Selection
+from keyframe.summary.candidates import Candidates, Selection
 from keyframe.types import IntArray, KeyframeError
 
 MADE_BY = "keyframe-extract"

@@ -1,12 +1,10 @@
-"""What a picture looks like, in numbers that depend on no model: a fixed descriptor, sharpness and light.
+"""What a frame looks like, in numbers that depend on no model.
 
-Shots are cut on it and near-duplicates are found with it, so that every model is judged on the same shots.
-
-What part of the picture has changed between two frames that look alike as a whole.
-
-`keyframe.summary.describe` says which scene a picture shows, whatever moves in it: of a fixed camera all its pictures
-are alike. Here somebody who has stepped aside counts, while noise of the camera, a change of exposure and a hand that
-is not steady do not.
+- `describe_frames`: a descriptor, sharpness, brightness and contrast. Shots are cut on the descriptor and duplicates
+  are found with it, so every model is judged on the same shots.
+- `thumbnails` and `PatchChanges`: which share of the frame has changed between two frames that look alike as a whole.
+  The descriptor tells scenes apart and is blind to what moves in front of a fixed camera. Here a person who steps aside
+  counts, while camera noise, a change of exposure and an unsteady hand do not.
 """
 
 from collections.abc import Iterable
@@ -18,14 +16,15 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from keyframe.types import FloatArray, IntArray
 
-# (height, width) at which pictures are decoded for `look`. Motion blur over 3 % of the width leaves a third of the
-# sharpness at this size; at 64 x 64 it leaves half, which is hard to tell from other pictures.
+# (height, width) at which frames are decoded for `describe_frames`. Motion blur over 3 % of the width leaves a third of
+# the sharpness at this size; at 64 x 64 it leaves half, which is hard to tell from other frames.
 DESCRIPTOR_SIZE = (96, 96)
 
-Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+_Float32 = npt.NDArray[np.float32]
 
-# Pictures described at once: few enough for the processor's cache, where 64 take more than twice as long each.
-_BLOCK = 8
+# Frames described at once: few enough for the processor's cache, 64 take more than twice as long each.
+_FRAMES_AT_ONCE = 8
 
 # Each property has a histogram in each cell of a grid (rows and columns of cells): pixels are counted in fine bins,
 # which are then shared among a few coarse ones. That sharing, not the count, makes small changes of light small.
@@ -33,10 +32,10 @@ _CHROMA_CELLS, _CHROMA_FINE, _CHROMA_COARSE = 2, 24, 5
 _LUMA_CELLS, _LUMA_FINE, _LUMA_COARSE = 4, 32, 5
 _EDGE_CELLS, _EDGE_FINE, _EDGE_COARSE = 4, 16, 4
 
-# Luma at and below which a picture counts as dark: its ratios of colours, lumas and edges are drawn to 0.
-_DARK = 0.04
+# Added to luma before dividing by it: draws the ratios of nearly black frames to 0, so that their noise is no signal.
+_DARK_LUMA = 0.04
 
-# Step between neighbouring pixels, relative to the mean luma, at which a pixel is half an edge.
+# Step between neighbouring pixels, relative to the mean luma, that makes a pixel half an edge.
 _HALF_EDGE = 0.15
 
 # Added to the shares of coarse bins before the root, which would make noise of nearly empty ones large.
@@ -44,14 +43,14 @@ _FLOOR = 0.01
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the pictures of one video look like, one row a picture.
+class Appearance:
+    """What the frames of one video look like, one row per frame.
 
     Attributes:
-        descriptors: rows of length 1 without negative numbers, float32, (n, d): the product of two rows is their
-            similarity in [0, 1], 1 for equal pictures.
-        sharpness: variance of the Laplacian of luma (luma in [0, 1], pixels of the described size as unit), float32,
-            (n,), >= 0. It grows with the square of the contrast and is to be compared within one video.
+        descriptors: non-negative rows of length 1, float32, (n, d); the product of two rows is their similarity in
+            [0, 1], 1 for equal frames.
+        sharpness: variance of the Laplacian of luma (luma in [0, 1], in pixels of the described size), float32, (n,),
+            >= 0. It grows with the square of the contrast, so compare it within one video only.
         brightness: mean luma, float32, (n,), in [0, 1]; 0 is black.
         contrast: standard deviation of luma, float32, (n,), in [0, 0.5]; 0 is flat.
 
@@ -59,83 +58,85 @@ class Look:
         ValueError: if shapes disagree or a value is outside its range.
     """
 
-    descriptors: Floats
-    sharpness: Floats
-    brightness: Floats
-    contrast: Floats
+    descriptors: _Float32
+    sharpness: _Float32
+    brightness: _Float32
+    contrast: _Float32
 
     def __post_init__(self) -> None:
-        if self.descriptors.ndim != 2:
-            raise ValueError(f"descriptors must be (n, d), not {self.descriptors.shape}")
-        lengths = np.linalg.norm(self.descriptors, axis=1)
-        if not (np.abs(lengths - 1) < 1e-3).all():
-            raise ValueError("descriptors must have rows of length 1")
-        for name, most in (("sharpness", np.inf), ("brightness", 1), ("contrast", 1)):
-            values = getattr(self, name)
-            if values.shape != (len(self.descriptors),):
-                raise ValueError(f"{name} must be ({len(self.descriptors)},), not {values.shape}")
-            if not (np.isfinite(values) & (values >= 0) & (values <= most)).all():
-                raise ValueError(f"{name} must be numbers in [0, {most}]")
+        check_descriptors(self.descriptors, len(self.descriptors))
+        for name, highest in (("sharpness", np.inf), ("brightness", 1), ("contrast", 1)):
+            check_column(name, getattr(self, name), len(self.descriptors), highest)
 
     def __len__(self) -> int:
         return len(self.descriptors)
 
+    @classmethod
+    def join(cls, pieces: Iterable["Appearance"]) -> "Appearance":
+        """The appearance of a stream from that of its pieces, in order; at least one piece."""
+        parts = list(pieces)
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-def look(pixels: npt.NDArray[np.uint8]) -> Look:
-    """Describe pictures.
+
+def check_descriptors(descriptors: FloatArray, n: int) -> None:
+    """Raise ValueError unless descriptors are (n, d) with rows of length 1."""
+    if descriptors.ndim != 2 or len(descriptors) != n:
+        raise ValueError(f"descriptors must be ({n}, d), not {descriptors.shape}")
+    squares = np.einsum("nd,nd->n", descriptors, descriptors)
+    if not (np.abs(squares - 1) < 2e-3).all():
+        raise ValueError("descriptors must have rows of length 1")
+
+
+def check_column(name: str, values: FloatArray, n: int, highest: float) -> None:
+    """Raise ValueError unless values are (n,) and lie in [0, highest]."""
+    if values.shape != (n,):
+        raise ValueError(f"{name} must be ({n},), not {values.shape}")
+    if not (np.isfinite(values) & (values >= 0) & (values <= highest)).all():
+        raise ValueError(f"{name} must be numbers in [0, {highest}]")
+
+
+def describe_frames(pixels: Pixels) -> Appearance:
+    """Describe frames.
 
     A descriptor joins the histograms of chroma (2 x 2 cells), luma (4 x 4) and direction of edges (4 x 4), square
     roots taken: the product of two rows is the mean Bhattacharyya coefficient of their histograms, which is the
-    Hellinger kernel (Vedaldi, Zisserman: Efficient additive kernels, PAMI 2012). Colours, lumas and edges are
-    taken relative to the picture's own brightness, so that a change of exposure is no change of picture.
+    Hellinger kernel (Vedaldi, Zisserman: Efficient additive kernels, PAMI 2012). Colours, lumas and edges are relative
+    to the frame's own brightness, so a change of exposure changes little.
 
     Args:
-        pixels: uint8 RGB, (n, H, W, 3), H, W >= 4; of the size `DESCRIPTOR_SIZE` for rows that are comparable.
+        pixels: uint8 RGB, (n, H, W, 3), H, W >= 4, n >= 0; decode at `DESCRIPTOR_SIZE` for comparable rows.
 
     Returns:
-        The same, whether the pictures come at once or in pieces (see `join`); n = 0 is allowed.
+        One row per frame; a video described in pieces has the same rows.
 
     Raises:
-        ValueError: if pixels are no such pictures.
+        ValueError: if pixels are not such an array.
     """
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or min(pixels.shape[1:3]) < 4:
         raise ValueError(f"pixels must be uint8 (n, H, W, 3) with H, W >= 4, not {pixels.dtype} {pixels.shape}")
-    blocks = range(0, len(pixels), _BLOCK)
-    return join(_look(pixels[first : first + _BLOCK]) for first in blocks) if blocks else _look(pixels)
+    firsts = range(0, max(1, len(pixels)), _FRAMES_AT_ONCE)
+    return Appearance.join(_describe_block(pixels[first : first + _FRAMES_AT_ONCE]) for first in firsts)
 
 
-def join(looks: Iterable[Look]) -> Look:
-    """The look of a stream from the looks of its pieces, in order.
-
-    Raises:
-        ValueError: if there is no piece.
-    """
-    pieces = list(looks)
-    return Look(*(np.concatenate([getattr(piece, field.name) for piece in pieces]) for field in fields(Look)))
-
-
-def _look(pixels: npt.NDArray[np.uint8]) -> Look:
-    """Describe pictures few enough to hold their floats, (n, H, W, 3)."""
+def _describe_block(pixels: Pixels) -> Appearance:
+    """Describe a few frames, (n, H, W, 3)."""
     red, green, blue = (pixels[..., channel].astype(np.float32) / np.float32(255) for channel in range(3))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     brightness = luma.mean(axis=(1, 2))
-    light = (brightness + _DARK)[:, None, None]
+    light = (brightness + _DARK_LUMA)[:, None, None]
     parts = _chroma(red, green, blue), _lumas(luma / light), _edges(luma / light)
     rows = [np.sqrt(shares / len(parts)) for shares in parts]
     laplacian = (
         4 * luma[:, 1:-1, 1:-1] - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
     )
-    return Look(
-        np.concatenate(rows, axis=1),
-        laplacian.var(axis=(1, 2)),
-        brightness.clip(0, 1),
-        luma.std(axis=(1, 2)),
+    return Appearance(
+        np.concatenate(rows, axis=1), laplacian.var(axis=(1, 2)), brightness.clip(0, 1), luma.std(axis=(1, 2))
     )
 
 
-def _chroma(red: Floats, green: Floats, blue: Floats) -> Floats:
+def _chroma(red: _Float32, green: _Float32, blue: _Float32) -> _Float32:
     """Shares of chroma in the cells, (n, cells ** 2 * bins): opponent colours relative to the pixel's own light."""
-    light = red + green + blue + 3 * _DARK
+    light = red + green + blue + 3 * _DARK_LUMA
     # The root spreads the pale colours that most pixels have.
     opponents = (red - green) / light, (0.5 * (red + green) - blue) / light
     bins = [_bin(0.5 + 0.5 * np.sign(value) * np.sqrt(np.abs(value)), _CHROMA_FINE) for value in opponents]
@@ -143,12 +144,12 @@ def _chroma(red: Floats, green: Floats, blue: Floats) -> Floats:
     return _shares(bins[0] * _CHROMA_FINE + bins[1], _CHROMA_CELLS, np.kron(once, once))
 
 
-def _lumas(relative: Floats) -> Floats:
-    """Shares of luma in the cells, (n, cells ** 2 * bins), of luma relative to the picture's mean."""
+def _lumas(relative: _Float32) -> _Float32:
+    """Shares of luma in the cells, (n, cells ** 2 * bins), of luma relative to the frame's mean."""
     return _shares(_bin(relative / (1 + relative), _LUMA_FINE), _LUMA_CELLS, _tent(_LUMA_FINE, _LUMA_COARSE))
 
 
-def _edges(relative: Floats) -> Floats:
+def _edges(relative: _Float32) -> _Float32:
     """Shares of edges of each direction, and of flat pixels, in the cells, (n, cells ** 2 * bins)."""
     down = np.zeros_like(relative)
     right = np.zeros_like(relative)
@@ -168,7 +169,7 @@ def _bin(values: FloatArray, bins: int) -> npt.NDArray[np.intp]:
     return np.clip(values * bins, 0, bins - 1).astype(np.intp)
 
 
-def _tent(fine: int, coarse: int, cyclic: bool = False) -> Floats:
+def _tent(fine: int, coarse: int, cyclic: bool = False) -> _Float32:
     """How a fine bin is shared between the two coarse ones around it, (fine, coarse); rows sum to 1."""
     steps = coarse if cyclic else coarse - 1
     distances = np.abs((np.arange(fine)[:, None] + 0.5) / fine * steps - np.arange(coarse))
@@ -177,14 +178,14 @@ def _tent(fine: int, coarse: int, cyclic: bool = False) -> Floats:
     return np.maximum(0, 1 - distances).astype(np.float32)
 
 
-def _shares(fine: npt.NDArray[np.intp], cells: int, tent: Floats, weights: Floats | None = None) -> Floats:
-    """Histograms in a grid of cells, (n, cells ** 2 * bins), that sum to 1 for each picture.
+def _shares(fine: npt.NDArray[np.intp], cells: int, tent: _Float32, weights: _Float32 | None = None) -> _Float32:
+    """Histograms in a grid of cells, (n, cells ** 2 * bins), that sum to 1 per frame.
 
     Args:
         fine: bin of each pixel, (n, H, W).
         cells: rows and columns of cells.
         tent: from fine bins to coarse ones.
-        weights: what a pixel counts, in [0, 1], (n, H, W); what it lacks to 1 goes to a bin of its own.
+        weights: weight of each pixel, in [0, 1], (n, H, W); the rest to 1 goes to a bin of its own.
     """
     n, height, width = fine.shape
     rows, columns = np.arange(height) * cells // height, np.arange(width) * cells // width
@@ -202,25 +203,23 @@ def _shares(fine: npt.NDArray[np.intp], cells: int, tent: Floats, weights: Float
     return shares.reshape(n, cells**2 * shares.shape[2])
 
 
-# A picture as cells, rows and columns of them, by three colours: 768 bytes.
+# A thumbnail is a grid of cells, rows and columns of them, by three colours: 768 bytes.
 GRID = 16
 
-Thumbnails = npt.NDArray[np.uint8]
+Thumbnails = Pixels
 
-# What stands for the mean luma of the picture; four times as light is the lightest that is told apart.
-_MEAN = 64
+# The mean luma of a thumbnail; a cell four times as bright is the brightest that fits uint8.
+_MEAN_LUMA = 64
 
-# Added to the mean luma, so that noise of a dark picture is no change.
-
-# A cell has changed if it is lighter or darker, in any colour and by more than this share of the mean luma, than all
-# cells around its place in the other picture. On real clips, made to shake by 2.5 % of the width, to get darker and
+# A cell has changed if it is brighter or darker, in any colour and by more than this share of the mean luma, than all
+# cells around its place in the other frame. On real clips, made to shake by 2.5 % of the width, to get darker and
 # lighter by a sixth, or noisy, 36 to 100 % (of all but a nearly black one: 82 to 100 %) of pairs then stay duplicates
 # at a max_similarity of .98; at .15 they are 25 to 71 %.
-_STEP = 0.2
+_CHANGED_BY = 0.2
 
 
-def thumbnails(pixels: npt.NDArray[np.uint8]) -> Thumbnails:
-    """The mean colours in a grid of cells, relative to the mean luma of the picture (64), uint8 (n, GRID, GRID, 3).
+def thumbnails(pixels: Pixels) -> Thumbnails:
+    """The mean colours in a grid of cells, relative to the mean luma of the frame (64), uint8 (n, GRID, GRID, 3).
 
     Args:
         pixels: uint8 RGB, (n, H, W, 3).
@@ -233,38 +232,38 @@ def thumbnails(pixels: npt.NDArray[np.uint8]) -> Thumbnails:
         shape = [GRID if axis == other else 1 for other in range(4)]
         sums = np.add.reduceat(sums, starts, axis=axis) / counts.reshape(shape)
     cells = sums / np.float32(255)
-    light = (cells @ np.array([0.299, 0.587, 0.114], np.float32)).mean(axis=(1, 2)) + _DARK
-    return np.round(cells * (_MEAN / light)[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    light = (cells @ np.array([0.299, 0.587, 0.114], np.float32)).mean(axis=(1, 2)) + _DARK_LUMA
+    return np.round(cells * (_MEAN_LUMA / light)[:, None, None, None]).clip(0, 255).astype(np.uint8)
 
 
 class PatchChanges:
-    """The changes between any two of some pictures.
+    """The changes between any two of some frames.
 
     Args:
-        pictures: their `thumbnails`, (n, GRID, GRID, 3).
+        frames: their `thumbnails`, (n, GRID, GRID, 3).
     """
 
-    def __init__(self, pictures: Thumbnails) -> None:
-        around, step = (1, 3, 3, 1), round(_STEP * _MEAN)
-        darkest = minimum_filter(pictures, around, mode="nearest")
-        lightest = maximum_filter(pictures, around, mode="nearest")
-        self._pictures = _planes(pictures)
-        # The range that no change leaves.
+    def __init__(self, frames: Thumbnails) -> None:
+        around, step = (1, 3, 3, 1), round(_CHANGED_BY * _MEAN_LUMA)
+        darkest = minimum_filter(frames, around, mode="nearest")
+        brightest = maximum_filter(frames, around, mode="nearest")
+        self._frames = _planes(frames)
+        # A value within this range is no change.
         self._lowest = _planes(np.maximum(darkest, step) - step)
-        self._highest = _planes(np.minimum(lightest, 255 - step) + step)
+        self._highest = _planes(np.minimum(brightest, 255 - step) + step)
 
-    def between(self, picture: int, others: IntArray) -> npt.NDArray[np.float64]:
-        """Share of the picture, in [0, 1], in which it differs from others, (o,); from either of the two the same."""
-        left = np.zeros((2, len(others), GRID * GRID), dtype=bool)
-        for shown, lowest, highest in zip(self._pictures, self._lowest, self._highest, strict=True):
-            left[0] |= shown[picture] < lowest[others]
-            left[0] |= shown[picture] > highest[others]
-            shown_others = shown[others]
-            left[1] |= shown_others < lowest[picture]
-            left[1] |= shown_others > highest[picture]
-        return np.count_nonzero(left, axis=2).max(axis=0) / GRID**2
+    def between(self, frame: int, others: IntArray) -> npt.NDArray[np.float64]:
+        """Share of the image, in [0, 1], that differs between a frame and others, (o,); symmetric."""
+        changed = np.zeros((2, len(others), GRID * GRID), dtype=bool)
+        for cells, lowest, highest in zip(self._frames, self._lowest, self._highest, strict=True):
+            changed[0] |= cells[frame] < lowest[others]
+            changed[0] |= cells[frame] > highest[others]
+            cells_of_others = cells[others]
+            changed[1] |= cells_of_others < lowest[frame]
+            changed[1] |= cells_of_others > highest[frame]
+        return np.count_nonzero(changed, axis=2).max(axis=0) / GRID**2
 
 
-def _planes(pictures: Thumbnails) -> Thumbnails:
-    """One colour after the other, (3, n, cells): comparisons of whole rows are fast."""
-    return np.ascontiguousarray(pictures.reshape(len(pictures), GRID * GRID, 3).transpose(2, 0, 1))
+def _planes(frames: Thumbnails) -> Thumbnails:
+    """One colour after the other, (3, n, cells), because comparisons of whole rows are fast."""
+    return np.ascontiguousarray(frames.reshape(len(frames), GRID * GRID, 3).transpose(2, 0, 1))

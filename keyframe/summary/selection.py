@@ -1,16 +1,10 @@
-"""The exact 0/1 knapsack, which keyshot summaries are chosen by.
-
-Which frames nobody wants as a still: black, flat and blurred ones.
-
-As few frames as show what matters of a video.
-
-Four ways to choose keyframes, under the same limits.
+"""Four ways to select keyframes, under the same limits.
 
 Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. Two wishes
 are soft. Frames that look alike as a whole, several moments of one scene, are taken only to reach a number that the
-user asked for (and by `UniformSelection`, which goes by time). Blurred, black and flat frames (`faults`) are passed
-over while a better frame is left, such a moment say, and taken only to reach that number, or where the video has
-nothing else. There is always one keyframe. Nothing is random.
+user asked for (and by `UniformSelection`, which goes by time). Blurred, black and flat frames (`quality_flags`) are
+passed over while a better frame is left, and taken only to reach that number or if the video has nothing else. There is
+always one keyframe. Nothing is random.
 """
 
 from dataclasses import dataclass
@@ -18,18 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.summary.constraints import (
-    Candidates,
-    Conflicts,
-    Limits,
-    Mask,
-    Positions,
-    Selection,
-    check_count,
-    check_number,
-    choose,
-)
-from keyframe.types import FloatArray, IntArray
+from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
+from keyframe.summary.constraints import Conflicts, Limits, choose
+from keyframe.types import FloatArray, IntArray, check_number
 
 
 def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArray[np.bool_]:
@@ -38,21 +23,20 @@ def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArra
     Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
     each) and three rows of capacity + 1 floats.
 
-    Ties: going from the last item to the first, an item is taken only where every best choice needs it. So of sets of
+    Ties: going from the last item to the first, an item is taken only if every best choice needs it. So of sets of
     equal value the one with the earlier items is taken, and an item without value never; the public implementations
     of the keyshot protocol break ties in the same way. Values are added in float64 in item order.
 
     Args:
-        values: what each item is worth, (n,), finite; an item worth nothing or less is left out.
+        values: value of each item, (n,), finite; an item of value 0 or less is left out.
         weights: integers, (n,), not negative.
         capacity: the most the chosen weights may sum to, not negative.
 
     Returns:
-        Whether each item is chosen, (n,).
+        Whether each item is chosen, bool (n,).
 
     Raises:
-        ValueError: if the arrays do not fit each other, a value is not finite, or a weight or the capacity is negative
-            or no integer.
+        ValueError: if shapes disagree, a value is not finite, or a weight or the capacity is not an integer >= 0.
     """
     if values.ndim != 1 or values.shape != weights.shape:
         raise ValueError(f"values and weights must be (n,), not {values.shape} and {weights.shape}")
@@ -81,60 +65,18 @@ def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArra
     return chosen
 
 
-# Mean luma of 5 of 255, of which a screen shows nothing. Night and space have more (3 to 6 % in real clips), and what a
-# real clip has of black or faded frames is mostly flat as well.
-BLACK = 5 / 255
-
-# Standard deviation of luma of 8 of 255: a plain colour, a white flash or thick fog, noise of the camera included.
-FLAT = 8 / 255
-
-# Share of the median sharpness of its own shot under which a frame counts as blurred. Sharpness depends on what is
-# filmed (sky or foliage), so it is compared within a shot: there it falls where the camera or the subject moves.
-BLURRED = 0.3
-
-# The same against the whole video, for a shot that is out of focus all through; lower, because shots differ.
-BLURRED_IN_VIDEO = 0.1
-
-ACCEPTABLE, IS_BLURRED, IS_BLANK = 0, 1, 2
-
-
-def faults(candidates: Candidates) -> Positions:
-    """How unfit each candidate is as a still, (n,): 0 fit, 1 blurred, 2 black or flat.
-
-    Sharpness has no unit that holds from video to video, so blurred is relative to medians, of shot and video, over
-    what is neither black nor flat.
-    """
-    blank = (candidates.brightness < BLACK) | (candidates.contrast < FLAT)
-    result = np.full(len(candidates), IS_BLANK, dtype=np.int64)
-    seen = np.flatnonzero(~blank)
-    if len(seen):
-        sharpness = candidates.sharpness[seen]
-        limit = np.maximum(
-            BLURRED * _medians(sharpness, candidates.shot_of[seen]), BLURRED_IN_VIDEO * np.median(sharpness)
-        )
-        result[seen] = np.where(sharpness < limit, IS_BLURRED, ACCEPTABLE)
-    return result
-
-
-def _medians(values: npt.NDArray[np.floating], groups: Positions) -> npt.NDArray[np.float64]:
-    """For each value the median of its group; groups do not decrease."""
-    ordered = values[np.lexsort((values, groups))].astype(np.float64)
-    _, first, group, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    return (0.5 * (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]))[group]
-
-
-# Frames that may be chosen, and parts of the video that are to be shown: bounds of the table between them.
+# The most frames to choose from, and the most frames to be represented: bounds of the table between them.
 _MOST_CHOICES = 1024
-_MOST_PARTS = 2048
+_MOST_REPRESENTED = 2048
 
-# A choice within this share of the greatest gain is as good, and the best-scoring of them is taken.
-_NEARLY = 0.9
+# Choices within this share of the greatest gain count as equal, and the best-scoring of them is taken.
+_NEAR_BEST = 0.9
 
 
 def cover(
-    candidates: Candidates, faulty: Positions, coverage: float, most: int, limits: Limits
+    candidates: Candidates, flags: Positions, coverage: float, most: int, limits: Limits
 ) -> tuple[Positions, float]:
-    """Add frames greedily until together they show enough.
+    """Add frames greedily until they represent enough of the video.
 
     Maximised is facility location (Lin, Bilmes: Learning mixtures of submodular shells with application to document
     summarization, UAI 2012; for video: Gygli, Grabner, Van Gool: Video summarization by learning submodular mixtures
@@ -147,60 +89,60 @@ def cover(
     of the greatest gain keeps such a bound (Goundan, Schulz: Revisiting the greedy approach to submodular set function
     maximization, 2007).
 
-    likeness is 1 where two frames are as alike as keyframes must not be, 0 where their distance (1 - product) is
-    twice that, and linear in between: so frames of one steady shot are shown by any of them.
+    likeness is 1 for two frames that are duplicates, 0 if their distance (1 - product) is twice that limit, and linear
+    in between: any frame of a steady shot represents the shot.
 
-    Choices are the best-scoring acceptable frames of pieces of the video: shots, long ones cut evenly. Faulty frames
-    need not be shown. Scores that are all 0 count as equal.
+    Choices are the best-scoring frames without a quality flag of pieces of the video: shots, long ones cut evenly.
+    Flagged frames need not be represented. Scores that are all 0 count as equal.
 
     Args:
         candidates: the video's.
-        faulty: 0 where a candidate is an acceptable still, (n,).
-        coverage: the share of what all choices together show that is enough, in [0, 1].
+        flags: the `quality_flags` of the candidates, (n,).
+        coverage: the share of what all choices together represent that is enough, in [0, 1].
         most: the most frames to choose, >= 1.
         limits: what two of them must not be.
 
     Returns:
-        Positions in candidates, rising: at least one, though all be faulty; and the share that they show, in [0, 1].
+        Positions in candidates, rising, at least one; and the share that they represent, in [0, 1].
     """
-    fit = faulty == ACCEPTABLE
-    if not fit.any():
-        fit = faulty == faulty.min()
-    weights = candidates.lengths * candidates.scores * fit
+    good = flags == flags.min()
+    weights = candidates.lengths * candidates.scores * good
     if not weights.any():
-        weights = fit.astype(np.float64)
-    choices = _choices(candidates, fit, weights, limits.min_distance)
-    parts = np.unique(np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST_PARTS)).round().astype(np.int64))
-    weights = np.add.reduceat(weights, parts).astype(np.float32)
-    alike = candidates.descriptors[parts] @ candidates.descriptors[choices].T
+        weights = good.astype(np.float64)
+    choices = _choices(candidates, good, weights, limits.min_distance)
+    represented = np.unique(
+        np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST_REPRESENTED)).round().astype(np.int64)
+    )
+    weights = np.add.reduceat(weights, represented).astype(np.float32)
+    alike = candidates.descriptors[represented] @ candidates.descriptors[choices].T
     tolerance = max(1 - limits.max_similarity, 1e-6)
     likeness = np.clip(2 - (1 - alike) / tolerance, 0, 1).astype(np.float32)
 
     conflicts = Conflicts.of(candidates, limits, choices)
     scores = candidates.scores[choices]
     whole = weights @ likeness.max(axis=1)
-    shown = np.zeros(len(parts), dtype=likeness.dtype)
+    shown = np.zeros(len(represented), dtype=likeness.dtype)
     free = np.ones(len(choices), dtype=bool)
     chosen: list[int] = []
     more = np.empty_like(likeness)
     while free.any() and len(chosen) < most and (not chosen or weights @ shown < coverage * whole):
         np.subtract(likeness, shown[:, None], out=more)
         gains = np.where(free, weights @ np.maximum(more, 0, out=more), -1.0)
-        best = int(np.where(gains >= _NEARLY * gains.max(), scores, -1.0).argmax())
+        best = int(np.where(gains >= _NEAR_BEST * gains.max(), scores, -1.0).argmax())
         chosen.append(best)
         shown = np.maximum(shown, likeness[:, best])
         free &= ~conflicts.between(np.array([best]))[0]
     return np.sort(choices[chosen]), float(weights @ shown / whole) if whole else 1.0
 
 
-def _choices(candidates: Candidates, fit: np.ndarray, weights: np.ndarray, min_length: float) -> Positions:
-    """The best-scoring fit frame of each piece of the video, rising; of too many pieces those that weigh most."""
+def _choices(candidates: Candidates, good: npt.NDArray[np.bool_], weights: FloatArray, min_length: float) -> Positions:
+    """The best-scoring good frame of each piece of the video, rising; of too many pieces the heaviest."""
     shot = candidates.shot_of
     length = max(min_length, candidates.duration / _MOST_CHOICES, 1e-9)
     since = candidates.seconds - candidates.seconds[candidates.shots[shot, 0]]
     pieces = np.stack([shot, (since / length).astype(np.int64)], axis=1)
     piece = np.cumsum(np.append(0, np.diff(pieces, axis=0).any(axis=1)))
-    frames = np.flatnonzero(fit)
+    frames = np.flatnonzero(good)
     # By piece, then score, then time: the first of each piece is its choice.
     ordered = frames[np.lexsort((frames, -candidates.scores[frames], piece[frames]))]
     best = ordered[np.unique(piece[ordered], return_index=True)[1]]
@@ -210,8 +152,8 @@ def _choices(candidates: Candidates, fit: np.ndarray, weights: np.ndarray, min_l
     return np.sort(best)
 
 
-# Parts of a video's length that the knapsack counts in: 1 is less than a frame of half an hour.
-_PARTS = 50_000
+# The knapsack counts in this fraction of the video's length: less than one frame in half an hour.
+_UNITS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +161,9 @@ class TopSelection(Limits):
     """The frames with the greatest total score.
 
     Attributes:
-        k: how many exactly; None lets the length of the video decide.
-        per_minute: keyframes a minute where k is None, >= 0. The default, one every 15 s, gives
-            clips of minutes what a person takes in at a glance.
-        most: the most where k is None: a contact sheet, however long the video.
+        k: how many exactly; None derives the number from the length of the video.
+        per_minute: keyframes per minute if k is None, >= 0. The default is one every 15 s.
+        most: the most if k is None.
 
     Raises:
         KeyframeError: if an attribute is outside its range.
@@ -234,30 +175,29 @@ class TopSelection(Limits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k is not None:
-            check_count("k", self.k)
-        check_number("per_minute", self.per_minute, 0)
-        check_count("most", self.most)
+        check_number("selection.k", self.k, 1, optional=True)
+        check_number("selection.per_minute", self.per_minute, 0, whole=False)
+        check_number("selection.most", self.most, 1)
 
     def __call__(self, candidates: Candidates) -> Selection:
-        """Choose; with k = None max(1, round(per_minute * minutes)), but no more than `most`."""
+        """Select k frames, or by default max(1, round(per_minute * minutes)), `most` at most."""
         by_length = min(self.most, max(1, round(self.per_minute * candidates.duration / 60)))
         wanted = by_length if self.k is None else self.k
-        chosen = _fill(candidates, candidates.scores, self.k, wanted, self)
-        return _selection(candidates, chosen, self.k, self)
+        chosen = _best_frames(candidates, candidates.scores, self.k, wanted, self)
+        return _ranked(candidates, chosen, self.k, self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnapsackSelection(Limits):
-    """The field's summary, whole shots of the greatest value in a share of the video, and a still from each.
+    """The field's summary: whole shots of the greatest value within a share of the video, and a still from each.
 
-    Shots are worth the mean score of their frames and weigh their length; the choice is exact. `shots_kept` is this
+    A shot's value is the mean score of its frames, its weight is its length; the choice is exact. `shots_kept` is this
     choice, whatever k is.
 
     Attributes:
         ratio: the greatest share of the video's length that the shots may take, in [0, 1].
-        k: how many keyframes exactly: fewer than shots keeps those of the best shots, more are filled up with the best
-            of all frames; None gives one a kept shot that has one.
+        k: how many keyframes exactly: fewer than shots takes those of the best shots, more adds the best of all frames;
+            None takes one per kept shot that has a good frame.
 
     Raises:
         KeyframeError: if an attribute is outside its range.
@@ -268,35 +208,34 @@ class KnapsackSelection(Limits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("ratio", self.ratio, 0, 1)
-        if self.k is not None:
-            check_count("k", self.k)
+        check_number("selection.ratio", self.ratio, 0, 1, whole=False)
+        check_number("selection.k", self.k, 1, optional=True)
 
     def __call__(self, candidates: Candidates) -> Selection:
-        """Choose; where no shot is short enough, the keyframe is the best frame of all."""
+        """Select; if no shot is short enough, the keyframe is the best frame of all."""
         starts, lengths = candidates.shots[:, 0], candidates.lengths
         seconds = np.add.reduceat(lengths, starts)
         counts = np.diff(starts, append=len(candidates))
         values = np.add.reduceat(candidates.scores.astype(np.float64), starts) / counts
-        # Weights are rounded up and so never exceed the share; what is whole but for rounding errors stays.
-        unit = max(candidates.duration, 1e-9) / _PARTS
+        # Rounded up, so that shots never exceed the share; 1e-6 forgives rounding errors.
+        unit = max(candidates.duration, 1e-9) / _UNITS
         weights = np.ceil(seconds / unit - 1e-6).astype(np.int64)
-        kept = knapsack(values, weights, int(self.ratio * _PARTS + 1e-6))
+        kept = knapsack(values, weights, int(self.ratio * _UNITS + 1e-6))
         shots = np.flatnonzero(kept)
         best_first = shots[np.argsort(-values[shots], kind="stable")]
         groups = [np.arange(first, last + 1) for first, last in candidates.shots[best_first]]
         chosen = _one_of_each(candidates, groups, candidates.scores, self.k or len(groups), self)
         if self.k is None:
-            chosen = chosen if len(chosen) else _fill(candidates, candidates.scores, None, 1, self)
+            chosen = chosen if len(chosen) else _best_frames(candidates, candidates.scores, None, 1, self)
         else:
-            chosen = _fill(candidates, candidates.scores, self.k, self.k, self, chosen)
-        notes = () if kept.any() else (f"no shot that scores is as short as {self.ratio:.0%} of the video",)
-        return _selection(candidates, chosen, self.k, self, kept, notes)
+            chosen = _best_frames(candidates, candidates.scores, self.k, self.k, self, chosen)
+        notes = () if kept.any() else (f"no shot with a score fits within {self.ratio:.0%} of the video",)
+        return _ranked(candidates, chosen, self.k, self, kept, notes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniformSelection(Limits):
-    """Evenly spaced frames, whatever their score: the baseline every other choice has to beat.
+    """Evenly spaced frames, whatever their score: the baseline for every other selection.
 
     Attributes:
         k: how many exactly.
@@ -309,29 +248,30 @@ class UniformSelection(Limits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("k", self.k)
+        check_number("selection.k", self.k, 1)
 
     def __call__(self, candidates: Candidates) -> Selection:
-        """Choose from each of k equal spans the frame nearest to its middle that the limits allow.
+        """Select from each of k equal spans the frame nearest to its middle that the limits allow.
 
-        Spans that have none are made up for by the frames nearest to the middle of any span.
+        Frames nearest to the middle of any span replace those of spans that have none.
         """
         step = max(candidates.duration, 1e-9) / self.k
         span = np.minimum((candidates.seconds / step).astype(np.int64), self.k - 1)
         nearness = 1 - np.abs(candidates.seconds / step - span - 0.5).clip(0, 0.5) * 2
         groups = [np.flatnonzero(span == number) for number in np.unique(span)]
         chosen = _one_of_each(candidates, groups, nearness, self.k, self, moments=True)
-        return _selection(candidates, _fill(candidates, nearness, self.k, self.k, self, chosen), self.k, self)
+        chosen = _best_frames(candidates, nearness, self.k, self.k, self, chosen)
+        return _ranked(candidates, chosen, self.k, self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveSelection(Limits):
-    """As many frames as it takes to show what matters: one for a static video, more where shots and content change.
+    """As many frames as it takes to show what matters: one for a static video, more if shots and content change.
 
-    Frames are added, greedily, until together they stand for a share of the video, weighted by score; see `cover`.
+    Frames are added greedily until they represent a share of the video, weighted by score; see `cover`.
 
     Attributes:
-        coverage: the share at which enough is shown, in [0, 1].
+        coverage: the share that is enough, in [0, 1].
         most: the most keyframes.
 
     Raises:
@@ -343,19 +283,19 @@ class AdaptiveSelection(Limits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("coverage", self.coverage, 0, 1)
-        check_count("most", self.most)
+        check_number("selection.coverage", self.coverage, 0, 1, whole=False)
+        check_number("selection.most", self.most, 1)
 
     def __call__(self, candidates: Candidates) -> Selection:
-        """Choose; the number follows from the video."""
-        chosen, shown = cover(candidates, faults(candidates), self.coverage, self.most, self)
+        """Select; the number follows from the video."""
+        chosen, shown = cover(candidates, quality_flags(candidates), self.coverage, self.most, self)
         notes: tuple[str, ...] = ()
         if shown < self.coverage and len(chosen) == self.most:
             notes = (
-                f"stopped at selection.most={self.most} keyframes, which show {shown:.0%} of what matters, "
-                f"not the {self.coverage:.0%} of selection.coverage",
+                f"selection.most={self.most} keyframes show {shown:.0%} of what matters, "
+                f"less than selection.coverage={self.coverage:.0%}",
             )
-        return _selection(candidates, chosen, None, self, notes=notes)
+        return _ranked(candidates, chosen, None, self, notes=notes)
 
 
 def _one_of_each(
@@ -366,21 +306,21 @@ def _one_of_each(
     limits: Limits,
     moments: bool = False,
 ) -> Positions:
-    """From the first groups the acceptable frame of the greatest value that earlier choices allow; `most` at most."""
+    """From the first groups the good frame of the greatest value that earlier choices allow; `most` at most."""
     conflicts = Conflicts.of(candidates, limits, np.arange(len(candidates)), moments)
-    fit = faults(candidates) == ACCEPTABLE
+    good = quality_flags(candidates) == GOOD
     chosen: list[int] = []
     for group in groups:
         if len(chosen) == most:
             break
-        left = group[fit[group]]
+        left = group[good[group]]
         left = left[~conflicts.between(left, np.array(chosen, dtype=np.int64)).any(axis=1)]
         if len(left):
             chosen.append(int(left[values[left].argmax()]))
     return np.array(sorted(chosen), dtype=np.int64)
 
 
-def _fill(
+def _best_frames(
     candidates: Candidates,
     values: FloatArray,
     asked: int | None,
@@ -388,50 +328,48 @@ def _fill(
     limits: Limits,
     preferred: Positions | None = None,
 ) -> Positions:
-    """The `wanted` frames that the limits allow: the fewest faults, then the most preferred, then the greatest values.
+    """The `wanted` frames that the limits allow: least flags first, then the most preferred, then the greatest values.
 
-    Where nobody asked for a number, faulty frames are no candidates, unless there is nothing else: then it is one.
-    Where somebody did and faultless frames that look different are too few, they are preferred, and moments of what
-    they show come beside them.
+    If the number was not asked for, flagged frames are excluded unless none remain; then one is kept. If it was, and
+    good frames that look different are too few, they are preferred, and other moments of their scenes are added.
     """
-    faulty = faults(candidates)
+    flags = quality_flags(candidates)
     among = np.arange(len(candidates))
     if asked is None:
-        fit = np.flatnonzero(faulty == ACCEPTABLE)
-        among, wanted = (fit, wanted) if len(fit) else (among, 1)
-    # Values are at most 1, so a step outweighs those of all keyframes.
+        good = np.flatnonzero(flags == GOOD)
+        among, wanted = (good, wanted) if len(good) else (among, 1)
+    # Values are at most 1, so one step outweighs those of all keyframes.
     step = min(wanted, len(candidates)) + 1.0
-    merits = values.astype(np.float64) - step**2 * faulty
+    merits = values.astype(np.float64) - step**2 * flags
     if preferred is not None:
         merits[preferred] += step
     chosen = choose(candidates, merits, wanted, limits, among)
-    faultless = chosen[faulty[chosen] == ACCEPTABLE]
-    if asked is None or len(faultless) == wanted:
+    good = chosen[flags[chosen] == GOOD]
+    if asked is None or len(good) == wanted:
         return chosen
     if preferred is None:
-        merits[faultless] += step
+        merits[good] += step
     return choose(candidates, merits, wanted, limits, among, moments=True)
 
 
-def _selection(
+def _ranked(
     candidates: Candidates,
     chosen: Positions,
     asked: int | None,
     limits: Limits,
-    kept: Mask | None = None,
+    kept: npt.NDArray[np.bool_] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Selection:
-    """Rank the keyframes, say what fell short, and keep the shots that hold one unless others are kept."""
-    faulty = faults(candidates)[chosen]
-    ranks: npt.NDArray[np.int64] = np.empty(len(chosen), dtype=np.int64)
-    ranks[np.lexsort((-candidates.scores[chosen], faulty))] = np.arange(1, len(chosen) + 1)
+    """Rank the keyframes, note what fell short, and keep the shots with keyframes unless `kept` says which."""
+    flags = quality_flags(candidates)[chosen]
+    ranks = np.empty(len(chosen), dtype=np.int64)
+    ranks[np.lexsort((-candidates.scores[chosen], flags))] = np.arange(1, len(chosen) + 1)
     if asked is not None and len(chosen) < asked:
-        notes += (
-            f"asked for {asked} keyframes, found {len(chosen)}: "
-            f"no more are different and {limits.min_distance:g} s apart",
-        )
-    if (faulty != ACCEPTABLE).any():
-        notes += (f"blurred, black or flat for want of better: {np.count_nonzero(faulty)} of {len(chosen)}",)
+        count = f"{len(chosen)} distinct frame{'' if len(chosen) == 1 else 's'}"
+        notes += (f"asked for {asked} keyframes: only {count} at least {limits.min_distance:g} s apart",)
+    if (flags != GOOD).any():
+        poor = np.count_nonzero(flags)
+        notes += (f"no better frame available: {poor} of {len(chosen)} keyframes are blurred, black or flat",)
     if kept is None:
         kept = np.zeros(len(candidates.shots), dtype=bool)
         kept[candidates.shot_of[chosen]] = True

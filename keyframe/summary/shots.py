@@ -1,10 +1,9 @@
-"""Cut a video into shots by Kernel Temporal Segmentation.
+"""Cut a video into shots.
 
-Potapov, Douze, Harchaoui, Schmid: Category-specific video summarization, ECCV 2014, section 3.
-
-The shots of a video, from what its pictures look like and from nothing else.
-
-The shots of a video by what changes from one frame to the next, as PySceneDetect sees it.
+- `kts`: Kernel Temporal Segmentation of any features (Potapov, Douze, Harchaoui, Schmid: Category-specific video
+  summarization, ECCV 2014, section 3). `KtsShots` applies it to the descriptors of a video, so shots are the same for
+  every model.
+- `ContentShots`: hard cuts between all frames, by PySceneDetect.
 """
 
 import importlib.util
@@ -18,90 +17,70 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.summary.describe import Look
+from keyframe.summary.describe import Appearance
 from keyframe.types import FloatArray, IntArray, KeyframeError
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 Segments = npt.NDArray[np.int64]
 
 # Steps whose scatters come from one matrix product.
-_BLOCK = 128
+_STEPS_AT_ONCE = 128
 
 # Linear penalties tried in one pass, at least 2.
 _TRIALS = 16
 
 # Up to this many steps scatters are kept from pass to pass (n (n + 1) / 2 floats: 17 MB), above it computed again.
-_KEPT = 2048
+_MOST_KEPT = 2048
 
 # Features that differ by less than this share of their length count as equal, costs by this share of the scatter.
-_SLACK = 1e-10
+_EQUAL_WITHIN = 1e-10
 
 
-def kts(
-    features: FloatArray,
-    max_segments: int | None = None,
-    penalty: float = 1.0,
-    *,
-    min_length: int = 1,
-    normalise: bool = True,
-) -> Segments:
+def kts(features: FloatArray, penalty: float = 1.0, *, min_length: int = 1) -> Segments:
     """Cut a sequence of features where its mean changes.
 
-    Minimised over the number m of change points and their places, exactly, is
+    Rows are scaled to length 1. Minimised over the number m of change points and their places, exactly, is
 
         J = sum over segments of sum_t |x_t - mean of the segment|^2  +  penalty / 2 * m (log(n / m) + 1)
 
     (no penalty for m = 0). The paper's C is `penalty` / 2, and `penalty` is what the authors' code calls vmax; 1 is the
     setting of a public script that makes such feature files (li-plus/DSNet, make_shots.py). A larger penalty gives
-    fewer segments. The kernel is the linear one; another comes by giving its feature map, e.g. square roots of
-    histograms for the Hellinger kernel.
+    fewer segments. The kernel is linear; for another one pass its feature map, e.g. square roots of histograms for the
+    Hellinger kernel.
 
-    How the optimum is found. The penalty is concave in m, so it is the lower envelope of its tangents, and some
-    linear penalty has the optimum of J among its own optima. A linear penalty needs one dynamic programme over the
-    last change point, O(n^2); a handful of passes, each with up to 16 linear penalties at once, finds the optimum and
-    the bound that proves it. If that has more than `max_segments` segments, a second dynamic programme over the
-    number of segments gives the best cut that has not, O(max_segments n^2).
+    The penalty is concave in m, so it is the lower envelope of its tangents, and some linear penalty has the optimum of
+    J among its own optima. A linear penalty needs one dynamic programme over the last change point, O(n^2); a handful
+    of passes, each with up to 16 linear penalties at once, finds the optimum and the bound that proves it.
 
     Memory: less than 8 n (2 d + 300) bytes, and 4 n (n + 1) bytes, 17 MB at most, while n <= 2048; there is never an
-    n x n matrix. An hour at 2 steps a second takes 25 MB with d = 64 and 135 MB with d = 1024. A `max_segments` that
-    binds adds 12 n max_segments bytes.
+    n x n matrix. An hour at 2 steps per second takes 25 MB with d = 64 and 135 MB with d = 1024.
 
-    A signal whose scatter inside shots is above `penalty` / 2 a step falls apart into single steps: there each step
+    A signal whose scatter inside shots is above `penalty` / 2 per step falls apart into single steps: there each step
     alone is the cheaper choice. Raise `penalty` (or `min_length`) for noisy features.
 
     Args:
-        features: one row a step, (n, d), finite; n, d >= 1.
-        max_segments: upper bound of the number of segments, >= 1; None for no bound.
-        penalty: scale of the penalty on the number of segments, >= 0. With 0 there are as many segments as the
-            bounds and the signal allow.
+        features: one row per step, (n, d), finite; n, d >= 1; rows of zeros stay.
+        penalty: scale of the penalty on the number of segments, >= 0. With 0 there are as many segments as `min_length`
+            and the signal allow.
         min_length: fewest steps of a segment, >= 1; a signal with fewer is one segment.
-        normalise: scale each row to length 1 first (rows of zeros stay).
 
     Returns:
         First and last step of each segment, both inclusive, (m + 1, 2), in order, covering 0 ... n - 1. Of cuts that
         cost the same (to 1e-10 of the whole scatter) one with the fewest segments is taken.
 
     Raises:
-        ValueError: if features are no finite (n, d) with n, d >= 1, or an option is outside its range.
+        ValueError: if features are not finite (n, d) with n, d >= 1, or an option is outside its range.
     """
     if features.ndim != 2 or not features.size or not np.isfinite(features).all():
         raise ValueError(f"features must be finite numbers (n, d) with n, d >= 1, not an array {features.shape}")
-    if max_segments is not None and max_segments < 1:
-        raise ValueError(f"max_segments must be at least 1, not {max_segments}")
     if not (penalty >= 0 and np.isfinite(penalty)):
-        raise ValueError(f"penalty must be a finite number that is not negative, not {penalty}")
+        raise ValueError(f"penalty must be a finite number >= 0, not {penalty}")
     if min_length < 1:
         raise ValueError(f"min_length must be at least 1, not {min_length}")
-    scatters = _Scatters(features, normalise)
-    n = scatters.steps
-    most = n // min_length - 1
-    if max_segments is not None:
-        most = min(most, max_segments - 1)
-    if most < 1:
+    n = len(features)
+    if n < 2 * min_length:
         return np.array([[0, n - 1]], dtype=np.int64)
-    starts = _best_cut(scatters, penalty / 2, min_length)
-    if len(starts) > most + 1:
-        starts = _best_cut_of_few(scatters, most + 1, penalty / 2, min_length)
+    starts = _best_cut(_Scatters(features), penalty / 2, min_length)
     return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
 
 
@@ -130,28 +109,17 @@ def segments_to_frames(segments: IntArray, picks: IntArray, n_frames: int) -> Se
 
 
 def check_picks(picks: IntArray, n_frames: int) -> None:
-    """Refuse frame numbers that do not rise within the video.
-
-    Args:
-        picks: frame number of each sampled step, (n,).
-        n_frames: frames of the video.
-
-    Raises:
-        ValueError: if there are none, they do not rise, or one lies outside 0 ... n_frames - 1.
-    """
+    """Raise ValueError unless frame numbers (n,), n >= 1, rise within 0 ... n_frames - 1."""
     if picks.ndim != 1 or not picks.size or picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
         raise ValueError(f"picks must be (n,), n >= 1, and rise within the {n_frames} frames, not {picks}")
 
 
 def check_shots(shots: IntArray, length: int) -> None:
-    """Refuse ranges that do not cover 0 ... length - 1 one after the other.
+    """Raise ValueError unless shots cover 0 ... length - 1 in order.
 
     Args:
-        shots: first and last position of each range, inclusive, (m, 2).
-        length: how many positions there are.
-
-    Raises:
-        ValueError: if there is a gap, an overlap, an empty range, or an end missing.
+        shots: first and last position of each, inclusive, (m, 2), m >= 1.
+        length: number of positions.
     """
     if shots.ndim != 2 or shots.shape[1] != 2 or not len(shots):
         raise ValueError(f"shots must be (m, 2) with m >= 1, not {shots.shape}")
@@ -172,11 +140,10 @@ class _Scatters:
         slack: costs that differ by no more count as equal.
     """
 
-    def __init__(self, features: FloatArray, normalise: bool) -> None:
+    def __init__(self, features: FloatArray) -> None:
         rows = features.astype(np.float64)
-        if normalise:
-            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-            rows /= np.where(lengths > 0, lengths, 1.0)[:, None]
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        rows /= np.where(lengths > 0, lengths, 1.0)[:, None]
         energy = float(np.einsum("ij,ij->", rows, rows))
         # Scatter does not change with the origin; small sums keep it exact.
         rows -= rows.mean(axis=0)
@@ -186,16 +153,16 @@ class _Scatters:
         np.cumsum(rows, axis=0, out=self._sums[1:])
         self._lengths = np.einsum("ij,ij->i", self._sums, self._sums)
         self.whole = max(0.0, float(self._squares[-1] - self._lengths[-1] / self.steps))
-        self.slack = _SLACK * self.whole + _SLACK**2 * energy
-        self._kept = list(self._compute()) if self.steps <= _KEPT else None
+        self.slack = _EQUAL_WITHIN * self.whole + _EQUAL_WITHIN**2 * energy
+        self._kept = list(self._compute()) if self.steps <= _MOST_KEPT else None
 
-    def columns(self) -> Iterator[Floats]:
+    def columns(self) -> Iterator[_Floats]:
         """For t = 1 ... n the scatters of [s, t), s = 0 ... t - 1, shape (t,)."""
         return iter(self._kept) if self._kept is not None else self._compute()
 
-    def _compute(self) -> Iterator[Floats]:
-        for first in range(1, self.steps + 1, _BLOCK):
-            last = min(first + _BLOCK, self.steps + 1)
+    def _compute(self) -> Iterator[_Floats]:
+        for first in range(1, self.steps + 1, _STEPS_AT_ONCE):
+            last = min(first + _STEPS_AT_ONCE, self.steps + 1)
             products = self._sums[first:last] @ self._sums[: last - 1].T
             for t in range(first, last):
                 distances = self._lengths[t] + self._lengths[:t] - 2 * products[t - first, :t]
@@ -207,8 +174,8 @@ def _best_cut(scatters: _Scatters, scale: float, min_length: int) -> Segments:
     """First steps of the segments that minimise scatter + scale * m (log(n / m) + 1).
 
     A linear penalty a on each change point has the optimum P(a) <= L(m) + a m, for the least scatter L(m) of every m.
-    So each a that is tried gives one cut, and one lower bound of all L(m). Tried are the penalty's own slopes at some
-    m, then the slopes between neighbouring cuts wherever the bound leaves room for a better one, until it leaves none.
+    So each slope a gives one cut, and one lower bound of all L(m). The slopes tried are the penalty's own at some m,
+    then those between neighbouring cuts wherever the bound leaves room for a better one, until it leaves none.
     """
     n = scatters.steps
     counts = np.arange(n)
@@ -234,70 +201,44 @@ def _best_cut(scatters: _Scatters, scale: float, min_length: int) -> Segments:
     return cuts[min(m for m, (scatter, _) in cuts.items() if scatter + price[m] <= best + slack)][1]
 
 
-def _best_cut_of_few(scatters: _Scatters, most: int, scale: float, min_length: int) -> Segments:
-    """First steps of the segments, at most `most`, that minimise scatter + scale * m (log(n / m) + 1)."""
-    # Row r holds the least scatter of r segments.
-    table = np.full((most + 1, scatters.steps + 1), np.inf)
-    table[0, 0] = 0.0
-    last = _fill(scatters, table, 0.0, 1, min_length)
-    totals = table[1:, -1] + scale * _growth(scatters.steps)[:most]
-    count = int(np.argmax(totals <= totals.min() + scatters.slack)) + 1
-    starts = [scatters.steps]
-    for row in range(count, 0, -1):
-        starts.append(int(last[row, starts[-1]]))
-    return np.array(starts[:0:-1], dtype=np.int64)
+def _cheapest_cuts(scatters: _Scatters, slopes: _Floats, min_length: int) -> list[tuple[float, Segments]]:
+    """For each slope a the least scatter + a m, and the first steps of the segments that have it.
 
-
-def _cheapest_cuts(scatters: _Scatters, slopes: Floats, min_length: int) -> list[tuple[float, Segments]]:
-    """For each slope a the least scatter + a m, and the first steps of the segments that have it."""
-    table = np.full((len(slopes), scatters.steps + 1), np.inf)
-    table[:, 0] = -slopes
-    last = _fill(scatters, table, slopes, 0, min_length)
-    cuts = []
-    for row in range(len(slopes)):
-        starts = [scatters.steps]
-        while starts[-1] > 0:
-            starts.append(int(last[row, starts[-1]]))
-        cuts.append((float(table[row, -1]), np.array(starts[:0:-1], dtype=np.int64)))
-    return cuts
-
-
-def _fill(scatters: _Scatters, table: Floats, cost: float | Floats, up: int, min_length: int) -> npt.NDArray[np.int32]:
-    """Dynamic programme over the last change point: fill `table` (rows, n + 1) from its first column on.
-
-    The best of the first t steps in a row is the least, over the first step s of the last segment, of the best of the
-    first s steps in the row `up` above, plus the scatter of [s, t), plus `cost`.
-
-    Returns:
-        The s chosen, (rows, n + 1); of equal ones the first.
+    Dynamic programme over the last change point: the best cut of the first t steps is the least, over the first step s
+    of the last segment, of the best cut of the first s steps plus the scatter of [s, t) plus a; of equal ones the
+    first.
     """
-    rows = len(table) - up
-    last = np.zeros(table.shape, dtype=np.int32)
+    costs = np.full((len(slopes), scatters.steps + 1), np.inf)
+    costs[:, 0] = -slopes
+    last = np.zeros(costs.shape, dtype=np.int32)
+    rows = np.arange(len(slopes))
     for t, column in enumerate(scatters.columns(), start=1):
         reach = t - min_length + 1
         if reach > 0:
-            for row in range(0, rows, _TRIALS):
-                sums = table[row : min(row + _TRIALS, rows), :reach] + column[:reach]
-                chosen = sums.argmin(axis=1)
-                here = slice(row + up, row + up + len(chosen))
-                table[here, t] = sums[np.arange(len(chosen)), chosen]
-                last[here, t] = chosen
-            table[up:, t] += cost
-    return last
+            sums = costs[:, :reach] + column[:reach]
+            last[:, t] = sums.argmin(axis=1)
+            costs[:, t] = sums[rows, last[:, t]] + slopes
+    cuts = []
+    for row in rows:
+        starts = [scatters.steps]
+        while starts[-1] > 0:
+            starts.append(int(last[row, starts[-1]]))
+        cuts.append((float(costs[row, -1]), np.array(starts[:0:-1], dtype=np.int64)))
+    return cuts
 
 
-def _growth(n: int) -> Floats:
+def _growth(n: int) -> _Floats:
     """The paper's g(m, n) = m (log(n / m) + 1) for m = 0 ... n - 1; g(0, n) = 0."""
     counts = np.arange(1, n)
     return np.append(0.0, counts * (np.log(n / counts) + 1))
 
 
-# Seconds between the pictures that the penalty was calibrated on (every 15th of about 30 a second), and about what a
-# shot lasts.
-_STEP, _SHOT = 0.5, 5.0
+# Seconds between the frames that the penalty was calibrated on (every 15th of about 30 per second), and of a typical
+# shot.
+_CALIBRATED_STEP, _TYPICAL_SHOT = 0.5, 5.0
 
-# Pictures that are cut at once, an hour of them: time grows with their square (4 s for these). A longer video is cut in
-# stretches that share some pictures.
+# Frames that are cut at once, an hour of them: time grows with their square (4 s for these). A longer video is cut in
+# stretches that share some frames.
 _STRETCH, _OVERLAP = 7200, 600
 
 
@@ -307,13 +248,13 @@ class KtsShots:
 
     Calibrated on real clips with known cuts (alone, joined at random, and with a shaken camera and drifting exposure)
     and on the demo set: of penalties from 0.03 to 1, those between 0.06 and 0.1 have a mean F1 of the cuts (within one
-    picture) within 0.03 of the best. Below, shots with movement fall apart; above, cuts between similar scenes are
+    frame) within 0.03 of the best. Below, shots with movement fall apart; above, cuts between similar scenes are
     missed. Shots of the clips then last 4 to 5.5 s on average, about as long as in the field's TVSum files.
 
     Attributes:
-        penalty: price of a shot at two pictures a second, >= 0; larger is fewer shots. At other rates it is scaled, so
-            that shots depend on the video and not on how often it is looked at.
-        min_length: seconds that a shot lasts at least, >= 0, to the nearest picture.
+        penalty: price of a shot at two frames per second, >= 0; larger is fewer shots. It is scaled at other rates, so
+            that shots depend on the video and not on the sampling.
+        min_length: least seconds of a shot, >= 0, to the nearest frame.
 
     Raises:
         ValueError: if an attribute is outside its range.
@@ -326,79 +267,79 @@ class KtsShots:
         for name in ("penalty", "min_length"):
             value = getattr(self, name)
             if not (value >= 0 and np.isfinite(value)):
-                raise ValueError(f"{name} must be a finite number that is not negative, not {value}")
+                raise ValueError(f"{name} must be a finite number >= 0, not {value}")
 
     def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
         """Cut a video into shots.
 
-        Up to 7200 pictures (an hour at two a second) the cut is the optimum of the KTS objective. A longer video is
-        cut in stretches of so many that share 600, each of which counts up to the middle of what it shares with the
-        next: time then grows with the length. (Looking there for a cut that both have brought nothing: 99 % of cuts
-        were those of the optimum either way, with stretches far shorter.)
+        Up to 7200 frames (an hour at two per second) the cut is the optimum of the KTS objective. A longer video is cut
+        in stretches of 7200 frames that share 600, each of which counts up to the middle of what it shares with the
+        next: time then grows with the length. (99 % of cuts were those of the optimum with far shorter stretches.)
 
         Args:
-            descriptors: `Look.descriptors` of pictures at about even steps, (n, d), n >= 1.
-            seconds: when each is shown, not decreasing, (n,).
+            descriptors: `Appearance.descriptors` of frames at about even steps, (n, d), n >= 1.
+            seconds: presentation times, not decreasing, (n,).
 
         Returns:
-            First and last picture of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
+            First and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
 
         Raises:
-            ValueError: if the arrays do not fit each other or seconds decrease.
+            ValueError: if shapes disagree or seconds decrease.
         """
         if seconds.ndim != 1 or len(seconds) != len(descriptors) or (np.diff(seconds) < 0).any():
             raise ValueError(f"seconds must not decrease, one for each of {len(descriptors)} rows")
         n = len(seconds)
-        # One picture, or many at one time, have no rate.
+        # One frame, or many at one time, have no rate.
         step = float(seconds[-1] - seconds[0]) / (n - 1) if n > 1 else 0.0
-        step = step or _STEP
-        penalty, fewest = self.penalty * _price(step) / _price(_STEP), max(1, round(self.min_length / step))
+        step = step or _CALIBRATED_STEP
+        penalty, fewest = self.penalty * _price(step) / _price(_CALIBRATED_STEP), max(1, round(self.min_length / step))
         starts = np.zeros(1, dtype=np.int64)
         for first in range(0, max(1, n - _OVERLAP), _STRETCH - _OVERLAP):
             found = first + kts(descriptors[first : first + _STRETCH], penalty=penalty, min_length=fewest)[1:, 0]
-            # Before the first stretch there is nothing to take over.
+            # Nothing lies before the first stretch.
             middle = first + _OVERLAP // 2 if first else 1
             starts = starts[starts < middle]
             starts = np.append(starts, found[found >= max(middle, starts[-1] + fewest)])
         return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
 
-    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> Segments:
-        """Cut a video that was looked at already; nothing is decoded.
+    def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
+        """Cut a video by the descriptors of its sampled frames; nothing is decoded.
 
         Args:
             index: of the video.
-            frames: numbers of the frames that were looked at, increasing, (n,).
-            look: what they look like.
-            reader: not used here; see `keyframe.summary.shots` for who does.
+            frames: numbers of the sampled frames, increasing, (n,).
+            appearance: what they look like.
+            reader: not used.
 
         Returns:
             First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
         """
-        return self(look.descriptors, index.timestamps[frames] - index.timestamps[0])
+        return self(appearance.descriptors, index.timestamps[frames] - index.timestamps[0])
 
 
 def _price(step: float) -> float:
-    """What one more shot costs at this step, up to a factor.
+    """What one more shot costs at this step in seconds, up to a factor.
 
-    Scatter grows with the pictures a second, and the KTS penalty with the logarithm of the pictures a shot.
+    Scatter grows with the frames per second, and the KTS penalty with the logarithm of the frames per shot.
     """
-    return 1 / (step * float(np.log(max(2.0, _SHOT / step))))
+    return 1 / (step * float(np.log(max(2.0, _TYPICAL_SHOT / step))))
 
 
-# Width that PySceneDetect itself scales pictures to (`scene_manager.DEFAULT_MIN_WIDTH`).
-_WIDTH = 256
+# Width that PySceneDetect itself scales frames to (`scene_manager.DEFAULT_MIN_WIDTH`).
+_SCENEDETECT_WIDTH = 256
 
 
 @dataclass(frozen=True)
 class ContentShots:
     """Cuts a video at hard cuts: PySceneDetect's `ContentDetector` on all its frames, read by our own reader.
 
-    It sees every frame, where `KtsShots` sees those that were looked at, and so takes a pass of its own over the video.
-    It finds cuts, not slow changes: a video in one take is one shot.
+    It sees every frame, while `KtsShots` sees the sampled ones, so it decodes the video once more. It finds cuts, not
+    slow
+    changes: a video in one take is one shot.
 
     Attributes:
-        threshold: mean change of hue, saturation and value, 0 to 255, from which on it is a cut; > 0.
-        min_length: seconds that a shot lasts at least, >= 0; nearer cuts are merged.
+        threshold: least mean change of hue, saturation and value that is a cut, above 0, up to 255.
+        min_length: least seconds of a shot, >= 0; closer cuts are merged.
 
     Raises:
         KeyframeError: PySceneDetect is not installed.
@@ -415,27 +356,23 @@ class ContentShots:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 255:
-            raise ValueError(f"threshold must be a number above 0, 255 at most, not {self.threshold}")
+            raise ValueError(f"threshold must be a number above 0, up to 255, not {self.threshold}")
         if not (self.min_length >= 0 and np.isfinite(self.min_length)):
-            raise ValueError(f"min_length must be a finite number that is not negative, not {self.min_length}")
+            raise ValueError(f"min_length must be a finite number >= 0, not {self.min_length}")
         if importlib.util.find_spec("scenedetect") is None:
             raise KeyframeError("shots=content needs PySceneDetect: pip install 'keyframe[shots]', or use shots=kts.")
 
     def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
-        """Refuse: descriptors of a few frames are not what it cuts by.
+        """Raise KeyframeError: descriptors of sampled frames are not enough to cut by."""
+        raise KeyframeError("shots=content needs every frame of a video and works in keyframe-extract only: use kts.")
 
-        Raises:
-            KeyframeError: always.
-        """
-        raise KeyframeError("shots=content needs every frame of a video, which only keyframe-extract gives: use kts.")
-
-    def of_video(self, index: PacketIndex, frames: IntArray, look: Look, reader: VideoReader) -> Segments:
+    def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
         """Cut a video; all its frames are decoded.
 
         Args:
             index: of the video.
-            frames: numbers of the frames that were looked at, increasing, (n,).
-            look: not used here.
+            frames: numbers of the sampled frames, increasing, (n,).
+            appearance: not used.
             reader: decodes frames.
 
         Returns:
@@ -449,14 +386,15 @@ class ContentShots:
         return np.stack([starts, np.append(starts[1:], len(frames)) - 1], axis=1)
 
     def _cuts(self, index: PacketIndex, reader: VideoReader) -> Iterator[int]:
-        """Numbers of the frames that begin a shot, but for the first."""
+        """Numbers of the frames that begin a shot, without the first shot."""
         from scenedetect import ContentDetector, FrameTimecode
 
         detector = ContentDetector(self.threshold, min_scene_len=float(self.min_length))
         height, width = index.upright_size
-        size = (max(1, round(_WIDTH * height / width)), _WIDTH) if width > _WIDTH else (height, width)
+        if width > _SCENEDETECT_WIDTH:
+            height, width = max(1, round(_SCENEDETECT_WIDTH * height / width)), _SCENEDETECT_WIDTH
         number = 0
-        for piece in reader.stream(index.path, np.arange(index.n_frames), size, index):
+        for piece in reader.stream(index.path, np.arange(index.n_frames), (height, width), index):
             for pixels in piece.pixels:
                 bgr = np.ascontiguousarray(pixels[..., ::-1])
                 yield from (cut.frame_num for cut in detector.process_frame(FrameTimecode(number, index.fps), bgr))

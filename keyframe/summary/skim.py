@@ -1,7 +1,4 @@
-"""The sound of parts of a video, to the sample.
-
-A skim: the chosen shots of a video as a video of its own.
-"""
+"""A skim: parts of a video, one after the other, as an MP4 file with their sound."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -29,140 +26,33 @@ from keyframe.data.reader import VideoReader
 from keyframe.summary.stills import shown_size
 from keyframe.types import Frames, KeyframeError, VideoError
 
-Samples = npt.NDArray[np.float32]
-
-# Decoding starts this much before a cut: AAC and Vorbis frames lean on the one before.
-_LEAD_SECONDS = 1.0
-# Time stamps may be this wrong (Matroska rounds them to a millisecond) before samples are moved to fit them.
-_TOLERANCE_SECONDS = 0.01
-
-
-class Cut(NamedTuple):
-    """A part of a video: `start` and `end` on the container's clock, and its place `at`; all in seconds."""
-
-    start: float
-    end: float
-    at: float
-
-
-def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The stream marked as the default, else the first one; None where there is no sound that can be decoded."""
-    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    return next((stream for stream in streams if stream.disposition & Disposition.default), next(iter(streams), None))
-
-
-def cut_sound(
-    container: InputContainer, stream: AudioStream, cuts: Sequence[Cut], rate: int, layout: str
-) -> Iterator[tuple[float, AudioFrame]]:
-    """The sound of the cuts, one after the other without gap or overlap.
-
-    Where the video has no sound, or none that decodes, there is silence; so the whole is as long as the cuts.
-
-    Args:
-        container: the open file, which is read from where it stands.
-        stream: of that container.
-        cuts: in order, not overlapping; each placed at the end of the one before, the first at 0.
-        rate: samples a second of the answer.
-        layout: FFmpeg's channel layout of the answer, such as "stereo".
-
-    Yields:
-        Second at which a piece begins, and the piece: "fltp", at most a second long.
-    """
-    written = 0
-    places = [(round(cut.start * rate), round(cut.at * rate)) for cut in cuts]
-    ends = [at for _, at in places[1:]] + [round((cuts[-1].at + cuts[-1].end - cuts[-1].start) * rate)]
-    current = 0
-    n_channels = av.AudioLayout(layout).nb_channels
-
-    def piece(samples: Samples) -> tuple[float, AudioFrame]:
-        nonlocal written
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts = rate, written
-        begin = written / rate
-        written += samples.shape[1]
-        return begin, frame
-
-    def silence(until: int) -> Iterator[tuple[float, AudioFrame]]:
-        while written < until:
-            yield piece(np.zeros((n_channels, min(until - written, rate)), np.float32))
-
-    for position, samples in _blocks(_decoded(container, stream, cuts), rate, layout):
-        for (start, at), end in zip(places[current:], ends[current:], strict=True):
-            offset = at - start  # from the source's sample numbers to ours
-            if offset + position >= end:
-                current += 1
-                continue
-            if offset + position + samples.shape[1] <= at:
-                break
-            first = max(offset + position, at, written)
-            last = min(offset + position + samples.shape[1], end)
-            if first < last:
-                yield from silence(first)
-                yield piece(samples[:, first - offset - position : last - offset - position])
-    yield from silence(ends[-1])
-
-
-def _decoded(container: InputContainer, stream: AudioStream, cuts: Sequence[Cut]) -> Iterator[AudioFrame]:
-    """The frames in and around the cuts; packets that do not decode are passed over."""
-    current = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            return  # What is left of the file cannot be read.
-        if packet is None or not packet.size:
-            return
-        if packet.pts is not None and packet.time_base is not None:
-            seconds = float(packet.pts * packet.time_base)
-            while current < len(cuts) and seconds > cuts[current].end + _LEAD_SECONDS:
-                current += 1
-            if current == len(cuts):
-                return
-            if seconds < cuts[current].start - _LEAD_SECONDS:
-                continue
-        try:
-            yield from stream.decode(packet)
-        except av.error.FFmpegError:
-            continue
-
-
-def _blocks(frames: Iterator[AudioFrame], rate: int, layout: str) -> Iterator[tuple[int, Samples]]:
-    """Samples of shape (channels, n) at the wanted rate, and the number of the first on the container's clock."""
-    resampler, shape, position = None, None, None
-    for frame in frames:
-        if resampler is None or shape != (frame.format.name, frame.layout.name, frame.sample_rate):
-            resampler = AudioResampler("fltp", layout, rate)
-            shape = frame.format.name, frame.layout.name, frame.sample_rate
-        for block in resampler.resample(frame):
-            stamp = position if block.time is None else round(block.time * rate)
-            if position is None or stamp is None or abs(stamp - position) > _TOLERANCE_SECONDS * rate:
-                position = stamp or 0
-            samples = block.to_ndarray().astype(np.float32, copy=False)
-            yield position, samples
-            position += samples.shape[1]
-
+_Samples = npt.NDArray[np.float32]
 
 _VIDEO_CODEC, _AUDIO_CODEC = "libx264", "aac"
-_QUALITY = {"preset": "veryfast", "crf": "20"}
-# 23.976, 25, 29.97, 50, 59.94 and 119.88 pictures a second all last a whole number of these.
-_TICKS = 120_000
-_CHUNK = 4
+_VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20"}
+# Frames at 23.976, 25, 29.97, 50, 59.94 and 119.88 per second all last a whole number of these.
+_TICKS_PER_SECOND = 120_000
+_FRAMES_AT_ONCE = 4
+
+# Sound is decoded from this much before a cut: AAC and Vorbis frames depend on the one before.
+_LEAD_SECONDS = 1.0
+# Timestamps may be this wrong (Matroska rounds them to a millisecond) before samples are moved to fit them.
+_DRIFT_SECONDS = 0.01
 
 
 def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound.
 
-    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that
-    it starts to play while it loads. Frames keep the time they are shown for, so a variable frame rate stays one.
-    An end of a span is moved to the nearest start of a frame. Sound is cut at the same places, to the sample; mono
-    stays mono, all else becomes stereo; of several streams the default one is taken, else the first. Where the sound
-    is shorter than the pictures there is silence. Memory does not grow with the length.
+    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
+    starts to play while it loads. Frames keep their durations, so a variable frame rate stays one. The ends of a span
+    move to the nearest start of a frame. Sound is cut at the same places, to the sample; mono stays mono, all else
+    becomes stereo; of several streams the default one is taken, else the first. If the sound is shorter than the video,
+    the rest is silent. Memory does not grow with the length.
 
     Args:
         index: of the video.
-        spans: (start, end) in seconds, in order and not overlapping, where 0 is the first presented frame (a
-            player's clock). Spans may touch.
+        spans: (start, end) in seconds from the first presented frame (a player's clock), in order and not overlapping.
+            Spans may touch.
         out: the MP4 file, which appears whole or not at all.
         reader: decodes frames.
 
@@ -177,7 +67,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
             av.Codec(codec, "w")
         except UnknownCodecError as error:
             raise KeyframeError(
-                f"{out} cannot be written, this PyAV has no {codec} encoder: install its wheel, "
+                f"{out} cannot be written because this PyAV has no {codec} encoder: install its wheel, "
                 "pip install --force-reinstall --only-binary av av."
             ) from error
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +78,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
                 _encode(index, ranges, starts, output, reader)
         except av.error.ArgumentError as error:
             raise VideoError(
-                f"{index.path} has times that an MP4 file cannot hold: leave summary_video out for it."
+                f"{index.path} has timestamps that an MP4 file cannot hold: set summary_video=false for it."
             ) from error
         draft.replace(out)
 
@@ -196,7 +86,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
 def _frame_ranges(
     spans: Sequence[tuple[float, float]], index: PacketIndex
 ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float64]]:
-    """First frame and one past the last of each span that holds any, and starts (N + 1,) of all frames and the end."""
+    """First frame and one past the last of each span that holds any; starts of all frames and the end, (N + 1,)."""
     ends = np.asarray(spans, np.float64).reshape(-1, 2)
     if not np.all(np.isfinite(ends)) or np.any(ends[:, 0] >= ends[:, 1]) or np.any(ends[1:, 0] < ends[:-1, 1]):
         raise ValueError(f"spans must be in order, each start before its end, and not overlap: {list(spans)}")
@@ -216,39 +106,35 @@ def _encode(
     output: OutputContainer,
     reader: VideoReader,
 ) -> None:
-    """Encode and mux pictures and sound in order of time, so that the muxer has little to hold back."""
+    """Encode and mux video and sound in order of time, so that the muxer holds little back."""
     numbers = np.concatenate([np.arange(start, stop) for start, stop in ranges])
     lasts = starts[numbers + 1] - starts[numbers]
     begins = np.concatenate([[0.0], np.cumsum(lasts)])
     places = np.cumsum([0] + [stop - start for start, stop in ranges[:-1]])
-    cuts = [Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
+    cuts = [_Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
     height, width = (side + side % 2 for side in shown_size(index))
     with open_video(index.path) as (container, source):
         rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
-        # Any, because PyAV's stubs do not know that a stream hands these on to its codec context.
-        video: Any = output.add_stream(_VIDEO_CODEC, rate=rate, options=_QUALITY)
+        # Any, because PyAV's stubs do not know that a stream passes these on to its codec context.
+        video: Any = output.add_stream(_VIDEO_CODEC, rate=rate, options=_VIDEO_OPTIONS)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.codec_context.time_base = Fraction(1, _TICKS)
-        video.codec_context.flags |= Flags.frame_duration  # Else the last frame lasts as long as the average one.
+        video.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
+        video.codec_context.flags |= Flags.frame_duration  # Else the last frame lasts as long as an average one.
         video.codec_context.colorspace, video.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG
         video.codec_context.color_primaries = source.codec_context.color_primaries
         video.codec_context.color_trc = source.codec_context.color_trc
+        decoded = reader.stream(index.path, numbers, (height, width), index, _FRAMES_AT_ONCE)
         tracks: list[Iterator[tuple[float, Any, VideoFrame | AudioFrame]]] = [
-            (
-                (seconds, video, frame)
-                for seconds, frame in _pictures(
-                    reader.stream(index.path, numbers, (height, width), index, _CHUNK), begins
-                )
-            )
+            ((seconds, video, frame) for seconds, frame in _video_frames(decoded, begins))
         ]
         encoders = [video]
-        sound = audio_stream(container)
+        sound = _audio_stream(container)
         if sound is not None:
             samples = sound.rate if sound.rate in (av.Codec(_AUDIO_CODEC, "w").audio_rates or ()) else 48_000
             layout = "mono" if sound.codec_context.channels == 1 else "stereo"
             audio = output.add_stream(_AUDIO_CODEC, rate=samples, layout=layout)
             encoders.append(audio)
-            pieces = cut_sound(container, sound, cuts, samples, layout)
+            pieces = _cut_sound(container, sound, cuts, samples, layout)
             tracks.append(((seconds, audio, frame) for seconds, frame in pieces))
         for _, encoder, frame in heapq.merge(*tracks, key=lambda item: item[0]):
             output.mux(encoder.encode(frame))
@@ -256,15 +142,119 @@ def _encode(
             output.mux(encoder.encode(None))
 
 
-def _pictures(chunks: Iterator[Frames], begins: npt.NDArray[np.float64]) -> Iterator[tuple[float, VideoFrame]]:
-    """Second at which each picture begins, and the picture in yuv420p; `begins` has the end of the last one too."""
-    ticks = np.round(begins * _TICKS).astype(np.int64)
+def _video_frames(chunks: Iterator[Frames], begins: npt.NDArray[np.float64]) -> Iterator[tuple[float, VideoFrame]]:
+    """Start of each frame in seconds, and the frame in yuv420p; `begins` has the end of the last one too."""
+    ticks = np.round(begins * _TICKS_PER_SECOND).astype(np.int64)
     order = np.arange(len(ticks))
-    ticks = np.maximum.accumulate(ticks - order) + order  # No two alike, which no encoder takes.
-    pictures = (pixels for chunk in chunks for pixels in chunk.pixels)
-    for pixels, begin, end in zip(pictures, ticks[:-1].tolist(), ticks[1:].tolist(), strict=True):
+    ticks = np.maximum.accumulate(ticks - order) + order  # Encoders need distinct times.
+    images = (pixels for chunk in chunks for pixels in chunk.pixels)
+    for pixels, begin, end in zip(images, ticks[:-1].tolist(), ticks[1:].tolist(), strict=True):
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        frame.pts, frame.duration, frame.time_base = begin, end - begin, Fraction(1, _TICKS)
-        yield begin / _TICKS, frame
+        frame.pts, frame.duration, frame.time_base = begin, end - begin, Fraction(1, _TICKS_PER_SECOND)
+        yield begin / _TICKS_PER_SECOND, frame
+
+
+class _Cut(NamedTuple):
+    """A part of a video: `start` and `end` on the container's clock, and its place `at` in the skim; in seconds."""
+
+    start: float
+    end: float
+    at: float
+
+
+def _audio_stream(container: InputContainer) -> AudioStream | None:
+    """The stream marked as the default, else the first one; None if there is no sound that can be decoded."""
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return next((stream for stream in streams if stream.disposition & Disposition.default), next(iter(streams), None))
+
+
+def _cut_sound(
+    container: InputContainer, stream: AudioStream, cuts: Sequence[_Cut], rate: int, layout: str
+) -> Iterator[tuple[float, AudioFrame]]:
+    """The sound of the cuts, one after the other without gap or overlap, silent where nothing decodes.
+
+    Args:
+        container: the open file, which is read from its current position.
+        stream: of that container.
+        cuts: in order, not overlapping; each placed at the end of the one before, the first at 0.
+        rate: samples per second of the output.
+        layout: FFmpeg's channel layout of the output, such as "stereo".
+
+    Yields:
+        Start of a piece in seconds, and the piece: "fltp", at most a second long.
+    """
+    written = 0
+    places = [(round(cut.start * rate), round(cut.at * rate)) for cut in cuts]
+    ends = [at for _, at in places[1:]] + [round((cuts[-1].at + cuts[-1].end - cuts[-1].start) * rate)]
+    current = 0
+    n_channels = av.AudioLayout(layout).nb_channels
+
+    def piece(samples: _Samples) -> tuple[float, AudioFrame]:
+        nonlocal written
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, written
+        begin = written / rate
+        written += samples.shape[1]
+        return begin, frame
+
+    def silence(until: int) -> Iterator[tuple[float, AudioFrame]]:
+        while written < until:
+            yield piece(np.zeros((n_channels, min(until - written, rate)), np.float32))
+
+    for position, samples in _resampled(_decode_sound(container, stream, cuts), rate, layout):
+        for (start, at), end in zip(places[current:], ends[current:], strict=True):
+            offset = at - start  # from the source's sample numbers to ours
+            if offset + position >= end:
+                current += 1
+                continue
+            if offset + position + samples.shape[1] <= at:
+                break
+            first = max(offset + position, at, written)
+            last = min(offset + position + samples.shape[1], end)
+            if first < last:
+                yield from silence(first)
+                yield piece(samples[:, first - offset - position : last - offset - position])
+    yield from silence(ends[-1])
+
+
+def _decode_sound(container: InputContainer, stream: AudioStream, cuts: Sequence[_Cut]) -> Iterator[AudioFrame]:
+    """The audio frames in and around the cuts; packets that do not decode are left out."""
+    current = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            return  # The rest of the file cannot be read.
+        if packet is None or not packet.size:
+            return
+        if packet.pts is not None and packet.time_base is not None:
+            seconds = float(packet.pts * packet.time_base)
+            while current < len(cuts) and seconds > cuts[current].end + _LEAD_SECONDS:
+                current += 1
+            if current == len(cuts):
+                return
+            if seconds < cuts[current].start - _LEAD_SECONDS:
+                continue
+        try:
+            yield from stream.decode(packet)
+        except av.error.FFmpegError:
+            continue
+
+
+def _resampled(frames: Iterator[AudioFrame], rate: int, layout: str) -> Iterator[tuple[int, _Samples]]:
+    """Samples of shape (channels, n) at the output rate, and the number of the first one on the container's clock."""
+    resampler, shape, position = None, None, None
+    for frame in frames:
+        if resampler is None or shape != (frame.format.name, frame.layout.name, frame.sample_rate):
+            resampler = AudioResampler("fltp", layout, rate)
+            shape = frame.format.name, frame.layout.name, frame.sample_rate
+        for block in resampler.resample(frame):
+            stamp = position if block.time is None else round(block.time * rate)
+            if position is None or stamp is None or abs(stamp - position) > _DRIFT_SECONDS * rate:
+                position = stamp or 0
+            samples = block.to_ndarray().astype(np.float32, copy=False)
+            yield position, samples
+            position += samples.shape[1]

@@ -1,19 +1,13 @@
-"""The size of the picture that a player shows, which is not always the size of the picture in the file.
-
-Keyframes as JPEG files.
-
-All keyframes of a video on one page.
-"""
+"""Keyframes as JPEG files, and all keyframes of a video on one contact sheet."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from keyframe.data.packets import PacketIndex
@@ -21,17 +15,23 @@ from keyframe.data.reader import VideoReader
 from keyframe.files import atomic_file, format_clock
 from keyframe.types import IntArray
 
-# Anamorphic formats go up to 2.9 (352x576 shown as 16:9); what lies far beyond is a damaged header.
+# Anamorphic formats go up to 2.9 (352x576 shown as 16:9); far beyond, the header is damaged.
 _MOST_STRETCHED = 4
+
+_SHEET_WIDTH = 1600
+_SHEET_ASPECT = 1.4  # about a page in landscape
+_MOST_SHEET_HEIGHT = 65_000  # of a JPEG file
+_SHEET_GAP = _SHEET_WIDTH // 130
+# A caption with hours and a rank of three digits is about 110 pixels wide in the smallest type.
+_LEAST_CELL_WIDTH = 130
+_MOST_CELL_HEIGHT = 0.75 * _SHEET_WIDTH  # taller images are scaled down
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def shown_size(index: PacketIndex) -> tuple[int, int]:
-    """Height and width of the upright picture in square pixels.
+    """Size of a video's frames as a player shows them: upright, in square pixels.
 
-    The short side of a pixel is stretched to the long one, so that nothing of the coded picture is lost.
-
-    Args:
-        index: of the video.
+    The short side of a pixel is stretched to the long one, so that no detail of the coded frame is lost.
 
     Returns:
         (height, width) in pixels, with rotation and the sample aspect ratio applied.
@@ -40,7 +40,7 @@ def shown_size(index: PacketIndex) -> tuple[int, int]:
     ratio = index.pixel_aspect
     if not 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:
         return height, width
-    if index.upright_size != (index.height, index.width):  # The ratio is that of the picture before it is turned.
+    if index.upright_size != (index.height, index.width):  # The ratio is that of the frame before rotation.
         ratio = 1 / ratio
     return round(height * max(1 / ratio, 1)), round(width * max(ratio, 1))
 
@@ -51,8 +51,8 @@ class Still:
 
     Attributes:
         path: the JPEG file.
-        frame: number of the picture in presentation order, from 0.
-        seconds: when a player shows it, where its clock says 0 at the first presented frame.
+        frame: frame number in presentation order, from 0.
+        seconds: presentation time from the first presented frame, as a player's clock shows it.
         rank: 1 for the best keyframe.
     """
 
@@ -67,22 +67,22 @@ def save_stills(
 ) -> list[Still]:
     """Save frames of a video as JPEG files, at full resolution and as a player shows them.
 
-    Rotation and non-square pixels are applied; colours are converted from the video's own matrix and range (BT.601
-    where it names none, as FFmpeg has it) to the full range BT.601 of JFIF. High dynamic range is not tone-mapped.
-    Files are called `keyframe_<rank>_<time>.jpg`, such as `keyframe_01_00h01m23.456s.jpg`, so that they sort by
-    rank. All appear together at the end, or none. One picture is in memory at a time.
+    Rotation and non-square pixels are applied; colours are converted from the video's own matrix and range (BT.601 if
+    it names none, as in FFmpeg) to the full range BT.601 of JFIF. High dynamic range is not tone-mapped. Files are
+    called `keyframe_<rank>_<time>.jpg`, such as `keyframe_01_00h01m23.456s.jpg`, so that they sort by rank. All appear
+    together at the end, or none. One frame is in memory at a time.
 
     Args:
         index: of the video.
-        frames: frame numbers in presentation order, from 0, increasing, shape (k,).
-        ranks: rank of each frame, from 1, no two alike, shape (k,).
-        directory: where the files go; made where it is missing. Files of the same name are replaced.
+        frames: frame numbers in presentation order, from 0, increasing, (k,).
+        ranks: rank of each frame, from 1, distinct, (k,).
+        directory: of the files, created if missing. Files of the same name are replaced.
         reader: decodes frames.
         quality: of the JPEG, 1 to 95.
 
     Returns:
-        One still a frame, in order of time. Where a frame does not decode, its neighbour that the reader gave
-        instead, under the neighbour's own number and time.
+        One still per frame, in order of time. If a frame does not decode, the neighbour that the reader gives instead,
+        with the neighbour's number and time.
 
     Raises:
         VideoError: the video cannot be opened, or too many of the frames do not decode.
@@ -94,180 +94,97 @@ def save_stills(
     if np.any(frames[1:] <= frames[:-1]):
         raise ValueError("frames must increase")
     if np.any(ranks < 1) or len(np.unique(ranks)) < len(ranks):
-        raise ValueError("ranks must be 1 or more, no two alike")
+        raise ValueError("ranks must be 1 or more and distinct")
     if not 1 <= quality <= 95:
         raise ValueError(f"quality must be 1 to 95, not {quality}")
-    pictures = reader.stream(index.path, frames, shown_size(index), index, chunk=1)
     digits = max(2, len(str(ranks.max(initial=1))))
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stills-", dir=directory) as drafts:
         stills = []
-        for picture, rank in zip(pictures, ranks.tolist(), strict=True):
-            seconds = float(picture.timestamps[0] - index.timestamps[0])
-            file = directory / f"keyframe_{rank:0{digits}}_{_clock(seconds)}.jpg"
-            Image.fromarray(picture.pixels[0]).save(Path(drafts) / file.name, quality=quality)
-            stills.append(Still(file, int(picture.indices[0]), seconds, rank))
+        decoded = reader.stream(index.path, frames, shown_size(index), index, chunk=1)
+        for frame, rank in zip(decoded, ranks.tolist(), strict=True):
+            seconds = float(frame.timestamps[0] - index.timestamps[0])
+            minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+            clock = f"{minutes // 60:02}h{minutes % 60:02}m{milliseconds / 1000:06.3f}s"
+            path = directory / f"keyframe_{rank:0{digits}}_{clock}.jpg"
+            Image.fromarray(frame.pixels[0]).save(Path(drafts) / path.name, quality=quality)
+            stills.append(Still(path, int(frame.indices[0]), seconds, rank))
         for still in stills:
             (Path(drafts) / still.path.name).replace(still.path)
     return stills
 
 
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds to the millisecond, such as "00h01m23.456s"."""
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}h{minutes % 60:02}m{milliseconds / 1000:06.3f}s"
-
-
-# A caption with hours and a rank of three digits is about 110 pixels wide in the smallest type.
-_NARROWEST_CELL = 130
-_SHEET_ASPECT = 1.4  # about a page in landscape, or a screen with its window's frame
-_TALLEST_CELL = 0.75  # of the sheet's width; taller pictures are fitted in
-_MOST_HEIGHT = 65_000
-_PAPER, _INK = (255, 255, 255), (40, 40, 40)
-
-
-class _Grid(NamedTuple):
-    """Where things go, in pixels."""
+class _SheetLayout(NamedTuple):
+    """Where things go on a contact sheet, in pixels."""
 
     columns: int
     rows: int
-    gap: int
     cell: tuple[int, int]
     type_size: int
-    caption: int
+    caption_height: int
 
     @property
     def height(self) -> int:
-        return self.gap + self.rows * (self.cell[1] + self.caption + self.gap)
+        return _SHEET_GAP + self.rows * (self.cell[1] + self.caption_height + _SHEET_GAP)
 
 
-def contact_sheet(
-    pictures: Sequence[tuple[str, npt.NDArray[np.uint8]]], columns: int | None = None, width: int = 1600
-) -> npt.NDArray[np.uint8]:
-    """Lay pictures out in a grid, row by row in the order given, each over its caption.
-
-    Aspect ratios are kept. All cells have one shape, that of the middle one of the pictures' shapes, and a picture of
-    another shape stands in the middle of its cell.
-
-    Args:
-        pictures: caption and RGB picture of shape (H, W, 3); sizes may differ. A caption wider than its cell is cut.
-        columns: pictures in a row; None for as many as make a page of landscape shape with few empty cells.
-        width: of the sheet in pixels.
-
-    Returns:
-        uint8 RGB, shape (height, width, 3), as high as the pictures need.
-
-    Raises:
-        ValueError: no pictures, columns below 1, or no room for that many columns.
-    """
-    if not pictures:
-        raise ValueError("a contact sheet needs a picture")
-    grid = _grid_of([picture.shape[1] / picture.shape[0] for _, picture in pictures], columns, width)
-    return _laid_out(pictures, grid, width)
-
-
-def save_contact_sheet(stills: Sequence[Still], path: Path, columns: int | None = None, width: int = 1600) -> None:
+def save_contact_sheet(stills: Sequence[Still], path: Path) -> None:
     """Save a JPEG of stills in order of time, captioned with time and rank, such as "1:23.4   #2".
 
-    Args:
-        stills: what `save_stills` wrote; the files must be there.
-        path: the JPEG file, which appears whole or not at all.
-        columns: as for `contact_sheet`.
-        width: as for `contact_sheet`.
+    Aspect ratios are kept. All cells have the median aspect ratio of the stills; a still of another one is centred in
+    its cell. One still is in memory at a time.
 
-    Raises:
-        ValueError: as `contact_sheet` says.
+    Args:
+        stills: what `save_stills` returned, at least one; the files must exist.
+        path: the JPEG file, which appears whole or not at all.
     """
     if not stills:
-        raise ValueError("a contact sheet needs a picture")
-    ordered = sorted(stills, key=lambda still: still.seconds)
-    grid = _grid_of([_aspect(still.path) for still in ordered], columns, width)
-    # One at a time, so that thousands of them fit in memory.
-    pictures = ((_caption(still), _thumbnail(still.path, width)) for still in ordered)
-    sheet = _laid_out(pictures, grid, width)
+        raise ValueError("a contact sheet needs at least one still")
+    layout = _best_layout(len(stills), float(np.median([_aspect(still.path) for still in stills])))
+    sheet = Image.new("RGB", (_SHEET_WIDTH, layout.height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(layout.type_size)
+    width, height = layout.cell
+    for place, still in enumerate(sorted(stills, key=lambda still: still.seconds)):
+        row, column = divmod(place, layout.columns)
+        left = _SHEET_GAP + column * (width + _SHEET_GAP)
+        bottom = _SHEET_GAP + row * (height + layout.caption_height + _SHEET_GAP) + height
+        with Image.open(still.path) as image:
+            scale = min(width / image.width, height / image.height)
+            size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+            sheet.paste(image.resize(size, Image.Resampling.LANCZOS), (left + (width - size[0]) // 2, bottom - size[1]))
+        caption = f"{format_clock(still.seconds, 1)}   #{still.rank}"
+        draw.text((left + width // 2, bottom + layout.caption_height // 2), caption, _INK, font, anchor="mm")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as draft:
-        Image.fromarray(sheet).save(draft, "JPEG", quality=90)
+        sheet.save(draft, "JPEG", quality=90)
 
 
-def _laid_out(pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]], grid: _Grid, width: int) -> npt.NDArray[np.uint8]:
-    """Pictures in their cells, in the order given, each over its caption."""
-    sheet = Image.new("RGB", (width, grid.height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(grid.type_size)
-    for place, (caption, pixels) in enumerate(pictures):
-        row, column = divmod(place, grid.columns)
-        left = grid.gap + column * (grid.cell[0] + grid.gap)
-        top = grid.gap + row * (grid.cell[1] + grid.caption + grid.gap)
-        fitted = _fitted(pixels, grid.cell)
-        sheet.paste(fitted, (left + (grid.cell[0] - fitted.width) // 2, top + grid.cell[1] - fitted.height))
-        while caption and draw.textlength(caption, font) > grid.cell[0]:
-            caption = caption[:-1]
-        middle = left + grid.cell[0] // 2, top + grid.cell[1] + grid.caption // 2
-        draw.text(middle, caption, _INK, font, anchor="mm")
-    return np.asarray(sheet)
+def _best_layout(count: int, aspect: float) -> _SheetLayout:
+    """The layout nearest to `_SHEET_ASPECT`, with a penalty per empty cell.
 
-
-def _grid_of(aspects: Sequence[float], columns: int | None, width: int) -> _Grid:
-    """The grid of pictures of these shapes, each its width over its height."""
-    count, aspect = len(aspects), float(np.median(aspects))
-    return _best_grid(count, aspect, width) if columns is None else _grid(count, columns, aspect, width)
-
-
-def _grid(count: int, columns: int, aspect: float, width: int) -> _Grid:
-    """The grid of that many columns.
-
-    Raises:
-        ValueError: cells would have no width.
+    Cells are wide enough for their captions, unless the sheet would be higher than a JPEG file can be.
     """
-    if columns < 1:
-        raise ValueError(f"columns must be 1 or more, not {columns}")
-    gap = max(4, width // 130)
-    cell = (width - gap) // columns - gap
-    if cell < 8:
-        raise ValueError(f"a sheet of {width} pixels has no room for {columns} columns")
-    type_size = min(max(cell // 18, 13), 24)
-    height = max(1, round(min(cell / aspect, _TALLEST_CELL * width)))
-    return _Grid(columns, math.ceil(count / columns), gap, (cell, height), type_size, round(1.7 * type_size))
-
-
-def _best_grid(count: int, aspect: float, width: int) -> _Grid:
-    """The grid whose shape is nearest a page's, where an empty cell counts against it.
-
-    Cells are wide enough for their captions, unless the sheet were higher than a JPEG file can be.
-    """
-    most = max(1, min(count, width // _NARROWEST_CELL))
-    while _grid(count, most, aspect, width).height > _MOST_HEIGHT:
+    most = max(1, min(count, _SHEET_WIDTH // _LEAST_CELL_WIDTH))
+    while _layout(count, most, aspect).height > _MOST_SHEET_HEIGHT:
         most += 1
 
-    def badness(grid: _Grid) -> float:
-        empty = 1 - count / (grid.columns * grid.rows)
-        return abs(math.log(width / grid.height / _SHEET_ASPECT)) + empty
+    def badness(layout: _SheetLayout) -> float:
+        empty = 1 - count / (layout.columns * layout.rows)
+        return abs(math.log(_SHEET_WIDTH / layout.height / _SHEET_ASPECT)) + empty
 
-    return min((_grid(count, columns, aspect, width) for columns in range(1, most + 1)), key=badness)
-
-
-def _fitted(pixels: npt.NDArray[np.uint8], cell: tuple[int, int]) -> Image.Image:
-    """The picture at the largest size that fits the cell (width, height)."""
-    height, width = pixels.shape[:2]
-    scale = min(cell[0] / width, cell[1] / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    return min((_layout(count, columns, aspect) for columns in range(1, most + 1)), key=badness)
 
 
-def _caption(still: Still) -> str:
-    """Time and rank."""
-    return f"{format_clock(still.seconds, 1)}   #{still.rank}"
+def _layout(count: int, columns: int, aspect: float) -> _SheetLayout:
+    """The layout of that many columns."""
+    width = (_SHEET_WIDTH - _SHEET_GAP) // columns - _SHEET_GAP
+    height = max(1, round(min(width / aspect, _MOST_CELL_HEIGHT)))
+    type_size = min(max(width // 18, 13), 24)
+    return _SheetLayout(columns, math.ceil(count / columns), (width, height), type_size, round(1.7 * type_size))
 
 
 def _aspect(path: Path) -> float:
-    """Width over height of a JPEG file's picture; only its header is read."""
-    with Image.open(path) as picture:
-        return picture.width / picture.height
-
-
-def _thumbnail(path: Path, width: int) -> npt.NDArray[np.uint8]:
-    """A JPEG file's picture, no larger than a sheet needs."""
-    with Image.open(path) as picture:
-        picture.thumbnail((width, width), Image.Resampling.LANCZOS)
-        return np.asarray(picture)
+    """Width over height of a JPEG file; reads its header only."""
+    with Image.open(path) as image:
+        return image.width / image.height

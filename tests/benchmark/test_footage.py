@@ -79,16 +79,16 @@ def test_synthetic_labels_are_as_tvsum_gives_them(synthetic):
 def test_synthetic_scores_and_looks_are_plausible(synthetic):
     assert synthetic.scores.shape == synthetic.seconds.shape == (200,)
     assert kendalltau(synthetic.scores, synthetic.labels.importance[::15]).statistic > 0.2
-    likeness = synthetic.look.descriptors @ synthetic.look.descriptors.T
+    likeness = synthetic.appearance.descriptors @ synthetic.appearance.descriptors.T
     assert np.median(np.diag(likeness, 1)) > 0.95  # a steady shot
     assert 0.6 < likeness.mean() < 0.95
-    shots = KtsShots()(synthetic.look.descriptors, synthetic.seconds)
+    shots = KtsShots()(synthetic.appearance.descriptors, synthetic.seconds)
     assert 10 < len(shots) < 40  # of about 5 s
 
 
 def test_synthetic_videos_are_the_same_every_time_and_differ(synthetic):
     again, other = synthetic_video(0, 3000, 5, seed=0), synthetic_video(1, 3000, 5, seed=0)
     assert np.array_equal(again.labels.annotators, synthetic.labels.annotators)
-    assert np.array_equal(again.look.descriptors, synthetic.look.descriptors)
+    assert np.array_equal(again.appearance.descriptors, synthetic.appearance.descriptors)
     assert not np.array_equal(other.labels.annotators, synthetic.labels.annotators)
     assert not np.array_equal(synthetic_video(0, 3000, 5, seed=1).scores, synthetic.scores)

@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from keyframe.summary.constraints import Candidates, Selection
+from keyframe.summary.candidates import Candidates, Selection
 from keyframe.summary.selection import UniformSelection
 
 

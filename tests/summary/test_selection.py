@@ -1,135 +1,79 @@
+"""Four selections: the limits hold, numbers are reached, flagged frames come last; the knapsack is exact."""
+
 import itertools
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
-from keyframe.summary import constraints
-from keyframe.summary import constraints as local_search
-from keyframe.summary.constraints import Candidates, Conflicts, Limits, LocalSearch, Selection, choose
-from keyframe.summary.describe import GRID
-from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection, faults
+from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.sampling import FpsSampling
+from keyframe.summary.candidates import Candidates, Selection, quality_flags
+from keyframe.summary.constraints import Limits
+from keyframe.summary.describe import DESCRIPTOR_SIZE
+from keyframe.summary.selection import (
+    AdaptiveSelection,
+    KnapsackSelection,
+    TopSelection,
+    UniformSelection,
+    knapsack,
+)
 from keyframe.types import KeyframeError
+from tests.summary.generated import (
+    MARGIN,
+    allowed,
+    camera_view,
+    every_choice,
+    looks,
+    one_shot,
+    picture_of_things,
+    some_limits,
+    some_video,
+    video,
+)
 
 
-def video(scores, seconds=None, descriptors=None, shots=None, duration=None, **quality):
-    """Candidates that all look different and are sharp and bright, but for what is given."""
-    n = len(scores)
-    seconds = np.arange(n) * 1.0 if seconds is None else np.asarray(seconds, dtype=float)
-    quality = {"sharpness": np.ones(n), "brightness": np.full(n, 0.5), "contrast": np.full(n, 0.2)} | quality
-    return Candidates(
-        scores=np.asarray(scores, dtype=np.float32),
-        seconds=seconds,
-        descriptors=np.eye(n, dtype=np.float32) if descriptors is None else descriptors,
-        thumbnails=np.zeros((n, GRID, GRID, 3), dtype=np.uint8),
-        shots=np.array([[0, n - 1]]) if shots is None else np.asarray(shots),
-        duration=float(seconds[-1] + 1 if duration is None else duration),
-        **quality,
-    )
+def test_limits_hold_and_as_many_are_found_as_there_can_be():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        candidates, limits, k = some_video(rng, int(rng.integers(1, 11))), some_limits(rng), int(rng.integers(1, 7))
+        flags = quality_flags(candidates)
+        best = every_choice(candidates, Limits(**limits), k)
+        for selector in (
+            TopSelection(k=k, **limits),
+            KnapsackSelection(k=k, ratio=0.4, **limits),
+            UniformSelection(k=k, **limits),
+            AdaptiveSelection(most=k, **limits),
+            TopSelection(per_minute=20, **limits),
+            KnapsackSelection(ratio=0.4, **limits),
+        ):
+            selection = selector(candidates)
+            frames = selection.keyframes
+            assert len(frames) >= 1 and (np.diff(frames) > 0).all() and frames.dtype == np.int64
+            assert allowed(candidates, selector, frames.tolist()), (seed, selector)
+            assert sorted(selection.ranks) == list(range(1, len(frames) + 1))
+            if isinstance(selector, AdaptiveSelection):
+                assert len(frames) <= k
+            elif selection.asked is not None:
+                assert len(frames) == len(best[0]), (seed, selector)
+                # of all sets of this number, none has fewer or lesser flags
+                assert flags[frames].sum() == min(flags[s].sum() for s in best), (seed, selector)
+                assert any("asked for" in note for note in selection.notes) == (len(frames) < k)
+            else:
+                assert (flags[frames] == 0).all() or (flags.all() and len(frames) == 1)
+        # of the sets with the fewest flags, top has the greatest total score
+        least = min(flags[s].sum() for s in best)
+        totals = [candidates.scores[s].sum() for s in best if flags[s].sum() == least]
+        chosen = TopSelection(k=k, **limits)(candidates).keyframes
+        assert candidates.scores[chosen].sum() == pytest.approx(max(totals), abs=1e-5), seed
 
 
-def looks(clusters):
-    """Rows that are equal within a cluster and have the product 0 with any other."""
-    return np.eye(max(clusters) + 1, dtype=np.float32)[np.asarray(clusters)]
-
-
-def some_shots(rng, n):
-    starts = np.flatnonzero(np.append(True, rng.random(n - 1) < 0.3))
-    return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
-
-
-def some_video(rng, n):
-    """Few different scores and times make ties; recurring looks, or a slow change of look, make duplicates."""
-    if rng.random() < 0.5:
-        descriptors = looks(rng.integers(0, max(1, n // 2), n))
-    else:
-        rows = rng.normal(size=(n, 3)) if rng.random() < 0.5 else np.cumsum(rng.normal(size=(n, 3)), axis=0)
-        descriptors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return video(
-        scores=rng.integers(0, 5, n) / 4 if rng.random() < 0.5 else rng.random(n),
-        seconds=np.sort(rng.integers(0, 2 * n, n) / 2) if rng.random() < 0.5 else np.sort(rng.random(n) * n),
-        descriptors=descriptors,
-        shots=some_shots(rng, n),
-        sharpness=rng.choice([0.0, 1.0, 2.0], n),
-        brightness=rng.choice([0.0, 0.5], n, p=[0.2, 0.8]),
-        contrast=rng.choice([0.0, 0.2], n, p=[0.2, 0.8]),
-    )
-
-
-def allowed(candidates, limits, frames):
-    """Whether a set of frames keeps both limits."""
-    seconds, rows = candidates.seconds[list(frames)], candidates.descriptors[list(frames)].astype(float)
-    if len(frames) < 2:
-        return True
-    near = pdist(seconds[:, None]).min() < limits.min_distance - 1e-6
-    return not near and (1 - pdist(rows, "cosine")).max() <= limits.max_similarity + 2e-6
-
-
-def every_choice(candidates, limits, k):
-    """All sets of the greatest number that is possible, up to k."""
-    for number in range(min(k, len(candidates)), 0, -1):
-        sets = [list(s) for s in itertools.combinations(range(len(candidates)), number)]
-        fitting = [s for s in sets if allowed(candidates, limits, s)]
-        if fitting:
-            return fitting
-    raise AssertionError
-
-
-def some_limits(rng):
-    return {
-        "min_distance": float(rng.choice([0, 0.5, 1, 2.5])),
-        "max_similarity": float(rng.choice([0.3, 0.8, 0.95, 1.0])),
-    }
-
-
-@pytest.mark.parametrize("seed", range(120))
-def test_limits_hold_and_as_many_are_found_as_there_can_be(seed):
-    rng = np.random.default_rng(seed)
-    candidates, limits, k = some_video(rng, int(rng.integers(1, 11))), some_limits(rng), int(rng.integers(1, 7))
-    best = every_choice(candidates, Limits(**limits), k)
-    for selector in (
-        TopSelection(k=k, **limits),
-        KnapsackSelection(k=k, ratio=0.4, **limits),
-        UniformSelection(k=k, **limits),
-        AdaptiveSelection(most=k, **limits),
-        TopSelection(per_minute=20, **limits),
-        KnapsackSelection(ratio=0.4, **limits),
-    ):
-        selection = selector(candidates)
-        frames = selection.keyframes
-        assert len(frames) >= 1 and (np.diff(frames) > 0).all() and frames.dtype == np.int64
-        assert allowed(candidates, selector, frames.tolist())
-        assert sorted(selection.ranks) == list(range(1, len(frames) + 1))
-        if isinstance(selector, AdaptiveSelection):
-            assert len(frames) <= k
-        elif selection.asked is not None:
-            assert len(frames) == len(best[0])
-            # of all sets of this number, none has fewer or lesser faults
-            assert faults(candidates)[frames].sum() == min(faults(candidates)[s].sum() for s in best)
-            assert any("asked for" in note for note in selection.notes) == (len(frames) < k)
-        else:
-            fit = faults(candidates) == 0
-            assert fit[frames].all() or (not fit.any() and len(frames) == 1)
-    # of the sets with the fewest faults, top has the greatest total score
-    least = min(faults(candidates)[s].sum() for s in best)
-    totals = [candidates.scores[s].sum() for s in best if faults(candidates)[s].sum() == least]
-    chosen = TopSelection(k=k, **limits)(candidates).keyframes
-    assert candidates.scores[chosen].sum() == pytest.approx(max(totals), abs=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_total_score_is_the_greatest_for_the_distance(seed):
-    rng = np.random.default_rng(seed)
-    n, k = int(rng.integers(1, 13)), int(rng.integers(1, 7))
-    candidates = video(rng.random(n), np.sort(rng.random(n) * n))
-    limits = Limits(min_distance=float(rng.random() * 3))
-    expected = max(every_choice(candidates, limits, k), key=lambda s: candidates.scores[s].sum())
-    assert TopSelection(k=k, min_distance=limits.min_distance)(candidates).keyframes.tolist() == expected
-
-
-def test_the_best_frame_gives_way_where_the_number_needs_it():
+def test_the_best_frame_gives_way_if_the_number_needs_it():
     candidates = video([0.1, 0.9, 0.1])
     assert TopSelection(k=2, min_distance=1.5)(candidates).keyframes.tolist() == [0, 2]
     assert TopSelection(k=1, min_distance=1.5)(candidates).keyframes.tolist() == [1]
@@ -152,60 +96,16 @@ def test_ranks_go_by_score():
     assert selection.ranks.tolist() == [3, 1, 2]
 
 
-def test_what_cannot_be_had_is_said():
+def test_a_note_reports_what_falls_short():
     candidates = video([0.5, 0.4, 0.3, 0.9], descriptors=looks([0, 0, 1, 0]))
     selection = TopSelection(k=10)(candidates)
     assert selection.keyframes.tolist() == [2, 3]
     assert selection.asked == 10
-    assert selection.notes == ("asked for 10 keyframes, found 2: no more are different and 1 s apart",)
+    assert selection.notes == ("asked for 10 keyframes: only 2 distinct frames at least 1 s apart",)
     assert TopSelection(k=2)(candidates).notes == ()
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_local_search_alone_finds_nearly_all(seed, monkeypatch):
-    # Without the exact solver; on scenes that recur the greatest number is found, and limits hold.
-    rng = np.random.default_rng(seed)
-    monkeypatch.setattr(constraints, "best_independent", lambda *_: None)
-    n = 12
-    candidates = video(
-        rng.random(n), np.arange(n) / 2, descriptors=looks(np.repeat(rng.integers(0, 5, n // 2), 2).tolist())
-    )
-    limits = Limits(min_distance=0.75)
-    k = int(rng.integers(1, 7))
-    frames = choose(candidates, candidates.scores, k, limits, np.arange(n))
-    assert allowed(candidates, limits, frames.tolist())
-    assert len(frames) == len(every_choice(candidates, limits, k)[0])
-
-
-def test_one_frame_is_exchanged_for_two(monkeypatch):
-    # The best frame is like two others that differ from each other: greedy choice alone would end with one.
-    rows = np.array([[1, 0], [np.sqrt(0.5), np.sqrt(0.5)], [0, 1]], dtype=np.float32)
-    candidates = video([0.1, 0.9, 0.1], descriptors=rows)
-    conflicts = Conflicts(Limits(max_similarity=0.5), candidates.seconds, rows)
-    assert LocalSearch(conflicts.between, candidates.scores, 2).run(np.array([1])).tolist() == [0, 2]
-    monkeypatch.setattr(local_search.LocalSearch, "_exchange_for_two", lambda self: False)
-    assert LocalSearch(conflicts.between, candidates.scores, 2).run(np.array([1])).tolist() == [1]
-
-
-def test_frames_are_exchanged_for_better_ones():
-    candidates = video([0.1, 0.9, 0.9], descriptors=looks([0, 0, 0]))
-    conflicts = Conflicts(Limits(), candidates.seconds, candidates.descriptors)
-    assert LocalSearch(conflicts.between, candidates.scores, 2).run(np.array([0])).tolist() == [1]
-
-
-def test_faults():
-    n = 10
-    sharpness = np.array([1.0, 1.0, 0.2, 1.0, 1.0, 0.05, 0.05, 0.05, 1.0, 1.0])
-    brightness, contrast = np.full(n, 0.5), np.full(n, 0.2)
-    brightness[8], contrast[9] = 0.01, 0.01
-    candidates = video(
-        np.zeros(n), shots=[[0, 4], [5, 9]], sharpness=sharpness, brightness=brightness, contrast=contrast
-    )
-    # 2 against its shot's median 1; 5 to 7 against the video's, 0.6; 8 is black and 9 flat, however sharp
-    assert faults(candidates).tolist() == [0, 0, 1, 0, 0, 1, 1, 1, 2, 2]
-
-
-def test_faulty_frames_are_passed_over_until_the_number_needs_them():
+def test_flagged_frames_are_passed_over_until_the_number_needs_them():
     sharpness = np.array([1.0, 0.1, 1.0, 1.0])
     candidates = video([0.2, 0.9, 0.8, 0.3], sharpness=sharpness)
     assert TopSelection(k=1)(candidates).keyframes.tolist() == [2]
@@ -213,42 +113,38 @@ def test_faulty_frames_are_passed_over_until_the_number_needs_them():
     four = TopSelection(k=4)(candidates)
     assert four.keyframes.tolist() == [0, 1, 2, 3]
     assert four.ranks.tolist() == [3, 4, 1, 2]
-    assert four.notes == ("blurred, black or flat for want of better: 1 of 4",)
-    # nobody asked for this number
+    assert four.notes == ("no better frame available: 1 of 4 keyframes are blurred, black or flat",)
+    # the number was not asked for
     assert TopSelection(per_minute=60)(candidates).keyframes.tolist() == [0, 2, 3]
 
 
 SELECTORS = [TopSelection(), TopSelection(k=5), KnapsackSelection(), KnapsackSelection(k=5), UniformSelection(k=5)]
 
 
-@pytest.mark.parametrize("selector", [*SELECTORS, AdaptiveSelection()])
-@pytest.mark.parametrize("n", [1, 40])
-@pytest.mark.parametrize("kind", ["static", "black", "sharpless", "worthless"])
-def test_a_video_that_never_changes_gives_one(selector, n, kind):
-    black, flat = np.zeros(n), np.full(n, 0.2)
-    candidates = video(
-        np.zeros(n) if kind == "worthless" else np.full(n, 0.5),
-        descriptors=looks([0] * n),
-        sharpness=np.zeros(n) if kind in ("black", "sharpless") else np.ones(n),
-        brightness=black if kind == "black" else np.full(n, 0.5),
-        contrast=black if kind == "black" else flat,
-    )
-    selection = selector(candidates)
-    assert len(selection) == 1
-    assert isinstance(selection, Selection) and selection.ranks.tolist() == [1]
-
-
-def test_a_video_of_no_length():
-    candidates = video([0.5], seconds=[0.0], duration=0.0)
+def test_a_static_video_gives_one():
+    for selector, n, kind in itertools.product(
+        (*SELECTORS, AdaptiveSelection()), (1, 40), ("static", "black", "sharpless", "worthless")
+    ):
+        black, flat = np.zeros(n), np.full(n, 0.2)
+        candidates = video(
+            np.zeros(n) if kind == "worthless" else np.full(n, 0.5),
+            descriptors=looks([0] * n),
+            sharpness=np.zeros(n) if kind in ("black", "sharpless") else np.ones(n),
+            brightness=black if kind == "black" else np.full(n, 0.5),
+            contrast=black if kind == "black" else flat,
+        )
+        selection = selector(candidates)
+        assert isinstance(selection, Selection) and selection.ranks.tolist() == [1], (selector, n, kind)
+    instant = video([0.5], seconds=[0.0], duration=0.0)
     for selector in (*SELECTORS, AdaptiveSelection()):
-        assert selector(candidates).keyframes.tolist() == [0]
+        assert selector(instant).keyframes.tolist() == [0]
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(0.05, 1), (1, 4), (5, 20), (120, 50)])
-def test_top_goes_by_length_where_nobody_asks(minutes, expected):
+def test_top_goes_by_length_by_default():
     n = 200
-    candidates = video(np.linspace(0, 1, n), np.linspace(0, minutes * 60, n), duration=minutes * 60)
-    assert len(TopSelection(min_distance=0)(candidates)) == expected
+    for minutes, expected in ((0.05, 1), (1, 4), (5, 20), (120, 50)):
+        candidates = video(np.linspace(0, 1, n), np.linspace(0, minutes * 60, n), duration=minutes * 60)
+        assert len(TopSelection(min_distance=0)(candidates)) == expected
 
 
 def test_knapsack_keeps_whole_shots_and_a_frame_of_each():
@@ -270,11 +166,11 @@ def test_knapsack_keeps_whole_shots_and_a_frame_of_each():
     assert KnapsackSelection(ratio=0.25)(video(scores, shots=shots, sharpness=sharpness)).keyframes.tolist() == [0, 2]
 
 
-def test_knapsack_where_no_shot_is_short_enough():
+def test_knapsack_if_no_shot_is_short_enough():
     selection = KnapsackSelection()(video([0.1, 0.7, 0.3]))
     assert selection.keyframes.tolist() == [1]
     assert selection.shots_kept.tolist() == [False]
-    assert selection.notes == ("no shot that scores is as short as 15% of the video",)
+    assert selection.notes == ("no shot with a score fits within 15% of the video",)
 
 
 def test_uniform_takes_the_middles_whatever_the_scores():
@@ -307,7 +203,7 @@ def test_adaptive_takes_one_of_each_scene():
     assert chosen.asked is None and chosen.notes == ()
     few = AdaptiveSelection(most=2)(video(scores, descriptors=looks(scenes.tolist()), shots=shots))
     assert len(few) == 2
-    assert few.notes[0].startswith("stopped at selection.most=2 keyframes, which show ")
+    assert few.notes[0].startswith("selection.most=2 keyframes show ")
     # scenes 0 and 1 are 80 % of it
     assert len(AdaptiveSelection(coverage=0.75)(video(scores, descriptors=looks(scenes.tolist()), shots=shots))) == 2
 
@@ -340,8 +236,7 @@ def test_adaptive_follows_change_within_one_shot():
     assert 2 <= numbers[0] < numbers[1] <= np.pi / np.arccos(0.95) + 1
 
 
-@pytest.mark.parametrize("selector", [TopSelection(k=200), KnapsackSelection(k=200), UniformSelection(k=200)])
-def test_a_long_video_with_scenes_that_recur(selector):
+def test_a_long_video_with_scenes_that_recur():
     # Two hours at 2 a second, 250 scenes of 4 s that recur: greedy choice meets many duplicates.
     rng = np.random.default_rng(0)
     n = 14_400
@@ -350,17 +245,70 @@ def test_a_long_video_with_scenes_that_recur(selector):
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     shots = np.stack([np.arange(0, n, 8), np.arange(7, n, 8)], axis=1)
     candidates = video(rng.random(n), np.arange(n) / 2, rows, shots, sharpness=rng.random(n))
-    begin = time.perf_counter()
-    selection = selector(candidates)
-    assert len(selection) == 200
-    assert allowed(candidates, selector, selection.keyframes.tolist())
-    assert time.perf_counter() - begin < 60
-    assert selector(candidates).keyframes.tolist() == selection.keyframes.tolist()
+    for selector in (TopSelection(k=200), KnapsackSelection(k=200), UniformSelection(k=200)):
+        begin = time.process_time()
+        selection = selector(candidates)
+        assert len(selection) == 200
+        assert allowed(candidates, selector, selection.keyframes.tolist())
+        assert time.process_time() - begin < 30
 
 
-@pytest.mark.parametrize(
-    ("make", "key"),
-    [
+def walk(steps):
+    """A fixed camera, and something that walks through the picture in so many steps, half a second each."""
+    pictures = []
+    for step in range(steps):
+        picture = picture_of_things() + np.random.default_rng(step).normal(0, 6, picture_of_things().shape)
+        picture[40:70, MARGIN + 8 * step : MARGIN + 8 * step + 10] = 20
+        pictures.append(camera_view(picture))
+    return one_shot(np.stack(pictures), np.arange(steps) / 2, steps / 2)
+
+
+def test_moments_before_a_fixed_camera_are_given_if_a_number_is_asked_for():
+    for selector in (TopSelection(k=4), UniformSelection(k=4)):
+        selection = selector(walk(10))
+        assert len(selection) == 4 and selection.notes == ()
+        assert (np.diff(selection.keyframes) >= 2).all()  # a second apart, still
+    # the number was not asked for, and it is one scene
+    assert len(AdaptiveSelection()(walk(10))) == len(TopSelection(per_minute=60)(walk(10))) == 1
+
+
+def test_a_still_picture_with_noise_is_one_keyframe_however_many_are_asked_for():
+    picture = picture_of_things()
+    noisy = [picture + np.random.default_rng(n).normal(0, 12, picture.shape) for n in range(12)]
+    pictures = [camera_view(noisy[n], n % 3 - 1) for n in range(12)]
+    still = one_shot(np.stack(pictures), np.arange(12) / 2, 6.0)
+    for selector in (TopSelection(k=5), UniformSelection(k=5)):
+        assert len(selector(still)) == 1
+        assert "asked for 5 keyframes: only 1 distinct frame " in selector(still).notes[0]
+
+
+def test_other_scenes_come_before_other_moments_and_these_before_flagged_frames():
+    moving = walk(10)
+    other = np.stack([camera_view(picture_of_things(9))] * 2 + [np.zeros((96, 96, 3), np.uint8)])
+    pixels = np.concatenate([np.stack([camera_view(picture_of_things())] * 4), other])
+    mixed = one_shot(pixels, np.arange(7.0), 7.0)
+    assert {4, 5} & set(TopSelection(k=2)(mixed).keyframes.tolist())
+    # of the walk three moments, the other scene, and nothing black
+    seen = [getattr(moving, name) for name in ("descriptors", "thumbnails", "sharpness", "brightness", "contrast")]
+    more = [getattr(mixed, name)[4:] for name in ("descriptors", "thumbnails", "sharpness", "brightness", "contrast")]
+    both = [np.concatenate(pair) for pair in zip(seen, more, strict=True)]
+    scores = np.append(np.full(10, 0.9), np.full(3, 0.1))
+    joined = Candidates(scores, np.arange(13) / 2, *both, np.array([[0, 9], [10, 12]]), 6.5)
+    chosen = TopSelection(k=4, min_distance=0.5)(joined).keyframes
+    assert len({10, 11} & set(chosen.tolist())) == 1 and 12 not in chosen and (chosen < 10).sum() == 3
+
+
+def test_moments_of_real_clips_of_one_shot(clips):
+    # Seen on contact sheets: of five frames of the flower a second apart two are as good as like their neighbours.
+    for name, found in (("chaplin.mp4", 5), ("frog.webm", 5), ("flower.mp4", 3), ("tc_h265.mp4", 1)):
+        index = index_packets(clips / name)
+        frames = PyAVReader().read(index.path, np.unique(FpsSampling(2.0).indices(index)), DESCRIPTOR_SIZE, index)
+        candidates = one_shot(frames.pixels, frames.timestamps - index.timestamps[0], index.duration)
+        assert len(TopSelection(k=5)(candidates)) == found, name
+
+
+def test_refuses_settings():
+    for make, key in (
         (lambda: TopSelection(k=0), "selection.k"),
         (lambda: TopSelection(k=2.5), "selection.k"),
         (lambda: TopSelection(per_minute=-1), "selection.per_minute"),
@@ -370,39 +318,12 @@ def test_a_long_video_with_scenes_that_recur(selector):
         (lambda: UniformSelection(k=None), "selection.k"),
         (lambda: AdaptiveSelection(coverage="all"), "selection.coverage"),
         (lambda: AdaptiveSelection(most=True), "selection.most"),
-    ],
-)
-def test_refuses_settings(make, key):
-    with pytest.raises(KeyframeError, match=key):
-        make()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"scores": np.array([0.5, 1.5])},
-        {"scores": np.array([0.5, np.nan])},
-        {"seconds": np.array([1.0, 0.0])},
-        {"duration": 0.5},
-        {"duration": np.inf},
-        {"descriptors": np.ones((2, 2), dtype=np.float32)},
-        {"descriptors": np.eye(3, dtype=np.float32)},
-        {"thumbnails": np.zeros((2, 8, 8, 3), dtype=np.uint8)},
-        {"sharpness": np.array([-1.0, 1.0])},
-        {"brightness": np.array([0.5])},
-        {"shots": np.array([[0, 0]])},
-    ],
-)
-def test_refuses_candidates(change):
-    good = video([0.5, 0.5])
-    with pytest.raises(ValueError):
-        Candidates(**(vars(good) | change))
+    ):
+        with pytest.raises(KeyframeError, match=key):
+            make()
 
 
 def test_every_yaml_states_the_defaults_of_its_class():
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
     paths = sorted((conf_dir() / "selection").glob("*.yaml"))
     assert [path.stem for path in paths] == ["adaptive", "knapsack", "top", "uniform"]
     for path in paths:
@@ -410,3 +331,80 @@ def test_every_yaml_states_the_defaults_of_its_class():
         built = instantiate(config)
         assert built == type(built)()
         assert set(config) - {"_target_"} == set(vars(built))
+
+
+def best_subset(values, weights, capacity):
+    """The best value there is, and of the masks that have it the one that leaves out the later items."""
+    fitting = [
+        mask
+        for mask in itertools.product((False, True), repeat=len(values))
+        if sum(weight for weight, chosen in zip(weights, mask, strict=True) if chosen) <= capacity
+    ]
+    worth = [sum(value for value, chosen in zip(values, mask, strict=True) if chosen) for mask in fitting]
+    best = max(worth)
+    return best, min((mask for mask, value in zip(fitting, worth, strict=True) if value == best), key=lambda m: m[::-1])
+
+
+def test_no_other_subset_is_worth_more():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(0, 9))
+        # Few different values make ties; weights include 0 and more than fits.
+        values = rng.integers(-1, 4, count) if seed % 2 else rng.integers(0, 1000, count) / 8
+        weights, capacity = rng.integers(0, 9, count), int(rng.integers(0, 20))
+        mask = knapsack(values.astype(float), weights, capacity)
+        best, first = best_subset(values.tolist(), weights.tolist(), capacity)
+        assert values[mask].sum() == best, seed
+        assert mask.tolist() == list(first), seed
+
+
+def test_textbook_knapsack():
+    # Cormen et al., Introduction to Algorithms, 16.2: the greedy choice by value per weight would take the first.
+    mask = knapsack(np.array([60.0, 100.0, 120.0]), np.array([10, 20, 30]), 50)
+    assert mask.tolist() == [False, True, True]
+    assert mask.dtype == bool
+
+
+def test_of_equal_choices_the_earlier_items_win():
+    assert knapsack(np.ones(4), np.full(4, 3), 6).tolist() == [True, True, False, False]
+    assert knapsack(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 3]), 3).tolist() == [True, True, False]
+
+
+def test_edges_of_the_knapsack():
+    none = np.array([], dtype=np.int64)
+    assert knapsack(np.array([]), none, 5).tolist() == []
+    # capacity 0 leaves room for weightless items only
+    assert knapsack(np.array([1.0, 2.0, 0.0]), np.array([1, 0, 0]), 0).tolist() == [False, True, False]
+    # too heavy, worthless, worse than worthless, and one that fits to the frame
+    values, weights = np.array([9.0, 0.0, -1.0, 1.0]), np.array([8, 1, 1, 7])
+    assert knapsack(values, weights, 7).tolist() == [False, False, False, True]
+    assert knapsack(values, weights, 10**12).tolist() == [True, False, False, True]
+    assert knapsack(values, weights, np.int64(7)).tolist() == [False, False, False, True]
+
+
+def test_choices_take_a_bit_each():
+    # The shots of an hour: 108 000 frames, 15 % of them, 1000 shots. A table of bytes would take 16 MB, of floats 130.
+    weights = np.full(1000, 108)
+    tracemalloc.start()
+    try:
+        mask = knapsack(np.linspace(0.1, 1.0, 1000), weights, 16_200)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.flatnonzero(mask).tolist() == list(range(850, 1000))
+    assert peak < 1000 * 16_200 / 8 + 10 * 8 * 16_200
+
+
+def test_refuses_knapsacks():
+    for values, weights, capacity in (
+        ([1.0, 2.0], [1], 5),
+        ([[1.0]], [[1]], 5),
+        ([np.nan], [1], 5),
+        ([np.inf], [1], 5),
+        ([1.0], [-1], 5),
+        ([1.0], [0.5], 5),
+        ([1.0], [1], -1),
+        ([1.0], [1], 1.5),
+    ):
+        with pytest.raises(ValueError):
+            knapsack(np.array(values), np.array(weights), capacity)

@@ -10,7 +10,7 @@ from PIL import Image
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.summary.stills import save_stills
+from keyframe.summary.stills import Still, _best_layout, save_contact_sheet, save_stills
 from keyframe.types import VideoError
 from tests.videos import (
     CAN_ROTATE,
@@ -196,3 +196,76 @@ def test_refuses(frames, ranks, quality, tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=10)
     with pytest.raises(ValueError):
         save_stills(index_packets(path), np.array(frames), np.array(ranks), tmp_path / "out", PyAVReader(), quality)
+
+
+# Colours that no caption and no paper has.
+COLOURS = [(200, 30, 30), (30, 160, 30), (40, 40, 200)]
+
+
+def contact_sheet(images, directory, times=None):
+    """The sheet of plain images, each a colour and a shape (H, W), a second apart by default."""
+    stills = []
+    for number, (colour, shape) in enumerate(images):
+        path = directory / f"{number}.jpg"
+        Image.fromarray(np.full((*shape, 3), colour, np.uint8)).save(path, quality=95)
+        stills.append(Still(path, number, float(number) if times is None else times[number], number + 1))
+    out = directory / "new" / "sheet.jpg"
+    save_contact_sheet(stills, out)
+    assert list(out.parent.iterdir()) == [out]
+    with Image.open(out) as image:
+        assert (image.format, image.mode, image.width) == ("JPEG", "RGB", 1600)
+        return np.asarray(image)
+
+
+def box(sheet, colour):
+    """Top, bottom, left and right of what is about of one colour."""
+    rows, columns = np.nonzero(np.all(np.abs(sheet.astype(int) - colour) < 20, axis=-1))
+    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+
+
+def test_every_still_is_on_the_sheet_in_its_own_shape(tmp_path):
+    for count, shape in ((1, (90, 160)), (5, (160, 90)), (20, (90, 210)), (200, (90, 160))):
+        images = [((120, 60, 60), shape)] * (count - 1) + [(COLOURS[0], shape)]
+        sheet = contact_sheet(images, tmp_path)
+        top, bottom, left, right = box(sheet, COLOURS[0])
+        assert (right - left) / (bottom - top) == pytest.approx(shape[1] / shape[0], rel=0.03)
+        same = np.all(np.abs(sheet.astype(int) - (120, 60, 60)) < 20, axis=-1).sum()
+        # JPEG blurs the edges.
+        assert same == pytest.approx((count - 1) * (bottom - top) * (right - left), rel=0.08, abs=1)
+
+
+def test_stills_are_in_order_of_time_each_over_its_caption(tmp_path):
+    shape = (90, 160)
+    sheet = contact_sheet([(colour, shape) for colour in COLOURS], tmp_path, [3725.04, 0.0, 61.96])
+    last, first, middle = (box(sheet, colour) for colour in COLOURS)
+    assert abs(first[0] - middle[0]) <= 2 and first[3] <= middle[2]
+    assert last[0] > first[1] or last[2] > middle[3]
+    # A caption is centred below its still, within the still's width.
+    for _, bottom, left, right in (first, middle, last):
+        ink = np.nonzero((sheet[bottom + 4 : bottom + 40, left:right] < 150).all(axis=(2)).any(axis=0))[0]
+        assert len(ink) and ink.min() > 0 and ink.max() < right - left - 1
+        assert (ink.min() + ink.max()) / 2 == pytest.approx((right - left) / 2, abs=4)
+    # It tells time and rank: other times and ranks give another picture.
+    other = contact_sheet([(colour, shape) for colour in COLOURS], tmp_path / "new", [3725.04, 0.0, 71.96])
+    changed = np.nonzero(np.abs(sheet.astype(int) - other).max(axis=(0, 2)) > 60)[0]
+    assert middle[2] <= changed.min() and changed.max() < middle[3]
+
+
+def test_another_shape_stands_whole_in_the_middle_of_its_cell(tmp_path):
+    wide, tall = (90, 160), (160, 90)
+    plain = box(contact_sheet([(colour, wide) for colour in COLOURS], tmp_path), COLOURS[1])
+    mixed = contact_sheet(list(zip(COLOURS, (wide, tall, wide), strict=True)), tmp_path)
+    top, bottom, left, right = box(mixed, COLOURS[1])
+    assert (top, bottom) == pytest.approx(plain[:2], abs=1)
+    assert (right - left) / (bottom - top) == pytest.approx(90 / 160, rel=0.03)
+    assert left + right == pytest.approx(plain[2] + plain[3], abs=3)
+
+
+def test_thousands_of_stills_fit_in_a_jpeg_file():
+    layout = _best_layout(20_000, 16 / 9)
+    assert layout.height <= 65_500 and layout.columns * layout.rows >= 20_000
+
+
+def test_a_sheet_needs_a_still(tmp_path):
+    with pytest.raises(ValueError):
+        save_contact_sheet([], tmp_path / "sheet.jpg")

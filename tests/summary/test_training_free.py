@@ -9,16 +9,16 @@ from keyframe.data.labels import read_tvsum_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.summary import training_free as module
-from keyframe.summary.describe import DESCRIPTOR_SIZE, Look, look
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import KtsShots
 from keyframe.summary.training_free import (
     centrality,
-    duration,
+    length_factor,
     novelty,
-    quality,
     training_free,
     training_free_of_features,
     typicality,
+    visibility,
 )
 
 
@@ -30,7 +30,9 @@ def ranges(*lengths):
 def seen(kinds, brightness=0.5, contrast=0.2, sharpness=0.01):
     """Pictures of these kinds, each kind unlike all others, in good light unless told otherwise."""
     rows = np.eye(max(kinds) + 1, dtype=np.float32)[kinds]
-    return Look(rows, *(np.full(len(kinds), value, dtype=np.float32) for value in (sharpness, brightness, contrast)))
+    return Appearance(
+        rows, *(np.full(len(kinds), value, dtype=np.float32) for value in (sharpness, brightness, contrast))
+    )
 
 
 def changed(picture, **parts):
@@ -39,7 +41,7 @@ def changed(picture, **parts):
     for name, places in parts.items():
         for place, value in places.items():
             values[name][place] = value
-    return Look(**values)
+    return Appearance(**values)
 
 
 def random_looks(count, seed=0):
@@ -47,21 +49,21 @@ def random_looks(count, seed=0):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("block", [1, 2, 5, 256])
-def test_novelty_and_typicality_are_what_they_say(block, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
+def test_novelty_and_typicality_are_what_they_say(monkeypatch):
     looks, lengths, scale = random_looks(9), np.array([3, 1, 4, 1, 5, 9, 2, 6, 5]), 0.7
     alike = [[math.exp(-(1 - one @ other) / scale) for other in looks] for one in looks]
     new = [1 - max(alike[shot][:shot]) for shot in range(1, 9)]
     typical = [sum(a * n for a, n in zip(row, lengths, strict=True)) / lengths.sum() for row in alike]
 
-    np.testing.assert_allclose(novelty(looks, scale), [np.mean(new), *new])
-    np.testing.assert_allclose(typicality(looks, lengths, scale), typical)
+    for at_once in (1, 2, 5, 256):
+        monkeypatch.setattr(module, "_SHOTS_AT_ONCE", at_once)
+        np.testing.assert_allclose(novelty(looks, scale), [np.mean(new), *new])
+        np.testing.assert_allclose(typicality(looks, lengths, scale), typical)
 
 
 def test_duration_is_half_the_median_at_least():
-    np.testing.assert_allclose(duration(np.array([1, 2, 4, 8, 100])), [0.5, 1, 1, 1, 1])
-    np.testing.assert_allclose(duration(np.array([1, 8, 8, 8])), [0.25, 1, 1, 1])
+    np.testing.assert_allclose(length_factor(np.array([1, 2, 4, 8, 100])), [0.5, 1, 1, 1, 1])
+    np.testing.assert_allclose(length_factor(np.array([1, 8, 8, 8])), [0.25, 1, 1, 1])
 
 
 def test_the_middle_of_a_shot_stands_for_it_and_a_transition_does_not():
@@ -115,16 +117,16 @@ def test_night_and_a_plain_wall_can_be_seen():
     night = changed(seen([0] * 4 + [1] * 4), brightness=dict.fromkeys(range(4), 0.03))
     wall = changed(seen([0] * 4 + [1] * 4), contrast=dict.fromkeys(range(4), 0.01))
 
-    np.testing.assert_array_equal(quality(night, shots), 1)
-    np.testing.assert_array_equal(quality(wall, shots), 1)
+    np.testing.assert_array_equal(visibility(night, shots), 1)
+    np.testing.assert_array_equal(visibility(wall, shots), 1)
 
 
 def test_sharpness_is_judged_within_a_shot():
     sky = changed(seen([0] * 5 + [1] * 5), sharpness=dict.fromkeys(range(5), 0.002))
     out_of_focus = changed(seen([0] * 5 + [1] * 15), sharpness=dict.fromkeys(range(5), 0.00001))
 
-    np.testing.assert_allclose(quality(sky, ranges(5, 5)), 1)
-    assert quality(out_of_focus, ranges(5, 15))[:5].max() < 0.15
+    np.testing.assert_allclose(visibility(sky, ranges(5, 5)), 1)
+    assert visibility(out_of_focus, ranges(5, 15))[:5].max() < 0.15
 
 
 def test_pixels_of_a_blurred_picture_score_less():
@@ -134,7 +136,7 @@ def test_pixels_of_a_blurred_picture_score_less():
     pixels[6] = gaussian_filter(pixels[6], (2, 2, 0))
     pixels[2] = 0
 
-    scores = training_free(look(pixels.astype(np.uint8)), ranges(9))
+    scores = training_free(describe_frames(pixels.astype(np.uint8)), ranges(9))
 
     assert scores[2] == 0 < scores[6] < 0.6 * scores[5]
     assert scores.argmax() == 4
@@ -185,7 +187,7 @@ def test_agrees_with_the_demo_annotators(tiny_demo):
     for path in sorted(tiny_demo.rglob("*.mp4")):
         index = index_packets(path)
         picks = np.arange(0, index.n_frames, 15)
-        seen_there = look(PyAVReader().read(path, picks, DESCRIPTOR_SIZE, index).pixels)
+        seen_there = describe_frames(PyAVReader().read(path, picks, DESCRIPTOR_SIZE, index).pixels)
         shots = KtsShots()(seen_there.descriptors, index.timestamps[picks])
         agreements.append(spearmanr(training_free(seen_there, shots), labels[path.stem].importance[picks]).statistic)
 

@@ -1,0 +1,160 @@
+"""What keyframes are selected from, what a selection is, and which frames make poor stills."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe.summary.describe import GRID, Thumbnails, check_column, check_descriptors
+from keyframe.summary.shots import check_shots
+from keyframe.types import FloatArray, IntArray
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The frames of one video that may become keyframes, one row per frame, in order of time.
+
+    Attributes:
+        scores: importance in [0, 1], (n,), n >= 1.
+        seconds: presentation times from the start of the video, in [0, duration], not decreasing, (n,).
+        descriptors: rows of length 1 whose product is the similarity of two frames as a whole, (n, d).
+        thumbnails: uint8 (n, GRID, GRID, 3), see `keyframe.summary.describe.thumbnails`.
+        sharpness: in any unit that grows with sharpness, >= 0, (n,).
+        brightness: mean luma in [0, 1], (n,).
+        contrast: standard deviation of luma in [0, 1], (n,).
+        shots: first and last candidate of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
+        duration: length of the video in seconds.
+
+    Raises:
+        ValueError: if shapes disagree or a value is outside its range.
+    """
+
+    scores: FloatArray
+    seconds: FloatArray
+    descriptors: FloatArray
+    thumbnails: Thumbnails
+    sharpness: FloatArray
+    brightness: FloatArray
+    contrast: FloatArray
+    shots: IntArray
+    duration: float
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if n == 0:
+            raise ValueError("there must be at least one candidate")
+        if not np.isfinite(self.duration):
+            raise ValueError(f"duration must be a finite number, not {self.duration}")
+        check_column("scores", self.scores, n, 1)
+        check_column("seconds", self.seconds, n, self.duration)
+        check_column("sharpness", self.sharpness, n, np.inf)
+        check_column("brightness", self.brightness, n, 1)
+        check_column("contrast", self.contrast, n, 1)
+        if (np.diff(self.seconds) < 0).any():
+            raise ValueError("seconds must not decrease")
+        check_descriptors(self.descriptors, n)
+        if self.thumbnails.dtype != np.uint8 or self.thumbnails.shape != (n, GRID, GRID, 3):
+            raise ValueError(f"thumbnails must be uint8 ({n}, {GRID}, {GRID}, 3), not {self.thumbnails.shape}")
+        check_shots(self.shots, n)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def shot_of(self) -> Positions:
+        """The shot of each candidate, (n,)."""
+        return np.repeat(np.arange(len(self.shots)), self.shots[:, 1] - self.shots[:, 0] + 1)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.float64]:
+        """Seconds from each candidate to the next, the last to the end, (n,).
+
+        The first one's include what lies before it, so they sum to the duration.
+        """
+        starts = np.append(0.0, self.seconds[1:])
+        return np.diff(starts, append=self.duration)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The keyframes of one video.
+
+    Attributes:
+        keyframes: their positions in the candidates, rising, int64, (k,), k >= 1.
+        ranks: rank of each, 1 is best, int64, (k,): frames without a quality flag first, then by score, then by time.
+        shots_kept: whether a skim keeps each shot, (m,).
+        asked: how many keyframes the user asked for; None if the selection chose the number.
+        notes: what fell short, one sentence each.
+
+    Raises:
+        ValueError: if there is no keyframe, keyframes do not rise, or ranks are not 1 ... k in some order.
+    """
+
+    keyframes: Positions
+    ranks: Positions
+    shots_kept: npt.NDArray[np.bool_]
+    asked: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.keyframes) or (np.diff(self.keyframes) <= 0).any():
+            raise ValueError("keyframes must rise, and there must be at least one")
+        if not np.array_equal(np.sort(self.ranks), np.arange(1, len(self.keyframes) + 1)):
+            raise ValueError(f"ranks must be 1 ... {len(self.keyframes)} in some order")
+
+    def __len__(self) -> int:
+        return len(self.keyframes)
+
+
+class Selector(Protocol):
+    """Selects the keyframes of one video."""
+
+    def __call__(self, candidates: Candidates) -> Selection:
+        """Select at least one keyframe."""
+        ...
+
+
+# Mean luma of 5 of 255, of which a screen shows nothing. Night and space have more (3 to 6 % in real clips), and most
+# black or faded frames of real clips are flat as well.
+BLACK_BELOW = 5 / 255
+
+# Standard deviation of luma of 8 of 255: a plain colour, a white flash or thick fog, camera noise included.
+FLAT_BELOW = 8 / 255
+
+# Share of the median sharpness of its own shot below which a frame counts as blurred. Sharpness depends on what is
+# filmed (sky or foliage), so it is compared within a shot: there it falls where the camera or the subject moves.
+_BLURRED_BELOW = 0.3
+
+# The same against the whole video, for a shot that is out of focus all through; lower, because shots differ.
+BLURRED_IN_VIDEO_BELOW = 0.1
+
+GOOD, BLURRED, BLANK = 0, 1, 2
+
+
+def quality_flags(candidates: Candidates) -> Positions:
+    """What makes each candidate a poor still, (n,): 0 nothing, 1 blurred, 2 black or flat.
+
+    Sharpness has no unit that holds across videos, so blurred is relative to the medians of shot and video over the
+    frames that are neither black nor flat.
+    """
+    blank = (candidates.brightness < BLACK_BELOW) | (candidates.contrast < FLAT_BELOW)
+    flags = np.full(len(candidates), BLANK, dtype=np.int64)
+    visible = np.flatnonzero(~blank)
+    if len(visible):
+        sharpness = candidates.sharpness[visible]
+        limit = np.maximum(
+            _BLURRED_BELOW * _group_medians(sharpness, candidates.shot_of[visible]),
+            BLURRED_IN_VIDEO_BELOW * np.median(sharpness),
+        )
+        flags[visible] = np.where(sharpness < limit, BLURRED, GOOD)
+    return flags
+
+
+def _group_medians(values: FloatArray, groups: Positions) -> npt.NDArray[np.float64]:
+    """The median of each value's group, (n,); groups do not decrease."""
+    ordered = values[np.lexsort((values, groups))].astype(np.float64)
+    _, first, group, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    return (0.5 * (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]))[group]
