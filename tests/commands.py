@@ -86,7 +86,9 @@ def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
 
 def in_process(program: str, *arguments: object, run_dir: Path) -> str:
     """Do what a command does on its arguments, in this process; the sentence that it ends with, "" if it succeeds."""
-    others, inputs = split_inputs([str(argument) for argument in arguments])
+    others, inputs = [str(argument) for argument in arguments], []
+    if program in ("extract", "features"):
+        others, inputs = split_inputs(others)
     run_dir.mkdir(parents=True, exist_ok=True)
     config = None
     try:

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import fcntl
 import os
 
 # Two threads on a busy two-core machine were seen to be 20 times slower than one.
@@ -9,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,28 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put every test into a lane, and skip what needs a GPU where there is none."""
     for item in items:
+        if isinstance(item, pytest.Function) and "command" in item.fixturenames:
+            item.add_marker(pytest.mark.full)
         lanes = {mark.name for mark in item.iter_markers() if mark.name in ("full", "gpu")}
         if not lanes:
             item.add_marker(pytest.mark.fast)
         if "gpu" in lanes and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="torch finds no GPU on this machine"))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that one worker of the session makes, and all share."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    place, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            place.mkdir()
+            make(place)
+            done.touch()
+    return place
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -37,9 +55,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 @pytest.fixture(scope="session")
 def tiny_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which `data=demo data.root=... data.videos=15 data.shots=12` finds its 15 short videos."""
-    root = tmp_path_factory.mktemp("demo")
-    generate(root, DemoSet(seed=0, videos=15, shots=12), workers=2)
-    return root
+    demo = DemoSet(seed=0, videos=15, shots=12)
+    return made_once(tmp_path_factory, "demo", lambda root: generate(root, demo, workers=2))
 
 
 @pytest.fixture(scope="session")

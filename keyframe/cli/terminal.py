@@ -1,9 +1,4 @@
-"""Ctrl-C and SIGTERM end a command, even where a library swallows what they raise.
-
-What takes a while says so: a bar on a terminal, a line now and then in a log.
-
-The last lines of a training run: what came out, and where it lies.
-"""
+"""What a command shows and hears while it runs: Ctrl-C and SIGTERM, progress, and the last lines of a run."""
 
 import logging
 import signal
@@ -20,21 +15,39 @@ from tqdm import tqdm
 from keyframe.report.document import Document
 from keyframe.report.render import one_line, printable, render_text, text_table
 
+Item = TypeVar("Item")
+
+log = logging.getLogger(__name__)
+
+# Seconds between two lines, and before showing a bar.
+_LINE_EVERY = 60.0
+_BAR_AFTER = 0.5
+_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} left{postfix}"
+_ROWS = (
+    ("Spearman, annotators' mean", "spearman"),
+    ("Kendall, annotators' mean", "kendall"),
+    ("Spearman, each annotator", "annotator_spearman"),
+    ("Kendall, each annotator", "annotator_kendall"),
+    ("MSE", "mse"),
+    ("MAE", "mae"),
+    ("precision@15 %", "precision_at_15"),
+)
+_TEACHER = ("Spearman with the teacher", "teacher_spearman")
 _asked = False
 
 
 def listen() -> None:
-    """From now on SIGTERM ends a command as Ctrl-C does, so that what was begun is removed, and both are noted."""
+    """Let SIGTERM end a command as Ctrl-C does, so that what was begun is removed, and remember both."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have set it to be ignored
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt if one was raised before and got lost; for places between two steps.
+    """Raise KeyboardInterrupt if one was raised before and got lost; called between two steps.
 
     In callbacks of C code and of the garbage collector Python prints an exception and goes on, and some extensions turn
-    it into another one: it was seen in one of a hundred interruptions.
+    it into another one: seen in one of a hundred interruptions.
     """
     if _asked:
         raise KeyboardInterrupt
@@ -46,32 +59,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-Item = TypeVar("Item")
-
-log = logging.getLogger(__name__)
-
-# Seconds between two lines, and before a bar is worth to be shown.
-_LINE_EVERY = 60.0
-_BAR_AFTER = 0.5
-_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s, {remaining} left{postfix}"
-
-
 def bar(items: Iterable[Item], title: str, total: int, unit: str = "video") -> Iterator[Item]:
-    """The items, with a bar on stderr that shows a rate and the time left; on a terminal, for more than one.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C came, though a library has swallowed it.
-    """
+    """The items, with a bar on stderr that shows a rate and the time left; on a terminal, for more than one."""
     for item in tqdm(items, title, total, unit=unit, disable=None if total > 1 else True, leave=False):
         stop_if_asked()
         yield item
 
 
 class VideoProgress:
-    """How far the readings of one video after the other have come; see `keyframe.data.reader`.
+    """Shows how far the reading of a video is; see `keyframe.data.reader`.
 
-    A video is read several times: to look at it, for a model, for the keyframes. Each is a bar of its own over the
-    video's seconds or, where stderr is no terminal, a line a minute.
+    A video is read several times: to look at it, for a model, for the keyframes. Each has a bar over the seconds
+    of the video or, if stderr is no terminal, one line per minute.
     """
 
     def __init__(self) -> None:
@@ -82,7 +81,7 @@ class VideoProgress:
         self._bar: Any = None
 
     def __call__(self, path: Path, seconds: float, of: float) -> None:
-        """Note that so many seconds of the video, of so many, are read."""
+        """Take note that so many seconds of the video are read."""
         stop_if_asked()
         now = time.monotonic()
         if seconds == 0:
@@ -111,24 +110,12 @@ class VideoProgress:
         return f"Reading {printable(one_line(self._path.name))}, pass {self._pass}"
 
     def _begin(self, path: Path, of: float, now: float) -> None:
-        self.close()  # Of a video that has failed in the middle.
+        self.close()  # the bar of a video that has failed in the middle
         self._pass = self._pass + 1 if path == self._path else 1
         self._path = path
         self._start = self._latest_line = now
         if self._on_terminal:
             self._bar = tqdm(desc=self._title, total=of, bar_format=_BAR, delay=_BAR_AFTER, leave=False)
-
-
-_ROWS = (
-    ("Spearman, annotators' mean", "spearman"),
-    ("Kendall, annotators' mean", "kendall"),
-    ("Spearman, each annotator", "annotator_spearman"),
-    ("Kendall, each annotator", "annotator_kendall"),
-    ("MSE", "mse"),
-    ("MAE", "mae"),
-    ("precision@15 %", "precision_at_15"),
-)
-_TEACHER = ("Spearman with the teacher", "teacher_spearman")
 
 
 def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_dir: Path, best: Path) -> str:

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
+from keyframe.cli import main
 from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
 from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
@@ -31,22 +32,17 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> None:
-    """Build everything from YAML, train and test, and say where the results lie."""
+    """Build everything from YAML, train and test, and report where the results are."""
     run_dir = Path(config.run_dir)
     _place_in_sweep(config, run_dir)
     torch.manual_seed(config.seed)
     detector = instantiate(config.model, _convert_="all")
     counts = count_parameters(detector, two_stages=config.finetune.switch_epoch is not None)
-
-    if config.ckpt_path == "auto" and not any(
-        o.startswith("hydra.run.dir=") for o in HydraConfig.get().overrides.hydra
-    ):
-        raise KeyframeError("ckpt_path=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
-    resume = find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
+    resume = _checkpoint(config, run_dir)
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
     if not is_first_process():
-        logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one a rank
+        logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one per rank
     datamodule = instantiate(config.datamodule, _convert_="all")
     targets = _teacher_targets(config, datamodule, run_dir)
     if config.tune.batch_size:
@@ -104,6 +100,14 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
             config.ckpt_path = "last"
 
 
+def _checkpoint(config: DictConfig, run_dir: Path) -> Path | None:
+    """The checkpoint to resume from, if any."""
+    named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
+    if config.ckpt_path == "auto" and not named:
+        raise KeyframeError("ckpt_path=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
+    return find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
+
+
 def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
     """The callback that puts the teacher's targets into batches, if there is a teacher."""
     if config.distillation is None and config.teacher is None:
@@ -151,12 +155,5 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
         raise KeyframeError(RANKS_IN_SWEEP)
 
 
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.train()
-
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # torchrun -m keyframe.cli.train
+    main.train()

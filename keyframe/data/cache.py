@@ -1,7 +1,6 @@
 """The cache of what was computed of videos: found by key, on disk and bounded, or in memory."""
 
 import logging
-import math
 import os
 import re
 import threading
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from keyframe.files import FILE_DRAFT, write_bytes
 from keyframe.system import available_bytes
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +135,8 @@ class VideoCache:
     def __init__(self, dir: str | None = None, max_gb: float = 20.0, dtype: str = "float32", views: int = 5) -> None:
         if dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, not {dtype}")
-        if not (max_gb > 0 and math.isfinite(max_gb)):
-            raise ValueError(f"max_gb must be above 0, not {max_gb}")
-        if views < 1:
-            raise ValueError(f"views must be at least 1, not {views}")
+        check_number("cache.max_gb", max_gb, 0, whole=False, above=True)
+        check_number("cache.views", views, 1)
         self.directory = Path(dir).expanduser() if dir is not None else None
         self.max_bytes = int(max_gb * 1e9)
         self.dtype: torch.dtype = getattr(torch, dtype)

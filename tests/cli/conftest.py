@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import TINY
+from tests.conftest import made_once
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +15,15 @@ def runs(command, tiny_demo, tmp_path_factory) -> Path:
     `folds/0` and `folds/1` are of one model; `seed1` is it again with another seed on fold 0, `resnet` another model
     on fold 0; `other` is the first model on other videos.
     """
-    place = tmp_path_factory.mktemp("runs")
-    common = (*TINY, "trainer.max_epochs=1", "finetune.switch_epoch=1")
-    here = (*common, f"data.root={tiny_demo}")
-    command(*here, f"hydra.run.dir={place / 'folds' / '0'}").good()
-    command(*here, "data.fold=1", f"hydra.run.dir={place / 'folds' / '1'}").good()
-    command(*here, "seed=1", f"hydra.run.dir={place / 'seed1'}").good()
-    command(*here, "backbone=resnet50", f"hydra.run.dir={place / 'resnet'}").good()
-    other = (*common, f"data.root={place / 'sets'}", "data.seed=7")
-    command(*other, f"hydra.run.dir={place / 'other'}").good()
-    return place
+
+    def train(place: Path) -> None:
+        common = (*TINY, "trainer.max_epochs=1", "finetune.switch_epoch=1")
+        here = (*common, f"data.root={tiny_demo}")
+        command(*here, f"hydra.run.dir={place / 'folds' / '0'}").good()
+        command(*here, "data.fold=1", f"hydra.run.dir={place / 'folds' / '1'}").good()
+        command(*here, "seed=1", f"hydra.run.dir={place / 'seed1'}").good()
+        command(*here, "backbone=resnet50", f"hydra.run.dir={place / 'resnet'}").good()
+        other = (*common, f"data.root={place / 'sets'}", "data.seed=7")
+        command(*other, f"hydra.run.dir={place / 'other'}").good()
+
+    return made_once(tmp_path_factory, "runs", train)

@@ -12,7 +12,7 @@ import torch
 
 from keyframe.data.labels import write_tsv
 from keyframe.system import lock_folder
-from tests.commands import TINY, cold, script
+from tests.commands import TINY, cold, in_process, script
 from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
@@ -38,8 +38,15 @@ def trained(command, good, tmp_path_factory):
     return run
 
 
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """What keyframe-train says of its arguments, in this process."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: in_process("train", *arguments, run_dir=tmp_path / "in_process")
+
+
 def refused(done, *words):
-    sentence = done.sentence()
+    sentence = done if isinstance(done, str) else done.sentence()
     missing = [str(word) for word in words if str(word) not in sentence]
     assert not missing, f"{missing} not in: {sentence}"
 
@@ -64,7 +71,7 @@ VALUES = {
     "validation share": (["data.val_fraction=2"], ["data.val_fraction=2", "between 0 and 1"]),
     "split file": (["data.splits=nothing.json"], ["nothing.json", "split file"]),
     "batch size 0": (["data.batch_size=0"], ["data.batch_size=0", "from 1 on"]),
-    "picture size": (["data.size=[32,0]"], ["data.size=[32, 0]", "from 1 on"]),
+    "picture size": (["data.size=[32,0]"], ["data.size=0", "from 1 on"]),
     "workers": (["data.workers=-1"], ["data.workers=-1", "from 0 on"]),
     "learning rate is text": (["optimizer.lr=abc"], ["optimizer.lr=abc", "a number above 0"]),
     "learning rate below 0": (["optimizer.lr=-1"], ["optimizer.lr=-1", "a number above 0"]),
@@ -91,17 +98,18 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), VALUES.values(), ids=VALUES)
-def test_configuration(command, good, arguments, words):
-    refused(command(*OWN, f"data.root={good}", *arguments), *words)
+def test_configuration(train, good, arguments, words):
+    refused(train(*OWN, f"data.root={good}", *arguments), *words)
 
 
-def test_no_data_root(command):
+def test_a_command_ends_with_the_sentence_alone(command):
+    refused(command("optmizer.lr=3"), "there is no key optmizer", "did you mean optimizer?")
     refused(command(), "data.root is not set: add data.root=... to the command.")
 
 
-def test_data_root_for_the_demo_cannot_be_written(command, tmp_path):
+def test_data_root_for_the_demo_cannot_be_written(train, tmp_path):
     (tmp_path / "file").touch()
-    refused(command(*TINY, f"data.root={tmp_path / 'file'}"), "data.root", tmp_path / "file", "another directory")
+    refused(train(*TINY, f"data.root={tmp_path / 'file'}"), "data.root", tmp_path / "file", "another directory")
 
 
 def test_full_errors_on_request(command):
@@ -189,9 +197,9 @@ DATA = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), DATA.values(), ids=DATA)
-def test_data(command, data, spoil, words):
+def test_data(train, data, spoil, words):
     spoil(data)
-    refused(command(*OWN, f"data.root={data}", "data.strict=true"), *words)
+    refused(train(*OWN, f"data.root={data}", "data.strict=true"), *words)
 
 
 def test_corrupt_videos_are_skipped_counted_and_listed(command, data, tmp_path):
@@ -207,10 +215,10 @@ def test_corrupt_videos_are_skipped_counted_and_listed(command, data, tmp_path):
         assert f"{name}.mp4 is " in done.out.split("2 videos were left out")[1]
 
 
-def test_a_split_of_nothing_but_corrupt_videos_is_refused(command, data):
+def test_a_split_of_nothing_but_corrupt_videos_is_refused(train, data):
     for path in (data / "videos").iterdir():
         path.write_bytes(b"")
-    refused(command(*OWN, f"data.root={data}"), "train split", "0 bytes")
+    refused(train(*OWN, f"data.root={data}"), "train split", "0 bytes")
 
 
 # Checkpoints
@@ -250,9 +258,9 @@ CHECKPOINTS = {
 
 
 @pytest.mark.parametrize(("make", "words"), CHECKPOINTS.values(), ids=CHECKPOINTS)
-def test_checkpoint(command, good, trained, tmp_path, make, words):
+def test_checkpoint(train, good, trained, tmp_path, make, words):
     arguments, path = make(tmp_path / "some.ckpt", trained)
-    refused(command(*TRAIN, f"data.root={good}", *arguments, f"ckpt_path={path}"), path, *words)
+    refused(train(*TRAIN, f"data.root={good}", *arguments, f"ckpt_path={path}"), path, *words)
 
 
 class Payload:
@@ -266,7 +274,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("form", ["archive", "legacy", "pickle"])
-def test_code_in_a_checkpoint_does_not_run(command, good, tmp_path, form):
+def test_code_in_a_checkpoint_does_not_run(train, good, tmp_path, form):
     path, mark = tmp_path / "evil.ckpt", tmp_path / "executed"
     content = {"state_dict": {}, "epoch": Payload(mark)}
     if form == "pickle":
@@ -274,7 +282,7 @@ def test_code_in_a_checkpoint_does_not_run(command, good, tmp_path, form):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "archive")
     refused(
-        command(*TRAIN, f"data.root={good}", f"ckpt_path={path}"),
+        train(*TRAIN, f"data.root={good}", f"ckpt_path={path}"),
         path,
         "could run code" if form == "archive" else "not a checkpoint",
     )

@@ -10,6 +10,8 @@ HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "sci
 RUN = """
 import sys
 from keyframe.cli.main import {program}
+
+pytestmark = pytest.mark.full
 try:
     {program}()
 finally:

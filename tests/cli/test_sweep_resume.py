@@ -9,6 +9,8 @@ import yaml
 from tests.commands import cold, script
 from tests.data.feature_files import WIDTH, write_tvsum
 
+pytestmark = pytest.mark.full
+
 QUIET = ("trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
 EPOCHS = 3
 

@@ -16,6 +16,8 @@ import yaml
 from keyframe.evaluation.metrics import VIDEO_METRICS
 from tests.commands import TINY, cold, environment, script
 
+pytestmark = pytest.mark.full
+
 EPOCHS, SWITCH = 6, 3
 
 
@@ -198,24 +200,14 @@ def test_the_cache_changes_no_number(command, trained, tiny_demo, tmp_path):
             assert cached[epoch] == pytest.approx(uncached[epoch], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "backbone", "loss"),
-    # torchvision's ResNets (25,557,032 and 11,689,512 parameters) without their classifiers
-    [
-        ("resnet50", 25_557_032 - 2_049_000, "pairwise"),
-        ("resnet18", 11_689_512 - 513_000, "mse"),
-    ],
-)
-def test_other_backbones_by_their_name_alone_and_other_losses(command, tiny, tmp_path, name, backbone, loss):
-    done = command(*tiny, f"backbone={name}", "backbone.pretrained=false", f"loss={loss}", f"hydra.run.dir={tmp_path}")
+def test_another_backbone_by_its_name_alone_and_another_loss(command, tiny, tmp_path):
+    done = command(*tiny, "backbone=resnet18", "backbone.pretrained=false", "loss=mse", f"hydra.run.dir={tmp_path}")
     assert "stage 2" in done.good().out
     metrics = metrics_of(tmp_path)
-    assert metrics["model/params_backbone"] == backbone
+    # torchvision's ResNet18 (11,689,512 parameters) without its classifier
+    assert metrics["model/params_backbone"] == 11_689_512 - 513_000
     assert all(math.isfinite(value) for value in column(tmp_path, "train/loss").values())
-    if loss == "mse":
-        assert metrics["test/loss"] == pytest.approx(metrics["test/mse"], rel=1e-4)
-    else:
-        assert metrics["test/loss"] != pytest.approx(metrics["test/mse"], rel=1e-2)
+    assert metrics["test/loss"] == pytest.approx(metrics["test/mse"], rel=1e-4)
 
 
 def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from keyframe.data import cache as module
 from keyframe.data.cache import CachedVideo, CacheFullError, VideoCache
+from keyframe.types import KeyframeError
 
 
 def key(number):
@@ -241,5 +242,5 @@ def test_several_processes_write_the_same_entries_at_once(tmp_path):
 
 def test_options_out_of_range():
     for option, value in (("dtype", "float64"), ("max_gb", 0), ("views", 0)):
-        with pytest.raises(ValueError, match=option):
+        with pytest.raises((ValueError, KeyframeError), match=option):
             VideoCache(**{option: value})
