@@ -11,7 +11,7 @@ from keyframe.cli.evaluate import check_choices, report_results, score_runs
 from keyframe.cli.load_runs import load_models
 from keyframe.cli.terminal import bar
 from keyframe.evaluation.report import REFERENCE_DESIGN
-from keyframe.evaluation.results import compare_pairs, model_result, pair_metrics
+from keyframe.evaluation.results import Evaluation, compare_pairs, model_result, pair_metrics
 from keyframe.pipeline import TrainedModel
 from keyframe.runs import Run, load_detector
 from keyframe.timing import peak_memory, speeds
@@ -43,28 +43,26 @@ def compare(config: DictConfig) -> None:
         labels = [run.label for run in runs]
         name = f"{config.ensemble} of all"
         results.append(model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble))
-    pairs = compare_pairs(results)
     costs = _costs({name: group[0] for name, group in models.items()}, config)
     by_backbone = {group[0].name: name for name, group in reversed(models.items())}
     model1, model2 = (by_backbone.get(backbone) for backbone in REFERENCE_DESIGN)
-    metrics = {f"{one.name}/{config.split}/{key}": value for one in results for key, value in one.metrics.items()}
-    metrics |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
-    metrics |= pair_metrics(pairs)
-    rows: list[Mapping[str, object]] = [
-        {"model": one.name, "video": id_, **row} for one in results for id_, row in one.rows.items()
-    ]
-    report_results(
-        config,
-        runs,
-        scored,
+    evaluation = Evaluation(
         results,
-        rows,
-        metrics,
-        [id_ for id_ in asked if id_ in scored.eval_videos],
-        pairs,
+        scored.baseline,
+        scored.reference,
+        scored.protocol,
+        scored.skipped,
+        compare_pairs(results),
         costs,
         (model1, model2) if model1 and model2 else None,
     )
+    metrics = {f"{one.name}/{config.split}/{key}": value for one in results for key, value in one.metrics.items()}
+    metrics |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
+    metrics |= pair_metrics(evaluation.pairs)
+    rows: list[Mapping[str, object]] = [
+        {"model": one.name, "video": id_, **row} for one in results for id_, row in one.rows.items()
+    ]
+    report_results(config, scored, evaluation, rows, metrics, [id_ for id_ in asked if id_ in scored.eval_videos])
 
 
 def _asked_videos(models: Mapping[str, Sequence[Run]], config: DictConfig) -> list[str]:

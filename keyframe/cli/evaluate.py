@@ -35,7 +35,7 @@ from keyframe.evaluation.report import (
     scoring_note,
     skipped_notes,
 )
-from keyframe.evaluation.results import ENSEMBLES, ModelResult, Pair, measure, model_result, overall_metrics
+from keyframe.evaluation.results import ENSEMBLES, Evaluation, measure, model_result, overall_metrics
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import write_metrics, write_table
 from keyframe.report.render import write_report
@@ -76,7 +76,8 @@ def evaluate(config: DictConfig) -> None:
         {"video": id_, "category": scored.eval_videos[id_].category, "runs": result.runs[id_], **row}
         for id_, row in result.rows.items()
     ]
-    report_results(config, runs, scored, [result], rows, metrics)
+    evaluation = Evaluation([result], scored.baseline, scored.reference, scored.protocol, scored.skipped)
+    report_results(config, scored, evaluation, rows, metrics)
 
 
 def check_choices(config: DictConfig) -> None:
@@ -93,19 +94,25 @@ def check_choices(config: DictConfig) -> None:
 
 @dataclass
 class Scored:
-    """The videos of all runs, and each run's scores.
+    """The videos of all runs, each run's scores, and what stands beside them.
 
     Attributes:
         videos: video -> the video itself.
         eval_videos: video -> what its scores are compared with.
         scores: for each run, video -> scores at the entries.
         skipped: video -> why it was left out.
+        protocol: how the scores were made, in words.
+        baseline: the training-free baseline's means.
+        reference: the reference lines.
     """
 
     videos: dict[str, RunVideo] = field(default_factory=dict)
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
     scores: list[dict[str, FloatArray]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
+    baseline: dict[str, float] = field(default_factory=dict)
+    reference: dict[str, float] = field(default_factory=dict)
 
 
 def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
@@ -138,6 +145,10 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
         for id_, one in scored.eval_videos.items():
             scored.eval_videos[id_] = scored.videos[id_].sampled(one)
     add_scores(runs, config.split, scored)
+    videos = scored.eval_videos
+    scored.protocol = scoring_note(config.protocol, runs[0].model.window)
+    scored.baseline = overall_metrics([measure(video.training_free, video) for video in videos.values()])
+    scored.reference = _reference(videos, config.seed)
     return scored
 
 
@@ -180,55 +191,32 @@ def _check_sampling(runs: Sequence[Run]) -> None:
 
 def report_results(
     config: DictConfig,
-    runs: Sequence[Run],
     scored: Scored,
-    results: Sequence[ModelResult],
+    evaluation: Evaluation,
     rows: Sequence[Mapping[str, object]],
     metrics: Mapping[str, float],
     drawn: Sequence[str] = (),
-    pairs: Sequence[Pair] = (),
-    costs: Mapping[str, Mapping[str, float]] | None = None,
-    reference_design: tuple[str, str] | None = None,
 ) -> None:
     """Draw the figures, write the report, the table and the metrics, and log where they are.
 
     Args:
         config: of the command.
-        runs: of all models.
-        scored: their videos and scores.
-        results: the models' numbers.
+        scored: the videos.
+        evaluation: of the models on them.
         rows: of `per_video.csv`.
         metrics: the models' own, by the name in `metrics.json`.
-        drawn: the videos to draw; some from the first model's best to its worst if it is empty.
-        pairs: of models.
-        costs: by model.
-        reference_design: the models that stand for the reference design's two.
+        drawn: the videos to draw; if it is empty, some from the first model's best to its worst.
     """
-    videos = scored.eval_videos
-    baseline = overall_metrics([measure(video.training_free, video) for video in videos.values()])
-    reference = _reference(videos, config.seed)
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     directory = run_dir / "figures"
-    overview = draw_overview(results, baseline, reference, videos, directory, costs)
-    chosen = drawn or chosen_videos(results[0], config.pictures)
-    curves = draw_videos(
-        results, videos, chosen, lambda id_, seconds: scored.videos[id_].thumbnails(seconds), directory
-    )
-    document = report_document(
-        results,
-        baseline,
-        reference,
-        [overview, curves],
-        scoring_note(config.protocol, runs[0].model.window),
-        scored.skipped,
-        pairs,
-        costs,
-        machine(),
-        reference_design,
-    )
-    flat = {**metrics, **{f"training_free/{key}": value for key, value in baseline.items()}, **reference}
-    flat["data/videos_skipped"] = len(scored.skipped)
+    overview = draw_overview(evaluation, scored.eval_videos, directory)
+    chosen = drawn or chosen_videos(evaluation.results[0], config.pictures)
+    with_thumbnails = {id_: scored.videos[id_].thumbnails for id_ in chosen}
+    curves = draw_videos(evaluation.results, scored.eval_videos, with_thumbnails, directory)
+    document = report_document(evaluation, [overview, curves], machine())
+    flat = {**metrics, **{f"training_free/{key}": value for key, value in evaluation.baseline.items()}}
+    flat |= {**evaluation.reference, "data/videos_skipped": len(scored.skipped)}
     write_table(run_dir / "per_video.csv", rows)
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
@@ -237,7 +225,7 @@ def report_results(
         log_report(loggers, flat, sorted(directory.glob("*.png")))
     finally:
         finish(loggers)
-    shown = short_text(document, 5 if costs else 2)
+    shown = short_text(document, 5 if evaluation.costs else 2)
     log.info("%s", "\n".join([shown, *skipped_notes(scored.skipped), *report_lines(run_dir, directory)]))
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_pairs, draw_per_video, draw_scatter, draw_tradeoff
 from keyframe.evaluation.metrics import spearman
-from keyframe.evaluation.results import METRICS, ModelResult
+from keyframe.evaluation.results import METRICS, Evaluation, ModelResult
 from keyframe.evaluation.video import EvalVideo
 from keyframe.report.document import ImageFile, Section
 from keyframe.types import FloatArray
@@ -18,30 +18,21 @@ from keyframe.types import FloatArray
 # The few reference lines that a bar chart has room for.
 _LINES = ("random", "one_annotator", "other_annotators", "ceiling")
 
-Metrics = Mapping[str, float]
-Thumbnails = Callable[[str, Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
+# Small frames of a video near the given seconds: (second, uint8 (h, w, 3)) each.
+Thumbnails = Callable[[Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
 
 
-def draw_overview(
-    results: Sequence[ModelResult],
-    baseline: Metrics,
-    reference: Metrics,
-    videos: Mapping[str, EvalVideo],
-    directory: Path,
-    costs: Mapping[str, Metrics] | None = None,
-) -> Section:
+def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
     """Bars beside the reference lines, a dot per video, predictions against labels; pairs and costs of several models.
 
     Args:
-        results: the models, all with the same videos.
-        baseline: the training-free baseline's means.
-        reference: the reference lines; may be empty.
+        evaluation: the numbers.
         videos: video -> its labels.
         directory: where the PNG files go.
-        costs: by model, `seconds_1` and `params_total`.
     """
-    means = {one.name: one.metrics for one in results} | {"training-free baseline": baseline}
-    metric = "annotator_spearman" if np.isfinite(baseline["annotator_spearman"]) else "spearman"
+    results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
+    means = {one.name: one.metrics for one in results} | {"training-free baseline": evaluation.baseline}
+    metric = evaluation.main_metric
     what = "Spearman's rho with each annotator" if metric == "annotator_spearman" else "Spearman's rho"
     intervals = {name: (values[f"{metric}_lo"], values[f"{metric}_hi"]) for name, values in means.items()}
     bars = draw_bars(
@@ -74,12 +65,10 @@ def draw_overview(
         alt = f"Scatter: {other.name} against {first.name}, a point per video"
         images.append(_save(pair, directory / f"pair-{place}.png", alt))
     if costs:
-        known = all(np.isfinite(means[name]["annotator_spearman"]) for name in costs)
-        metric = "annotator_spearman" if known else "spearman"
         tradeoff = draw_tradeoff(
             {name: 1e3 * costs[name].get("seconds_1", np.nan) for name in costs},
             {name: means[name][metric] for name in costs},
-            {name: (means[name][f"{metric}_lo"], means[name][f"{metric}_hi"]) for name in costs},
+            intervals,
             {name: costs[name]["params_total"] / 1e6 for name in costs},
             "Accuracy against latency",
             METRICS[metric].split(",")[0],
@@ -92,13 +81,12 @@ def draw_overview(
 def draw_videos(
     results: Sequence[ModelResult],
     videos: Mapping[str, EvalVideo],
-    chosen: Sequence[str],
-    thumbnails: Thumbnails,
+    chosen: Mapping[str, Thumbnails],
     directory: Path,
 ) -> Section:
     """Importance along the chosen videos: models over the annotators' band, thumbnails, keyframes."""
     images = []
-    for place, id_ in enumerate(chosen):
+    for place, (id_, thumbnails) in enumerate(chosen.items()):
         video = videos[id_]
         scores = {one.name: one.scores[id_] for one in results}
         figure = draw_video(
@@ -109,7 +97,7 @@ def draw_videos(
             video.annotators,
             video.importance,
             {name: keyshot_keyframes(values, video) for name, values in scores.items()},
-            thumbnails(id_, np.linspace(video.seconds[0], video.seconds[-1], 12).tolist()),
+            thumbnails(np.linspace(video.seconds[0], video.seconds[-1], 12).tolist()),
             np.interp(video.shots[:, 0], video.entries, video.seconds),
         )
         # a video's id may hold any character: it is no file name

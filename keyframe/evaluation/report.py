@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keyframe.evaluation.metrics import Difference
 from keyframe.evaluation.reference import LINES, Line
-from keyframe.evaluation.results import METRICS, ModelResult, Pair
+from keyframe.evaluation.results import METRICS, Evaluation, Metrics, ModelResult, Pair
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
 from keyframe.report.document import (
     NOT_AVAILABLE,
@@ -22,7 +22,6 @@ from keyframe.report.document import (
 )
 from keyframe.types import Labels
 
-Metrics = Mapping[str, float]
 TRAINING_FREE = "training-free baseline"
 SIGNIFICANT = 0.05
 
@@ -44,56 +43,43 @@ _NO_ANNOTATORS = "The label file holds one track and no annotators: agreement wi
 
 
 def report_document(
-    results: Sequence[ModelResult],
-    baseline: Metrics,
-    reference: Metrics,
-    figures: Sequence[Section],
-    protocol: str,
-    skipped: Mapping[str, str],
-    pairs: Sequence[Pair] = (),
-    costs: Mapping[str, Metrics] | None = None,
-    machine: Mapping[str, str] | None = None,
-    reference_design: tuple[str, str] | None = None,
+    evaluation: Evaluation, figures: Sequence[Section], machine: Mapping[str, str] | None = None
 ) -> Document:
     """The report of one model, or of several models on the same videos.
 
     Args:
-        results: the models' numbers by video, one model at least.
-        baseline: the training-free baseline's means, from `overall_metrics`.
-        reference: the reference lines, from `reference_metrics` and `f1_metrics`; may be empty.
+        evaluation: the numbers.
         figures: sections of figures.
-        protocol: how the models' scores were made, from `scoring_note`.
-        skipped: video -> why it was left out.
-        pairs: the pairs of models.
-        costs: by model, see `cost_sections`.
         machine: what the costs were measured on.
-        reference_design: the models that stand for the reference design's (ResNet50, EfficientNet-B0), if there are.
     """
+    results, baseline, reference = evaluation.results, evaluation.baseline, evaluation.reference
     means = {one.name: one.metrics for one in results}
-    known = all(not math.isnan(metrics["annotator_spearman"]) for metrics in means.values())
-    metric = "annotator_spearman" if known else "spearman"
+    metric = evaluation.main_metric
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
-        lead = _lead(results[0].name, results[0].metrics, baseline, reference)
+        lead = _lead(results[0], baseline, reference)
     else:
         title = f"Comparison of {', '.join(means)}"
         best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
-        sentences = [pair_sentence(pair, metric) for pair in pairs]
+        sentences = [pair_sentence(pair, metric) for pair in evaluation.pairs]
         lead = f"{best} has the highest mean, {format_mean(means[best], metric)}. {' '.join(sentences[:3])}"
-        comparison.append(_pairs_section(pairs, sentences, metric))
-    if costs:
-        comparison += cost_sections(costs, machine or {})
-    if costs and reference_design:
-        model1, model2 = ({**costs[name], "spearman": means[name]["spearman"]} for name in reference_design)
-        caption = f"From {reference_design[0]} to {reference_design[1]}. The claims are for another machine and TVSum."
-        table = Table(reference_design_rows(model1, model2), caption)
+        comparison.append(_pairs_section(evaluation.pairs, sentences, metric))
+    if evaluation.costs:
+        comparison += cost_sections(evaluation.costs, machine or {})
+    if evaluation.reference_design:
+        first, second = evaluation.reference_design
+        models = ({**evaluation.costs[name], "spearman": means[name]["spearman"]} for name in (first, second))
+        table = Table(
+            reference_design_rows(*models), f"From {first} to {second}. The claims are for another machine and TVSum."
+        )
         comparison.append(Section("The reference design's claims", [table]))
     notes = [
         *(note for one in results for note in _run_notes(one)),
-        *skipped_notes(skipped),
+        *skipped_notes(evaluation.skipped),
         *_undefined_notes(means, reference),
     ]
+    method = Text(f"{evaluation.protocol}\n\n{PROTOCOL}\n\n{_F1}")
     return Document(
         title=title,
         lead=lead,
@@ -104,7 +90,7 @@ def report_document(
             *_runs_sections(results),
             *figures,
             _videos_section(results, metric),
-            Section("How it was measured", [Text(f"{protocol}\n\n{PROTOCOL}\n\n{_F1}"), Notes(notes)]),
+            Section("How it was measured", [method, Notes(notes)]),
         ],
     )
 
@@ -129,7 +115,8 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     return [f"Left out: {_videos(len(skipped))}.", *(f"{video}: {reason}" for video, reason in skipped.items())]
 
 
-def _lead(name: str, metrics: Metrics, baseline: Metrics, reference: Metrics) -> str:
+def _lead(result: ModelResult, baseline: Metrics, reference: Metrics) -> str:
+    name, metrics = result.name, result.metrics
     videos = f"{int(metrics['videos'])} video{'s' if metrics['videos'] != 1 else ''} it was not trained on"
     if "reference/one_annotator/spearman" not in reference:
         return (

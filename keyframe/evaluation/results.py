@@ -1,7 +1,7 @@
 """The numbers of models on videos they were not trained on: per video, over videos, and pair by pair."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 
@@ -12,6 +12,8 @@ from keyframe.evaluation.keyshot import f1_user_max, f1_user_mean
 from keyframe.evaluation.metrics import Difference, defined_mean, mean_metrics, paired_difference, video_metrics
 from keyframe.evaluation.video import EvalVideo
 from keyframe.types import FloatArray
+
+Metrics = Mapping[str, float]
 
 # In the order of tables: the published protocol first, then the same against the annotators' mean.
 METRICS = {
@@ -200,3 +202,34 @@ def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float]:
                 f"{key}_p": difference.p_value,
             }
     return flat
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that a report of one model, or of several models on the same videos, tells.
+
+    Attributes:
+        results: the models' numbers by video, one model at least.
+        baseline: the training-free baseline's `overall_metrics`.
+        reference: the reference lines, from `reference_metrics` and `f1_metrics`; may be empty.
+        protocol: how the models' scores were made, in words.
+        skipped: video -> why it was left out.
+        pairs: the pairs of models.
+        costs: by model, see `cost_sections`; empty if they were not measured.
+        reference_design: the models that stand for the reference design's (ResNet50, EfficientNet-B0), if there are.
+    """
+
+    results: Sequence[ModelResult]
+    baseline: Metrics
+    reference: Metrics
+    protocol: str
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    pairs: Sequence[Pair] = ()
+    costs: Mapping[str, Metrics] = field(default_factory=dict)
+    reference_design: tuple[str, str] | None = None
+
+    @property
+    def main_metric(self) -> str:
+        """The published protocol's, or without annotators the reference track's."""
+        known = all(np.isfinite(one.metrics["annotator_spearman"]) for one in self.results)
+        return "annotator_spearman" if known else "spearman"

@@ -1,4 +1,4 @@
-"""keyframe-compare as a user runs it."""
+"""keyframe-compare: models with their accuracy, pairs and costs."""
 
 import csv
 import json
@@ -6,22 +6,21 @@ import json
 import pytest
 
 from keyframe.evaluation.results import METRICS
+from tests.commands import in_process
+
+pytestmark = pytest.mark.full
 
 QUICK = ("speed.videos=[1,2]", "speed.repeats=1", "pictures=1")
 FAST = (*QUICK, "memory.videos=[]")
 
 
 @pytest.fixture(scope="module")
-def compare(command):
-    return lambda *arguments, **changes: command(*arguments, program="keyframe-compare", **changes)
-
-
-@pytest.fixture(scope="module")
-def compared(compare, runs, tmp_path_factory):
+def compared(command, runs, tmp_path_factory):
     """Two seeds of one model against another model, and an ensemble of all."""
     out = tmp_path_factory.mktemp("compared") / "out"
     entries = f"runs=[{runs / 'resnet'},[{runs / 'folds' / '0'},{runs / 'seed1'}]]"
-    return compare(entries, "ensemble=mean", "memory.videos=[1]", *QUICK, f"hydra.run.dir={out}").good(), out
+    arguments = (entries, "ensemble=mean", "memory.videos=[1]", *QUICK, f"hydra.run.dir={out}")
+    return command(*arguments, program="keyframe-compare").good(), out
 
 
 def metrics_of(run):
@@ -33,6 +32,7 @@ def test_accuracy_size_speed_and_memory_of_each_model(compared):
     for name in ("resnet50", "efficientnet_b0", "mean of all"):
         for metric in METRICS:
             assert metrics[f"{name}/test/{metric}_lo"] <= metrics[f"{name}/test/{metric}_hi"]
+    assert "efficientnet_b0/test/spearman_over_runs" in metrics
     for name, backbone in (("resnet50", 23_508_032), ("efficientnet_b0", 4_007_548)):
         assert metrics[f"{name}/params_backbone"] == backbone
         assert metrics[f"{name}/weights_mb"] == pytest.approx(4e-6 * metrics[f"{name}/params_total"], rel=0.02)
@@ -64,33 +64,36 @@ def test_the_report_says_it_in_words(compared):
     assert "Peak memory" in done.out and str(run / "report.html") in done.out
 
 
-def test_tracking_gets_numbers_and_pictures(compare, runs, tmp_path):
+def test_trackers_get_numbers_and_figures(command, runs, tmp_path):
     out = tmp_path / "out"
-    compare(f"runs=[{runs / 'resnet'},{runs / 'seed1'}]", *FAST, "logger=all", f"hydra.run.dir={out}").good()
+    arguments = (f"runs=[{runs / 'resnet'},{runs / 'seed1'}]", *FAST, "logger=all", f"hydra.run.dir={out}")
+    command(*arguments, program="keyframe-compare").good()
     assert list(out.glob("wandb/offline-run-*/*.wandb")) and list(out.glob("tensorboard/events*"))
-    pictures = {path.name.split("_")[0] for path in out.glob("wandb/offline-run-*/files/media/images/*.png")}
-    assert pictures >= {"accuracy", "video-00", "tradeoff"}
+    images = {path.name.split("_")[0] for path in out.glob("wandb/offline-run-*/files/media/images/*.png")}
+    assert images >= {"accuracy", "video-00", "tradeoff"}
     assert "resnet50/test/spearman" in (out / "csv" / "metrics.csv").read_text()
 
 
-def test_chosen_videos_and_names(compare, runs, tmp_path):
+def test_chosen_videos_and_names(runs, tmp_path):
     with (runs / "seed1" / "per_video.csv").open() as file:
         video = next(csv.DictReader(file))["video"]
     pair = f"runs=[{runs / 'seed1'},{runs / 'folds' / '0'}]"
-    out = tmp_path / "out"
-    compare(pair, *FAST, f"videos=[{video}]", "names=[first,second]", f"hydra.run.dir={out}").good()
-    assert f"Importance along {video}" in (out / "report.html").read_text()
-    assert "second/test/spearman" in metrics_of(out)
-    assert "videos=nobody is none of the 3 videos" in compare(pair, *FAST, "videos=[nobody]").sentence()
-    assert "names=" in compare(pair, "names=[one]").sentence()
+    assert in_process("compare", pair, *FAST, f"videos=[{video}]", "names=[first,second]", run_dir=tmp_path) == ""
+    assert f"Importance along {video}" in (tmp_path / "report.html").read_text()
+    assert "second/test/spearman" in metrics_of(tmp_path)
 
 
-def test_what_cannot_be_compared(compare, runs, tmp_path):
-    assert "runs is not set" in compare().sentence()
-    assert "needs two" in compare(f"runs=[{runs / 'seed1'}]").sentence()
-    splits = compare(f"runs=[{runs / 'folds' / '0'},{runs / 'folds' / '1'}]").sentence()
-    assert "different test videos" in splits and "data.fold" in splits
-    sets = compare(f"runs=[{runs / 'seed1'},{runs / 'other'}]").sentence()
-    assert "different test videos" in sets
-    assert "runs of different models" in compare(f"runs=[{runs},{runs / 'seed1'}]").sentence()
-    assert "there is no checkpoint" in compare(f"runs=[{runs / 'seed1'},{tmp_path / 'gone'}]").sentence()
+def test_models_that_cannot_be_compared(runs, tmp_path):
+    pair = f"runs=[{runs / 'seed1'},{runs / 'folds' / '0'}]"
+    for arguments, words in (
+        ([], ["runs is not set"]),
+        ([pair, "videos=[nobody]"], ["videos=nobody is none of the 3 videos"]),
+        ([pair, "names=[one]"], ["names="]),
+        ([f"runs=[{runs / 'seed1'}]"], ["needs two"]),
+        ([f"runs=[{runs / 'folds' / '0'},{runs / 'folds' / '1'}]"], ["different test videos", "data.fold"]),
+        ([f"runs=[{runs / 'seed1'},{runs / 'other'}]"], ["different test videos"]),
+        ([f"runs=[{runs},{runs / 'seed1'}]"], ["runs of different models"]),
+        ([f"runs=[{runs / 'seed1'},{tmp_path / 'gone'}]"], ["there is no checkpoint"]),
+    ):
+        sentence = in_process("compare", *arguments, run_dir=tmp_path)
+        assert all(word in sentence for word in words), sentence

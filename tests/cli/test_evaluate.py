@@ -1,157 +1,343 @@
-"""keyframe-evaluate as a user runs it."""
+"""keyframe-evaluate: on label files, on trained runs, and on runs on feature files."""
 
 import csv
 import json
 import math
+import re
+import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from keyframe.cli.evaluate import Scored, add_scores
+from keyframe.data.feature_file import read_feature_file
 from keyframe.data.labels import write_tsv
+from keyframe.evaluation.keyshot import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES
+from keyframe.evaluation.results import METRICS
+from keyframe.types import KeyframeError, VideoError
+from tests.commands import in_process
+from tests.data.feature_files import WIDTH, write_summe, write_tvsum
+
+pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="module")
-def evaluate(command):
-    return lambda *arguments, **changes: command(*arguments, program="keyframe-evaluate", **changes)
+def evaluate(run, *arguments):
+    """Evaluate into a run directory, in this process, and return its metrics."""
+    sentence = in_process("evaluate", *arguments, run_dir=run)
+    assert not sentence
+    return read(run)
 
 
-def write_labels(path, videos=3, people=4):
-    rng = np.random.default_rng(0)
-    write_tsv(path, {f"clip{number}": rng.integers(1, 6, (people, 90)) for number in range(videos)})
-    return path
+def refused(run, *arguments):
+    """The sentence of an evaluation that is refused."""
+    sentence = in_process("evaluate", *arguments, run_dir=run)
+    assert sentence and not (run / "metrics.json").exists()
+    return sentence
 
 
 def read(run):
     return json.loads((run / "metrics.json").read_text())
 
 
+def rows_of(run):
+    with (run / "per_video.csv").open() as file:
+        return {row["video"]: row for row in csv.DictReader(file)}
+
+
+# Label files
+
+
+def write_labels(path, videos=3, annotators=4):
+    rng = np.random.default_rng(0)
+    write_tsv(path, {f"clip{number}": rng.integers(1, 6, (annotators, 90)) for number in range(videos)})
+    return path
+
+
 @pytest.fixture(scope="module")
-def evaluated(evaluate, tmp_path_factory):
-    """A label file whose path Hydra's grammar would not take, and what the command made of it."""
+def measured(command, tmp_path_factory):
+    """A label file whose path Hydra's grammar would not take, and the command's results."""
     place = tmp_path_factory.mktemp("evaluate")
     (place / "my labels (1), a=b").mkdir()
     path = write_labels(place / "my labels (1), a=b" / "it's.tsv")
-    return evaluate(f"labels={path}", f"hydra.run.dir={place / 'run'}").good(), place / "run"
+    arguments = (f"labels={path}", f"hydra.run.dir={place / 'run'}")
+    return command(*arguments, program="keyframe-evaluate").good(), place / "run"
 
 
-def test_metrics_hold_each_line_and_its_interval(evaluated):
-    metrics = read(evaluated[1])
+def test_each_line_and_its_interval(measured):
+    done, run = measured
+    metrics = read(run)
     assert metrics["reference/videos"] == 3
     for line in [name for name in LINES if name != "training_free"]:
         for metric in ("kendall", "spearman"):
             key = f"reference/{line}/{metric}"
-            assert metrics[f"{key}_lo"] <= metrics[key] <= metrics[f"{key}_hi"]
-            assert -1 <= metrics[key] <= 1
+            assert -1 <= metrics[f"{key}_lo"] <= metrics[key] <= metrics[f"{key}_hi"] <= 1
     assert metrics["reference/ceiling/kendall"] > metrics["reference/one_annotator/kendall"]
-
-
-def test_a_row_a_video(evaluated):
-    run = evaluated[1]
-    with (run / "per_video.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["video"] for row in rows] == ["clip0", "clip1", "clip2"]
-    mean = np.mean([float(row["ceiling/kendall"]) for row in rows])
-    assert mean == pytest.approx(read(run)["reference/ceiling/kendall"])
-
-
-def test_the_table_is_printed_and_the_report_written(evaluated):
-    done, run = evaluated
-    value = f"{read(run)['reference/other_annotators/kendall']:.3f}"
+    rows = rows_of(run)
+    assert list(rows) == ["clip0", "clip1", "clip2"]
+    mean = np.mean([float(row["ceiling/kendall"]) for row in rows.values()])
+    assert mean == pytest.approx(metrics["reference/ceiling/kendall"])
+    value = f"{metrics['reference/other_annotators/kendall']:.3f}"
     assert value in done.out and value in (run / "report.md").read_text()
     assert "other annotators" in done.out and str(run / "report.html") in done.out
-    assert (run / "config.yaml").is_file()
-    assert done.err == ""
+    assert (run / "config.yaml").is_file() and done.err == ""
 
 
-def test_the_same_labels_give_the_same_numbers(evaluate, evaluated, tmp_path):
+def test_the_same_labels_give_the_same_numbers(measured, tmp_path):
     path = write_labels(tmp_path / "labels.tsv")
-    evaluate(f"labels={path}", f"hydra.run.dir={tmp_path / 'run'}").good()
-    assert read(tmp_path / "run") == read(evaluated[1])
+    assert evaluate(tmp_path / "run", f"labels={path}") == read(measured[1])
 
 
-def test_one_video_has_no_interval(evaluate, tmp_path):
-    done = evaluate(
-        f"labels={write_labels(tmp_path / 'one.tsv', videos=1)}", f"hydra.run.dir={tmp_path / 'run'}"
-    ).good()
-    metrics = read(tmp_path / "run")
-    assert metrics["reference/ceiling/kendall_lo"] is None and metrics["reference/ceiling/kendall"] is not None
-    assert "Intervals are not available" in done.out
-
-
-def test_one_annotator_and_constants_are_told(evaluate, tmp_path):
+def test_numbers_that_do_not_exist_are_named(tmp_path):
     path = tmp_path / "labels.tsv"
     write_tsv(path, {"a": np.tile([1, 2, 3], 30)[None], "b": np.full((1, 60), 2)})
-    done = evaluate(f"labels={path}", f"hydra.run.dir={tmp_path / 'run'}").good()
-    assert read(tmp_path / "run")["reference/one_annotator/kendall"] is None
-    assert "one annotator: 2 of 2 videos have no value" in done.out
-    assert not any(math.isnan(value) for value in read(tmp_path / "run").values() if value is not None)
+    metrics = evaluate(tmp_path / "run", f"labels={path}")
+    assert metrics["reference/one_annotator/kendall"] is None
+    assert "one annotator: 2 of 2 videos have no value" in (tmp_path / "run" / "report.txt").read_text()
+    assert not any(math.isnan(value) for value in metrics.values() if value is not None)
 
 
-def test_another_scale(evaluate, tmp_path):
+def test_another_scale(tmp_path):
     path = tmp_path / "labels.tsv"
     path.write_text("a\t\t0,10\na\t\t7,3\n")
-    assert "score 0" in evaluate(f"labels={path}").sentence()
-    evaluate(f"labels={path}", "lowest=0", "highest=10").good()
-    assert "highest=much must be a number" in evaluate(f"labels={path}", "highest=much").sentence()
+    assert "score 0" in refused(tmp_path / "run", f"labels={path}")
+    assert "highest=much must be a number" in refused(tmp_path / "run", f"labels={path}", "highest=much")
+    evaluate(tmp_path / "run", f"labels={path}", "lowest=0", "highest=10")
 
 
-def nothing(path):
-    return path / "nothing.tsv", ["there is no file", "nothing.tsv"]
-
-
-def a_directory(path):
-    return path, [str(path), ".mat, .tsv, .h5"]
-
-
-def a_video(path):
-    (path / "a.mp4").touch()
-    return path / "a.mp4", ["a.mp4", "no label file"]
-
-
-def text(path):
-    (path / "a.tsv").write_text("all of it,1,2,3\n")
-    return path / "a.tsv", ["a.tsv, line 1", "3 columns"]
-
-
-def empty(path):
-    (path / "a.tsv").touch()
-    return path / "a.tsv", ["a.tsv is empty"]
-
-
-def not_hdf5(path):
-    (path / "a.mat").write_text("MATLAB")
-    return path / "a.mat", ["a.mat", "HDF5"]
-
-
-def without_videos(path):
-    with h5py.File(path / "a.mat", "w") as file:
+def test_bad_label_files(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "text.tsv").write_text("all of it,1,2,3\n")
+    (tmp_path / "empty.tsv").touch()
+    (tmp_path / "text.mat").write_text("MATLAB")
+    with h5py.File(tmp_path / "none.mat", "w") as file:
         for name in ("video", "category", "user_anno"):
             file.create_dataset(f"tvsum50/{name}", shape=(0, 1), dtype=h5py.ref_dtype)
-    return path / "a.mat", ["a.mat", "no videos"]
-
-
-def without_annotators(path):
-    with h5py.File(path / "a.h5", "w") as file:
+    with h5py.File(tmp_path / "alone.h5", "w") as file:
         file["video_1/gtscore"], file["video_1/picks"], file["video_1/n_frames"] = [0.1, 0.9], [0, 15], 30
-    return path / "a.h5", ["a.h5", "no annotators", "reference lines need each annotator's scores", ".mat or .tsv"]
+    for name, words in {
+        "nothing.tsv": ["there is no file", "nothing.tsv"],
+        "": [str(tmp_path), ".mat, .tsv, .h5"],
+        "a.mp4": ["a.mp4", "no label file"],
+        "text.tsv": ["text.tsv, line 1", "3 columns"],
+        "empty.tsv": ["empty.tsv is empty"],
+        "text.mat": ["text.mat", "HDF5"],
+        "none.mat": ["none.mat", "no videos"],
+        "alone.h5": ["alone.h5", "no annotators", "reference lines need each annotator's scores", ".mat or .tsv"],
+    }.items():
+        sentence = refused(tmp_path / "run", f"labels={tmp_path / name}")
+        assert all(word in sentence for word in words), sentence
 
 
-BAD = (nothing, a_directory, a_video, text, empty, not_hdf5, without_videos, without_annotators)
+def test_nothing_to_evaluate_and_a_misspelled_key(command, tmp_path):
+    assert "labels=FILE" in refused(tmp_path / "run")
+    assert "did you mean labels?" in command("label=x.tsv", program="keyframe-evaluate").sentence()
 
 
-@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-def test_bad_label_files(evaluate, tmp_path, make):
-    path, words = make(tmp_path)
-    sentence = evaluate(f"labels={path}", f"hydra.run.dir={tmp_path / 'run'}").sentence()
-    assert all(word in sentence for word in words), sentence
-    assert not (tmp_path / "run" / "metrics.json").exists()
+# Runs
 
 
-def test_nothing_to_evaluate(evaluate):
-    assert "labels=FILE" in evaluate().sentence()
+@pytest.fixture(scope="module")
+def evaluated(command, runs, tmp_path_factory):
+    run = tmp_path_factory.mktemp("evaluated") / "out"
+    arguments = (f"run={runs / 'folds' / '0'}", "pictures=2", f"hydra.run.dir={run}")
+    return command(*arguments, program="keyframe-evaluate").good(), run
 
 
-def test_a_misspelled_key(evaluate):
-    assert "did you mean labels?" in evaluate("label=x.tsv").sentence()
+def test_every_metric_with_its_interval(evaluated):
+    metrics = read(evaluated[1])
+    assert metrics["test/videos"] == 3
+    for name in METRICS:
+        assert metrics[f"test/{name}_lo"] <= metrics[f"test/{name}"] <= metrics[f"test/{name}_hi"]
+        assert metrics[f"training_free/{name}"] is not None
+    for line in ("one_annotator", "other_annotators", "ceiling", "random", "uniform", "training_free"):
+        assert metrics[f"reference/{line}/kendall"] is not None
+    assert metrics["reference/ceiling/f1_user_mean"] > metrics["reference/uniform/f1_user_mean"]
+
+
+def test_a_row_per_video_whose_mean_is_the_number(evaluated, runs):
+    rows = rows_of(evaluated[1])
+    assert set(rows) == set(rows_of(runs / "folds" / "0"))
+    mean = np.mean([float(row["annotator_spearman"]) for row in rows.values()])
+    assert mean == pytest.approx(read(evaluated[1])["test/annotator_spearman"])
+
+
+def test_reports_and_figures(evaluated):
+    done, run = evaluated
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert figures == {"accuracy.png", "scatter.png", "videos.png", "video-00.png", "video-01.png"}
+    value = f"{read(run)['test/annotator_spearman']:.3f}"
+    for form in ("html", "md", "txt"):
+        assert value in (run / f"report.{form}").read_text()
+    assert value in done.out and str(run / "report.html") in done.out
+    assert (run / "report.html").read_text().count("data:image/png") == 5
+    assert "every 15th frame" in (run / "report.txt").read_text()
+
+
+def test_the_sampled_protocol_gives_what_training_measured(runs, tmp_path):
+    metrics = evaluate(tmp_path, f"run={runs / 'folds' / '0'}", "protocol=sampled", "pictures=0")
+    trained = read(runs / "folds" / "0")
+    for name in ("spearman", "kendall", "annotator_spearman", "annotator_kendall", "mse", "precision_at_15"):
+        assert metrics[f"test/sampled/{name}"] == pytest.approx(trained[f"test/{name}"], abs=1e-5)
+    assert "SAMPLED PROTOCOL" in (tmp_path / "report.txt").read_text()
+    assert not any(re.fullmatch("test/[a-z0-9_]+", name) for name in metrics)
+
+
+def test_folds_are_joined_and_each_video_is_measured_once(evaluated, runs, tmp_path):
+    metrics = evaluate(tmp_path, f"runs={runs / 'folds'}", "pictures=0")
+    joined = rows_of(tmp_path)
+    assert len(joined) == 6 and metrics["test/videos"] == 6
+    for video, row in rows_of(evaluated[1]).items():
+        assert joined[video] == row
+
+
+def test_seeds_are_averaged_and_an_ensemble_is_not_the_average(evaluated, runs, tmp_path):
+    both = f"runs=[{runs / 'folds' / '0'},{runs / 'seed1'}]"
+    evaluate(tmp_path / "mean", both, "pictures=0")
+    evaluate(tmp_path / "alone", f"run={runs / 'seed1'}", "pictures=0")
+    evaluate(tmp_path / "rank", both, "ensemble=rank", "pictures=0")
+    first, second, rank = rows_of(evaluated[1]), rows_of(tmp_path / "alone"), rows_of(tmp_path / "rank")
+    for video, row in rows_of(tmp_path / "mean").items():
+        expected = (float(first[video]["kendall"]) + float(second[video]["kendall"])) / 2
+        assert float(row["kendall"]) == pytest.approx(expected) and row["runs"] == "2"
+    assert any(float(rank[video]["kendall"]) != pytest.approx(float(row["kendall"])) for video, row in first.items())
+    assert all(math.isnan(float(row["mse"])) for row in rank.values())
+
+
+def test_the_other_splits(runs, tmp_path):
+    assert evaluate(tmp_path / "val", f"run={runs / 'folds' / '0'}", "split=val")["val/videos"] == 2
+    assert "split=tset is none of train, val, test" in refused(tmp_path, f"run={runs / 'seed1'}", "split=tset")
+
+
+def test_moved_and_missing_and_broken_videos(command, runs, tiny_demo, tmp_path):
+    (folder,) = tiny_demo.glob("demo-*")
+    moved = tmp_path / "moved (1)"
+    shutil.copytree(folder, moved / folder.name)
+    videos = rows_of(runs / "folds" / "0")
+    broken = next(path for path in (moved / folder.name).rglob("*.mp4") if path.stem == sorted(videos)[0])
+    broken.write_bytes(broken.read_bytes()[:200])
+    arguments = (f"run={runs / 'folds' / '0'}", f"data.root={moved}", f"hydra.run.dir={tmp_path / 'out'}")
+    done = command(*arguments, program="keyframe-evaluate").good()
+    metrics = read(tmp_path / "out")
+    assert (metrics["test/videos"], metrics["data/videos_skipped"]) == (2, 1)
+    assert broken.stem in done.out and "Left out: 1 video." in done.out
+
+
+def test_a_checkpoint_somewhere_else(evaluated, runs, tmp_path):
+    shutil.copy(runs / "folds" / "0" / "checkpoints" / "best.ckpt", tmp_path / "mine.ckpt")
+    assert evaluate(tmp_path / "out", f"run={tmp_path / 'mine.ckpt'}", "pictures=0") == read(evaluated[1])
+
+
+def test_checkpoints_of_another_version_and_with_foreign_code(runs, tmp_path):
+    def older(config):
+        config["datamodule"]["shuffle_twice"] = True
+
+    def foreign(config):
+        config["datamodule"]["source"] = {"_target_": "os.system", "command": "touch pwned"}
+
+    for edit, words in ((older, ["another version of keyframe", "shuffle_twice"]), (foreign, ["os.system"])):
+        path = tmp_path / edit.__name__ / "checkpoints" / "best.ckpt"
+        path.parent.mkdir(parents=True)
+        checkpoint = torch.load(runs / "folds" / "0" / "checkpoints" / "best.ckpt", weights_only=True)
+        edit(checkpoint["hyper_parameters"])
+        torch.save(checkpoint, path)
+        sentence = refused(tmp_path / "out", f"run={path.parents[1]}")
+        assert all(word in sentence for word in words) and not list(tmp_path.rglob("pwned"))
+
+
+def test_runs_that_cannot_be_joined(runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    one = f"run={runs / 'seed1'}"
+    for arguments, words in (
+        ([f"runs=[{runs / 'seed1'},{runs / 'resnet'}]"], ["runs of different models", "backbone", "keyframe-compare"]),
+        ([f"runs={tmp_path / 'empty'}"], ["there is no checkpoint"]),
+        ([f"run={tmp_path / 'nowhere'}"], ["there is no checkpoint"]),
+        ([one, f"runs=[{runs / 'seed1'}]"], ["exclude each other"]),
+        ([one, "ensemble=median"], ["ensemble=median"]),
+        ([one, "protocol=every"], ["protocol=every"]),
+        ([one, "device=tpu"], ["device=tpu"]),
+    ):
+        sentence = refused(tmp_path / "out", *arguments)
+        assert all(word in sentence for word in words), sentence
+
+
+def run_of(bad=()):
+    """A run with the videos a, b and c, of which it cannot read the bad ones."""
+
+    def video(name):
+        def score(model, eval_video):
+            if name in bad:
+                raise VideoError(f"{name} is damaged.")
+            return np.zeros(3)
+
+        return SimpleNamespace(score=score)
+
+    return SimpleNamespace(model=None, videos=lambda split: {name: video(name) for name in "abc"})
+
+
+def test_a_video_that_one_run_cannot_read_is_left_out_for_all():
+    scored = Scored(eval_videos=dict.fromkeys("abc"))
+    add_scores([run_of(), run_of(bad="b"), run_of()], "test", scored)
+    assert list(scored.eval_videos) == ["a", "c"] and scored.skipped == {"b": "b is damaged."}
+    assert [set(one) for one in scored.scores] == [{"a", "b", "c"}, {"a", "c"}, {"a", "c"}]
+    with pytest.raises(KeyframeError, match="No video of the val split"):
+        add_scores([run_of(bad="abc")], "val", Scored(eval_videos=dict.fromkeys("abc")))
+
+
+# Runs on feature files, with the shots and summaries of the files
+
+
+@pytest.fixture(scope="module")
+def feature_runs(command, tmp_path_factory):
+    """Two runs on a TVSum-like file."""
+    place = tmp_path_factory.mktemp("h5")
+    path = write_tvsum(place / "features.h5", 15)
+    common = ("data=h5", f"data.path={path}", f"data.width={WIDTH}", "trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
+    for head in ("dual", "framewise"):
+        command(*common, f"head={head}", "trainer.max_epochs=4", f"hydra.run.dir={place / head}").good()
+    return place
+
+
+def test_the_files_own_shots_and_summaries_are_used(feature_runs, tmp_path):
+    metrics, tested = evaluate(tmp_path, f"run={feature_runs / 'dual'}"), read(feature_runs / "dual")
+    assert metrics["test/spearman"] == pytest.approx(tested["test/spearman"], abs=1e-5)
+    assert metrics["test/annotator_spearman"] is None and "reference/one_annotator/spearman" not in metrics
+    page = " ".join((tmp_path / "report.txt").read_text().split())
+    assert "no annotators" in page and "SumMe's the best user" in page
+    # the ceiling's F1 by hand: the file's gtscore, held, on its change points, against its user_summary
+    best = []
+    for video in rows_of(tmp_path):
+        one = read_feature_file(feature_runs / "features.h5")[video]
+        with h5py.File(feature_runs / "features.h5") as file:
+            users = file[f"{one.key}/user_summary"][()] > 0
+            shots = file[f"{one.key}/change_points"][()]
+        summary = keyshots(hold_scores(one.importance, one.picks, one.n_frames), shots)
+        best.append(f1_user_max(summary, users))
+    assert metrics["reference/ceiling/f1_user_max"] == pytest.approx(np.mean(best))
+
+
+def test_two_heads_are_compared_on_equal_features(feature_runs, tmp_path):
+    pair = f"runs=[{feature_runs / 'dual'},{feature_runs / 'framewise'}]"
+    assert in_process("compare", pair, "speed.repeats=1", run_dir=tmp_path) == ""
+    metrics = read(tmp_path)
+    assert metrics["dual/params_backbone"] == 0 and metrics["framewise/seconds_1"] > 0
+    assert metrics["difference/framewise-dual/spearman_p"] <= 1
+    assert "peak memory" in (tmp_path / "report.txt").read_text().lower()
+
+
+def test_a_feature_file_that_was_moved_or_cannot_be_sampled(feature_runs, tmp_path):
+    run = f"run={feature_runs / 'dual'}"
+    assert "protocol=sampled is for runs on pixels" in refused(tmp_path / "out", run, "protocol=sampled")
+    assert "gone.h5" in refused(tmp_path / "out", run, f"data.root={tmp_path / 'gone.h5'}")
+    moved = write_tvsum(tmp_path / "moved (2).h5", 15)
+    evaluate(tmp_path / "out", run, f"data.root={moved}", "pictures=0")
+
+
+def test_summe(command, tmp_path):
+    path = write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", [f"clip {n}" for n in range(12)])
+    common = ("data=h5", f"data.path={path}", f"data.width={WIDTH}", "trainer=cpu", "logger=csv")
+    command(*common, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}").good()
+    assert 0 <= evaluate(tmp_path / "out", f"run={tmp_path / 'run'}")["test/f1_user_max"] <= 1

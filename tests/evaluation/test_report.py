@@ -13,7 +13,7 @@ from keyframe.evaluation.report import (
     reference_videos,
     report_document,
 )
-from keyframe.evaluation.results import METRICS, ModelResult, compare_pairs, model_result
+from keyframe.evaluation.results import METRICS, Evaluation, ModelResult, compare_pairs, model_result
 from keyframe.report.render import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 
@@ -76,8 +76,9 @@ def test_everything_that_is_left_out_is_named():
         model_result("flat", [{name: np.full(40, 0.5) for name in "abc"}], videos, ["seed 0"]),
     ]
     baseline = results[0].metrics
-    document = report_document(results, baseline, {}, [], "How.", {"d": "d.mp4 is damaged."}, compare_pairs(results))
-    page = " ".join(render_text(document).split())
+    skipped = {"d": "d.mp4 is damaged."}
+    evaluation = Evaluation(results, baseline, {}, "How.", skipped, compare_pairs(results))
+    page = " ".join(render_text(report_document(evaluation, [])).split())
     for sentence in (
         "seeds: 2 runs, 1 to 2 per video; a video's numbers are the mean over the runs that were not trained on it.",
         "Left out: 1 video.",
@@ -89,7 +90,7 @@ def test_everything_that_is_left_out_is_named():
         "| seeds | seed 1 | 2 |",
     ):
         assert sentence in page, sentence
-    one = report_document(results[:1], baseline, {}, [], "How.", {})
+    one = report_document(Evaluation(results[:1], baseline, {}, "How."), [])
     assert one.title == "Evaluation of seeds" and "Pair by pair" not in [section.title for section in one.sections]
     assert one.lead.startswith("On 3 videos it was not trained on, seeds agrees with the reference importance at")
 
