@@ -103,13 +103,7 @@ def draw_video(
         keyframes: by model, the positions of its keyframes in the n frames, (k,).
         thumbnails: times in seconds and uint8 RGB images (h, w, 3). As many as fit are shown.
         shots: where shots start, seconds, (m,).
-
-    Raises:
-        ValueError: there is no frame, or a series is not as long as `seconds`.
     """
-    count = len(seconds)
-    if count == 0 or any(np.shape(row) != (count,) for row in (*scores.values(), importance, *annotators)):
-        raise ValueError(f"every series of {video!r} must have {count} numbers, one per frame and at least one")
     begin, end = float(seconds[0]), float(seconds[-1])
     span = (begin, end) if end > begin else (begin - 0.5, begin + 0.5)
     looks = look(scores)

@@ -55,12 +55,7 @@ def draw_bars(
         lines: by label, a reference value; NaN is left out.
         title: what is shown.
         axis: what the numbers are.
-
-    Raises:
-        ValueError: there is no model.
     """
-    if not means:
-        raise ValueError("bars need at least one model")
     names = [wrap(name, _NAME_WIDTH) for name in means]
     marks = sorted((value, label) for label, value in lines.items() if np.isfinite(value))
     rows = sum(max(0.36, LINE * (name.count("\n") + 1) + 0.1) for name in names)
@@ -113,13 +108,8 @@ def draw_per_video(
         models: their names.
         title: what is shown.
         axis: what the numbers are.
-
-    Raises:
-        ValueError: there is no video or no model, or a row has not one number per model.
     """
     table = np.array([*rows.values()], dtype=np.float64)
-    if not models or table.shape != (len(rows), len(models)) or not len(rows):
-        raise ValueError(f"every row must have {len(models)} numbers, one per model, and there must be at least one")
     known = np.ma.masked_invalid(table)
     order = np.argsort(-known.mean(axis=1).filled(-np.inf), kind="stable")
     means = known.mean(axis=0).filled(np.nan)
@@ -161,12 +151,7 @@ def draw_scatter(
         importance: the annotators' mean of the same frames, (N,).
         spearman: by model, rho of the two over all frames; NaN if it is not defined.
         title: what is shown.
-
-    Raises:
-        ValueError: there is no model, or a model has not as many scores as there are frames.
     """
-    if not scores or any(np.shape(values) != np.shape(importance) for values in scores.values()):
-        raise ValueError("every model needs a score for every frame, and there must be at least one model")
     columns = min(len(scores), 3)
     rows = -(-len(scores) // columns)
     side = WIDTH / max(columns, 2)
@@ -196,12 +181,7 @@ def draw_pairs(a: FloatArray, b: FloatArray, names: tuple[str, str], title: str)
         b: model B's, (V,).
         names: of A and B.
         title: what is shown.
-
-    Raises:
-        ValueError: `a` and `b` differ in length.
     """
-    if np.shape(a) != np.shape(b):
-        raise ValueError(f"both models need a number for every video, not {np.shape(a)} and {np.shape(b)}")
     x, y = _both(a, b)
     left_out = len(a) - len(x)
     caption = f"{names[1]} is better in {np.sum(y > x)} of {len(x)} videos (above the diagonal), "
@@ -386,14 +366,9 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
         values: by run; a run with NaN is a dashed line that ends before the last axis.
         title: what is shown.
         axis: what the values are; larger is better.
-
-    Raises:
-        ValueError: there is no parameter, or not one value per run.
     """
     names = list(dict.fromkeys(name for run in settings for name in run))
     worth = np.asarray(values, dtype=np.float64)
-    if not names or worth.shape != (len(settings),):
-        raise ValueError("parallel coordinates need at least one parameter, and one value per run")
     known = np.isfinite(worth)
     scales = [_scale([run.get(name, "") for run in settings], worth) for name in names]
     ends, marks = _number_scale(worth[known], may_bend=False) if known.any() else (np.zeros(0), {})

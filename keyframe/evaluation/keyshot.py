@@ -40,9 +40,6 @@ def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
 
     Returns:
         A score for every frame, (n_frames,).
-
-    Raises:
-        ValueError: the arrays do not fit each other, or picks do not rise within the frames.
     """
     check_picks(picks, n_frames)
     if scores.shape != picks.shape:
@@ -101,9 +98,6 @@ def f1_user(summary: Mask, user_summaries: Mask) -> Floats:
 
     Returns:
         F1 in [0, 1], (A,); 0 if no frame is shared, NaN if both summaries are empty.
-
-    Raises:
-        ValueError: the two have different numbers of frames.
     """
     if summary.ndim != 1 or user_summaries.ndim != 2 or user_summaries.shape[1] != len(summary):
         raise ValueError(

@@ -160,9 +160,6 @@ def interval(values: npt.ArrayLike, draws: int = 10_000, seed: int = 0) -> tuple
 
     Returns:
         The lower and the upper end; both NaN for fewer than 2 values.
-
-    Raises:
-        ValueError: `values` is not one-dimensional.
     """
     defined = _defined(values)
     if len(defined) < 2:
@@ -217,9 +214,6 @@ def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, draws: int = 10_000, s
         b: the same videos' numbers, in the same order, (N,). A video with a NaN in either is left out.
         draws: resamples for the interval, and for the p-value if there are more than `draws` patterns of signs.
         seed: of the draws.
-
-    Raises:
-        ValueError: the series differ in length.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(first) != len(second):

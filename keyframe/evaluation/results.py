@@ -40,9 +40,6 @@ def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
     Returns:
         The `METRICS`, and `annotators` and `undefined_annotators`: how many annotators the video has, and how many of
         them have no correlation with the scores because either is constant.
-
-    Raises:
-        ValueError: there is not one finite score per entry.
     """
     if scores.shape != video.entries.shape or not np.isfinite(scores).all():
         raise ValueError(f"{video.video} needs {video.entries.shape} finite scores, not {scores.shape}")
@@ -133,9 +130,6 @@ def model_result(
         labels: for each run, what tells it apart from the others.
         ensemble: None measures each run by itself and averages the numbers. `mean` measures the mean of the scores,
             `rank` the mean of their ranks within the video; ranks are no scores, so `mse` and `mae` are NaN.
-
-    Raises:
-        ValueError: `ensemble` is none of these.
     """
     if ensemble not in (None, *ENSEMBLES):
         raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")

@@ -33,9 +33,6 @@ class Table:
         rows: column name -> cell; a missing column is an empty cell.
         caption: one plain sentence.
         numeric: the columns to align right; by default those whose cells look like numbers.
-
-    Raises:
-        ValueError: `numeric` names a column that no row has.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -68,10 +65,6 @@ class ImageFile:
         path: the file.
         alt: what it shows, for readers who cannot see it.
         caption: one plain sentence.
-
-    Raises:
-        ValueError: the file has another suffix.
-        FileNotFoundError: the file does not exist.
     """
 
     path: Path

@@ -207,9 +207,6 @@ def write_report(
 
     Returns:
         The files, in the order of `forms`.
-
-    Raises:
-        ValueError: a form is none of the three.
     """
     renderings = {
         "txt": render_text,

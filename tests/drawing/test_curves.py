@@ -159,13 +159,6 @@ def test_the_key_names_rho_and_a_band_of_two_annotators():
     assert labels[:3] == ["same   1.00", "opposite   -1.00", "constant   n/a"]
 
 
-def test_series_of_other_lengths_are_refused():
-    one = example()
-    one["scores"][NAMES[1]] = np.zeros(59)
-    with pytest.raises(ValueError, match="60 numbers"):
-        draw_video(**one)
-
-
 def test_times_are_read_as_on_a_clock():
     times = [format_clock(seconds) for seconds in (0, 65, 3599.6, 3785, 10_800)]
     assert times == ["0:00", "1:05", "1:00:00", "1:03:05", "3:00:00"]

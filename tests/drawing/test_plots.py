@@ -57,8 +57,6 @@ def test_bars_intervals_and_lines_stand_at_their_numbers():
 def test_bars_of_nothing_are_drawn(tmp_path):
     for mean in (np.nan, 0.0):
         draw_bars({"a": mean}, {}, {}, "", "rho").savefig(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="model"):
-        draw_bars({}, {}, {}, "", "rho")
 
 
 def test_no_text_of_the_rows_covers_another():
@@ -78,9 +76,6 @@ def test_videos_are_sorted_by_the_mean_of_what_is_defined(tmp_path):
     np.testing.assert_array_equal(dots[1].get_xdata(), [np.nan, 0.6, 0.2, np.nan])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a   mean 0.467", "b   mean 0.400"]
     draw_per_video({"v": [np.nan, np.nan]}, ["a", "b"]).savefig(tmp_path / "a.png")
-    for wrong, models in (({}, ["a"]), ({"v": [0.1]}, ["a", "b"])):
-        with pytest.raises(ValueError, match="row"):
-            draw_per_video(wrong, models)
 
 
 # Points
@@ -108,8 +103,6 @@ def test_every_defined_point_counts():
     nothing = draw_scatter({"a": np.full(5, np.nan)}, np.arange(5.0), {"a": np.nan}, "")
     nothing.draw_without_rendering()
     assert nothing.axes[0].get_title(loc="left").endswith("n/a")
-    with pytest.raises(ValueError, match="every frame"):
-        draw_scatter({"a": np.zeros(2)}, np.zeros(3), {"a": 0.0}, "")
 
 
 def test_pairs_are_counted_on_either_side():
@@ -124,8 +117,6 @@ def test_pairs_are_counted_on_either_side():
     np.testing.assert_allclose(axis.collections[0].get_offsets(), np.stack([a, b], axis=1)[:5])
     for values in ([], [np.nan], [0.5]):
         assert not clashes(draw_pairs(np.array(values), np.array(values), (NAMES[0], NAMES[1]), TITLE))
-    with pytest.raises(ValueError, match="every video"):
-        draw_pairs(np.zeros(2), np.zeros(3), ("A", "B"), "")
 
 
 # Accuracy against cost
@@ -278,10 +269,6 @@ def test_runs_with_equal_settings_do_not_hide_each_other():
     assert starts == sorted(set(starts))  # the better, the higher
 
 
-def test_runs_without_a_difference_are_drawn_and_nothing_is_refused(tmp_path):
+def test_runs_without_a_difference_are_drawn(tmp_path):
     for values in ([np.nan, np.nan], [0.3, 0.3]):
         draw_parallel([{"a": "1"}, {"a": ""}], values, "", "rho").savefig(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="parameter"):
-        draw_parallel([{}], [0.1], "", "rho")
-    with pytest.raises(ValueError, match="value"):
-        draw_parallel([{"a": "1"}], [], "", "rho")
