@@ -132,8 +132,10 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
     """
     times = f"{name}-times.jsonl"
     timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
-    script = directory / "keyframe-train"  # a file, so that ranks can be started like it
-    script.write_text("from keyframe.cli.main import train\n\ntrain()\n", encoding="utf-8")
+    script = directory / "keyframe-train"  # a file, so that ranks can be started like it, and workers can import it
+    script.write_text(
+        "from keyframe.cli.main import train\n\nif __name__ == '__main__':\n    train()\n", encoding="utf-8"
+    )
     package = str(Path(keyframe.__file__).parents[1])
     python_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
