@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,8 @@ def onnx_packages() -> Iterator[None]:
 def require_packages() -> None:
     """Check that ONNX files can be written and run."""
     with onnx_packages():
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(package)
 
 
 @dataclass(frozen=True)
