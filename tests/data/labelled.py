@@ -11,7 +11,7 @@ FRAMES = 40
 
 
 def write_labelled(root: Path, videos: int = 6) -> Path:
-    """Write videos `clip0.mp4` ... of `FRAMES` frames, and `labels.tsv` with the labels of three people."""
+    """Write videos `clip0.mp4` ... of `FRAMES` frames, and `labels.tsv` with the labels of three annotators."""
     (root / "videos").mkdir(parents=True)
     rng = np.random.default_rng(0)
     names = [f"clip{number}" for number in range(videos)]

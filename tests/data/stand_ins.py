@@ -1,4 +1,4 @@
-"""Stand-ins for TVSum's videos, which cannot be had: the true ids and frame counts, small generated pictures."""
+"""Stand-ins for TVSum's videos, which are not available: the true ids and frame counts, small generated frames."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def write_stand_in(folder: Path, name: str, frames: int | None = None) -> Path:
     """Write `<name>.mp4` with that video's true number of frames, or another."""
     options = {"preset": "ultrafast", "g": "250"}
     seed = sorted(FRAME_COUNTS).index(name)
-    # the pictures' bar codes count to 1023 and then start anew
+    # the bar codes count to 1023 and then start again
     return write_video(
         folder / f"{name}.mp4", frames=frames or FRAME_COUNTS[name], size=(40, 32), options=options, seed=seed
     )
