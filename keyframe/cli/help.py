@@ -26,11 +26,12 @@ def help_page(name: str, overrides: Sequence[str]) -> str:
 
     Args:
         name: of the command, without `keyframe-`.
-        overrides: e.g. `data=labelled`: the keys of this option are shown.
+        overrides: those of groups count, e.g. `data=labelled`: the keys of this option are shown.
     """
     conf = conf_dir()
+    chosen = [override for override in overrides if (conf / re.split("[=@]", override)[0]).is_dir()]
     with initialize_config_dir(str(conf), version_base="1.3"):
-        composed = compose(name, list(overrides), return_hydra_config=True).hydra.runtime.choices
+        composed = compose(name, chosen, return_hydra_config=True).hydra.runtime.choices
     choices = {group: str(option) for group, option in reversed(composed.items()) if not group.startswith("hydra/")}
     file, common = conf / f"{name}.yaml", documented_keys(conf / "command.yaml")
     keys = documented_keys(file)

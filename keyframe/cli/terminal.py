@@ -156,7 +156,7 @@ def short_text(document: Document, sections: int) -> str:
 
 
 def report_lines(run_dir: Path, figures: Path | None = None) -> list[str]:
-    """Where an evaluation's results lie."""
+    """Where the results of an evaluation are."""
     run_dir = from_here(run_dir)
     lines = [
         f"Metrics:       {run_dir / 'metrics.json'}, {run_dir / 'per_video.csv'}",

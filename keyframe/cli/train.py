@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from keyframe.cli import main
 from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
+from keyframe.cli.main import train as main
 from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
@@ -156,4 +156,4 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
 
 
 if __name__ == "__main__":  # torchrun -m keyframe.cli.train
-    main.train()
+    main()

@@ -343,6 +343,7 @@ def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, d
     command(*again).good()
 
 
+@pytest.mark.full
 def test_no_weights_without_network(good, tmp_path):
     # a port that nothing listens on stands for no network; read when the library is imported, so no warm process
     done = cold(

@@ -9,21 +9,20 @@ from hydra.errors import MissingConfigException
 
 from keyframe.cli.errors import sentence_of
 from tests.commands import TINY
+from tests.data.feature_files import WIDTH, write_tvsum
 
 
 @pytest.fixture(scope="module")
-def swept(command, tiny_demo, tmp_path_factory):
-    sweep = tmp_path_factory.mktemp("sweeps") / "sweep"
+def swept(command, tmp_path_factory):
+    place = tmp_path_factory.mktemp("sweeps")
+    features = write_tvsum(place / "features.h5", 15)
     done = command(
-        "-m",
-        *TINY,
-        f"data.root={tiny_demo}",
+        *("-m", "data=h5", f"data.path={features}", f"data.width={WIDTH}", "trainer=cpu", "logger=csv"),
         "trainer.max_epochs=1",
-        # the first job asks for more frames than a video has
-        "sampling.frames=5000,12,13",
-        f"hydra.sweep.dir={sweep}",
+        "data.fold=9,0,1",  # there is no fold 9
+        f"hydra.sweep.dir={place / 'sweep'}",
     )
-    return done, sweep
+    return done, place / "sweep"
 
 
 def metrics_of(job):
@@ -35,7 +34,7 @@ def test_a_failed_job_does_not_end_the_rest(swept):
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1", "2", "figures"}
     states = {job: json.loads((sweep / job / "status.json").read_text()) for job in "012"}
     assert [states[job]["state"] for job in "012"] == ["failed", "completed", "completed"]
-    assert "sampling.frames=5000" in states["0"]["error"]
+    assert "data.fold=9" in states["0"]["error"]
     assert not (sweep / "0" / "metrics.json").exists()
     for job in "12":
         assert (sweep / job / "checkpoints" / "best.ckpt").is_file()
@@ -55,13 +54,13 @@ def test_the_table_is_sorted_best_first_and_failed_last(swept):
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["completed", "completed", "failed"]
     best, second, failed = rows
-    assert failed["job"] == "0" and "sampling.frames=5000" in failed["error"] and failed["val/spearman"] == ""
+    assert failed["job"] == "0" and "data.fold=9" in failed["error"] and failed["val/spearman"] == ""
     assert metrics_of(sweep / best["job"])["val/spearman"] >= metrics_of(sweep / second["job"])["val/spearman"]
     for row in (best, second):
         metrics = metrics_of(sweep / row["job"])
         for name in ("val/spearman", "test/spearman", "test/kendall", "test/precision_at_15"):
             assert float(row[name]) == pytest.approx(metrics[name], abs=5e-5)
-        assert row["sampling.frames"] == str(11 + int(row["job"]))
+        assert row["data.fold"] == str(int(row["job"]) - 1)
         assert float(row["test/spearman_lo"]) <= float(row["test/spearman"]) <= float(row["test/spearman_hi"])
         assert "seed" not in row and "trainer.max_epochs" not in row  # what all jobs share is left out
 
@@ -72,7 +71,7 @@ def test_the_table_is_printed(swept):
         rows = list(csv.DictReader(file))
     lines = [line for line in done.out.splitlines() if re.match(r"\| +\d", line)]
     for row, line in zip(rows, lines, strict=True):
-        assert [row["job"], row["status"], row["sampling.frames"]] == re.findall(r"[^| ]+", line)[:3]
+        assert [row["job"], row["status"], row["data.fold"]] == re.findall(r"[^| ]+", line)[:3]
         assert not row["test/spearman"] or f"{float(row['test/spearman']):.3f} [" in line
     assert "Best by val/spearman is job " in done.out and "Job 0 failed: " in done.out
     assert f"Sweep: {sweep}" in done.out
@@ -82,7 +81,7 @@ def test_the_table_is_printed(swept):
 def test_the_report_shows_all_jobs_and_a_picture(swept):
     _, sweep = swept
     page = (sweep / "sweep.html").read_text()
-    assert "Sweep of 3 jobs" in page and "sampling.frames" in page and "Job 0 failed" in page
+    assert "Sweep of 3 jobs" in page and "data.fold" in page and "Job 0 failed" in page
     assert "data:image/png;base64," in page
     assert (sweep / "figures" / "parallel.png").read_bytes().startswith(b"\x89PNG")
 

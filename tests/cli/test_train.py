@@ -286,6 +286,15 @@ def test_all_trackers_without_a_key_or_a_question(command, tiny, tmp_path):
     assert not (tmp_path / "home").exists() or not list((tmp_path / "home").rglob("*netrc"))
 
 
+def test_debug_fast_is_one_batch_of_each_stage_without_trackers(command, tiny, tmp_path):
+    arguments = [argument for argument in tiny if not argument.startswith(("trainer", "logger", "finetune"))]
+    done = command(*arguments, "debug=fast", f"hydra.run.dir={tmp_path}").good()
+    assert "on cpu" in done.out and "epoch 1/1, stage 2" in done.out
+    assert not list(tmp_path.glob("csv*")) and metrics_of(tmp_path)["data/videos_train"] == 10
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 2
+
+
 def test_the_console_script(tmp_path):
     script = shutil.which("keyframe-train", path=str(Path(sys.executable).parent))
     assert script is not None
