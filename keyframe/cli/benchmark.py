@@ -49,14 +49,3 @@ def benchmark(config: DictConfig) -> None:
         f"Run directory: {from_here(run_dir)}",
     ]
     log.info("%s", "\n".join(lines))
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.benchmark()
-
-
-if __name__ == "__main__":
-    main()

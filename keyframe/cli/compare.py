@@ -100,14 +100,3 @@ def _costs(runs: Mapping[str, Run], config: DictConfig) -> dict[str, dict[str, f
             peaks = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
             costs[name] |= {f"peak_mb_{count}": peak for count, peak in peaks.items()}
     return costs
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.compare()
-
-
-if __name__ == "__main__":
-    main()

@@ -271,14 +271,3 @@ def _labels(config: DictConfig) -> dict[str, Labels]:
             "give a .mat or .tsv file as labels."
         )
     return labels
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.evaluate()
-
-
-if __name__ == "__main__":
-    main()

@@ -104,14 +104,3 @@ def _table(rows: Sequence[Mapping[str, str]], rounds: int, split: str, videos: i
         f"Files, a card (.json) beside each: {from_here(run_dir)}",
     )
     return "\n".join(lines)
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.export()
-
-
-if __name__ == "__main__":
-    main()

@@ -154,14 +154,3 @@ def _report(results: Sequence[VideoResult], run_dir: Path, output: Path) -> None
 def _shortened(name: str) -> str:
     """A name for a column of a terminal; the end tells names apart."""
     return name if len(name) <= _MOST_LETTERS else f"...{name[3 - _MOST_LETTERS :]}"
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.extract()
-
-
-if __name__ == "__main__":
-    main()

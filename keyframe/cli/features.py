@@ -110,14 +110,3 @@ def _report(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[s
     else:
         lines.append("It has no labels, which keyframe-train data=h5 needs: give them with labels=FILE")
     return "\n".join(lines)
-
-
-def main() -> None:
-    """Stand in for keyframe.cli.main until the console scripts are installed anew."""
-    from keyframe.cli import main as scripts
-
-    scripts.features()
-
-
-if __name__ == "__main__":
-    main()
