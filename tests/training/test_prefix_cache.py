@@ -202,7 +202,7 @@ def test_augmented_views_are_the_draws_of_as_many_epochs_taken_in_turn(tiny_demo
     seen = [[kept.data.datasets["train"][epoch, number].inputs for number in range(TRAIN)] for epoch in range(1, 4)]
     assert all(map(torch.equal, seen[0], seen[2]))
     assert not any(map(torch.equal, seen[0], seen[1]))
-    # two views of each, and the pictures as they are, for the mean and deviation of features
+    # two views of each, and the frames as they are, for the mean and deviation of features
     assert len(kept.reader.decoded) == 3 * TRAIN + VAL + TEST
 
 

@@ -179,7 +179,7 @@ def test_a_signal_in_the_last_batch_stops_after_validation(tiny_demo, tmp_path, 
 
 
 def test_workers_that_load_ahead_know_the_epoch_that_goes_on(tiny_demo, tmp_path):
-    """Without a cache, where workers begin before Lightning has told the epoch."""
+    """Without a cache, where workers begin before Lightning sets the epoch."""
 
     class Seen(Callback):
         def __init__(self):
