@@ -260,6 +260,7 @@ def small(length):
     return torch.randint(0, 256, (2, length, 3, 32, 32), dtype=torch.uint8)
 
 
+@pytest.mark.full
 def test_a_compiled_detector_is_the_detector_in_both_stages_at_any_length():
     torch.manual_seed(0)
     eager = make_detector(Backbone("test_efficientnet", pretrained=False), chunk=4)

@@ -59,6 +59,7 @@ def test_bfloat16_ends_near_float32(tiny_demo, tmp_path, full):
     assert half.losses != full.losses  # it was another precision
 
 
+@pytest.mark.full
 def test_gradients_are_clipped_after_the_scale_of_the_loss_is_taken_out(tiny_demo, tmp_path, full):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     look = train(tiny_demo, tmp_path, 1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])

@@ -125,13 +125,18 @@ def assert_same_end(ended, uninterrupted):
 @pytest.mark.parametrize(
     ("point", "epoch"),
     [
-        ("epoch start", SWITCH),
-        ("mid-epoch", 1),
         ("mid-epoch", SWITCH),
-        ("validation", 3),
-        ("checkpoint", 1),
-        ("checkpoint", 3),
-        ("epoch end", 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.full)
+            for case in (
+                ("epoch start", SWITCH),
+                ("mid-epoch", 1),
+                ("validation", 3),
+                ("checkpoint", 1),
+                ("checkpoint", 3),
+                ("epoch end", 1),
+            )
+        ),
     ],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
@@ -258,7 +263,13 @@ def datamodule(tmp_path_factory):
     return FeatureDataModule(path=str(path), width=WIDTH, batch_size=2)
 
 
-def test_the_largest_batch_that_fits(datamodule, tmp_path):
+@pytest.fixture
+def no_collecting(monkeypatch):
+    """Lightning collects garbage after every trial, most of a second each."""
+    monkeypatch.setattr("pytorch_lightning.tuner.batch_size_scaling.garbage_collection_cuda", lambda: None)
+
+
+def test_the_largest_batch_that_fits(datamodule, tmp_path, no_collecting):
     for room, largest, size, tried in (
         (5, None, 4, 8),  # memory ends
         (100, None, 10, 10),  # all videos fit
@@ -273,7 +284,7 @@ def test_the_largest_batch_that_fits(datamodule, tmp_path):
         assert not list(tmp_path.iterdir())
 
 
-def test_what_has_no_batch_size_is_refused(datamodule, tmp_path):
+def test_what_has_no_batch_size_is_refused(datamodule, tmp_path, no_collecting):
     module = make_scorer()
     full_at(module, 1)
     with pytest.raises(KeyframeError, match=r"not even one video fits in memory: lower data\.size"):
@@ -286,7 +297,7 @@ def test_what_has_no_batch_size_is_refused(datamodule, tmp_path):
         find_batch_size(trainer, make_scorer(), datamodule)
 
 
-def test_what_is_tried_is_stage_2(tiny_demo, tmp_path):
+def test_what_is_tried_is_stage_2(tiny_demo, tmp_path, no_collecting):
     module = make_module()
     seen = []
     tail = module.detector.backbone.tail_parameters()

@@ -226,6 +226,7 @@ def test_targets_are_found_again_and_another_teacher_gives_others(tiny_demo, tmp
     assert not torch.equal(target, different)
 
 
+@pytest.mark.full
 def test_a_killed_student_ends_as_if_it_had_not_been_killed(tiny_demo, teacher, student):
     whole, _, reference, place = student
     child = os.fork()
