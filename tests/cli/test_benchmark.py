@@ -112,12 +112,12 @@ def test_infer(measured):
     assert "By default 64 frames are encoded at once" in out
 
 
-TINY = '"data=labelled","data.size=32","sampling.frames=4","data.batch_size=1"'
+TINY = '"data=labelled","data.size=32","sampling.frames=4","data.batch_size=1","backbone.name=test_efficientnet"'
 
 
 @pytest.mark.full
 def test_train(measured):
-    contest = "train.contests=[{name: 360p, backbone: efficientnet_b0, width: 96, height: 64}]"
+    contest = "train.contests=[{name: 360p, backbone: timm, width: 96, height: 64}]"
     sizes = ("train.videos=1", "train.seconds=40", "train.epochs=2", "train.switch_epoch=1", "train.rounds=1")
     out, record, place = measured("train", contest, f'train.recipe=[{TINY},"trainer=cpu"]', *sizes)
     for side in ("plain", "cached"):
@@ -126,19 +126,19 @@ def test_train(measured):
     plain, cached = record["train/seconds_plain_360p"], record["train/seconds_cached_360p"]
     assert record["train/speedup_over_plain_360p"] == pytest.approx(plain / cached)
     assert record["train/stage1_epoch_speedup"] > 0
-    assert "efficientnet_b0, 96x64" in out
+    assert "timm, 96x64" in out
     assert len(list((place / "foot age").glob("*.mp4"))) == 1  # the videos are copies of it
 
 
 @pytest.mark.full
 def test_ddp(measured):
     sizes = ("ddp.videos=2", "ddp.epochs=2", "ddp.rounds=1", "ddp.width=96", "ddp.height=64")
-    recipe = f'ddp.recipe=[{TINY},"backbone.pretrained=false","cache=memory"]'
+    recipe = f'ddp.recipe=[{TINY},"backbone=timm","backbone.pretrained=false","cache=memory"]'
     out, record, _ = measured("ddp", *sizes, "~ddp.sides.tracked", recipe)
     for stage in ("stage1", "stage2"):
         one, ranks = (record[f"ddp/seconds_{side}_{stage}_epoch"] for side in ("one", "ranks"))
         assert record[f"ddp/ranks_over_one_{stage}"] == pytest.approx(ranks / one)
-    assert record["ddp/run_directory_mb"] > record["ddp/checkpoint_mb"] > 10
+    assert record["ddp/run_directory_mb"] > record["ddp/checkpoint_mb"] > 1
     assert "gradients go over gloo" in out
 
 
