@@ -84,7 +84,7 @@ def test_methods_and_options(video):
     scores = keyframe.score_video(video)
     assert len(keyframe.select_keyframes(scores, "uniform", k=3, max_similarity=1)) == 3
     assert len(keyframe.select_keyframes(scores, most=2)) <= 2
-    with pytest.raises(KeyframeError, match=r"selection\.k must be a whole number"):
+    with pytest.raises(KeyframeError, match=r"selection\.k=0 must be a whole number"):
         keyframe.select_keyframes(scores, k=0)
     with pytest.raises(TypeError, match="ratio"):
         keyframe.select_keyframes(scores, "top", ratio=0.1)

@@ -6,8 +6,9 @@ for a maximum weight independent set in a graph of conflicts, which is NP-hard i
 - no two returned frames break a limit, and no frame could be added within k;
 - if the best choice for the distance alone has no two frames alike, it is the best of all.
 
-Otherwise it is an iterated local search. Against an exact integer programme (HiGHS) it found the same number of frames
-in all of 231 problems from real clips and generated videos of up to 40 frames, with totals within .1 % on average.
+Otherwise it is an iterated local search, in bounded time at any length. On 576 problems from real clips and generated
+videos of up to 40 frames it finds as many frames as an exact integer programme (HiGHS), and the same total in all but
+6.
 """
 
 from collections.abc import Callable

@@ -324,10 +324,14 @@ def test_refuses_settings():
 
 
 def test_every_yaml_states_the_defaults_of_its_class():
+    base = OmegaConf.load(conf_dir() / "selection" / "base.yaml")
     paths = sorted((conf_dir() / "selection").glob("*.yaml"))
-    assert [path.stem for path in paths] == ["adaptive", "knapsack", "top", "uniform"]
+    assert [path.stem for path in paths] == ["adaptive", "base", "knapsack", "top", "uniform"]
     for path in paths:
-        config = OmegaConf.load(path)
+        if path.stem == "base":
+            continue
+        config = OmegaConf.merge(base, OmegaConf.load(path))
+        assert config.pop("defaults") == ["base", "_self_"]
         built = instantiate(config)
         assert built == type(built)()
         assert set(config) - {"_target_"} == set(vars(built))

@@ -130,9 +130,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("reader", [PyAVReader(), DecordReader()], ids=lambda reader: type(reader).__name__)
-@pytest.mark.parametrize("name", KINDS)
-def test_the_right_pictures_with_their_sound(name, reader, tmp_path):
+@pytest.mark.parametrize("name", [*KINDS, "decord of uneven.mp4"])
+def test_the_right_pictures_with_their_sound(name, tmp_path):
+    reader = DecordReader() if "decord" in name else PyAVReader()
+    name = name.removeprefix("decord of ")
     path = film(tmp_path / name, **KINDS[name])
     write_skim(index_packets(path), SPANS, tmp_path / "skim.mp4", reader)
     pixels, times, sound, rate = watch(tmp_path / "skim.mp4")
@@ -263,7 +264,7 @@ def test_damage_is_patched_and_time_goes_on(tmp_path):
     np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["chaplin.mp4", "bbb_vp8.webm", "friday.mp4", "tc_nasa.mp4", "delayed_start.mp4"])
+@pytest.mark.parametrize("name", ["chaplin.mp4", "friday.mp4", "tc_nasa.mp4", "delayed_start.mp4"])
 def test_real_clips(name, clips, tmp_path):
     index = index_packets(clips / name)
     first, last = index.n_frames // 4, min(index.n_frames // 4 + 12, index.n_frames)
@@ -311,16 +312,16 @@ def test_an_interrupt_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["_VIDEO_CODEC", "_AUDIO_CODEC"])
-def test_a_missing_encoder_is_told(codec, monkeypatch, tmp_path):
+def test_a_missing_encoder_is_reported(codec, monkeypatch, tmp_path):
     monkeypatch.setattr(skim, codec, "libnothing")
     path = film(tmp_path / "v.mp4", seconds=1)
     with pytest.raises(KeyframeError, match=r"skim\.mp4.* libnothing .*pip install"):
         write_skim(index_packets(path), [(0.0, 1.0)], tmp_path / "skim.mp4", PyAVReader())
 
 
-@pytest.mark.parametrize(
-    "spans",
-    [
+def test_refuses_spans(tmp_path):
+    path = write_video(tmp_path / "v.mp4", frames=50)
+    for spans in (
         [],
         [(1.0, 1.0)],
         [(1.0, 0.5)],
@@ -330,12 +331,9 @@ def test_a_missing_encoder_is_told(codec, monkeypatch, tmp_path):
         [(1.0, 1.5), (0.0, 0.5)],
         [(0.021, 0.023)],
         [(7.0, 9.0)],
-    ],
-)
-def test_refuses(spans, tmp_path):
-    path = write_video(tmp_path / "v.mp4", frames=50)
-    with pytest.raises(ValueError):
-        write_skim(index_packets(path), spans, tmp_path / "skim.mp4", PyAVReader())
+    ):
+        with pytest.raises(ValueError):
+            write_skim(index_packets(path), spans, tmp_path / "skim.mp4", PyAVReader())
     assert sorted(tmp_path.iterdir()) == [path]
 
 
