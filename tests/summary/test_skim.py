@@ -130,6 +130,7 @@ KINDS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [*KINDS, "decord of uneven.mp4"])
 def test_the_right_pictures_with_their_sound(name, tmp_path):
     reader = DecordReader() if "decord" in name else PyAVReader()
@@ -264,6 +265,7 @@ def test_damage_is_patched_and_time_goes_on(tmp_path):
     np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["chaplin.mp4", "friday.mp4", "tc_nasa.mp4", "delayed_start.mp4"])
 def test_real_clips(name, clips, tmp_path):
     index = index_packets(clips / name)
