@@ -4,14 +4,14 @@ import pytest
 
 from tests.commands import cold
 
+pytestmark = pytest.mark.full
+
 PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
 # numpy is not among them: annotations need it, and it takes a twentieth of a second.
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "av", "h5py", "wandb")
 RUN = """
 import sys
 from keyframe.cli.main import {program}
-
-pytestmark = pytest.mark.full
 try:
     {program}()
 finally:
