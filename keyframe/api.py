@@ -16,11 +16,11 @@ import numpy.typing as npt
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
-from keyframe.extraction.extract import ScoredVideo, ShotCutter, analyse_video
+from keyframe.extraction.extract import ScoredVideo, analyse_video
 from keyframe.pipeline import TrainingFree
 from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
-from keyframe.summary.shots import KtsShots
+from keyframe.summary.shots import KtsShots, ShotCutter
 from keyframe.summary.stills import Still, save_stills
 from keyframe.types import FloatArray
 

@@ -99,36 +99,6 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The importance of frames of one video.
-
-    Attributes:
-        values: importance scores in [0, 1], float32, shape (T,).
-        timestamps: presentation time of each frame in seconds, float64, shape (T,).
-        indices: number of each frame in presentation order, int64, shape (T,).
-
-    Raises:
-        ValueError: if shapes disagree or a score lies outside [0, 1].
-    """
-
-    values: npt.NDArray[np.float32]
-    timestamps: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        if not self.values.ndim == 1 or not self.values.shape == self.timestamps.shape == self.indices.shape:
-            raise ValueError(
-                f"values, timestamps and indices must be (T,), not {self.values.shape}, {self.timestamps.shape} "
-                f"and {self.indices.shape}"
-            )
-        if self.values.size and not (self.values.min() >= 0 and self.values.max() <= 1):
-            raise ValueError(f"scores must lie in [0, 1], not [{self.values.min()}, {self.values.max()}]")
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-@dataclass(frozen=True)
 class Labels:
     """Importance labels of one video, one column per frame.
 

@@ -132,8 +132,8 @@ def _rows(result: SuiteResult) -> list[dict[str, str]]:
     return [
         {
             "figure": key,
-            "median": _cell(figure.value, figure.unit),
-            "spread": " to ".join(_cell(end, "") for end in figure.spread) if len(figure.values) > 1 else "",
+            "median": _with_unit(figure.value, figure.unit),
+            "spread": " to ".join(_with_unit(end, "") for end in figure.spread) if len(figure.values) > 1 else "",
             "repeats": str(len(figure.values)),
             "what it is": figure.meaning,
         }
@@ -141,6 +141,6 @@ def _rows(result: SuiteResult) -> list[dict[str, str]]:
     ]
 
 
-def _cell(value: float, unit: str) -> str:
+def _with_unit(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 3
     return f"{format_number(value, digits)} {unit}".rstrip()

@@ -16,10 +16,11 @@ from keyframe.benchmark.footage import Footage, write_clips, write_copies
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.reader import VideoReader
 from keyframe.extraction.engines import VideoJob, plan, run_local
-from keyframe.extraction.extract import ExtractionSpec, ShotCutter, extract_video
+from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.inputs import find_inputs
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Selector
+from keyframe.summary.shots import ShotCutter
 from keyframe.system import in_child, resident_mb
 from keyframe.types import KeyframeError, check_number
 

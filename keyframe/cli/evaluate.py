@@ -127,14 +127,14 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
         for id_, video in run.videos(config.split).items():
             _check_same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
 
-    def look(id_: str) -> EvalVideo | VideoError:
+    def read(id_: str) -> EvalVideo | VideoError:
         try:
             return scored.videos[id_].eval_video(shots)
         except VideoError as error:
             return error
 
     with ThreadPoolExecutor(cores()) as pool:
-        found = bar(pool.map(look, scored.videos), "Decoding videos", len(scored.videos))
+        found = bar(pool.map(read, scored.videos), "Decoding videos", len(scored.videos))
         for id_, one in zip(scored.videos, found, strict=True):
             if isinstance(one, VideoError):
                 scored.skipped[id_] = str(one)

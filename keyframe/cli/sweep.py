@@ -262,7 +262,7 @@ def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | Non
     """
     rows = [
         {"job": job.name, "status": job.status}
-        | {name: shorten(job.params.get(name, "")) for name in _params(jobs)}
+        | {name: short_number(job.params.get(name, "")) for name in _params(jobs)}
         | {name: _cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
         for job in jobs
     ]
@@ -279,7 +279,7 @@ def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | Non
     return Document(title, _lead(jobs[0]), sections, f"Written by keyframe, from {directory}.")
 
 
-def shorten(value: str) -> str:
+def short_number(value: str) -> str:
     """A parameter for a reader: at most four digits of a number that a sweeper has drawn."""
     try:
         short = f"{float(value):.4g}"
@@ -291,7 +291,7 @@ def shorten(value: str) -> str:
 def _lead(best: SweepJob) -> str:
     if OBJECTIVE not in best.metrics:
         return "No job has a result."
-    params = ", ".join(f"{name}={shorten(value)}" for name, value in best.params.items())
+    params = ", ".join(f"{name}={short_number(value)}" for name, value in best.params.items())
     test = f"; its {INTERVALS[0]} is {_cell(best, INTERVALS[0])}" if INTERVALS[0] in best.metrics else ""
     return f"Best by {OBJECTIVE} is job {best.name}{f' ({params})' if params else ''}: {_cell(best, OBJECTIVE)}{test}."
 

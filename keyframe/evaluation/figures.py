@@ -19,7 +19,7 @@ from keyframe.types import FloatArray
 _LINES = ("random", "one_annotator", "other_annotators", "ceiling")
 
 # Small frames of a video near the given seconds: (second, uint8 (h, w, 3)) each.
-Thumbnails = Callable[[Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
+ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
 
 
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
@@ -81,7 +81,7 @@ def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], direc
 def draw_videos(
     results: Sequence[ModelResult],
     videos: Mapping[str, EvalVideo],
-    chosen: Mapping[str, Thumbnails],
+    chosen: Mapping[str, ReadThumbnails],
     directory: Path,
 ) -> Section:
     """Importance along the chosen videos: models over the annotators' band, thumbnails, keyframes."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from keyframe.files import content_hash, described, fingerprint
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Thumbnails, describe_frames, thumbnails
+from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
@@ -27,14 +28,6 @@ from keyframe.types import FloatArray, IntArray, KeyframeError, check_number
 # Decimals of seconds and scores.
 _DIGITS = 6
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
-
-
-class ShotCutter(Protocol):
-    """Cuts a video into shots; a dataclass, so that a record can describe it."""
-
-    def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> IntArray:
-        """First and last of the n scored frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from keyframe.data.labels import check_alignment, read_labels, sample_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.keyshot import user_summaries
-from keyframe.extraction.extract import ShotCutter
 from keyframe.extraction.inputs import Refused
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import encode_video
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
-from keyframe.summary.shots import segments_to_frames
+from keyframe.summary.shots import ShotCutter, segments_to_frames
 from keyframe.types import IntArray, KeyframeError, Labels
 
 

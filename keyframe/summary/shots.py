@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -233,6 +233,27 @@ def _growth(n: int) -> _Floats:
     return np.append(0.0, counts * (np.log(n / counts) + 1))
 
 
+class ShotCutter(Protocol):
+    """Cuts a video into shots; a dataclass, so that a record can describe it."""
+
+    def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
+        """Cut a video.
+
+        Args:
+            index: of the video.
+            frames: numbers of the sampled frames, increasing, (n,).
+            appearance: what they look like.
+            reader: decodes frames.
+
+        Returns:
+            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        ...
+
+
 # Seconds between the frames that the penalty was calibrated on (every 15th of about 30 per second), and of a typical
 # shot.
 _CALIBRATED_STEP, _TYPICAL_SHOT = 0.5, 5.0
@@ -303,17 +324,7 @@ class KtsShots:
         return np.stack([starts, np.append(starts[1:], n) - 1], axis=1)
 
     def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
-        """Cut a video by the descriptors of its sampled frames; nothing is decoded.
-
-        Args:
-            index: of the video.
-            frames: numbers of the sampled frames, increasing, (n,).
-            appearance: what they look like.
-            reader: not used.
-
-        Returns:
-            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-        """
+        """Cut a video by the descriptors of its sampled frames; nothing is decoded. See `ShotCutter`."""
         return self(appearance.descriptors, index.timestamps[frames] - index.timestamps[0])
 
 
@@ -334,8 +345,7 @@ class ContentShots:
     """Cuts a video at hard cuts: PySceneDetect's `ContentDetector` on all its frames, read by our own reader.
 
     It sees every frame, while `KtsShots` sees the sampled ones, so it decodes the video once more. It finds cuts, not
-    slow
-    changes: a video in one take is one shot.
+    slow changes: a video in one take is one shot.
 
     Attributes:
         threshold: least mean change of hue, saturation and value that is a cut, above 0, up to 255.
@@ -367,20 +377,7 @@ class ContentShots:
         raise KeyframeError("shots=content needs every frame of a video and works in keyframe-extract only: use kts.")
 
     def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
-        """Cut a video; all its frames are decoded.
-
-        Args:
-            index: of the video.
-            frames: numbers of the sampled frames, increasing, (n,).
-            appearance: not used.
-            reader: decodes frames.
-
-        Returns:
-            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
+        """Cut a video; all its frames are decoded. See `ShotCutter`."""
         starts = np.unique(np.searchsorted(frames, [0, *self._cuts(index, reader)]))
         starts = starts[starts < len(frames)]
         return np.stack([starts, np.append(starts[1:], len(frames)) - 1], axis=1)
