@@ -1,14 +1,19 @@
-"""Where the YAML lies, and how a run's YAML becomes its model again."""
+"""The YAML files: where they lie, a configuration as plain values, and the `--help` page made of their comments."""
 
-from collections.abc import Sequence
+import itertools
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.files import write_text
+from keyframe.files import flat, write_text
 from keyframe.types import KeyframeError
 
 
@@ -45,3 +50,120 @@ def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, An
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", list(overrides))
     return config, {name: instantiate(config[name], _convert_="all") for name in ("model", "loss", "optimizer")}
+
+
+_KEY = re.compile(r"(?P<indent> *)(?P<name>[\w.]+):(?: .*?)??(?: # (?P<comment>.*))?")
+_FOOTER = """--cfg job prints the whole configuration; -m starts a sweep over comma-separated values; --hydra-help
+lists Hydra's own options. The YAML files are in {conf}."""
+# The comment of a longer value stands on the next line.
+_VALUE_WIDTH = 16
+
+
+def help_page(name: str, overrides: Sequence[str]) -> str:
+    """What a command does, examples, its groups with their options, and its keys.
+
+    Args:
+        name: of the command, without `keyframe-`.
+        overrides: those of groups count, e.g. `data=labelled`: the keys of this option are shown.
+    """
+    conf = conf_dir()
+    chosen = [override for override in overrides if (conf / re.split("[=@]", override)[0]).is_dir()]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        composed = compose(name, chosen, return_hydra_config=True).hydra.runtime.choices
+    choices = {group: str(option) for group, option in reversed(composed.items()) if not group.startswith("hydra/")}
+    file, common = conf / f"{name}.yaml", documented_keys(conf / "command.yaml")
+    keys = documented_keys(file)
+    groups = {group: _options(conf / group.partition("@")[0], choices.get(group)) for group in _groups(file)}
+    pages = [
+        _paragraphs(head_of(file)),
+        _section("Groups: GROUP=OPTION, the chosen one in brackets", groups),
+        _section("Keys: KEY=VALUE", {key: keys[key] for key in keys if key not in common}),
+    ]
+    for group, option in choices.items():
+        folder, _, package = group.partition("@")
+        part = conf / folder / f"{option}.yaml"
+        if part.is_file() and "# @package _global_" not in part.read_text(encoding="utf-8"):
+            own = {f"{package or folder}.{key}": entry for key, entry in documented_keys(part).items()}
+            pages.append(_section(f"{group}={option}: {' '.join(head_of(part))}", own))
+    shared = {key: (keys[key][0].replace("${hydra.job.name}", name), keys[key][1]) for key in common}
+    pages.append(_section("Keys of every command", shared))
+    pages.append(_paragraphs(_FOOTER.format(conf=conf).splitlines()))
+    return "\n\n".join(page for page in pages if page)
+
+
+def head_of(file: Path) -> list[str]:
+    """The lines of comment at the head of a YAML file."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return [line[1:].removeprefix(" ") for line in head if not line.startswith("# @package")]
+
+
+def documented_keys(file: Path) -> dict[str, tuple[str, str]]:
+    """The keys of a YAML file and of its bases that have a comment: dotted key -> (value, comment)."""
+    text = file.read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text) or {}
+    keys: dict[str, tuple[str, str]] = {}
+    for base in content.pop("defaults", []):
+        if isinstance(base, str) and base != "_self_":
+            keys |= documented_keys(file.with_name(f"{base}.yaml"))
+    comments = comments_of(text)
+    for key, value in flat(content):
+        comment = comments.get(key) or keys.get(key, ("", ""))[1]
+        if comment and not re.search(r"(^|\.)_", key):
+            shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            keys[key] = re.sub(r"\$\{now:[^}]*\}", "<time>", shown).replace("???", "required"), comment
+    return keys
+
+
+def comments_of(text: str) -> dict[str, str]:
+    """The comment of each key of a YAML text: the one on its line, else the lines above it; the head is of none."""
+    comments: dict[str, str] = {}
+    above: list[str] = []
+    parents: list[str] = []
+    for line in itertools.dropwhile(lambda line: line.startswith("#"), text.splitlines()):
+        if line.lstrip().startswith("#"):
+            above.append(line.strip(" #"))
+            continue
+        if match := _KEY.fullmatch(line):
+            parents = [*parents[: len(match["indent"]) // 2], match["name"]]
+            comments[".".join(parents)] = match["comment"] or " ".join(above)
+        above = []
+    return comments
+
+
+def _groups(file: Path) -> list[str]:
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    return [group for entry in defaults if isinstance(entry, dict) for group in entry]
+
+
+def _options(folder: Path, chosen: str | None) -> tuple[str, str]:
+    names = sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("base"))
+    return "", ", ".join(f"[{name}]" if name == chosen else name for name in names)
+
+
+def _section(title: str, rows: Mapping[str, tuple[str, str]]) -> str:
+    """A title and a line for each key: its name, its value and its comment."""
+    if not rows:
+        return ""
+    name_width = max(map(len, rows))
+    value_width = max((len(value) for value, _ in rows.values() if len(value) <= _VALUE_WIDTH), default=0)
+    indent = " " * (name_width + value_width + 4 + 2 * (value_width > 0))
+    lines = [_wrap(title, "")]
+    for name, (value, comment) in rows.items():
+        start = f"  {name:{name_width}}  "
+        if len(value) > value_width:
+            lines += [_wrap(start + value, " " * len(start)), _wrap(indent + comment, indent)]
+        else:
+            lines.append(_wrap(f"{start}{value:{value_width}}  {comment}" if value_width else start + comment, indent))
+    return "\n".join(lines)
+
+
+def _paragraphs(lines: Sequence[str]) -> str:
+    """Lines joined to paragraphs as wide as the terminal; indented ones, which are examples, stay."""
+    blocks = [list(block) for _, block in itertools.groupby(lines, lambda line: line.startswith(" ") or not line)]
+    return "\n".join("\n".join(b) if b[0].startswith(" ") or not b[0] else _wrap(" ".join(b), "") for b in blocks)
+
+
+def _wrap(text: str, indent: str) -> str:
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)

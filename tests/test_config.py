@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from keyframe.cli.help import comments_of
-from keyframe.config import conf_dir, plain
+from keyframe.config import comments_of, conf_dir, plain
 from keyframe.files import flat
 
 CONF = conf_dir()

@@ -13,16 +13,7 @@ import torch
 from torch import nn
 
 from keyframe import timing
-from keyframe.timing import (
-    TimedModel,
-    Timer,
-    in_turns,
-    machine,
-    peak_memory,
-    random_videos,
-    speeds,
-    weights_mb,
-)
+from keyframe.timing import TimedModel, Timer, in_turns, machine, peak_memory, random_videos, speeds, weights_mb
 from keyframe.types import KeyframeError
 
 MB = 1_000_000

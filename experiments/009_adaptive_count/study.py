@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from keyframe.data.labels import read_labels
 from keyframe.drawing.plots import draw_bars
-from keyframe.evaluation.keyshot import f1_user_mean, hold_scores, keyshots
-from keyframe.evaluation.metrics import interval, paired_difference
+from keyframe.evaluation.metrics import f1_user_mean, hold_scores, interval, keyshots, paired_difference
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import write_metrics
 from keyframe.runs import PixelVideo, Run, load_run

@@ -19,7 +19,6 @@ from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import save_config
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import read_labels
-from keyframe.evaluation.figures import chosen_videos, draw_overview, draw_videos
 from keyframe.evaluation.reference import (
     draws_of,
     f1_metrics,
@@ -35,7 +34,16 @@ from keyframe.evaluation.report import (
     scoring_note,
     skipped_notes,
 )
-from keyframe.evaluation.results import ENSEMBLES, Evaluation, measure, model_result, overall_metrics
+from keyframe.evaluation.results import (
+    ENSEMBLES,
+    Evaluation,
+    chosen_videos,
+    draw_overview,
+    draw_videos,
+    measure,
+    model_result,
+    overall_metrics,
+)
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import write_metrics, write_table
 from keyframe.report.render import write_report

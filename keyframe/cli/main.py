@@ -31,7 +31,6 @@ from keyframe.cli.arguments import (
     with_one_directory,
 )
 from keyframe.cli.errors import check_values, fail, sentence_of
-from keyframe.cli.help import help_page
 from keyframe.cli.sweep import (
     RECORD,
     Status,
@@ -47,7 +46,7 @@ from keyframe.cli.sweep import (
     write_sweep_table,
 )
 from keyframe.cli.terminal import listen
-from keyframe.config import conf_dir
+from keyframe.config import conf_dir, help_page
 from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
 

@@ -23,9 +23,9 @@ from keyframe.files import write_metrics
 from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
 from keyframe.runs import load_run
 from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
+from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
 from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, train_and_test
-from keyframe.training.teacher import TeacherTargets, check_teacher
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)

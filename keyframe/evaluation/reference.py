@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.evaluation.keyshot import f1_user
 from keyframe.evaluation.metrics import (
     SUMMARY_SHARE,
     defined_mean,
+    f1_user,
     kendall,
     kendall_matrix,
     mean_metrics,

@@ -13,7 +13,7 @@ from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import labelled_frames
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.evaluation.keyshot import hold_scores, keyshots, user_summaries
+from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features

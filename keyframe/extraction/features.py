@@ -12,7 +12,7 @@ from keyframe.data.folder import few
 from keyframe.data.labels import check_alignment, read_labels, sample_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
-from keyframe.evaluation.keyshot import user_summaries
+from keyframe.evaluation.metrics import user_summaries
 from keyframe.extraction.inputs import Refused
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector

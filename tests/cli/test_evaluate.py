@@ -15,7 +15,7 @@ import torch
 from keyframe.cli.evaluate import Scored, add_scores
 from keyframe.data.feature_file import read_feature_file
 from keyframe.data.labels import write_tsv
-from keyframe.evaluation.keyshot import f1_user_max, hold_scores, keyshots
+from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES
 from keyframe.evaluation.results import METRICS
 from keyframe.types import KeyframeError, VideoError

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from keyframe.cli.help import comments_of, documented_keys, head_of, help_page
-from keyframe.config import conf_dir
+from keyframe.config import comments_of, conf_dir, documented_keys, head_of, help_page
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command")
 

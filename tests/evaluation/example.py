@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keyframe.evaluation.keyshot import user_summaries
+from keyframe.evaluation.metrics import user_summaries
 from keyframe.evaluation.video import EvalVideo, mean_track, picks
 from keyframe.types import Labels
 

@@ -1,8 +1,15 @@
 import numpy as np
 
-from keyframe.evaluation.figures import chosen_videos, draw_overview, draw_videos, keyshot_keyframes
 from keyframe.evaluation.report import report_document
-from keyframe.evaluation.results import Evaluation, compare_pairs, model_result
+from keyframe.evaluation.results import (
+    Evaluation,
+    chosen_videos,
+    compare_pairs,
+    draw_overview,
+    draw_videos,
+    keyshot_keyframes,
+    model_result,
+)
 from keyframe.report.render import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 

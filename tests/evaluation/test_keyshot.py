@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keyframe.data.labels import read_tvsum_mat
-from keyframe.evaluation.keyshot import f1_user, f1_user_max, f1_user_mean, hold_scores, keyshots, user_summaries
+from keyframe.evaluation.metrics import f1_user, f1_user_max, f1_user_mean, hold_scores, keyshots, user_summaries
 from keyframe.summary.shots import kts, segments_to_frames
 
 # 40 frames, scored every fifth; room for int(.15 * 40) = 6 frames.

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from keyframe.data.labels import read_labels
-from keyframe.evaluation.keyshot import f1_user
+from keyframe.evaluation.metrics import f1_user
 from keyframe.evaluation.reference import (
     F1_LINES,
     LINES,

@@ -7,7 +7,7 @@ from keyframe.data.decord_reader import DecordReader
 from keyframe.data.folder import DirectorySource
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.evaluation.keyshot import hold_scores, keyshots, user_summaries
+from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.evaluation.results import measure
 from keyframe.evaluation.video import at_entries, mean_track, picks, pixel_eval_video
 from keyframe.summary.shots import KtsShots

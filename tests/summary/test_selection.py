@@ -16,13 +16,7 @@ from keyframe.data.sampling import FpsSampling
 from keyframe.summary.candidates import Candidates, Selection, quality_flags
 from keyframe.summary.constraints import Limits
 from keyframe.summary.describe import DESCRIPTOR_SIZE
-from keyframe.summary.selection import (
-    AdaptiveSelection,
-    KnapsackSelection,
-    TopSelection,
-    UniformSelection,
-    knapsack,
-)
+from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection, knapsack
 from keyframe.types import KeyframeError
 from tests.summary.generated import (
     MARGIN,

@@ -28,7 +28,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.training.losses import Distillation, SpearmanLoss
 from keyframe.training.stages import TwoStage
-from keyframe.training.teacher import TeacherTargets
+from keyframe.training.losses import TeacherTargets
 from keyframe.types import VideoError
 from tests.training.test_ddp import DATA, DEATH, SWITCH
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer

@@ -18,9 +18,8 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.dataset import Augmentation, collate
 from keyframe.data.sampling import FpsSampling
-from keyframe.training.losses import Distillation, SpearmanLoss
+from keyframe.training.losses import Distillation, SpearmanLoss, TeacherTargets, check_teacher
 from keyframe.training.stages import TwoStage
-from keyframe.training.teacher import TeacherTargets, check_teacher
 from keyframe.types import KeyframeError
 from tests.training.test_run import Die
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
