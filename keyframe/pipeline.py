@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import SPAN, average_windows
+from keyframe.data.sampling import average_windows
 from keyframe.summary.describe import Appearance
 from keyframe.summary.training_free import training_free
 from keyframe.types import FloatArray, IntArray
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
     from keyframe.models.detector import KeyframeDetector
 
+_WINDOWS_AT_ONCE = 16
+
 
 class Scorer(Protocol):
     """Scores frames of one video."""
 
     @property
     def name(self) -> str:
-        """What it is, in a few words, for a report."""
+        """What it is in a few words, for a report."""
         ...
 
     @property
@@ -55,9 +57,9 @@ class Scorer(Protocol):
             index: the packets of the video.
             frames: frame numbers in presentation order, not decreasing, (n,), n >= 1.
             reader: decodes frames.
-            appearance: what the frames look like; models need none.
-            shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order;
-                models need none.
+            appearance: what the frames look like; for the training-free rule.
+            shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order; for
+                the training-free rule.
 
         Returns:
             Scores in [0, 1], float32 (n,).
@@ -78,7 +80,7 @@ class TrainingFree:
     def score_frames(
         self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
     ) -> FloatArray:
-        """Score frames by what they look like; nothing is decoded again."""
+        """Score frames by what they look like; nothing is decoded."""
         return training_free(appearance, shots)
 
 
@@ -89,8 +91,7 @@ class TrainedModel:
     Attributes:
         detector: the model, in eval mode, on the device that it computes on.
         size: (height, width) in pixels of the frames it was trained with; None if it was trained on features.
-        window: the number of frames it was trained to see at once; None for any number. `keyframe.data.sampling` says
-            how more frames than that are scored.
+        window: frames it was trained to see at once, None for any number; see `keyframe.data.sampling.windows`.
         description: see `Scorer`.
         bf16: whether it computes in bfloat16.
     """
@@ -122,11 +123,7 @@ class TrainedModel:
         appearance: Appearance | None = None,
         shots: IntArray | None = None,
     ) -> FloatArray:
-        """Score frames; see `Scorer`.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
+        """Score frames; see `Scorer`."""
         assert self.size is not None
         with self._inference():
             features = encode_video(index, frames, reader, self.detector, self.size)
@@ -155,14 +152,11 @@ def encode_video(
         index: the packets of the video.
         frames: frame numbers, not decreasing, (n,).
         reader: decodes them.
-        detector: a model in eval mode.
+        detector: in eval mode.
         size: (height, width) in pixels to decode at.
 
     Returns:
         Features (n, width) on the detector's device.
-
-    Raises:
-        VideoError: the file cannot be read.
     """
     import torch
 
@@ -175,20 +169,14 @@ def encode_video(
 
 
 def score_windows(
-    score: "Callable[[Tensor], Tensor]",
-    features: "Tensor",
-    length: int | None = None,
-    span: int = SPAN,
-    batch: int = 16,
+    score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None
 ) -> npt.NDArray[np.float32]:
-    """Backbone features -> temporal head -> one score per frame: the windows' scores, averaged by weight.
+    """Backbone features -> temporal head -> one score per frame, averaged over windows.
 
     Args:
         score: features of windows (B, T, width) -> scores in [0, 1], (B, T), such as `KeyframeDetector.score`.
         features: backbone features of all frames, (n, width), on the model's device.
         length: frames per window, see `keyframe.data.sampling.windows`.
-        span: the most frames of a section.
-        batch: windows scored at once.
 
     Returns:
         Scores in [0, 1], float32 (n,).
@@ -198,4 +186,4 @@ def score_windows(
         scores: FloatArray = score(features[places]).detach().float().cpu().numpy()
         return scores
 
-    return average_windows(score_group, len(features), length, span, batch)
+    return average_windows(score_group, len(features), length, batch=_WINDOWS_AT_ONCE)

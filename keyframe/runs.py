@@ -1,7 +1,7 @@
 """A finished training run: its model, its data as training divided them, and its whole configuration.
 
-A run is loaded from a checkpoint, or from an exported file, whose card stands for the run. Both name classes. Only the
-classes listed here are built, from plain values; the names that older versions gave them are listed too.
+A run is loaded from a checkpoint, or from an exported file and its card. Both name classes; only those listed here are
+built, from plain values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.decord_reader import DecordReader
@@ -44,8 +43,8 @@ _RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling",
 # What a checkpoint may build.
 MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead)
 DATA_CLASSES = (
-    *(DecordReader, DemoSource, DirectorySource, FeatureDataModule, FpsSampling, PyAVReader, UniformSampling),
-    VideoDataModule,
+    *(FeatureDataModule, VideoDataModule, DemoSource, DirectorySource),
+    *(DecordReader, PyAVReader, FpsSampling, UniformSampling),
 )
 # Names in checkpoints of older versions -> the class now.
 _MOVED = {
@@ -59,11 +58,7 @@ _MAX_DEPTH = 20
 
 @dataclass(frozen=True)
 class PixelVideo(LabelledVideo):
-    """A labelled video file of a run, read as the run's data say; its packets are indexed once.
-
-    Attributes:
-        data: of the run.
-    """
+    """A labelled video file of a run, read as the run's data say; its packets are indexed once."""
 
     data: VideoDataModule
 
@@ -107,14 +102,14 @@ class PixelVideo(LabelledVideo):
 
 @dataclass(frozen=True)
 class FeatureFileVideo(FeatureVideo):
-    """A video of a feature file: the same abilities, without frames."""
+    """A video of a feature file, with the methods of `PixelVideo`."""
 
     def eval_video(self, shots: Shots) -> EvalVideo:
-        """The video as evaluation sees it, at the file's picks and in its shots."""
+        """At the file's picks and in its shots."""
         return feature_eval_video(self)
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
-        """Refuse: a feature file has no other frames than its picks."""
+        """Raise KeyframeError."""
         raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
 
     def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
@@ -123,7 +118,7 @@ class FeatureFileVideo(FeatureVideo):
         return model.score_features(self.features)
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
-        """None."""
+        """None: a feature file holds no frames."""
         return []
 
 
@@ -136,9 +131,9 @@ class Run:
 
     Attributes:
         path: the checkpoint or exported file.
-        config: the run's whole configuration, plain nested values.
+        config: the whole configuration, plain nested values.
         model: scores frames, or features if the run was trained on a feature file.
-        datamodule: its data, as training divided them.
+        datamodule: the data, as training divided them.
         parameters: counts, see `keyframe.models.detector.count_parameters`.
         weights_mb: MB (10^6 bytes) of all weights, or of the exported file.
     """
@@ -192,7 +187,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What tells it apart from other runs of the same model."""
+        """Seed and fold, which tell runs of one model apart."""
         return f"seed {self.config.get('seed')}, fold {self.datamodule.fold}"
 
     @property
@@ -202,7 +197,7 @@ class Run:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the runs of one model have in common, flat; seeds and folds may differ, formats may not."""
+        """The part of the configuration that runs of one model share, flat, and the format of an exported file."""
         # a part that is off may have been unknown to an older version
         parts = {key: self.config[key] for key in _RECIPE if self.config.get(key) is not None}
         return dict(flat(parts)) | ({} if self.model.format is None else {"format": self.model.format})
@@ -214,11 +209,14 @@ class Run:
 
     @property
     def timed_model(self) -> TimedModel:
-        """The model and its usual input, to be timed: frames to scores, or features to scores."""
+        """The model and its usual input, frames or features, to be timed."""
         model, shape = self.model, self.frame_shape
         if isinstance(model, ExportedModel):
             assert shape is not None
-            return TimedModel(partial(_run_program, model), partial(random_videos, shape=shape))
+            program = model.program
+            return TimedModel(
+                lambda frames: torch.from_numpy(program(frames.numpy())), partial(random_videos, shape=shape)
+            )
         device = model.detector.pixel_mean.device
         if shape is not None:
             return TimedModel(model.detector, partial(random_videos, shape=shape, device=device))
@@ -233,11 +231,7 @@ class Run:
             self.model.detector.to(find_device(device))
 
     def videos(self, split: str) -> dict[str, RunVideo]:
-        """The videos of a split by id; none is decoded.
-
-        Raises:
-            KeyframeError: they are not where they were, and `data.root` does not say where.
-        """
+        """The videos of a split by id; none is decoded."""
         if split not in self._videos:
             self.datamodule.prepare_data()
             found = self.datamodule.split_videos(split)
@@ -252,24 +246,13 @@ def _no_frames(path: Path) -> KeyframeError:
     return KeyframeError(f"{path} was trained on a feature file and sees no frames: give a run on videos.")
 
 
-def _run_program(model: ExportedModel, frames: Tensor) -> Tensor:
-    return torch.from_numpy(model.program(frames.numpy()))
-
-
 def load_run(
-    run: str | Path,
-    root: str | None = None,
-    labels: str | None = None,
-    device: str | None = None,
-    key: str = "run",
+    run: str | Path, root: str | None = None, labels: str | None = None, device: str | None = None, key: str = "run"
 ) -> Run:
     """Rebuild the model of a run together with its data.
 
-    Everything is read from the checkpoint, which holds the run's whole configuration, or from the exported file and its
-    card.
-
     Args:
-        run: a run directory (its best checkpoint), a checkpoint, or an exported file.
+        run: a run directory (its best checkpoint), a checkpoint, or an exported file with its card.
         root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
         labels: the label file to use instead of the run's own.
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
@@ -361,16 +344,13 @@ def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[s
 
 
 def build(value: Any, allowed: Sequence[type], path: Path, depth: int = 0) -> Any:
-    """Build what plain nested values describe by Hydra's `_target_` and `_partial_`; nothing else of Hydra's is done.
+    """Build what plain nested values describe by Hydra's `_target_` and `_partial_`, and refuse all else.
 
     Args:
         value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
         allowed: the classes that `_target_` may name, by today's or a former name.
         path: the file that holds the description, for messages.
         depth: levels above this value.
-
-    Raises:
-        KeyframeError: another class is named, a value is not plain, or a class refuses its arguments.
     """
     if depth > _MAX_DEPTH:
         raise KeyframeError(f"{path} was not loaded: its configuration is nested too deeply.")

@@ -37,14 +37,11 @@ def check_number(
     Args:
         key: as a user sets it, e.g. `head.window`.
         value: what it is set to.
-        lowest: the lowest number that the key takes.
+        lowest: the lowest number that it takes.
         highest: the highest.
-        whole: whether it takes whole numbers only.
-        above: leave `lowest` itself out.
-        optional: whether the key takes None too.
-
-    Raises:
-        KeyframeError: naming the key, the value and the range.
+        whole: whether only whole numbers are taken.
+        above: whether `lowest` itself is refused.
+        optional: whether None is taken too.
     """
     if value is None and optional:
         return
@@ -118,10 +115,8 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.importance.ndim != 1 or self.annotators.ndim != 2:
-            raise ValueError(
-                f"importance must be (L,) and annotators (A, L), not {self.importance.shape} "
-                f"and {self.annotators.shape}"
-            )
+            shapes = f"{self.importance.shape} and {self.annotators.shape}"
+            raise ValueError(f"importance must be (L,) and annotators (A, L), not {shapes}")
         if self.annotators.shape[1] != len(self.importance):
             raise ValueError(
                 f"annotators label {self.annotators.shape[1]} frames, importance has {len(self.importance)}"

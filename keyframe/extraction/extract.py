@@ -63,9 +63,7 @@ class ExtractionSpec:
 
     def __post_init__(self) -> None:
         check_number("rate", self.rate, 0, whole=False, above=True)
-        check_number("quality", self.quality, 1)
-        if self.quality > 95:
-            raise KeyframeError(f"quality={self.quality} must be a whole number from 1 to 95.")
+        check_number("quality", self.quality, 1, 95)
         check_number("threads", self.threads, 1)
         if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
             raise KeyframeError(
