@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from keyframe.cli.arguments import add_inputs, prepare, split_inputs
-from keyframe.cli.errors import check_values, sentence_of
+from keyframe.cli.terminal import check_values, sentence_of
 from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.errors import fail
+from keyframe.cli.terminal import fail
 from keyframe.config import conf_dir
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 from omegaconf import DictConfig
 
-from keyframe.cli.evaluate import check_choices, report_results, score_runs
-from keyframe.cli.load_runs import load_models
+from keyframe.cli.evaluate import check_choices, load_models, report_results, score_runs
 from keyframe.cli.terminal import bar
 from keyframe.evaluation.report import REFERENCE_DESIGN
 from keyframe.evaluation.results import Evaluation, compare_pairs, model_result, pair_metrics

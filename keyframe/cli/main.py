@@ -30,7 +30,6 @@ from keyframe.cli.arguments import (
     starts_ranks,
     with_one_directory,
 )
-from keyframe.cli.errors import check_values, fail, sentence_of
 from keyframe.cli.sweep import (
     RECORD,
     Status,
@@ -45,7 +44,7 @@ from keyframe.cli.sweep import (
     write_status,
     write_sweep_table,
 )
-from keyframe.cli.terminal import listen
+from keyframe.cli.terminal import check_values, fail, listen, sentence_of
 from keyframe.config import conf_dir, help_page
 from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
