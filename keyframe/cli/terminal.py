@@ -1,4 +1,4 @@
-"""What a user reads and types while a command runs: progress, Ctrl-C, the last lines of a run, and one-sentence errors."""
+"""What a user reads while a command runs: progress, the last lines of a run, errors as one sentence; and Ctrl-C."""
 
 import difflib
 import logging
