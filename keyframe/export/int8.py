@@ -2,10 +2,10 @@
 
 Activations are uint8 with one scale per tensor, weights int8 with one scale per output channel. A tensor's range is the
 mean over the videos of the smallest and of the largest value in each: with the extremes of all videos a few large
-values make all steps coarse, and scores were a seventh to a quarter further off. Two things stay float: the backbone's
-features and the temporal head, where rounding goes straight into the scores; and the sigmoids of squeeze and
+values make all steps coarse, and scores were a seventh to a quarter further off. These stay float: the backbone's
+features and the temporal head, where rounding goes straight into the scores, and the sigmoids of squeeze and
 excitation, which cost little and in int8 took .04 of .65 from the Spearman of the demo. The weights of float matrix
-products are still stored as int8, and multiplied out when they are used.
+products are stored as int8 too.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ class _Clips(CalibrationDataReader):
         self._clips = iter(clips)
 
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-        """The next input, None at the end."""
+        """Frames of the next clip, None at the end."""
         clip = next(self._clips, None)
         if clip is None:
             return None

@@ -1,7 +1,6 @@
 """An exported file as a model that scores videos; with an ONNX file no torch is imported.
 
-A file comes in one of four formats. Its card, a JSON file beside it, holds all that is known of it, so that the file
-stands for its run. Its program takes frames and gives scores.
+A file has one of four formats, and a card beside it, a JSON file that holds all that is known of the run.
 """
 
 import json
@@ -29,12 +28,7 @@ from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
 log = logging.getLogger(__name__)
 
 # Format -> the end of the file's name.
-SUFFIXES = {
-    "torchscript": ".torchscript.pt",
-    "torch_export": ".pt2",
-    "onnx": ".onnx",
-    "onnx_int8": ".int8.onnx",
-}
+SUFFIXES = {"torchscript": ".torchscript.pt", "torch_export": ".pt2", "onnx": ".onnx", "onnx_int8": ".int8.onnx"}
 # Versions of ONNX's operators that torch's exporter and ONNX Runtime both know.
 OPSETS = range(18, 24)
 # The input and the output of a program.
@@ -59,7 +53,7 @@ Program = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether the name of a model's file is that of an exported file, not of a checkpoint."""
+    """Whether a model's file is an exported one by its name, not a checkpoint."""
     return Path(path).suffix in (".pt", ".pt2", ".onnx")
 
 
@@ -104,15 +98,14 @@ class Card:
         sha256: of the file; it shows which file the card belongs to, and proves nothing about who made it.
         checkpoint_sha256: of the checkpoint that was exported.
         backbone: timm's name.
-        size: (height, width) of a frame in pixels. Fixed: the scores of a model mean little at a size it was not
-            trained with.
+        size: (height, width) of a frame in pixels, as in training.
         window: frames the model was trained to see at once, spread evenly over a video; None for any number.
         parameters: counts, `total` among them, as of the run.
         file_mb: MB (10^6 bytes) of the file.
-        making: what is particular to its format: ONNX's opset, and of int8 the method and the calibration videos.
+        making: particular to its format: ONNX's opset, and of int8 the method and the calibration videos.
         check: how far its scores are from the run's own, and on which videos.
         config: the run's whole configuration, plain nested values.
-        versions: of what it was made with.
+        versions: of the packages that made it.
     """
 
     format: str
@@ -194,8 +187,7 @@ def read_card(path: Path) -> Card:
 def load_program(path: Path, format: str, threads: int = 0) -> Program:
     """What an exported file computes, on the CPU.
 
-    An ONNX file is data. The other formats are programs that torch unpickles and runs: such a file can do anything
-    that its user can.
+    An ONNX file is data. The other formats are programs that torch unpickles and runs, with all rights of the user.
 
     Args:
         path: the file.
@@ -253,7 +245,7 @@ class ExportedModel:
 
     Attributes:
         path: the file.
-        card: what is known of it.
+        card: beside it.
         program: what it computes.
     """
 
@@ -308,9 +300,6 @@ class ExportedModel:
 
         A program takes whole windows, so where they overlap a frame is encoded more than once. The frames of one
         section (see `keyframe.data.sampling`) are held at once, 1200 at most.
-
-        Raises:
-            VideoError: the file cannot be read.
         """
         held = _HeldFrames(reader.stream(index.path, frames, self.size, index))
         scores = average_windows(lambda places: self.program(held.take(places)), len(frames), self.window)

@@ -28,17 +28,7 @@ import keyframe
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
-from keyframe.export.model import (
-    FRAMES,
-    SCORES,
-    SUFFIXES,
-    Card,
-    Program,
-    card_path,
-    load_program,
-    onnx_packages,
-    write_card,
-)
+from keyframe.export.model import FRAMES, SCORES, SUFFIXES, Card, card_path, load_program, onnx_packages, write_card
 from keyframe.files import file_hash
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel
@@ -50,13 +40,12 @@ from keyframe.types import FloatArray, KeyframeError, VideoError
 PARITY = 1e-4
 # Frames of a clip, if the model sees any number of frames at once.
 _MOST_FRAMES = 60
-_MB = 1e6
 _TORCH, _ONNX = ("torch", "timm"), ("onnx", "onnxruntime", "onnxscript")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a model sees of one labelled video at once; files are checked and calibrated on clips.
+    """What a model sees of one labelled video at once, to check and calibrate files on.
 
     Attributes:
         video: id.
@@ -78,10 +67,7 @@ def read_clips(
         data: of the run.
         split: `train`, `val` or `test`.
         most: the most videos, spread evenly over the split.
-        bar: shows progress.
-
-    Raises:
-        KeyframeError: none can be read.
+        bar: shows progress: what to go through, a title and the number of steps.
     """
     data.prepare_data()
     videos = data.split_videos(split)
@@ -103,10 +89,11 @@ def read_clips(
     return clips
 
 
+@dataclass(frozen=True, eq=False)
 class Exporter:
     """Writes a trained model in several formats.
 
-    Args:
+    Attributes:
         model: of a run on videos, on the CPU.
         config: the run's whole configuration, plain nested values.
         parameters: counts, `total` among them.
@@ -117,32 +104,21 @@ class Exporter:
         opset: version of ONNX's operators, one of `OPSETS`.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        config: Mapping[str, Any],
-        parameters: Mapping[str, float],
-        directory: Path,
-        split: str,
-        held_out: Sequence[Clip],
-        calibration: Sequence[Clip] = (),
-        opset: int = 18,
-    ) -> None:
-        assert model.size is not None
-        self.model, self.size, self.config, self.parameters = model, model.size, config, parameters
-        self.directory, self.opset = directory, opset
-        self.split, self.held_out, self.calibration = split, held_out, calibration
-        self.eager = [self._eager(clip) for clip in held_out]
+    model: TrainedModel
+    config: Mapping[str, Any]
+    parameters: Mapping[str, float]
+    directory: Path
+    split: str
+    held_out: Sequence[Clip]
+    calibration: Sequence[Clip]
+    opset: int
 
     def path(self, format: str) -> Path:
         """Where the file of a format goes."""
         return self.directory / f"{self.model.backbone.replace('/', '_')}{SUFFIXES[format]}"
 
     def export(self, format: str) -> Card:
-        """Write a file and its card, once its scores are checked.
-
-        Args:
-            format: one of `SUFFIXES`.
+        """Write a file of a format and its card, once its scores are checked.
 
         Raises:
             KeyframeError: the scores of a float file differ from the model's own, a package is missing, or int8 has
@@ -152,14 +128,15 @@ class Exporter:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=self.directory) as drafts:
             draft = Path(drafts) / path.name
             making = self._write(format, draft)
-            scores = self._scores(load_program(draft, format, torch.get_num_threads()))
-            largest = max(float(np.abs(a - b).max()) for a, b in zip(scores, self.eager, strict=True))
+            program = load_program(draft, format, torch.get_num_threads())
+            scores = [program(clip.frames[None])[0] for clip in self.held_out]
+            largest = max(float(np.abs(a - b).max()) for a, b in zip(scores, self._own_scores, strict=True))
             if format != "onnx_int8" and not largest <= PARITY:
                 raise KeyframeError(
                     f"{path.name} was not kept: its scores differ from the model's own by up to {largest:.1e}, more "
                     f"than {PARITY:g}; use another format."
                 )
-            change = paired_difference(self._spearman(scores), self._spearman(self.eager))
+            change = paired_difference(self._spearman(scores), self._spearman(self._own_scores))
             card = self._card(format, draft, largest, change, making)
             write_card(draft, card)
             # the card first: a file that is there has its card
@@ -175,21 +152,31 @@ class Exporter:
             calls[format] = partial(load_program(self.path(format), format, torch.get_num_threads()), frames)
         return in_turns(calls, repeats)
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        assert self.model.size is not None
+        return self.model.size
+
+    @cached_property
+    def _own_scores(self) -> list[FloatArray]:
+        """The model's own scores of the held-out clips, (T,) each."""
+        return [self._eager(clip) for clip in self.held_out]
+
     @cached_property
     def _program(self) -> ExportedProgram:
-        """What all formats but TorchScript come from."""
-        return export_program(self.model.detector, self.size)
+        """The source of all formats but TorchScript."""
+        return export_program(self.model.detector, self._size)
 
     @cached_property
     def _onnx(self) -> ONNXProgram:
-        """What both ONNX formats come from."""
+        """The source of both ONNX formats."""
         return onnx_program(self._program, self.opset)
 
     def _write(self, format: str, path: Path) -> dict[str, Any]:
-        """Write an unchecked file; returns what its card says under `making`."""
+        """Write an unchecked file; returns its card's `making`."""
         match format:
             case "torchscript":
-                write_torchscript(self.model.detector, path, self.size)
+                write_torchscript(self.model.detector, path, self._size)
                 return {}
             case "torch_export":
                 write_program(self._program, path)
@@ -223,9 +210,6 @@ class Exporter:
         scores: FloatArray = self.model.detector(torch.from_numpy(clip.frames)[None])[0].numpy()
         return scores
 
-    def _scores(self, program: Program) -> list[FloatArray]:
-        return [program(clip.frames[None])[0] for clip in self.held_out]
-
     def _spearman(self, scores: Sequence[FloatArray]) -> list[float]:
         return [spearman(one, clip.importance) for one, clip in zip(scores, self.held_out, strict=True)]
 
@@ -246,10 +230,10 @@ class Exporter:
             sha256=file_hash(draft),
             checkpoint_sha256=self.model.description["checkpoint_sha256"],
             backbone=self.model.backbone,
-            size=self.size,
+            size=self._size,
             window=self.model.window,
             parameters=self.parameters,
-            file_mb=draft.stat().st_size / _MB,
+            file_mb=draft.stat().st_size / 1e6,
             making=making,
             check=check,
             config=self.config,
@@ -261,28 +245,22 @@ class Exporter:
         )
 
 
-def export_program(
-    detector: KeyframeDetector, size: tuple[int, int], dtype: torch.dtype = torch.uint8
-) -> ExportedProgram:
-    """Trace a detector into a program of plain tensor operations.
+def export_program(detector: KeyframeDetector, size: tuple[int, int]) -> ExportedProgram:
+    """Trace a detector into a program of plain tensor operations; `program.module()(frames)` runs it.
 
     Args:
         detector: in eval mode.
-        size: (height, width) of the frames in pixels.
-        dtype: of the frames: uint8, or float32 in [0, 1].
-
-    Returns:
-        The program; `write_program` writes it, and `program.module()(frames)` runs it.
+        size: (height, width) of the frames, uint8, in pixels.
     """
     # two and three, because the exporter takes an example's 1 for a constant, and equal numbers for one
-    frames = torch.zeros(2, 3, 3, *size, dtype=dtype, device=detector.pixel_mean.device)
+    frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
     dynamic = {FRAMES: {0: Dim("videos", min=1), 1: Dim("time", min=1)}}
     with torch.no_grad():
         return torch.export.export(_unchunked(detector), (frames,), dynamic_shapes=dynamic, strict=False)
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
-    """Write a program; `torch.export.load` reads it."""
+    """Write a program for `torch.export.load`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about how weights that share memory are stored
         torch.export.save(program, path)
@@ -292,11 +270,8 @@ def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
     """A program as an ONNX model with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
 
     Args:
-        program: what `export_program` gave.
+        program: from `export_program`.
         opset: version of ONNX's operators, one of `OPSETS`.
-
-    Returns:
-        The model; `write_onnx` writes it.
     """
     with _quiet(), torch.no_grad():
         exported = torch.onnx.export(
@@ -307,12 +282,12 @@ def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
 
 
 def write_onnx(model: ONNXProgram, path: Path) -> None:
-    """Write a model as one file, over one that is there."""
+    """Write a model as one file."""
     model.save(path, external_data=False)
 
 
 def write_torchscript(detector: KeyframeDetector, path: Path, size: tuple[int, int]) -> None:
-    """Trace a detector and write it, norm layers folded into convolutions; `torch.jit.load` reads it.
+    """Trace a detector and write it for `torch.jit.load`, norm layers folded into convolutions.
 
     Args:
         detector: in eval mode.

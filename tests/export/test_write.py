@@ -47,13 +47,6 @@ def test_files_score_any_number_of_videos_and_frames_as_the_detector_does(detect
     assert detector.chunk == 2
 
 
-def test_a_program_takes_floats(detector):
-    frames = torch.rand(1, 9, 3, *SIZE)
-    program = export_program(detector, SIZE, torch.float32).module()
-    with torch.inference_mode():
-        torch.testing.assert_close(program(frames), detector(frames), rtol=0, atol=PARITY)
-
-
 def test_a_detector_in_training_mode_is_refused(detector):
     with pytest.raises(ValueError, match="training mode"):
         export_program(detector.train(), SIZE)
