@@ -79,9 +79,6 @@ def plan(
 
     Returns:
         One entry per video, in order: a job, or the result of a video that is skipped or cannot be read.
-
-    Raises:
-        KeyframeError: `output` cannot be written.
     """
     fingerprint, existing = spec.fingerprint, _prepared(output)
     # Caseless name of a folder -> content and file of the video that this batch has given it.
@@ -122,7 +119,7 @@ def plan(
 
 
 def _prepared(output: Path) -> dict[str, str]:
-    """Make the output folder, check that it is writable, remove abandoned drafts; its entries by caseless name."""
+    """Make the output folder if it is missing, and remove abandoned drafts; returns its entries by caseless name."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
@@ -147,9 +144,6 @@ def run_local(spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int = 1) 
 
     Yields:
         A result per job, as they end.
-
-    Raises:
-        KeyframeError: as `Extractor`, before the first result.
     """
     waiting = list(reversed(jobs))
     count = min(workers, len(jobs))
@@ -181,18 +175,14 @@ def run_local(spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int = 1) 
 
 
 class Extractor:
-    """Does jobs one after the other, with the model loaded once.
-
-    Raises:
-        KeyframeError: as `ExtractionSpec.load_scorer`.
-    """
+    """Does jobs one after the other, with the model loaded once."""
 
     def __init__(self, spec: ExtractionSpec) -> None:
         self.spec = spec
         self.scorer = spec.load_scorer()
 
     def __call__(self, job: VideoJob) -> VideoResult:
-        """Do one video; whatever is wrong with it becomes its result."""
+        """Do one job; any error becomes its result."""
         start = perf_counter()
         try:
             done = extract_video(job.path, job.directory, self.spec, self.scorer)
@@ -203,7 +193,7 @@ class Extractor:
 
 
 def _reason(error: Exception, job: VideoJob) -> str:
-    """Why a job failed, as a sentence."""
+    """Why a job failed, in one sentence."""
     if isinstance(error, KeyframeError):
         return str(error)
     if isinstance(error, OSError):
@@ -214,11 +204,7 @@ def _reason(error: Exception, job: VideoJob) -> str:
 
 
 class Worker:
-    """A process that does jobs, one at a time; it ends with the process that has started it.
-
-    Args:
-        spec: how it does them; pickled.
-    """
+    """A process that does jobs, one at a time; it ends with the process that has started it."""
 
     def __init__(self, spec: ExtractionSpec) -> None:
         context = multiprocessing.get_context("spawn")
@@ -242,7 +228,7 @@ class Worker:
         If the process died, `alive` becomes False and the job has failed.
 
         Raises:
-            KeyframeError: as `Extractor`.
+            KeyframeError: the scorer cannot be loaded, which ends the batch.
         """
         assert self.job is not None
         try:
@@ -287,7 +273,7 @@ class _ConnectionHandler(logging.handlers.QueueHandler):
 
 
 def _serve(spec: ExtractionSpec, connection: Connection) -> None:
-    """Do the jobs that come, until no more can come."""
+    """Do jobs until the connection is closed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
     follow_parent()
     root = logging.getLogger()
@@ -305,7 +291,7 @@ def _serve(spec: ExtractionSpec, connection: Connection) -> None:
 
 @contextmanager
 def _thread_settings(count: int) -> Iterator[None]:
-    """Processes started here read how many threads their libraries use; these read it when they are imported."""
+    """Set how many threads the libraries of processes started here use; these read it when they are imported."""
     before = {name: os.environ[name] for name in _THREAD_SETTINGS if name in os.environ}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, str(count)))
     try:

@@ -45,9 +45,6 @@ class ExtractionSpec:
         device: where the model computes.
         threads: of one worker's computations, at least 1.
         bf16: whether a run's model computes in bfloat16.
-
-    Raises:
-        KeyframeError: a number is out of range, or `bf16` is set without a run's own model.
     """
 
     shots: ShotCutter
@@ -73,7 +70,7 @@ class ExtractionSpec:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that decide the result, beside the scorer, as plain values."""
+        """The settings besides the scorer that decide the result, as plain values."""
         return {
             "rate": float(self.rate),
             "summary_video": self.summary_video,
@@ -85,22 +82,18 @@ class ExtractionSpec:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the extractions that this spec leads to, without loading the model."""
+        """Equal for specs with equal results; no model is loaded."""
         scorer = TrainingFree.description if self.checkpoint is None else describe_model(self.checkpoint, self.bf16)
         return fingerprint(scorer, self.settings)
 
     def load_scorer(self) -> Scorer:
-        """The scorer, on its device.
-
-        Raises:
-            KeyframeError: the checkpoint cannot be loaded, or the device is not available or cannot compute so.
-        """
+        """The scorer, on its device."""
         if self.checkpoint is None:
             return TrainingFree()
         if is_exported(self.checkpoint):
             require_cpu(self.checkpoint, self.device)
             return load_exported(self.checkpoint, self.threads)
-        import torch  # takes seconds, and the others need none of it
+        import torch  # takes seconds; the other scorers need none of it
 
         from keyframe.runs import load_run
 
@@ -164,17 +157,15 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all. The results of an earlier
     extraction there are replaced; other files in it are kept.
 
-    Stills and skim decode the frames that they show; for the rest see `analyse_video`.
-
     Args:
         path: a video file.
         directory: the folder of the results, made if missing.
-        spec: how; its checkpoint, device and threads were used to load the scorer.
-        scorer: scores frames.
+        spec: how.
+        scorer: of `spec.load_scorer`.
 
     Raises:
         VideoError: the video cannot be read.
-        KeyframeError: the folder holds files and none of ours, or a setting is wrong.
+        KeyframeError: the folder holds files and none of ours.
     """
     content = content_hash(path)
     scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate)
@@ -211,10 +202,6 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
         shots: cuts the video.
         reader: decodes frames.
         rate: scored frames per second of video, above 0.
-
-    Raises:
-        VideoError: the video cannot be read.
-        KeyframeError: the rate is no such number.
     """
     index = index_packets(path)
     frames, seen, thumbs = _describe_video(index, FpsSampling(rate).indices(index), reader)

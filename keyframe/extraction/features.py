@@ -37,9 +37,6 @@ class FeatureEncoder:
         step: frames from one pick to the next, at least 1; 15 in published files.
         lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
         highest: the score that 1 stands for.
-
-    Raises:
-        KeyframeError: the model has no image backbone, or its backbone does not take images of this size.
     """
 
     detector: KeyframeDetector
@@ -73,8 +70,7 @@ class FeatureEncoder:
             labels: the annotators' scores, if there are any.
 
         Raises:
-            VideoError: the file cannot be read.
-            KeyframeError: its labels do not fit it; this is known before anything is decoded.
+            KeyframeError: the file cannot be read, or its labels do not fit it, which shows before it is decoded.
         """
         index = index_packets(path)
         if labels is not None:
@@ -100,11 +96,7 @@ class FeatureEncoder:
 
 
 def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
-    """Videos by the stems of their files.
-
-    Raises:
-        KeyframeError: an input leads to no video, or two have one id: a feature file is made as a whole.
-    """
+    """Videos by the stems of their files; KeyframeError if an input leads to no video or two have one stem."""
     videos: dict[str, Path] = {}
     for path in found:
         if not isinstance(path, Path):
@@ -117,11 +109,7 @@ def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
 
 
 def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels]:
-    """The labels of these videos by id; a label file may lack some of them.
-
-    Raises:
-        KeyframeError: the file cannot be read, or has labels of none of them.
-    """
+    """The labels of these videos by id; a label file may lack some of them, but not all."""
     try:
         found = read_labels(path, lowest, highest)
     except KeyframeError as error:  # Its message names the key of training.
@@ -148,9 +136,6 @@ def write_features(
 
     Yields:
         The id of each video, and why it was left out, or "".
-
-    Raises:
-        KeyframeError: no video can be used, or the file cannot be written.
     """
     about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
     about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step}

@@ -34,13 +34,13 @@ _WIDTH, _HEIGHT = 6.2, 3.1
 _DPI = 150
 # More ranks than these would cover the curve.
 _MOST_RANKS = 30
-# The longest side of a keyframe on the page in pixels, up to 60 keyframes. More of them are smaller, down to the width
-# of the page's columns, so that a page with thousands still opens.
+# The longest side of a keyframe on the page in pixels, up to 60 keyframes. If there are more they are smaller, down to
+# the width of the page's columns, so that a page with thousands still opens.
 _PREVIEW, _MANY, _SMALLEST = 720, 60, 208
 
 
 def folder_name(path: Path) -> str:
-    """A name for the results of a video that every file system accepts and that leads nowhere else."""
+    """A name for a video's folder that every file system accepts as one name."""
     stem = unicodedata.normalize("NFC", path.stem)
     # Categories C*: control and format characters, and halves of surrogate pairs.
     safe = "".join("_" if c in _FORBIDDEN or unicodedata.category(c)[0] == "C" else c for c in stem)
@@ -67,11 +67,7 @@ def is_complete(directory: Path, summary: dict[str, Any]) -> bool:
 
 @contextmanager
 def results_folder(directory: Path) -> Iterator[Path]:
-    """An atomic folder for results: those of an earlier extraction are replaced, other files there are kept.
-
-    Raises:
-        KeyframeError: `directory` holds files, and none of ours.
-    """
+    """An atomic folder for results: those of an earlier extraction are replaced, other files there are kept."""
     _require_ours(directory)
     with atomic_folder(directory, _keep_others) as draft:
         yield draft
@@ -125,15 +121,7 @@ def write_scores(directory: Path, frames: IntArray, candidates: Candidates, sele
 
 
 def write_curve(directory: Path, title: str, candidates: Candidates, selection: Selection, scored_by: str) -> None:
-    """Write `curve.png`: scores from 0 to 1 over the video's clock, its shots, its keyframes and the best ranks.
-
-    Args:
-        directory: where it is written.
-        title: the video's name.
-        candidates: the scored frames.
-        selection: which are keyframes.
-        scored_by: the scorer, in a few words.
-    """
+    """Write `curve.png`: scores from 0 to 1 over the video's clock, its shots, its keyframes and the best ranks."""
     seconds, scores = candidates.seconds, candidates.scores
     colour, mark = PALETTE[1], PALETTE[0]
     figure = sheet(_drawable(one_line(title)), _HEIGHT, _WIDTH)
@@ -212,10 +200,7 @@ def _document(directory: Path, summary: Mapping[str, Any], images: list[ImageFil
         sections=[
             Section("Keyframes", [*notes, Gallery(images)]),
             Section("Importance over time", [curve]),
-            Section(
-                "How it was made",
-                [Table([{"": name, "value": value} for name, value in facts.items()], numeric=())],
-            ),
+            Section("How it was made", [Table([{"": name, "value": facts[name]} for name in facts], numeric=())]),
         ],
         footer=f"Made by keyframe {summary['versions']['keyframe']}.",
     )

@@ -32,14 +32,11 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path]) ->
         inputs: each a video (of any suffix; it need not exist), a folder, a pattern with `*`, `?` or `[`, or a text
             file that lists such, one per line, from its own folder. A name that exists is never a pattern.
         recursive: whether to search folders to any depth; hidden files and folders are left out.
-        ours: where the command writes. What lies there is no input unless it is named; a folder that leads there and
+        ours: where the command writes. Files there are no input unless they are named; a folder that leads there and
             to no other video is passed over, because a shell's `*` names it.
 
     Returns:
         The files. A folder without videos, a pattern that matches none and a list that is not readable are refused.
-
-    Raises:
-        KeyframeError: nothing is left.
     """
     places = [Path(os.path.realpath(place)) for place in ours]
     found: dict[str, Path | Refused] = {}

@@ -36,9 +36,6 @@ class RayEngine:
         address: of a running cluster, or "auto" for the one that this machine is part of; with None Ray is started
             here, unless this process uses it already, and stopped at the end. The machines of a cluster have this
             version of keyframe, and find videos, results and checkpoint at the same paths.
-
-    Raises:
-        KeyframeError: Ray Data is not installed.
     """
 
     address: str | None = None
@@ -50,7 +47,7 @@ class RayEngine:
     def __call__(
         self, spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int | None = None
     ) -> Generator[VideoResult, None, None]:
-        """Do jobs.
+        """Do jobs; see `keyframe.extraction.engines.run_local`.
 
         Args:
             spec: how; it is pickled.
@@ -59,9 +56,6 @@ class RayEngine:
 
         Yields:
             A result per job, as they end.
-
-        Raises:
-            KeyframeError: as `Extractor`, or Ray cannot be reached or has no room for an actor.
         """
         if not jobs:
             return
@@ -70,7 +64,7 @@ class RayEngine:
         try:
             with _connected(self.address, max(cores(), (workers or 1) * spec.threads)):
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                yield from _results(spec, jobs, share_of(spec, len(jobs), workers, nodes))
+                yield from _results(spec, jobs, *share_of(spec, len(jobs), workers, nodes))
         except ray.exceptions.RayError as error:
             reason = " ".join(str(error).split("\n")[-1].split())
             raise KeyframeError(
@@ -85,17 +79,10 @@ class RayEngine:
                     sleep(0.1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """How many actors there are, and the part of its machine that each gets: cores, and GPUs or a part of one."""
-
-    actors: int
-    cores: int
-    gpus: float
-
-
-def share_of(spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]) -> Share:
-    """The share of each actor on a cluster.
+def share_of(
+    spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]
+) -> tuple[int, float]:
+    """The number of actors on a cluster, and the GPUs, or the part of one, that each gets.
 
     Args:
         spec: a core per thread; GPUs only if a model computes on them.
@@ -103,9 +90,6 @@ def share_of(spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequen
         workers: actors that are asked for, possibly more than GPUs, which they then share; None for one per GPU, or
             without GPUs as many as there are cores for.
         nodes: the resources of each machine, as Ray names them.
-
-    Raises:
-        KeyframeError: no machine has the cores for an actor.
     """
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     # A cluster that grows on demand may have no machine yet.
@@ -117,7 +101,7 @@ def share_of(spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequen
     if workers is None:
         workers = gpus or max(1, sum(int(node.get("CPU", 0)) // spec.threads for node in nodes))
     workers = min(workers, jobs)
-    return Share(workers, spec.threads, 1 / math.ceil(workers / gpus) if gpus else 0)
+    return workers, 1 / math.ceil(workers / gpus) if gpus else 0
 
 
 class _Actor:
@@ -144,7 +128,7 @@ class _Actor:
         return {"number": rows["number"], "answer": answers}
 
 
-def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> Iterator[VideoResult]:
+def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], actors: int, gpus: float) -> Iterator[VideoResult]:
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -160,9 +144,9 @@ def _results(spec: ExtractionSpec, jobs: Sequence[VideoJob], share: Share) -> It
         fn_constructor_args=(spec,),
         batch_size=1,
         # A second job must not wait at a busy actor while another is idle.
-        compute=ray.data.ActorPoolStrategy(size=share.actors, max_tasks_in_flight_per_actor=1),
-        num_cpus=share.cores,
-        num_gpus=share.gpus,
+        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
+        num_cpus=spec.threads,
+        num_gpus=gpus,
     )
     answers.context.enable_progress_bars = False
     answers.context.print_on_execution_start = False

@@ -15,7 +15,7 @@ import pytest
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.engines import VideoJob, plan, run_local
 from keyframe.extraction.extract import ExtractionSpec
-from keyframe.extraction.ray_engine import RayEngine, Share, share_of
+from keyframe.extraction.ray_engine import RayEngine, share_of
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError
@@ -32,15 +32,15 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 @pytest.mark.parametrize(
     ("spec", "workers", "nodes", "share"),
     [
-        (SPEC, None, [SMALL, GPUS], Share(20, 1, 0)),
-        (replace(SPEC, threads=3), None, [SMALL, GPUS], Share(6, 3, 0)),
-        (SPEC, 7, [SMALL], Share(7, 1, 0)),
-        (SPEC, 300, [SMALL], Share(100, 1, 0)),
-        (SPEC, None, [], Share(1, 1, 0)),
-        (MODEL, None, [SMALL, GPUS, GPUS], Share(4, 1, 1)),
-        (MODEL, 3, [GPUS, GPUS], Share(3, 1, 1)),
-        (MODEL, 5, [GPUS, GPUS], Share(5, 1, 1 / 2)),
-        (replace(MODEL, device="cpu"), None, [GPUS], Share(16, 1, 0)),
+        (SPEC, None, [SMALL, GPUS], (20, 0)),
+        (replace(SPEC, threads=3), None, [SMALL, GPUS], (6, 0)),
+        (SPEC, 7, [SMALL], (7, 0)),
+        (SPEC, 300, [SMALL], (100, 0)),
+        (SPEC, None, [], (1, 0)),
+        (MODEL, None, [SMALL, GPUS, GPUS], (4, 1)),
+        (MODEL, 3, [GPUS, GPUS], (3, 1)),
+        (MODEL, 5, [GPUS, GPUS], (5, 1 / 2)),
+        (replace(MODEL, device="cpu"), None, [GPUS], (16, 0)),
     ],
 )
 def test_the_share_of_an_actor(spec, workers, nodes, share):
