@@ -24,16 +24,7 @@ SplitVideos = Mapping[str, Sequence[LabelledVideo]]
 
 
 class PlainVideos(Dataset[tuple[Tensor, Tensor, float]]):
-    """Opens a video in every epoch.
-
-    An item is its pixels, uint8 (T, 3, H, W), their importance (T,), and the seconds that reading took.
-
-    Args:
-        videos: the videos.
-        frames: frames per video, T.
-        size: (height, width) of a frame in pixels.
-        seek: see `read_with_opencv`.
-    """
+    """Opens a video in every epoch: its pixels, uint8 (T, 3, H, W), importance (T,), and the seconds of reading."""
 
     def __init__(self, videos: Sequence[LabelledVideo], frames: int, size: tuple[int, int], seek: bool) -> None:
         self.videos, self.frames, self.size, self.seek = list(videos), frames, size, seek
@@ -53,18 +44,8 @@ class PlainVideos(Dataset[tuple[Tensor, Tensor, float]]):
 class PlainLoop:
     """Decodes every video and runs the whole backbone in every step; otherwise it trains what `keyframe-train` does.
 
-    The same model, loss, optimizer, clipping, batches and stages, validation and a checkpoint after every epoch.
-    Worker processes decode, and live as long as the loop. The backbone takes uint8 frames in the layout that is
-    fastest (channels_last), its frozen part without gradients.
-
-    Args:
-        overrides: of `keyframe-train`: what is trained.
-        videos: of each split.
-        checkpoint: the file that is written after every epoch.
-        workers: processes that decode.
-
-    Attributes:
-        reading: seconds to read five frames, `sequential` and by `seek`; the loop takes the faster way.
+    Worker processes decode, and live as long as the loop. `reading` holds the seconds to read five frames,
+    `sequential` and by `seek`; the loop takes the faster way.
     """
 
     def __init__(self, overrides: Sequence[str], videos: SplitVideos, checkpoint: Path, workers: int) -> None:
@@ -101,8 +82,8 @@ class PlainLoop:
         """Train for an epoch of stage 1 or 2, validate, and write a checkpoint.
 
         Returns:
-            Seconds by part, as `keyframe.benchmark.train.EPOCH_PARTS` names them, and the mean `loss`. Besides, not to
-            be added to them, `decode`: what all workers together took to read the training videos.
+            Seconds by `keyframe.benchmark.train.EPOCH_PARTS`; and, not to be added to them, the mean `loss` and
+            `decode`, the seconds that all workers together took to read the training videos.
         """
         self.model.backbone.train_tail(stage == 2)
         self.model.train()
@@ -140,10 +121,7 @@ class PlainLoop:
         return float(np.mean(found))
 
     def time_model(self, repeats: int = 3) -> dict[str, float]:
-        """Median seconds of each part of the model for the frames of one batch in stage 2.
-
-        The parts are `prefix_forward`, `tail_forward`, `tail_backward`, `head` (forward, loss and backward).
-        """
+        """Median seconds per part of the model for one batch in stage 2; `head` is forward, loss and backward."""
         self.model.backbone.train_tail(True)
         self.model.train()
         shape = (self.config.data.batch_size, self.frames, 3, *self.size)
@@ -175,20 +153,11 @@ class PlainLoop:
 def train_plainly(
     overrides: Sequence[str], videos: SplitVideos, rounds: int, checkpoint: Path
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Run the plain loop's side of the suite `train`, in pieces that it asks for one by one.
-
-    Args:
-        overrides: of `keyframe-train`: what is trained.
-        videos: of each split.
-        rounds: epochs of each stage.
-        checkpoint: the file that is written after every epoch.
+    """Run the plain loop's side of the suite `train`.
 
     Yields:
-        What was measured, each with its name:
-            `reading`: see `PlainLoop`.
-            `stage1` and `stage2`: what `PlainLoop.epoch` returns, in each round.
-            `test`: seconds to measure the test videos, as `test`.
-            `model`: see `PlainLoop.time_model`; and the `videos` of a batch.
+        Names and seconds: `reading` of `PlainLoop`; `stage1` and `stage2` of `PlainLoop.epoch`, in each round; `test`;
+        and `model` of `PlainLoop.time_model`, with the `videos` of a batch.
     """
     loop = PlainLoop(overrides, videos, checkpoint, cores())
     yield "reading", loop.reading

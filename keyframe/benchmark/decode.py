@@ -43,8 +43,7 @@ def _reading_memory(read: Callable[[], Frames]) -> Iterator[float]:
 
 
 def _read_and_drop(read: Callable[[], Frames]) -> None:
-    """Read in another process; the frames stay there."""
-    read()
+    read()  # in another process: frames returned would be sent back
 
 
 def import_opencv() -> ModuleType:
@@ -62,18 +61,15 @@ def import_opencv() -> ModuleType:
 def read_with_opencv(
     path: Path, frames: int, size: tuple[int, int], seek: bool, first: int | None = None, threads: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Read uniformly spaced frames, resized.
+    """Read frames spread as by `UniformSampling`, as uint8 RGB (T, height, width, 3).
 
     Args:
         path: a video file.
-        frames: T, spread as `keyframe.data.sampling.UniformSampling` spreads them.
+        frames: T.
         size: (height, width) of the result in pixels.
         seek: jump to each wanted frame, instead of decoding all up to it and converting the wanted ones only.
         first: read only so many of the wanted frames; None reads all.
         threads: of the decoder; 0 leaves the choice to OpenCV.
-
-    Returns:
-        uint8 RGB (T, height, width, 3).
     """
     cv2 = import_opencv()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
@@ -132,10 +128,7 @@ Calls = dict[str, tuple[Callable[[], object], str]]
 
 @dataclass(frozen=True)
 class DecodeSuite:
-    """Times every reader against FFmpeg decoding the whole file and against a seek for each frame with OpenCV.
-
-    The arguments are those of the node `decode` in conf/benchmark.yaml.
-    """
+    """Times every reader against FFmpeg and OpenCV; the arguments are the node `decode` of conf/benchmark.yaml."""
 
     footage: str
     sizes: Sequence[Sequence[int]] = ((640, 360), (1280, 720))
@@ -190,19 +183,14 @@ class DecodeSuite:
 
     def _notes(self) -> list[str]:
         return [
-            f"H.264 with B-frames at 25 frames per second, generated; I-frames every {_LONG} frames unless a figure "
-            f"says gop{_SHORT}. They take a tenth to a seventh of a byte per pixel, as in ordinary clips.",
-            f"A reading opens the file, makes the packet index, and gives frames at {_SIDE}x{_SIDE}, each reader in "
-            "one thread unless a figure says otherwise.",
-            f"FFmpeg {ffmpeg_version()} decodes every frame and drops it: `ffmpeg -threads 1 -i FILE -an -f null -`; "
-            "ratios are to one decoding thread, as the readers have, and seconds are given for its own choice too.",
-            "OpenCV sets CAP_PROP_POS_FRAMES for each frame, in one thread, and resizes. A seek costs it the same "
-            f"wherever the last one was, so its time for {self.rate:g} frames per second is that of {self.frames} "
-            "frames multiplied.",
-            f"Snapping is measured on {self.frames + 1} frames of the first size: a round number may lie on I-frames "
-            "by itself. So they stand anywhere between two of these, as in any video.",
-            "Calls take turns; ratios are taken in each round. Ratios of seconds below 1 are faster than the "
-            "baseline; a speedup is the other way round.",
+            f"Generated H.264 with B-frames at 25 frames per second; I-frames every {_LONG} frames unless a figure "
+            f"says gop{_SHORT}.",
+            f"A reading opens the file, makes the packet index and gives frames at {_SIDE}x{_SIDE}, in one thread.",
+            f"FFmpeg {ffmpeg_version()} decodes every frame and drops it; ratios are to one decoding thread.",
+            "OpenCV seeks each frame in one thread and resizes it. A seek costs the same wherever the last one was: "
+            f"the time for {self.rate:g} frames per second is that of {self.frames} frames multiplied.",
+            f"Snapping is measured on {self.frames + 1} frames: a round number may lie on I-frames by itself.",
+            "Calls take turns and ratios are taken in each round; below 1 is faster, but for speedups.",
         ]
 
     def _footage(self, size: Sequence[int], key_every: int = _LONG) -> Footage:
@@ -217,7 +205,6 @@ class DecodeSuite:
         return in_turns(calls, self.repeats, self.budget_s, warm_up=False)
 
     def _add_seconds(self, result: SuiteResult, calls: Calls) -> dict[str, list[float]]:
-        """Time calls that are figures of their own."""
         seconds = self._time({name: call for name, (call, _) in calls.items()})
         for name, taken in seconds.items():
             result.add(f"seconds_{name}", taken, "s", calls[name][1])
@@ -232,10 +219,7 @@ class DecodeSuite:
         seek = partial(read_with_opencv, path, self.frames, (_SIDE, _SIDE), seek=True, threads=1)
         calls: Calls = {
             f"ffmpeg_{size}": (partial(decode_with_ffmpeg, path), f"{ffmpeg}, in one thread"),
-            f"ffmpeg_own_threads_{size}": (
-                partial(decode_with_ffmpeg, path, 0),
-                f"{ffmpeg}, with the threads it chooses",
-            ),
+            f"ffmpeg_own_threads_{size}": (partial(decode_with_ffmpeg, path, 0), f"{ffmpeg}, threads as it chooses"),
             f"opencv_seek_{few}": (seek, seeks),
         }
         readings = {f"{reader}_{grid}": (reader, grid) for reader in READERS for grid in samplings}

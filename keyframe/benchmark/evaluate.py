@@ -20,7 +20,7 @@ from keyframe.evaluation.reference import (
     reference_metrics,
 )
 from keyframe.evaluation.results import measure, model_result, overall_metrics
-from keyframe.evaluation.video import EvalVideo, Shots, annotators_at_picks, eval_video_from_appearance
+from keyframe.evaluation.video import Shots, annotators_at_picks, eval_video_from_appearance
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import Timer, in_turns
@@ -41,12 +41,7 @@ EVALUATION_PARTS = {
 
 @dataclass(frozen=True)
 class EvaluateSuite:
-    """Times an evaluation and its parts, and two of them against plain implementations.
-
-    The evaluation runs once, in a fresh process; the ratios are measured on one of its videos, in turns.
-
-    The arguments are those of the node `evaluate` in conf/benchmark.yaml.
-    """
+    """Times an evaluation, two parts against plain code; the arguments are a node of conf/benchmark.yaml."""
 
     shots: Shots
     videos: int = 50
@@ -61,7 +56,7 @@ class EvaluateSuite:
     def __call__(self, bar: Bar) -> SuiteResult:
         """Measure; `bar` shows progress."""
         result = SuiteResult("evaluate")
-        *_, (seconds, peak) = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", 4 * self.videos + 1)
+        *_, (seconds, peak) = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", self.videos + 1)
         total = sum(seconds.values())
         size = f"{self.videos} videos of {self.frames} frames with {self.annotators} annotators"
         result.add("seconds", total, "s", f"the whole evaluation of {size}")
@@ -90,55 +85,39 @@ class EvaluateSuite:
         )
         result.bars = seconds
         result.notes = [
-            "Decoding is not in it: labels, descriptors of every 15th frame and a model's scores are generated. Nor is "
-            "drawing the report.",
-            "The evaluation runs once, in a fresh process that does one thing at a time; generating is not timed.",
-            "Ratios are times: below 1 is faster than the baseline. Both sides take turns on one video, after one "
-            "call of each to warm up, and a ratio is taken in each round.",
+            "Decoding is not in it: labels, descriptors and scores are generated. Nor is the report.",
+            "The evaluation runs once, in a fresh process; generating is not timed.",
+            "Ratios are times of calls that take turns on one video: below 1 is faster than the baseline.",
         ]
         return result
 
     def evaluation(self) -> Iterator[tuple[dict[str, float], float]]:
-        """Do all that evaluation does with decoded and scored videos, in the same order.
-
-        Yields:
-            Seconds by part so far, and the peak memory of the process in MB: four times per video, and once.
-        """
+        """Do all that evaluation does; yield, per video and at the end, seconds by part so far and the peak in MB."""
         videos = [synthetic_video(number, self.frames, self.annotators, self.seed) for number in range(self.videos)]
+        rows: list[dict[str, float]] = []
+        baseline, f1, lines = [], [], {}
+        kept = []  # as an evaluation keeps them
         timer = Timer()
-
-        def lap(part: str) -> tuple[dict[str, float], float]:
-            timer.lap(part)
-            return timer.seconds, resident_mb()[1]
-
-        eval_videos: dict[str, EvalVideo] = {}
         for video in videos:
             cut = self.shots(video.appearance.descriptors, video.seconds)
             timer.lap("kts")
-            eval_videos[video.id] = eval_video_from_appearance(
-                video.id, video.labels, video.appearance, video.seconds, cut
-            )
-            yield lap("people")
-        rows: list[dict[str, float]] = []
-        baseline: list[dict[str, float]] = []
-        for video in videos:
-            eval_video = eval_videos[video.id]
-            rows += model_result("model", [{video.id: video.scores}], {video.id: eval_video}).rows.values()
-            baseline.append(measure(eval_video.training_free, eval_video))
-            yield lap("measure")
-        f1 = []
-        for id_, eval_video in eval_videos.items():
-            f1.append(reference_f1(eval_video, draws_of(id_, self.seed)))
-            yield lap("reference_f1")
-        lines = {}
-        for id_, eval_video in eval_videos.items():
-            lines[id_] = reference_lines(eval_video.annotators, draws_of(id_, self.seed), eval_video.training_free)
-            yield lap("reference_lines")
+            entry = eval_video_from_appearance(video.id, video.labels, video.appearance, video.seconds, cut)
+            kept.append(entry)
+            timer.lap("people")
+            rows += model_result("model", [{video.id: video.scores}], {video.id: entry}).rows.values()
+            baseline.append(measure(entry.training_free, entry))
+            timer.lap("measure")
+            f1.append(reference_f1(entry, draws_of(video.id, self.seed)))
+            timer.lap("reference_f1")
+            lines[video.id] = reference_lines(entry.annotators, draws_of(video.id, self.seed), entry.training_free)
+            timer.lap("reference_lines")
+            yield timer.seconds, resident_mb()[1]
         for table in (rows, baseline):
             overall_metrics(table)
         f1_metrics(f1)
         reference_metrics(lines)
-        yield lap("means")
+        timer.lap("means")
+        yield timer.seconds, resident_mb()[1]
 
 
 def kendall_calls(video: SyntheticVideo) -> dict[str, Callable[[], FloatArray]]:
@@ -161,18 +140,10 @@ def kts_calls(video: SyntheticVideo) -> dict[str, Callable[[], IntArray]]:
 
 
 def plain_kts(features: FloatArray, penalty: float) -> npt.NDArray[np.int64]:
-    """Cut a sequence by the textbook's dynamic programme over the number of change points, O(m n^2), m = n - 1.
+    """KTS of features (n, d) by the textbook's dynamic programme over all numbers of change points, O(n^3).
 
-    Potapov et al., Category-specific video summarization, ECCV 2014, algorithm 1, without a bound on the change
-    points, as public scripts call it. A number of change points is one pass of numpy over all segments, four times as
-    fast as a pass for each of their ends; the scatters are computed once.
-
-    Args:
-        features: one row per step, none of them zeros, (n, d), n at least 2; scaled to length 1 first.
-        penalty: as for `keyframe.summary.shots.kts`.
-
-    Returns:
-        First and last step of each segment, both inclusive, (m + 1, 2).
+    Potapov et al., Category-specific video summarization, ECCV 2014, algorithm 1. Each number of change points is one
+    pass of numpy over all segments; the penalty and the result, (m + 1, 2), are those of `keyframe.summary.shots.kts`.
     """
     n = len(features)
     scatters = np.ascontiguousarray(_scatters(features.astype(np.float64)).T)  # [end, start]

@@ -31,24 +31,16 @@ _FORMAT = 3  # raised when the same values would give another video
 
 @dataclass(frozen=True)
 class Footage:
-    """H.264 in mp4 with B-frames, as cameras and web sites write it; equal values give equal videos.
+    """H.264 in mp4 with B-frames; equal values give equal videos.
 
     One piece of 40 s is encoded; the rest are copies of its packets.
-
-    Attributes:
-        seconds: length, a multiple of 40.
-        width: of a frame in pixels.
-        height: of a frame in pixels.
-        rate: frames per second.
-        key_every: frames from one key frame to the next, a divisor of those of a piece; x264's own choice is 250.
-        seed: other seeds give other videos.
     """
 
-    seconds: int = 240
+    seconds: int = 240  # a multiple of 40
     width: int = 640
     height: int = 360
-    rate: int = 25
-    key_every: int = 250
+    rate: int = 25  # frames per second
+    key_every: int = 250  # frames from one key frame to the next, a divisor of those of a piece
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,16 +51,12 @@ class Footage:
 
     @property
     def name(self) -> str:
-        """Of the file, without its suffix."""
+        """The file's stem."""
         size = f"{self.width}x{self.height}"
         return f"footage-v{_FORMAT}-{size}-{self.seconds}s-{self.rate}fps-gop{self.key_every}-seed{self.seed}"
 
     def write(self, directory: Path) -> Path:
-        """Write the file into a directory, unless it is there; it appears whole or not at all.
-
-        Returns:
-            The file.
-        """
+        """Write the file into a directory, unless it is there, whole or not at all, and return its path."""
         path = directory / f"{self.name}.mp4"
         if path.is_file():
             return path
@@ -99,10 +87,9 @@ class Footage:
             container.mux(stream.encode(None))
 
     def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """A piece: shots of a camera that drifts over a landscape of its own, under the noise of its sensor.
+        """A piece: shots of a camera that drifts over a landscape, under the noise of its sensor.
 
-        Fall and grain are set so that at 640x360 a key frame takes an eighth of a byte per pixel, and all of it half a
-        megabit per second, as ordinary clips of this size do.
+        At 640x360 a key frame takes an eighth of a byte per pixel, and the video half a megabit per second.
         """
         rng = np.random.default_rng(self.seed)
         height, width = self.height, self.width
@@ -150,15 +137,7 @@ def _copy_packets(packets: Iterable[tuple[Packet, int]], template: VideoStream, 
 
 
 def write_clips(footage: Footage, directory: Path) -> list[Path]:
-    """Cut footage into clips of one group of frames each, by copying packets.
-
-    Args:
-        footage: written into the directory if it is missing; its groups are the clips.
-        directory: the clips go into a folder of it.
-
-    Returns:
-        The clips, in order of time.
-    """
+    """Cut footage into clips of one group of frames each, in order of time, in a folder of the directory."""
     video = footage.write(directory)
     place = directory / f"{footage.name}-clips"
     place.mkdir(exist_ok=True)
@@ -175,15 +154,9 @@ def write_clips(footage: Footage, directory: Path) -> list[Path]:
 
 
 def write_copies(clips: Sequence[Path], directory: Path, count: int) -> list[Path]:
-    """Copies of clips in turn, each with its number in a box at the end that players skip (ISO/IEC 14496-12, 8.1.2).
+    """Write copies of mp4 clips in turn, no two with the same bytes.
 
-    Args:
-        clips: mp4 files.
-        directory: made if it is missing.
-        count: number of copies.
-
-    Returns:
-        The copies; no two hold the same bytes.
+    Each has its number in a box at the end that players skip (ISO/IEC 14496-12, 8.1.2).
     """
     directory.mkdir(parents=True, exist_ok=True)
     contents = [clip.read_bytes() for clip in clips]
@@ -201,20 +174,13 @@ _HELD_S = 2  # seconds that a label is held, as in TVSum
 class TrainData:
     """Videos to train on, and a few more to validate and to test.
 
-    All show the same, which changes no cost: they are copies with different bytes, so that a cache takes each for
-    another video. Their labels differ.
-
-    Args:
-        footage: what all of them show.
-        directory: where the footage is kept.
-        videos: number of videos to train on.
-        held_out: number of videos to validate, and as many to test.
+    All are copies of one, with different bytes, so that a cache takes each for another video. Their labels differ.
     """
 
     footage: Footage
-    directory: Path
-    videos: int
-    held_out: int = 1
+    directory: Path  # where the footage is kept
+    videos: int  # to train on
+    held_out: int = 1  # to validate, and as many to test
 
     def write(self, directory: Path) -> None:
         """Write the videos, their `labels.tsv` and `splits.json` into a directory."""
@@ -228,7 +194,7 @@ class TrainData:
         write_text(directory / "splits.json", json.dumps([splits]))
 
     def videos_of(self, directory: Path) -> dict[str, list[LabelledVideo]]:
-        """The videos of each split, as `write` has made them in a directory."""
+        """The videos of each split, which `write` has made in a directory."""
         labels = read_tvsum_tsv(directory / "labels.tsv")
         videos = {id_: LabelledVideo(id_, directory / f"{id_}.mp4", labels[id_]) for id_ in labels}
         return {part: [videos[key] for key in keys] for part, keys in self._parts(list(labels)).items()}
@@ -240,32 +206,17 @@ class TrainData:
 
 @dataclass(frozen=True)
 class SyntheticVideo:
-    """A video as evaluation sees it once it is decoded and scored; it has no pixels.
-
-    Attributes:
-        id: its name.
-        labels: its annotators' scores 1 ... 5, in [0, 1], each held for 2 s; L frames at 30 per second.
-        appearance: its picks, constant in each shot but for noise.
-        seconds: the picks' times, (n,).
-        scores: a model's scores at the picks, in [0, 1], (n,), better than chance.
-    """
+    """A video as evaluation sees it once it is decoded and scored; it has no pixels."""
 
     id: str
-    labels: Labels
-    appearance: Appearance
-    seconds: FloatArray
-    scores: npt.NDArray[np.float32]
+    labels: Labels  # of L frames at 30 per second, each score held for 2 s
+    appearance: Appearance  # of the picks, constant in each shot but for noise
+    seconds: FloatArray  # of the picks, (n,)
+    scores: npt.NDArray[np.float32]  # a model's at the picks, in [0, 1], (n,), better than chance
 
 
 def synthetic_video(number: int, frames: int, annotators: int, seed: int) -> SyntheticVideo:
-    """Generate a video, the same at every call with the same arguments.
-
-    Args:
-        number: distinguishes the videos of one seed, not negative.
-        frames: L, at least 1.
-        annotators: A, at least 1.
-        seed: not negative.
-    """
+    """Generate a video of L frames, the same at every call; `number` distinguishes the videos of one seed."""
     rate, shot_picks = 30, 10.0  # frames per second; picks per shot, 5 s on average
     rng = np.random.default_rng([seed, number])
     entries = picks(frames)

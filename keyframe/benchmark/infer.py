@@ -48,13 +48,7 @@ def random_detector(backbone: str) -> KeyframeDetector:
 
 
 def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> ScoreFrames:
-    """A detector run in another way than eagerly.
-
-    Args:
-        way: one of `WAYS`.
-        detector: it is not changed.
-        frames: what it will run on, (N, T, 3, H, W).
-    """
+    """A detector, which is not changed, run in one of `WAYS` on frames such as these, (N, T, 3, H, W)."""
     size = (frames.shape[-2], frames.shape[-1])
     match way:
         case "contiguous":
@@ -96,7 +90,6 @@ def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
 
 
 def _with_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:
-    """Scores of a model that encodes so many frames at once."""
     own, model.chunk = model.chunk, chunk
     try:
         return model(frames)
@@ -108,17 +101,10 @@ def _with_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:
 def chunk_peaks(
     backbones: Mapping[str, str], chunks: Sequence[int], shape: tuple[int, int, int], device: str, threads: int
 ) -> Iterator[tuple[str, int, float]]:
-    """Measure the memory of models with random weights; for a process of its own.
-
-    Args:
-        backbones: timm names by key.
-        chunks: frames encoded at once.
-        shape: frames of the video, height and width: (T, H, W).
-        device: where the models compute.
-        threads: of a computation.
+    """Measure the memory of models with random weights, in a process of its own, for a video of `shape` (T, H, W).
 
     Yields:
-        Key, chunk, and what a call adds at its peak; see `keyframe.timing.added_peak_mb`.
+        Key of a backbone, chunk, and what a call adds at its peak; see `keyframe.timing.added_peak_mb`.
     """
     torch.set_num_threads(threads)
     frames = random_videos(1, shape, device)
@@ -136,9 +122,7 @@ def chunk_peaks(
 
 @dataclass(frozen=True)
 class InferSuite:
-    """Times Model 2 against Model 1, and the ways to run each against running it eagerly.
-
-    Weights are random: they change no cost. A way whose packages are missing is an error.
+    """Times Model 2 against Model 1, and the ways to run each against running it eagerly, with random weights.
 
     The arguments are those of the node `infer` in conf/benchmark.yaml.
     """
@@ -242,8 +226,7 @@ class InferSuite:
         ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
         calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
         seconds = in_turns(calls, self.repeats)
-        meaning = f"Model 2 from frames to scores over timm's {self.model2} alone, in channels_last, "
-        meaning += "on as many frames at once, normalised before"
+        meaning = f"Model 2 from frames to scores over timm's {self.model2} alone, on frames normalised before"
         result.add_ratio("model2_over_bare_backbone", seconds["ours"], seconds["bare"], meaning)
 
     def _way(self, key: str, way: str, result: SuiteResult) -> None:
@@ -305,7 +288,7 @@ class InferSuite:
         result.add_ratio("model2_over_model1_end_to_end", seconds["model2"], seconds["model1"], meaning)
 
     def _share_of_peak(self, result: SuiteResult) -> None:
-        """Of the rate at which the GPU multiplies large bfloat16 matrices, what each model reaches in bfloat16."""
+        """What each model reaches of the rate at which the GPU multiplies large bfloat16 matrices."""
         frames = self._input(max(self.videos))
         count = frames.shape[:2].numel()
         matrix = torch.randn(8192, 8192, device=self._device, dtype=torch.bfloat16)
@@ -329,15 +312,11 @@ class InferSuite:
         notes = [
             f"Model 1 is {self.model1}, Model 2 {self.model2}, with random weights, on {self.size}x{self.size} "
             f"pixels of noise; other ways to run a model on {self._fewer().shape[1]} frames. "
-            "Ratios are times unless they say otherwise: below 1 is less than the baseline. Both sides take "
-            "turns after a call of each to warm up, and a ratio is taken in each round.",
-            f"By default {self._chunk} frames are encoded at once here: on a CPU few frames stay in the caches, which "
-            "is faster and smaller; on a GPU as many as fill it; halved while that would take more than a quarter of "
-            "the free memory.",
+            "Ratios are times unless they say otherwise, of calls that take turns: below 1 is less than the baseline.",
+            f"By default {self._chunk} frames are encoded at once here.",
             f"Weights and peak together by default: {totals[0]:.0f} MB and {totals[1]:.0f} MB, Model 2 over Model 1 "
-            f"{totals[1] / totals[0]:.2f} (the reference design claims .63 for one video). Most of it is weights: "
-            "encoding the same number of frames, Model 2, whose early layers are wide, takes "
-            f"{result[f'model2_over_model1_peak_chunk{self._chunk}']:.2f} of the working memory of Model 1.",
+            f"{totals[1] / totals[0]:.2f} (the reference design claims .63 for one video); without weights "
+            f"{result[f'model2_over_model1_peak_chunk{self._chunk}']:.2f}.",
         ]
         if "onnx" in self.ways and "onnx" not in self._possible_ways:
             notes.append("ONNX Runtime is measured on a CPU only (device=cpu).")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keyframe.files import write_metrics
-from keyframe.report.document import Block, Document, ImageFile, Notes, Section, Table, format_number
+from keyframe.report.document import Document, ImageFile, Notes, Section, Table, format_number
 from keyframe.report.render import write_report
 from keyframe.types import check_number
 
@@ -18,17 +18,11 @@ Bar = Callable[[Iterable[Any], str, int], Iterator[Any]]
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure.
+    """One figure."""
 
-    Attributes:
-        values: one per repeat, at least one; their median is reported.
-        unit: such as s or MB; "" for a ratio.
-        meaning: what it is, and for a ratio the baseline.
-    """
-
-    values: tuple[float, ...]
-    unit: str
-    meaning: str
+    values: tuple[float, ...]  # one per repeat, at least one
+    unit: str  # such as s or MB; "" for a ratio
+    meaning: str  # for a ratio with the baseline
 
     @property
     def value(self) -> float:
@@ -44,21 +38,13 @@ class Measured:
 
 @dataclass
 class SuiteResult:
-    """What one suite has measured; filled while it runs.
+    """What one suite has measured; filled while it runs."""
 
-    Attributes:
-        name: of the suite.
-        summary: the sentence that matters most.
-        figures: by key in `benchmark.json`, `<suite>/<name>`, in the order of the table.
-        bars: what is drawn: seconds by part.
-        notes: how it was measured, and what is left out, one plain sentence each.
-    """
-
-    name: str
-    summary: str = ""
-    figures: dict[str, Measured] = field(default_factory=dict)
-    bars: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    name: str  # of the suite
+    summary: str = ""  # the sentence that matters most
+    figures: dict[str, Measured] = field(default_factory=dict)  # by key in `benchmark.json`, `<suite>/<name>`
+    bars: dict[str, float] = field(default_factory=dict)  # what is drawn: seconds by part
+    notes: list[str] = field(default_factory=list)  # how it was measured, and what is left out
 
     def add(self, name: str, values: float | Iterable[float], unit: str, meaning: str) -> None:
         """Add a figure, of one value or of one per repeat; see `Measured`."""
@@ -75,13 +61,7 @@ class SuiteResult:
 
 
 def check_whole_numbers(suite: str, values: object, **lowest: float) -> None:
-    """Refuse attributes that are not whole numbers, or lists of them, from a `lowest` one on.
-
-    Args:
-        suite: its node in conf/benchmark.yaml, for the message.
-        values: has the attributes.
-        lowest: the lowest number, by attribute.
-    """
+    """Refuse attributes of `values`, keys of a suite, that are not whole numbers from `lowest` on, or lists of them."""
     for name, least in lowest.items():
         value = getattr(values, name)
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -100,29 +80,18 @@ def flat_figures(results: Iterable[SuiteResult], machine: Mapping[str, str]) -> 
 
 
 def write_results(results: Sequence[SuiteResult], machine: Mapping[str, str], run_dir: Path) -> Document:
-    """Write `benchmark.json` and the report of several suites.
+    """Write `benchmark.json` and the report, one section per suite, then the machine.
 
-    Args:
-        results: what they have measured, at least one.
-        machine: what it was measured on.
-        run_dir: where the files go; it has each suite's bars, `figures/<suite>.png`.
-
-    Returns:
-        The report: one section per suite, then the machine.
+    The run directory has each suite's bars already, `figures/<suite>.png`.
     """
     sections = []
     for result in results:
-        blocks: list[Block] = [
-            Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats."),
-            ImageFile(
-                run_dir / "figures" / f"{result.name}.png", f"Bars: seconds of each part of the suite {result.name}."
-            ),
-            Notes(result.notes),
-        ]
-        sections.append(Section(result.name, blocks))
-    on = [f"{key}: {value}" for key, value in machine.items()]
-    lead = " ".join(result.summary for result in results)
-    document = Document("Benchmark", lead, [*sections, Section("Machine", [Notes(on)])])
+        table = Table(_rows(result), "Medians; the spread is from the lower to the upper quartile of the repeats.")
+        image = run_dir / "figures" / f"{result.name}.png"
+        bars = ImageFile(image, f"Bars: seconds of each part of the suite {result.name}.")
+        sections.append(Section(result.name, [table, bars, Notes(result.notes)]))
+    sections.append(Section("Machine", [Notes([f"{key}: {value}" for key, value in machine.items()])]))
+    document = Document("Benchmark", " ".join(result.summary for result in results), sections)
     write_report(document, run_dir)
     write_metrics(run_dir / "benchmark.json", flat_figures(results, machine))
     return document

@@ -24,8 +24,7 @@ from keyframe.summary.shots import ShotCutter
 from keyframe.system import in_child, resident_mb
 from keyframe.types import KeyframeError, check_number
 
-# Memory is compared after the first 20 videos, when all that is kept for good is there, after 200, and after all. It
-# goes up and down within a video, so each is the median after 10 of them.
+# Memory is compared after 20, 200 and all videos, each as the median after the last 10 of them.
 _SETTLED, _LATER, _AROUND = 20, 200, 10
 # What the keyframes of two hours may take in all, Python and torch included.
 _LIMIT_MB = 1500.0
@@ -44,21 +43,15 @@ class Step(NamedTuple):
 
 
 class BatchRun(NamedTuple):
-    """What a batch took.
+    """What a batch took."""
 
-    Attributes:
-        planning: finding the videos and what is to do with each.
-        videos: each video, in order.
-        again: the same as planning in a second start, which finds all done.
-    """
-
-    planning: Step
+    planning: Step  # finding the videos and what is to do with each
     videos: Sequence[Step]
-    again: Step
+    again: Step  # planning in a second start, which finds all done
 
     @property
     def seconds_per_video(self) -> float:
-        """All that the batch took, shared by its videos."""
+        """All that the batch took, per video."""
         return (self.planning.seconds + sum(step.seconds for step in self.videos)) / len(self.videos)
 
     def memory_mb(self, videos: int) -> float:
@@ -68,10 +61,7 @@ class BatchRun(NamedTuple):
 
 @dataclass(frozen=True)
 class ScaleSuite:
-    """Extracts keyframes from more and more short videos, as `keyframe-extract` does, and sees whether one costs more.
-
-    The arguments are those of the node `scale` in conf/benchmark.yaml.
-    """
+    """Extracts keyframes from more and more short videos; the arguments are the node `scale` of conf/benchmark.yaml."""
 
     shots: ShotCutter
     selector: Selector
@@ -104,8 +94,7 @@ class ScaleSuite:
             f"{runs[few].seconds_per_video:.3f} s when it is one of {few}."
         )
         result.notes = [
-            f"Videos of {self.seconds} s at 160x90, scored without a model, one after another, in a fresh process "
-            "for each batch: most of it is what a video costs beside its decoding.",
+            f"Videos of {self.seconds} s at 160x90, scored without a model, in a fresh process per batch.",
             "One video is done before, untimed: what is imported and set up once is no cost of a video.",
             "They are copies of few clips that differ in a number at the end of the file; copying is not timed.",
         ]
@@ -167,7 +156,7 @@ class Cost(NamedTuple):
 
 
 def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
-    """A scorer of a backbone that timm knows, with the same random weights every time; see `LongSuite`."""
+    """A scorer of a timm backbone, with the same random weights every time."""
     import torch  # here, so that an extraction without a model is measured without it
 
     from keyframe.models.backbone import Backbone
@@ -181,10 +170,7 @@ def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
 
 @dataclass(frozen=True)
 class LongSuite:
-    """Extracts keyframes from footage of several lengths, with a model and without, each in a fresh process.
-
-    The arguments are those of the node `long` in conf/benchmark.yaml.
-    """
+    """Extracts keyframes from long footage; the arguments are those of the node `long` in conf/benchmark.yaml."""
 
     shots: ShotCutter
     selector: Selector
@@ -227,8 +213,8 @@ class LongSuite:
         for suffix, by_length in costs.items():
             add_lengths(result, by_length, suffix)
         cost, without = costs[""][longest], costs["_training_free"][longest]
-        meaning = "the whole extraction, over PyAV decoding every frame and nothing else"
         value = costs["_training_free"][shortest].seconds / decoding
+        meaning = "the whole extraction, over PyAV decoding every frame"
         result.add(f"ratio_to_decode_{shortest}min_training_free", value, "", meaning)
         result.summary = (
             f"The keyframes of {longest} minutes take {cost.seconds:.0f} s and {cost.peak_mb:.0f} MB with a model, "
@@ -236,23 +222,15 @@ class LongSuite:
         )
         footage = footages[longest]
         result.notes = [
-            f"Footage of {footage.width}x{footage.height} at {footage.rate} frames per second, one encoded piece "
-            "repeated by copying its packets; making it is not timed.",
-            "Each extraction runs once, in a fresh process; importing is not timed, but is in its memory. With a "
-            "model a video is decoded twice, at the model's size and at the size of a look.",
-            "The model's weights are random: what it costs does not depend on them.",
+            f"Footage of {footage.width}x{footage.height} at {footage.rate} frames per second; making it is not timed.",
+            "Each extraction runs once, in a fresh process; importing is not timed, but is in its memory.",
+            "The model's weights are random. With a model a video is decoded twice.",
         ]
         return result
 
 
 def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> None:
-    """Add the figures and bars of extractions of several lengths.
-
-    Args:
-        result: of the suite.
-        costs: by minutes, from the shortest to the longest.
-        suffix: of each key: "" with a model, `_training_free` without.
-    """
+    """Add figures and bars, by minutes from the shortest; `suffix` is `_training_free` without a model."""
     scored = "training-free" if suffix else "with a model"
     for minutes, cost in costs.items():
         what = f"of {minutes} minutes, {scored}"
@@ -269,7 +247,6 @@ def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> 
 
 
 def _extract(video: Path, spec: ExtractionSpec, make_scorer: Callable[[], Scorer]) -> Iterator[Cost]:
-    """Extract the keyframes of a video, once, and throw them away; for a process of its own."""
     with TemporaryDirectory() as place:
         scorer = make_scorer()
         start = perf_counter()

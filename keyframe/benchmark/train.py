@@ -50,8 +50,6 @@ def epoch_seconds(epoch: Epoch) -> float:
 
 
 def _lap(part: str) -> Callable[..., None]:
-    """A hook that counts the time since the last one to a part of an epoch; it may take any arguments."""
-
     def hook(self: "EpochTimer", *args: Any) -> None:
         if self.training:
             self.timer.lap(part)
@@ -62,11 +60,8 @@ def _lap(part: str) -> Callable[..., None]:
 class EpochTimer(Callback):
     """Writes one line of JSON per epoch: its seconds by `EPOCH_PARTS`, from its start to the start of the next.
 
-    The first line, `{"before": seconds}`, is all from this object's making to the first epoch, where videos are found,
-    decoded and encoded; the last, `{"after": seconds}`, all from the last epoch to the end of the test.
-
-    Args:
-        path: the file; only the first of several ranks writes.
+    The first line, `{"before": seconds}`, is all up to the first epoch; the last, `{"after": seconds}`, all from the
+    last epoch to the end of the test.
     """
 
     on_train_batch_start = _lap("wait")
@@ -104,13 +99,7 @@ class EpochTimer(Callback):
 
 
 class Trained(NamedTuple):
-    """What a training with `keyframe-train` took; see `EpochTimer`.
-
-    Attributes:
-        before: seconds to the first epoch; starting Python and building the model is not in it.
-        epochs: seconds of each, by part.
-        after: seconds from the last epoch to the end of the test.
-    """
+    """Seconds of `keyframe-train`, without starting Python and building the model; see `EpochTimer`."""
 
     before: float
     epochs: list[Epoch]
@@ -118,18 +107,12 @@ class Trained(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """The sum."""
         return self.before + sum(map(epoch_seconds, self.epochs)) + self.after
 
 
 def time_training(overrides: Sequence[str], directory: Path, name: str) -> Trained:
-    """Run `keyframe-train` in a process of its own.
-
-    Args:
-        overrides: of its configuration; relative paths are below the directory.
-        directory: where it runs, and writes its run directory.
-        name: of that.
-    """
+    """Run `keyframe-train` in a process of its own, in a directory, where its run directory gets the name."""
     times = f"{name}-times.jsonl"
     timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
     script = directory / "keyframe-train"  # a file, so that ranks can be started like it, and workers can import it
@@ -154,21 +137,15 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
 
 
 class Side(NamedTuple):
-    """One way to train, measured.
+    """One way to train, measured."""
 
-    Attributes:
-        stages: the epochs that were run and count.
-        once: what a whole training takes besides epochs, seconds by name.
-        totals: seconds of a whole training, one per round.
-    """
-
-    stages: Stages
-    once: dict[str, float]
-    totals: list[float]
+    stages: Stages  # the epochs that were run and count
+    once: dict[str, float]  # what a whole training takes besides epochs, seconds by name
+    totals: list[float]  # seconds of a whole training, one per round
 
 
 def multiplied(stages: Stages, once: dict[str, float], epochs: tuple[int, int]) -> Side:
-    """A side of which a few epochs were run, as many of each stage; a whole training has `epochs` of each."""
+    """A side of which a few epochs of each stage were run; a whole training has `epochs` of each."""
     pairs = zip(*stages, strict=True)
     seconds = [epochs[0] * epoch_seconds(first) + epochs[1] * epoch_seconds(second) for first, second in pairs]
     return Side(stages, once, [each + sum(once.values()) for each in seconds])
@@ -192,9 +169,7 @@ class Contest:
 class TrainSuite:
     """Times a whole training with the cache, epochs of the plain loop, and epochs of ours without a cache.
 
-    Each side runs in a process of its own, one after the other, ours as the command `keyframe-train`. All of them
-    train on the same videos by the same overrides. Half of the plain loop's rounds come before our trainings (of one
-    round, that one), half after them.
+    Half of the plain loop's rounds, or the only one, come before our trainings, half after them.
 
     The arguments are those of the node `train` in conf/benchmark.yaml.
     """
@@ -285,21 +260,16 @@ class TrainSuite:
         before, rest = self.rounds - self.rounds // 2, self.epochs - self.switch_epoch
         return [
             f"All sides train on the same {self.videos} videos, validate on one more and write a checkpoint after "
-            "every epoch, and test on another in the end; none draws curves. The videos are copies of one, each "
-            "another file to a cache, and weights are random: time does not depend on what is seen or learned. "
+            "every epoch, and test on another; the videos are copies of one, and weights are random. "
             f"Overrides of keyframe-train for all sides: {' '.join(self.recipe)}.",
-            f"With the cache keyframe-train ran all {self.epochs} epochs, from an empty cache. Its time is from the "
-            "first look at the videos to the end of the test: starting Python and building the model counts on no "
-            "side.",
+            f"With the cache keyframe-train ran all {self.epochs} epochs, from an empty cache. Starting Python and "
+            "building the model counts on no side.",
             f"The plain loop ran {self.rounds} of each stage's epochs, {before} before ours and {self.rounds - before} "
             f"after; they are multiplied: {self.switch_epoch} times stage 1, {rest} times stage 2, and one test.",
-            "The plain loop trains this model (same backbone, head, loss, optimizer, clipping, batches) from a "
-            "DataLoader with one persistent worker per core. They open each video with OpenCV in every epoch and read "
-            "it in one pass (grab; only wanted frames are converted) or by a seek per frame. The whole backbone runs "
-            "in every step, channels_last, its frozen part without gradients.",
+            "The plain loop trains the same model by the same recipe, with one worker per core that opens each video "
+            "with OpenCV in every epoch. The whole backbone runs in every step, its frozen part without gradients.",
             f"Without a cache keyframe-train ran {self.rounds} of each stage's epochs, with one worker per core, after "
-            "one more in which the workers start; they are multiplied, and what is done once (videos checked, "
-            "features' statistics, the test) is added.",
+            "one more in which the workers start; they are multiplied, and what is done once is added.",
         ]
 
 
@@ -309,7 +279,7 @@ def add_sides(
     """Add the figures and bars of a contest.
 
     Args:
-        result: of the suite; the first contest's figures come first.
+        result: of the suite.
         contest: what was measured.
         sides: `plain`, `cached` and, if it was measured, `uncached`.
         model: seconds of each part of the model for one batch; see `train_plainly`.
@@ -367,8 +337,6 @@ def add_sides(
 class DdpSuite:
     """Times epochs of `keyframe-train` from a filled cache: one process, two, and one with all trackers.
 
-    All train on the same videos; a rank of several has its share of them. Trainings run one after the other, in rounds.
-
     The arguments are those of the node `ddp` in conf/benchmark.yaml.
     """
 
@@ -419,11 +387,10 @@ class DdpSuite:
         share = middle["ranks", 2] / middle["one", 2]
         result.summary = f"In stage 2 two processes on {cores()} cores take {share:.2f} of the time of one."
         result.notes = [
-            f"{self.videos} videos in all; recipe: {' '.join(self.recipe)}. A rank is a process on the CPU, and "
+            f"{self.videos} videos in all; recipe: {' '.join(self.recipe)}. A rank is a process on the CPU; "
             "gradients go over gloo.",
-            f"One process has all {cores()} cores as well: on one machine's cores this is the overhead of processes, "
-            "not the speed-up of several GPUs.",
-            "An epoch holds its validation and its checkpoints. Videos are encoded before the first.",
+            f"One process has all {cores()} cores as well: this is the overhead of processes, not a speed-up by GPUs.",
+            "An epoch holds its validation and its checkpoints; videos are encoded before the first.",
         ]
         return result
 
