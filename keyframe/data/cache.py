@@ -53,7 +53,7 @@ class CachedVideo:
 
     @property
     def nbytes(self) -> int:
-        """Size of its arrays."""
+        """Bytes of its arrays."""
         return self.inputs.nbytes + self.indices.nbytes + self.seconds.nbytes
 
 
@@ -70,11 +70,7 @@ def to_bytes(key: str, entry: CachedVideo) -> bytes:
 
 
 def read_entry(path: Path, key: str) -> CachedVideo | None:
-    """The entry in a file of `to_bytes`, mapped into memory rather than read; it outlives the file's removal.
-
-    Returns:
-        None if the file is missing, torn, damaged, of another key or of another kind.
-    """
+    """The entry in a file of `to_bytes`, mapped into memory; None if the file is missing, damaged or of another key."""
     try:
         with safe_open(path, framework="pt") as file:
             stated = file.metadata() or {}
@@ -97,12 +93,7 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 
 class CacheFullError(KeyframeError):
-    """Neither disk nor memory has room for one more entry.
-
-    Args:
-        reason: why nothing is written to disk.
-        nbytes: size of the entry.
-    """
+    """Neither disk nor memory has room for one more entry of `nbytes`."""
 
     def __init__(self, reason: str, nbytes: int) -> None:
         super().__init__(f"{reason}, and memory has no room for the rest")
@@ -116,19 +107,17 @@ class _File(NamedTuple):
 
 
 class VideoCache:
-    """Keeps `CachedVideo` entries by key. It knows neither videos nor models: a key holds all that decides an entry.
+    """Keeps `CachedVideo` entries by key; a key holds all that decides an entry.
 
-    On disk an entry is an atomic file, and is checked when it is opened: a torn, damaged or foreign file counts as
-    missing. Any number of processes may share the directory. Entries that this process has opened stay readable, also
-    if another process on this machine removes their files. If the disk is full or cannot be written, or `max_gb` is
-    less than this process alone needs, further entries are kept in memory, after one warning, while there is room.
+    On disk an entry is an atomic file that is checked when opened. Any number of processes may share the directory;
+    entries that this process has opened stay readable after another process removes their files. If the disk cannot be
+    written, or `max_gb` is less than this process alone needs, further entries are kept in memory while there is room.
 
     Args:
         dir: the directory, made when first needed; None keeps everything in memory, for this process alone.
         max_gb: most gigabytes of the entries in `dir`; the least recently used are removed first.
         dtype: of feature maps, `float32` or `float16` (half the size, rounded to 3 digits; losses of stage 2 moved by
-            1e-4 to 7e-3 in small runs of random backbones). Features are float32 either way: they are small, and those
-            of a backbone without ImageNet weights differ by 1e-5 only.
+            1e-4 to 7e-3 in small runs of random backbones). Features are float32 either way.
         views: how many augmented views of a training video are kept; epoch e trains on view e mod `views`.
     """
 
@@ -177,9 +166,10 @@ class VideoCache:
     def describe(self) -> str:
         """Places and sizes of the entries, in words."""
         held = self._held()
-        places = (
-            [] if self.directory is None else [f"{_size(self._used())} of {_size(self.max_bytes)} in {self.directory}"]
-        )
+        places: list[str] = []
+        if self.directory is not None:
+            used = sum(file.size for file in self._files())
+            places.append(f"{_size(used)} of {_size(self.max_bytes)} in {self.directory}")
         if held or not places:
             places.append(f"{_size(held)} in memory")
         return ", ".join(places)
@@ -230,9 +220,6 @@ class VideoCache:
             self._room = min(self.max_bytes - used, max(size, self.max_bytes // 20))
         self._room -= size
         return True
-
-    def _used(self) -> int:
-        return sum(file.size for file in self._files())
 
     def _files(self) -> Iterator[_File]:
         """The entries' files; old drafts are removed, any other file in the directory is left alone."""

@@ -29,24 +29,14 @@ Video = TypeVar("Video", LabelledVideo, FeatureVideo)
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, number) in an order that is a function of (seed, epoch, rank); Lightning calls `set_epoch`.
 
-    The epoch travels with the index because persistent workers keep the data set, and its epoch, as it was when they
-    started.
-
-    Args:
-        length: number of samples in the data set.
-        shuffle: in a new order every epoch, or in the data set's order.
-        seed: of the order.
-        rank: of this process.
-        world: number of processes. In training (`shuffle`) each rank gets the same number of samples, some of them
-            twice if needed, because DDP needs the same number of steps; otherwise each sample goes to exactly one rank.
+    The epoch travels with the index because persistent workers keep the data set as it was when they started. With
+    `shuffle` the order is new every epoch, and each of the `world` ranks gets the same number of samples, some of them
+    twice if needed, because DDP needs the same number of steps; otherwise each sample goes to exactly one rank.
     """
 
     def __init__(self, length: int, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.length = length
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world = world
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self.rank, self.world = rank, world
         self.epoch = 0
         self.done = 0
 
@@ -74,7 +64,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
-    """Train, validation and test batches of videos, whatever form the videos have.
+    """Train, validation and test batches of videos.
 
     Args:
         batch_size: videos per batch and rank.
@@ -82,7 +72,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         fold: which of them is tested, 0 to folds - 1.
         val_fraction: share of the remaining videos to choose checkpoints by.
         splits: a published split file to use instead of our own folds.
-        seed: of the order of training items. Folds do not depend on it.
+        seed: of the order and the augmentation of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
         workers: processes that load batches if videos are decoded for them; 0 loads in the training process.
     """
@@ -103,11 +93,8 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             check_number(f"data.{name}", value, lowest)
         check_number("data.val_fraction", val_fraction, 0, whole=False, above=True)
         check_number("data.workers", workers, 0)
-        self.batch_size = batch_size
-        self.folds, self.fold = folds, fold
-        self.val_fraction = val_fraction
-        self.splits = splits
-        self.seed = seed
+        self.batch_size, self.seed = batch_size, seed
+        self.folds, self.fold, self.val_fraction, self.splits = folds, fold, val_fraction, splits
         self.strict, self.workers = strict, workers
         self.datasets: dict[str, VideoDataset | FeatureDataset] = {}
         self.skipped: dict[str, str] = {}
@@ -233,9 +220,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         sampling: chooses the frames of a video.
         size: height and width of a frame in pixels.
         augmentation: applied to training items; None leaves them as they are.
-        seed: of the order and the augmentation of training items. Folds do not depend on it.
-        cache: keeps what training computes of each video, so that none is decoded or encoded every epoch; None decodes
-            each item on access.
+        cache: keeps what training computes of each video; None decodes each item on access.
         **common: see `KeyframeDataModule`.
     """
 
@@ -246,11 +231,10 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         sampling: Sampling,
         size: int | tuple[int, int] = 224,
         augmentation: Augmentation | None = None,
-        seed: int = 0,
         cache: VideoCache | None = None,
         **common: Any,
     ) -> None:
-        super().__init__(seed=seed, **common)
+        super().__init__(**common)
         self.source, self.reader, self.sampling = source, reader, sampling
         for pixels in size if isinstance(size, tuple | list) else (size,):
             check_number("data.size", pixels, 1)

@@ -98,9 +98,7 @@ class Batch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        changed: dict[str, Any] = {
-            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
+        changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **changed)
 
 
@@ -130,10 +128,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+@dataclass(frozen=True)
 class Augmentation:
-    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip.
-
-    Each part is off at 0. Draws come from the generator given, so that a clip is a function of (seed, epoch, video).
+    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip; each part is off at 0.
 
     Args:
         jitter: shift each sampled frame by up to this share of the spacing between samples, 0 to 0.5; labels follow.
@@ -142,19 +139,15 @@ class Augmentation:
         flip: probability of mirroring the whole clip left to right.
     """
 
-    def __init__(self, jitter: float = 0.0, drop: float = 0.0, colour: float = 0.0, flip: float = 0.0) -> None:
-        for name, value, top in (
-            ("jitter", jitter, 0.5),
-            ("drop", drop, 0.95),
-            ("colour", colour, 1.0),
-            ("flip", flip, 1.0),
-        ):
-            if not 0 <= value <= top:
-                raise ValueError(f"{name} must lie in [0, {top}], not {value}")
-        self.jitter = jitter
-        self.drop = drop
-        self.colour = colour
-        self.flip = flip
+    jitter: float = 0.0
+    drop: float = 0.0
+    colour: float = 0.0
+    flip: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, top in {"jitter": 0.5, "drop": 0.95, "colour": 1.0, "flip": 1.0}.items():
+            if not 0 <= getattr(self, name) <= top:
+                raise ValueError(f"{name} must lie in [0, {top}], not {getattr(self, name)}")
 
     @property
     def changes_pixels(self) -> bool:
@@ -192,7 +185,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Kind and view of an epoch's samples: functions of the epoch alone, which travels with every index.
+    """Kind and view of an epoch's samples.
 
     Attributes:
         before: kind in the epochs before `switch_epoch`.
@@ -219,17 +212,8 @@ class VideoDataset(Dataset[Sample]):
     """Labelled videos as samples.
 
     The index of an item is `(epoch, number)`, as `EpochSampler` gives it, so that augmentation is a function of (seed,
-    epoch, video) in whatever process it runs; a plain `number` means epoch 0. Each access decodes the video, until
-    `serve` gives entries of the cache.
-
-    Args:
-        name: of the split, for messages.
-        videos: the videos.
-        reader: decodes frames.
-        sampling: chooses frames.
-        size: (height, width) of a frame in pixels.
-        augmentation: applied to every item; None leaves items as they are.
-        seed: of the augmentation.
+    epoch, video) in any process; a plain `number` means epoch 0. Each access decodes the video with frames of `size`
+    (height, width) in pixels, until `serve` gives entries of the cache. `name` is the split's, for messages.
     """
 
     def __init__(
@@ -244,11 +228,8 @@ class VideoDataset(Dataset[Sample]):
     ) -> None:
         self.name = name
         self.videos = list(videos)
-        self.reader = reader
-        self.sampling = sampling
-        self.size = size
-        self.augmentation = augmentation
-        self.seed = seed
+        self.reader, self.sampling, self.size = reader, sampling, size
+        self.augmentation, self.seed = augmentation, seed
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, CachedVideo] = {}
         self._teacher_targets: Mapping[Address, CachedVideo] = {}
@@ -258,14 +239,10 @@ class VideoDataset(Dataset[Sample]):
         return len(self.videos)
 
     def check(self, strict: bool = False, decode: bool = True) -> dict[str, str]:
-        """Check every video and its labels, and leave out the videos that cannot be read.
+        """Check every video and its labels, and leave out the videos that cannot be read; returns their id -> why.
 
-        Args:
-            strict: raise the `VideoError` of the first bad video instead of leaving it out.
-            decode: decode them; without it only the packets are read, and damage within them is not seen.
-
-        Returns:
-            The videos left out, id -> why.
+        `strict` raises the `VideoError` of the first bad video instead. Without `decode` only the packets are read, and
+        damage within them is not seen.
         """
         skipped: dict[str, str] = {}
 
@@ -317,10 +294,7 @@ class VideoDataset(Dataset[Sample]):
         return self._sample(kind, number, self._entries[self.videos[number].id, kind, view], epoch)
 
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
-        """Images of a video, (T, 3, H, W), by its place in the data set; may raise `VideoError`.
-
-        `view` is the draw of the augmentation, if there is one; None gives images as they are.
-        """
+        """Images of a video, (T, 3, H, W), under this draw of the augmentation, if any; may raise `VideoError`."""
         video = self.videos[number]
         index = index_packets(video.path)
         indices = self.sampling.indices(index)
@@ -341,10 +315,7 @@ class VideoDataset(Dataset[Sample]):
         )
 
     def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
-        """All that decides what `decode` gives, as plain values; the file's place does not.
-
-        The file is read once: after that it may be gone. May raise `VideoError`.
-        """
+        """All that decides what `decode` gives, as plain values; the file is read once. May raise `VideoError`."""
         video = self.videos[number]
         if video.id not in self._content_hashes:
             self._content_hashes[video.id] = content_hash(video.path)
@@ -362,7 +333,7 @@ class VideoDataset(Dataset[Sample]):
         return identity
 
     def _rng(self, video: LabelledVideo, draw: int, purpose: int) -> np.random.Generator:
-        """A generator that does not depend on the video's place: in other folds, or after others were left out."""
+        """A generator that does not depend on the video's place in the data set."""
         return np.random.default_rng([self.seed, draw, purpose, *video.id.encode()])
 
     def _look(self, number: int) -> None:
@@ -399,16 +370,8 @@ class VideoDataset(Dataset[Sample]):
 
 
 class FeatureDataset(Dataset[Sample]):
-    """Feature videos as samples, with the methods of `VideoDataset` that training needs.
+    """Feature videos as samples, with the methods of `VideoDataset` that training needs."""
 
-    `seconds` of the samples are those of 30 frames per second, because the file holds no times.
-
-    Args:
-        name: of the split, for messages.
-        videos: the videos.
-    """
-
-    # It changes images, and there are none.
     augmentation = None
 
     def __init__(self, name: str, videos: Sequence[FeatureVideo]) -> None:

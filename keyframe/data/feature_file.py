@@ -1,7 +1,4 @@
-"""Eccv16-style h5 files, in which the field shares features of TVSum and SumMe: read and written.
-
-`keyframe.data.hdf5` has the source of the format.
-"""
+"""Eccv16-style h5 files (`keyframe.data.hdf5`), in which the field shares features of TVSum and SumMe."""
 
 import io
 import logging
@@ -24,8 +21,7 @@ from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
 log = logging.getLogger(__name__)
 
 _OPTION = "data.path"
-# Worth compressing.
-_LARGE = ("features", "user_summary")
+_COMPRESSED = ("features", "user_summary")
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
     have `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames).
 
     Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
-    the last ends with it, and those that begin after its end are left out. Published files obey that but for the very
-    last end; if more was corrected, it is logged.
+    the last ends with it, and those that begin after its end are left out.
 
     Args:
         path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
@@ -163,10 +158,7 @@ def _annotators(
 def video_numbers(names: list[str]) -> dict[str, int]:
     """The N of each video's `video_N`: TVSum's own if all are TVSum's, else 1, 2, 3 ... in the order given.
 
-    Published splits name TVSum's videos by these numbers, so that another count would test on training videos.
-
-    Args:
-        names: ids, none twice.
+    Published splits name TVSum's videos by these numbers.
     """
     if set(names) <= set(TVSUM_IDS):
         return {name: number for number, name in enumerate(TVSUM_IDS, start=1) if name in names}
@@ -223,13 +215,9 @@ class FeatureFile:
 
     Each video is a group `video_N` with what published systems read: float32 features (n_steps, d), gtscore and
     gtsummary (n_steps,) and user_summary (A, n_frames), the last two of 0 and 1; int32 picks (n_steps,), change_points
-    (m, 2), n_frame_per_seg (m,), n_frames and n_steps; and video_name. Features and user_summary are compressed with
-    gzip. Without labels the arrays of labels are left out. An error inside the `with` leaves neither the file nor a
-    part of it.
-
-    Args:
-        path: the file; one that is there is replaced.
-        about: attributes of the file: what the features were made with.
+    (m, 2), n_frame_per_seg (m,), n_frames and n_steps; and video_name. Without labels the arrays of labels are left
+    out. An error inside the `with` leaves no file. `about` becomes the attributes of the file: what the features were
+    made with.
     """
 
     def __init__(self, path: Path, about: Mapping[str, str | int]) -> None:
@@ -267,7 +255,7 @@ class FeatureFile:
         group = self._file.create_group(f"video_{number}")
         group.create_dataset("video_name", data=video.name, dtype=h5py.string_dtype("utf-8"))
         for name, values in arrays.items():
-            group.create_dataset(name, data=values, compression="gzip" if name in _LARGE else None)
+            group.create_dataset(name, data=values, compression="gzip" if name in _COMPRESSED else None)
         self._file.flush()
         self._check()
 
