@@ -25,21 +25,16 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 class Backbone(nn.Module):
     """A frame encoder: normalised frames (N, 3, H, W) -> features (N, `width`).
 
-    The timm model is run as `tail(prefix(x))`. The prefix is always frozen, so its output can be cached; the tail is
-    frozen in stage 1 and trains in stage 2. Frozen means no gradient, eval mode, and constant BatchNorm statistics.
+    The timm model is run as `tail(prefix(x))`. The prefix is always frozen, so its output can be cached; the tail
+    trains in stage 2 only. Frozen means no gradient, eval mode, and constant BatchNorm statistics.
 
     Args:
         name: a timm model name.
         pretrained: load timm's ImageNet weights (from its local cache or the network).
         weights: a local weight file (.safetensors, .pth, .bin) used instead of the network.
         prefix: module paths run in this order first, e.g. `[conv_stem, bn1, blocks.0]`.
-        tail: module paths run after the prefix, pooling included. If both lists are empty, nothing is cut: the whole
-            model is the tail and trains in stage 2.
-        norm: what the tail's norm layers do in stage 2: `frozen` (default), `train`, or `sync` (train, with
-            statistics over all DDP ranks).
-
-    Raises:
-        KeyframeError: unknown name, unavailable weights, or a cut that is not the model's own path.
+        tail: module paths run after the prefix, pooling included. If both lists are empty, the whole model is the tail.
+        norm: the tail's norm layers in stage 2: `frozen`, `train`, or `sync` (train, with statistics over DDP ranks).
     """
 
     def __init__(
@@ -100,10 +95,7 @@ class Backbone(nn.Module):
         return [p for tail in tails for p in tail.parameters() if id(p) not in frozen]
 
     def fingerprint(self, tail: bool) -> str:
-        """SHA-256 of all that decides the output of the prefix (`tail`: of prefix and tail).
-
-        That is structure, weights, BatchNorm statistics, normalisation, and the version of timm.
-        """
+        """SHA-256 of all that decides the output of the prefix (`tail`: of prefix and tail), and timm's version."""
         paths = (*self._prefix, *self._tail) if tail and self._tail else self._prefix
         parts = [self.model] if tail and not self._tail else [self.model.get_submodule(path) for path in paths]
         digest = hashlib.sha256(f"{timm.__version__} {self.mean} {self.std} {paths} {parts}".encode())
@@ -172,11 +164,7 @@ class Backbone(nn.Module):
 
 
 class NoBackbone(nn.Module):
-    """Has the interface of `Backbone` and no parameters: the model is given features of another backbone.
-
-    Args:
-        width: channels of the features.
-    """
+    """Has the interface of `Backbone` and no parameters: the model is given features of `width` channels."""
 
     name = "features"
     # frames are never normalised, but the detector registers these
@@ -271,7 +259,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with constant statistics and affine map: a scale and a shift per channel.
 
     PyTorch's backward of a BatchNorm in eval mode takes a quarter of the training time of EfficientNet-B0's tail; a
-    product's is cheap. Outputs agree to the last bit or two, gradients to rounding.
+    product's is cheap. Results agree to rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,12 +27,9 @@ _MAPS_AT_ONCE = 64
 
 
 class FeatureStandardizer(nn.Module):
-    """Subtracts a mean and divides by a deviation, both buffers that travel in the checkpoint.
+    """Subtracts a mean and divides by a deviation, both buffers (width,) that travel in the checkpoint.
 
     A frozen backbone without ImageNet weights gives features of deviation 1e-5: a LayerNorm's eps erases them.
-
-    Args:
-        width: channels of a feature.
     """
 
     mean: Tensor
@@ -87,14 +84,9 @@ class KeyframeDetector(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Score frames.
+        """Score frames (B, T, 3, H, W), uint8 or float in [0, 1], any T: scores in [0, 1], float32 (B, T).
 
-        Args:
-            frames: (B, T, 3, H, W), uint8, or float in [0, 1]; any T. They are normalised here.
-            mask: bool (B, T), True where a frame is real; None means all are.
-
-        Returns:
-            Scores in [0, 1], float32 (B, T); 0 where the mask is False.
+        `mask`, bool (B, T), is True where a frame is real (None: all are); elsewhere scores are 0.
         """
         return self.enter("pixels", frames, mask)
 
@@ -170,18 +162,9 @@ def _checked(frames: Tensor) -> Tensor:
 
 
 def choose_chunk(height: int, width: int, device: torch.device) -> int:
-    """The fastest number of frames to encode at once, halved until it fits into the free memory.
+    """The fastest number of frames (height, width in pixels) to encode at once, halved until it fits into free memory.
 
-    It depends on the frame's size, the kind of device and, on a CPU, the number of threads, so that equal runs on a
-    machine use equal chunks unless its memory is nearly full.
-
-    Args:
-        height: of a frame in pixels.
-        width: of a frame in pixels.
-        device: where the backbone computes.
-
-    Returns:
-        1 or more.
+    Equal runs on a machine use equal chunks unless its memory is nearly full.
     """
     pixels = height * width
     if device.type == "cuda":
@@ -205,11 +188,7 @@ def _free_memory(device: torch.device) -> int | None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name that torch knows; "auto" is a GPU if there is one, else the CPU.
-
-    Raises:
-        KeyframeError: this machine has no such device.
-    """
+    """The device of a name that torch knows; "auto" is a GPU if there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -242,18 +221,10 @@ def parameter_table(name: str, counts: dict[str, int]) -> str:
 
 
 def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> None:
-    """Have torch compile the parts of a detector at their first call, in place.
+    """Have torch compile the parts of a detector on its device at their first call; weights and checkpoints stay.
 
-    Weights, their names and checkpoints stay. The backbone is compiled once for any number of frames from two on, and
-    again for another frame size and when its tail starts to train; the head is compiled for the first and the second
-    length of videos, then for any.
-
-    Args:
-        detector: on its device.
-        backend: as of `torch.compile`.
-
-    Raises:
-        KeyframeError: `inductor` finds no C++ compiler.
+    The backbone is compiled once for any number of frames from two on, and again for another frame size and when its
+    tail starts to train; the head is compiled for the first and the second length of videos, then for any.
     """
     if backend == "inductor":
         try:

@@ -12,15 +12,7 @@ from keyframe.types import KeyframeError, check_number
 
 
 class TemporalAttention(nn.Module):
-    """Multi-head self-attention over frames, each head with its own window (see `visible_frames`).
-
-    After Vaswani et al., Attention is all you need (2017).
-
-    Args:
-        width: channels of a frame.
-        heads: number of heads; divides the width.
-        dropout: probability of dropping an attention weight in training.
-    """
+    """Multi-head self-attention over frames (Vaswani et al., 2017), each head with its own window."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.1) -> None:
         super().__init__()
@@ -32,15 +24,7 @@ class TemporalAttention(nn.Module):
         self.project_out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            x: frames (B, T, width).
-            visible: of `visible_frames`; layers with the same windows share it.
-
-        Returns:
-            (B, T, width).
-        """
+        """Frames (B, T, width) and `visible_frames` -> (B, T, width)."""
         batch, length, width = x.shape
         qkv = self.project_in(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -51,17 +35,14 @@ class TemporalAttention(nn.Module):
 
 
 def visible_frames(windows: Sequence[int | None], mask: Tensor) -> Tensor:
-    """Which frame (row) attends to which (column).
+    """Which frame (row) attends to which (column): bool (B, heads, T, T), or (B, 1, T, T) if all windows are equal.
 
     The local windows follow PGL-SUM (Apostolidis et al., 2021), as a band around each frame instead of fixed segments.
+    Padding is attended to only by itself, so no row is empty.
 
     Args:
         windows: one entry per head: None attends to every frame, w to frames at most w away (0: to itself alone).
         mask: bool (B, T), True where a frame is real.
-
-    Returns:
-        bool (B, heads, T, T), or (B, 1, T, T) if all heads have the same window. Padding is attended to only by
-        itself, so no row is empty.
     """
     position = torch.arange(mask.shape[1], device=mask.device)
     distance = (position[:, None] - position[None, :]).abs()
@@ -128,14 +109,11 @@ class TemporalHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        for name, value, lowest in (
-            ("layers", layers, 0),
-            ("heads", heads, 1),
-            ("local_heads", local_heads, 0),
-            ("window", window, 0),
-            ("feedforward", feedforward, 0),
-        ):
-            check_number(f"head.{name}", value, lowest)
+        check_number("head.layers", layers, 0)
+        check_number("head.heads", heads, 1)
+        check_number("head.local_heads", local_heads, 0)
+        check_number("head.window", window, 0)
+        check_number("head.feedforward", feedforward, 0)
         check_number("head.encoder_window", encoder_window, 0, optional=True)
         if local_heads > heads:
             raise KeyframeError(f"head.local_heads={local_heads} must be at most head.heads={heads}.")
@@ -156,14 +134,9 @@ class TemporalHead(nn.Module):
         )
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Score frames.
+        """Features (B, T, `features`), any T -> scores in [0, 1], (B, T).
 
-        Args:
-            features: (B, T, `features`), any T.
-            mask: bool (B, T), True where a frame is real; None means all are.
-
-        Returns:
-            Scores in [0, 1], (B, T); 0 where the mask is False.
+        `mask`, bool (B, T), is True where a frame is real (None: all are); elsewhere scores are 0.
         """
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)

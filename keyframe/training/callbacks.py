@@ -33,12 +33,9 @@ _REQUEUE = getattr(signal, "SIGUSR1", None)  # sent by `#SBATCH --signal=SIGUSR1
 
 
 class BatchSeed(Callback):
-    """Seeds torch before every training batch by (seed, epoch, rank, batch), because Lightning saves no random state.
+    """Seeds torch before every training batch by (seed, epoch, rank, batch): a resumed run draws the same numbers.
 
-    So a resumed run draws the same numbers as an uninterrupted one.
-
-    Args:
-        seed: the run's seed.
+    Lightning saves no random state.
     """
 
     def __init__(self, seed: int) -> None:
@@ -82,7 +79,7 @@ class EpochLines(Callback):
 
 
 class CurveImages(Callback):
-    """Draws the model's and the annotators' curves into PNG files, and into W&B and TensorBoard if they are on.
+    """Draws the model's and the annotators' curves into PNG files in `directory`, W&B and TensorBoard.
 
     Args:
         directory: folder of the PNG files.
@@ -125,9 +122,6 @@ class SaveOnSignal(Callback):
     The signals are SIGINT (Ctrl-C; a second one stops at once, without saving), SIGTERM, and SIGUSR1, after which a
     SLURM job is requeued. A signal to one rank stops all ranks, at the same batch. Lightning would save from inside the
     signal handler, wherever in a step that is.
-
-    Args:
-        path: the checkpoint to write.
     """
 
     def __init__(self, path: str) -> None:
@@ -238,10 +232,7 @@ def quiet_lightning() -> None:
 
 
 def csv_logger(save_dir: str) -> CSVLogger:
-    """A CSV logger that writes into `csv` of the run directory, or after a resume into `csv-2` and so on.
-
-    Lightning's own would delete the existing file.
-    """
+    """A CSV logger into `csv` of the run directory, after a resume `csv-2`, ...: Lightning's deletes old files."""
     names = ["csv", *(f"csv-{number}" for number in range(2, 1000))]
     free = next(name for name in names if not (Path(save_dir) / name).exists())
     return CSVLogger(save_dir=save_dir, name=None, version=free)
@@ -255,24 +246,17 @@ def wandb_logger(
     tags: Sequence[str] = (),
     offline: bool | None = None,
 ) -> WandbLogger:
-    """A W&B logger that never prompts.
-
-    Args:
-        save_dir: the run directory; W&B writes below it.
-        project: W&B project.
-        name: of the run; None lets W&B choose one.
-        group: of the run, e.g. the sweep it belongs to.
-        tags: of the run.
-        offline: None goes online if a key is set up (WANDB_API_KEY, or `wandb login` was run).
-    """
+    """A W&B logger that never prompts; `offline=None` goes online if WANDB_API_KEY is set or `wandb login` was run."""
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "") in ("offline", "dryrun") or not _has_key()
         if offline:
             hint = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
             log_once(log, logging.INFO, "W&B offline", hint)
+    # offline-run-<time>-<id>, or run-<time>-<id>: a resumed run keeps its id
+    earlier = sorted((Path(save_dir) / "wandb").glob("*run-*-*"))
     return WandbLogger(
         save_dir=save_dir,
-        version=_run_id(Path(save_dir)),
+        version=earlier[-1].name.rsplit("-", 1)[1] if earlier else None,
         project=project,
         name=name,
         group=group,
@@ -281,12 +265,6 @@ def wandb_logger(
         mode="offline" if offline else "online",
         log_model=False,
     )
-
-
-def _run_id(save_dir: Path) -> str | None:
-    """W&B's id of the run in a directory, so that a resumed run continues in W&B too; None for a new run."""
-    folders = sorted((save_dir / "wandb").glob("*run-*-*"))  # offline-run-<time>-<id>, or run-<time>-<id>
-    return folders[-1].name.rsplit("-", 1)[1] if folders else None
 
 
 @rank_zero_only
@@ -327,10 +305,7 @@ def finish(loggers: Sequence[Logger]) -> None:
 
 
 def _has_key() -> bool:
-    """Whether WANDB_API_KEY is set, or `wandb login` has left a key in the netrc file.
-
-    wandb itself is not asked, because its set-up reads the environment only once.
-    """
+    """Whether WANDB_API_KEY or the netrc file has a key; wandb itself reads the environment only once."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

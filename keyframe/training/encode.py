@@ -40,14 +40,7 @@ Encoded = tuple[dict[Address, CachedVideo], dict[str, str]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is needed of one view of a video.
-
-    Attributes:
-        dataset: the data set of the video.
-        number: the video's place in it.
-        view: which augmented view; None for the frames as they are.
-        kinds: the entries needed.
-    """
+    """The entries needed of video `number` of a data set, in an augmented view, or (None) as it is."""
 
     dataset: VideoDataset
     number: int
@@ -94,14 +87,8 @@ class Encoder:
     def encode(self, requests: list[Request], strict: bool, quiet: bool = False) -> Encoded:
         """Find or make all entries, one video after the other; the next ones are decoded meanwhile.
 
-        Args:
-            requests: what is needed.
-            strict: raise at the first bad video.
-            quiet: without a progress bar and a log line.
-
-        Raises:
-            VideoError: a bad video, if `strict`.
-            KeyframeError: the cache cannot hold all entries; the next start finds those on disk.
+        With `strict` the first bad video raises its VideoError; `quiet` shows no progress bar and no log line. A cache
+        that cannot hold all entries raises KeyframeError; the next start finds those on disk.
         """
         entries: dict[Address, CachedVideo] = {}
         skipped: dict[str, str] = {}
@@ -138,11 +125,7 @@ class Encoder:
         return entries, skipped
 
     def key(self, request: Request, kind: Kept) -> str:
-        """SHA-256 of all that an entry depends on: the decoded frames, the weights and the arithmetic.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
+        """SHA-256 of all that an entry depends on: decoded frames, weights, arithmetic; VideoError if unreadable."""
         parts = [FORMAT, request.dataset.identity(request.number, request.view), kind, self._model[kind]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -150,12 +133,9 @@ class Encoder:
         """What each kind of entry depends on beside the frames."""
         backbone = self.detector.backbone
         assert isinstance(backbone, Backbone)
-        prefix, whole = (backbone.fingerprint(tail) for tail in (False, True))
-        return {
-            "pixels": {},
-            "prefix": {**arithmetic, "weights": prefix, "dtype": str(self.cache.dtype)},
-            "features": {**arithmetic, "weights": whole},
-        }
+        prefix = {"weights": backbone.fingerprint(tail=False), "dtype": str(self.cache.dtype)}
+        whole = {"weights": backbone.fingerprint(tail=True)}
+        return {"pixels": {}, "prefix": arithmetic | prefix, "features": arithmetic | whole}
 
     def _find_ahead(self, requests: list[Request]) -> Iterator[_Found | VideoError]:
         """The cache's answers in order; threads are ahead by about one request each, so few videos wait in memory."""
@@ -200,19 +180,15 @@ class Encoder:
         # as in training, in the same chunks, so that the numbers are the same; each frame passes once
         maps = self.detector.encode_prefix(batch) if "prefix" in kinds else None
         if maps is not None:
-            made["prefix"] = self._rounded(maps[0].cpu())
+            made["prefix"] = maps[0].cpu().to(self.cache.dtype)
+            if not made["prefix"].isfinite().all():
+                raise KeyframeError(
+                    f"The feature maps of {self.detector.backbone.name} are beyond float16: set cache.dtype=float32."
+                )
         if "features" in kinds:
             features = self.detector.encode("pixels", batch) if maps is None else self.detector.encode_tail(maps)
             made["features"] = features[0].float().cpu()
         return made
-
-    def _rounded(self, maps: Tensor) -> Tensor:
-        rounded = maps.to(self.cache.dtype)
-        if not rounded.isfinite().all():
-            raise KeyframeError(
-                f"The feature maps of {self.detector.backbone.name} are beyond float16: set cache.dtype=float32."
-            )
-        return rounded
 
 
 def _too_small(full: CacheFullError, needed: float) -> KeyframeError:
@@ -240,17 +216,8 @@ def rank_zero_first(
 ) -> dict[Address, CachedVideo]:
     """Encode on the first rank; the others leave out the same videos, then find the entries of the rest.
 
-    On another machine with another disk, finding means encoding, of videos that the first rank could read.
-
-    Args:
-        trainer: says which rank this is of how many.
-        data: leaves out the videos that do not decode.
-        cache: used by `encode`. What the first rank keeps in memory is sent to the others.
-        encode: called with whether to raise at a bad video.
-        strict: raise at a bad video.
-
-    Raises:
-        KeyframeError: on every rank, the error of the first one.
+    On another machine with another disk, finding means encoding. What the first rank keeps in memory is sent to the
+    others. `encode` is called with whether to raise at a bad video. An error of the first rank is raised on every rank.
     """
     if trainer.world_size == 1:
         entries, skipped = encode(strict)

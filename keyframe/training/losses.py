@@ -1,8 +1,4 @@
-"""Losses between predicted and labelled importance, all differentiable; and distillation.
-
-A student's loss against a teacher, and the teacher's targets: computed once per view of a video, cached, and put into
-the student's batches.
-"""
+"""Losses between predicted and labelled importance, all differentiable; and distillation from a teacher."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
@@ -51,10 +47,10 @@ class _TemperedLoss(VideoLoss):
 class SpearmanLoss(_TemperedLoss):
     """One minus Spearman's rank correlation, with soft ranks in place of the scores' ranks.
 
-    The rank of a frame is the number of frames below it; with the step replaced by a sigmoid it has a gradient
-    (Qin, Liu, Li: A general approximation framework for direct optimization of information retrieval measures,
-    2010, applied to ranks). Targets get their true ranks, ties averaged as in scipy. The loss lies in [0, 2]; a video
-    whose targets are all equal gives exactly 1 and no gradient.
+    The rank of a frame is the number of frames below it; with the step replaced by a sigmoid it has a gradient (Qin,
+    Liu, Li: A general approximation framework for direct optimization of information retrieval measures, 2010, applied
+    to ranks). Targets get their true ranks, ties averaged. The loss lies in [0, 2]; a video whose targets are all equal
+    gives exactly 1 and no gradient.
 
     Args:
         temperature: width of the sigmoid in units of score; smaller is closer to true ranks, with a rougher gradient.
@@ -74,10 +70,8 @@ class SpearmanLoss(_TemperedLoss):
 class PairwiseLoss(_TemperedLoss):
     """Logistic ranking loss over all pairs of frames of a video whose targets differ (RankNet, Burges et al., 2005).
 
-    Pairs weigh as much as their targets differ. A video without such a pair gives 0.
-
-    Args:
-        temperature: the difference of scores, in units of score, that counts as a clear order.
+    Pairs weigh as much as their targets differ; a video without such a pair gives 0. `temperature` is the difference,
+    in units of score, that counts as a clear order.
     """
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
@@ -94,9 +88,6 @@ class PairwiseKLLoss(_TemperedLoss):
     mean over pairs of the Kullback-Leibler divergence of the scores' probability from the targets'. Unlike in
     `PairwiseLoss`, targets also teach how far apart two frames are, as soft targets do (Hinton, Vinyals, Dean:
     Distilling the knowledge in a neural network, 2015). It is 0 if all differences agree, and for a single frame.
-
-    Args:
-        temperature: the difference, in units of score, that counts as a clear order.
     """
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
@@ -117,12 +108,7 @@ class MSELoss(VideoLoss):
 
 
 class WeightedSum(nn.Module):
-    """A weighted sum of losses.
-
-    Args:
-        losses: the terms by name.
-        weights: a weight for each name.
-    """
+    """A weighted sum of losses, terms and weights by name."""
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
@@ -176,25 +162,16 @@ class Distillation(nn.Module):
         self.hint_weight = hint_weight
         self.relations = RelationLoss()
 
-    @property
-    def hints(self) -> bool:
-        """Whether the student's embeddings are needed."""
-        return self.hint_weight > 0
-
     def forward(
         self, labels: Tensor, scores: Tensor, embeddings: Tensor | None, teacher_target: Tensor, mask: Tensor
     ) -> Tensor:
-        """Blend.
+        """Blend the loss against the labels, a scalar, with the student's scores (B, T) and embeddings (B, T, W).
 
-        Args:
-            labels: the loss against the labels, a scalar.
-            scores: the student's, (B, T).
-            embeddings: the student's, (B, T, W); needed if `hints`.
-            teacher_target: the teacher's scores and embeddings, (B, T, 1 + V) as in `Batch`.
-            mask: bool (B, T), True where a frame is real and visible.
+        `teacher_target` is the teacher's scores and embeddings, (B, T, 1 + V) as in `Batch`; `mask`, bool (B, T), is
+        True where a frame is real and visible.
         """
         loss = (1 - self.weight) * labels + self.weight * self.loss(scores, teacher_target[..., 0], mask)
-        if self.hints:
+        if self.hint_weight:
             assert embeddings is not None
             loss = loss + self.hint_weight * self.relations(embeddings, teacher_target[..., 1:], mask)
         return loss
@@ -236,13 +213,7 @@ def _distances(values: Tensor, pairs: Tensor, number: Tensor) -> Tensor:
 def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: KeyframeDataModule[Any]) -> None:
     """Refuse a teacher that sees other frames than the student, or was trained on the student's held-out videos.
 
-    Args:
-        name: the user's name of the teacher.
-        teacher_data: the data that it was trained on.
-        data: the student's data, prepared.
-
-    Raises:
-        KeyframeError: naming what does not fit.
+    `name` is the user's name of the teacher; `teacher_data` it was trained on; the student's `data` is prepared.
     """
     if not isinstance(data, VideoDataModule):
         raise KeyframeError("distillation needs videos, and data=h5 has features alone: leave experiment=distill out.")
@@ -287,17 +258,12 @@ def _marks(videos: Iterable[LabelledVideo]) -> set[str]:
 
 
 class TeacherTargets(Callback):
-    """Has a teacher score training and validation videos before training begins.
+    """Has a teacher score training and validation videos before training begins; stands behind `PrefixCache`.
 
     Each view of a video is scored once, on exactly the student's frames (augmented views included), with nothing
     hidden, in float32; the targets are kept in the data module's cache, else in memory. Then the teacher is done: no
-    step runs it, and neither checkpoints nor the optimizer hold it.
-
-    Stands behind `PrefixCache`, which decides which views there are.
-
-    Args:
-        teacher: on the CPU; only read.
-        checkpoint: the teacher's file; its content is part of the cache keys.
+    step runs it, and neither checkpoints nor the optimizer hold it. The content of `checkpoint` is part of the cache
+    keys.
     """
 
     def __init__(self, teacher: KeyframeDetector, checkpoint: Path) -> None:
@@ -310,11 +276,10 @@ class TeacherTargets(Callback):
         assert isinstance(data, VideoDataModule)
         cache = data.cache or VideoCache()
         encoder = TeacherEncoder(self.teacher.to(pl_module.device), self.checkpoint_hash, cache)
-        datasets = [data.datasets[split] for split in ("train", "val")]
+        datasets = [one for split in ("train", "val") if isinstance(one := data.datasets[split], VideoDataset)]
         requests = [
             Request(dataset, number, view, ("teacher_target",))
             for dataset in datasets
-            if isinstance(dataset, VideoDataset)
             for number in range(len(dataset))
             for view in _views(dataset)
         ]
@@ -325,19 +290,12 @@ class TeacherTargets(Callback):
         # it is known by now which videos are good
         targets = rank_zero_first(trainer, data, cache, encode, strict=True)
         for dataset in datasets:
-            assert isinstance(dataset, VideoDataset)
             dataset.set_teacher_targets(targets)
         self.teacher.cpu()
 
 
 class TeacherEncoder(Encoder):
-    """Makes teacher targets, (T, 1 + W): the teacher's score of each frame, then its embedding.
-
-    Args:
-        teacher: the model.
-        checkpoint_hash: of the teacher's checkpoint file.
-        cache: finds and keeps the targets.
-    """
+    """Makes teacher targets, (T, 1 + W): the teacher's score of each frame, then its embedding."""
 
     name, made = "Teacher", "decoded and scored"
 

@@ -24,10 +24,7 @@ TRAIN_NUMBERS = "train_numbers"
 
 
 class VideoMetrics(Metric):
-    """A row of `VIDEO_METRICS` per video, gathered over ranks.
-
-    torchmetrics' own rank metrics pool the frames of all videos, so scipy measures each video.
-    """
+    """A row of `VIDEO_METRICS` per video, gathered over ranks; torchmetrics' own pool the frames of all videos."""
 
     full_state_update = False
     rows: list[Tensor]
@@ -98,7 +95,7 @@ class KeyframeModule(LightningModule):
         loss: Tensor = self.loss(scores, batch.importance, batch.mask)
         if self.distillation is not None:
             assert batch.teacher_target is not None
-            embeddings = self.detector.embed(features) if self.distillation.hints else None
+            embeddings = self.detector.embed(features) if self.distillation.hint_weight else None
             loss = self.distillation(loss, scores, embeddings, batch.teacher_target, batch.mask)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
         return loss

@@ -22,14 +22,11 @@ Wanted = Set[tuple[InputKind, int | None]]
 
 
 class PrefixCache(Callback):
-    """Fills the data module's cache at the start of training, and has the data sets serve from it.
+    """Fills the data module's cache, if it has one, at the start of training, and has the data sets serve from it.
 
-    In stage 1 the whole backbone is frozen: samples hold its features. In stage 2 its prefix still is: samples hold
-    the prefix's maps, or frames if the backbone is not cut. So both stages give the numbers of training on pixels, and
-    no epoch decodes. If training frames are augmented, `cache.views` draws of each video are kept and used in turn.
-    The first rank decodes and encodes; the others read.
-
-    It does nothing if the data module has no cache.
+    In stage 1 the whole backbone is frozen: samples hold its features. In stage 2 its prefix still is: samples hold the
+    prefix's maps, or frames if the backbone is not cut. So both stages give the numbers of training on pixels, and no
+    epoch decodes. If training frames are augmented, `cache.views` draws of each video are kept and used in turn.
     """
 
     def __init__(self) -> None:
@@ -111,10 +108,9 @@ class PrefixCache(Callback):
 
 
 class FeatureStatistics(Callback):
-    """Sets the mean and deviation that `FeatureStandardizer` takes out of backbone features.
+    """Sets the mean and deviation that `FeatureStandardizer` takes out of features; stands behind `PrefixCache`.
 
-    They are of the training videos without augmentation; computed on rank 0 and sent to all; not computed on resume,
-    because they are in the checkpoint. Stands behind `PrefixCache`, and so reads cached features.
+    They are of the training videos without augmentation; computed on rank 0, sent to all, and in the checkpoint.
     """
 
     @torch.no_grad()

@@ -39,10 +39,8 @@ def train_and_test(
 ) -> tuple[dict[str, float], Path]:
     """Run both stages, then measure the best checkpoint on validation and test videos.
 
-    Writes `per_video.csv`, a row per test video, into `run_dir`.
-
-    Returns:
-        The metrics by name, e.g. `test/spearman`, and the best checkpoint.
+    Writes `per_video.csv`, a row per test video, into `run_dir`. Returns the metrics by name, e.g. `test/spearman`, and
+    the best checkpoint.
     """
     backbone = module.detector.backbone
     if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
@@ -102,18 +100,10 @@ def find_batch_size(
 ) -> int:
     """Double the batch from one video on, three steps each, until memory runs out or it holds all training videos.
 
-    The module is tried as it comes (with the backbone's tail unfrozen it needs the memory of stage 2), and on pixels,
-    which take more memory than cached maps. If sampling gives long videos more frames, a batch of the longest may need
-    more than those that were tried: set `largest` lower.
-
-    Args:
-        trainer: of one device, for this alone: without loggers, checkpoints or other callbacks.
-        module: for this alone; it is trained for a few steps.
-        datamodule: its `batch_size` stays.
-        largest: the upper limit.
-
-    Returns:
-        A power of two, or `largest`, or the number of training videos.
+    Returns a power of two, or `largest`, or the number of training videos. The module is tried as it comes (with the
+    backbone's tail unfrozen it needs the memory of stage 2), and on pixels, which take more memory than cached maps. If
+    sampling gives long videos more frames, a batch of the longest may need more than was tried: set `largest` lower.
+    Trainer (of one device, without loggers, checkpoints or other callbacks) and module are for this alone.
     """
     check_number("tune.max_batch_size", largest, 1, optional=True)
     if isinstance(trainer.strategy, ParallelStrategy):
@@ -148,12 +138,9 @@ def find_batch_size(
 
 
 def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path | None:
-    """The checkpoint of `ckpt_path=`.
+    """The checkpoint of `ckpt_path=`: a file, or the last of a run directory.
 
-    Args:
-        ckpt_path: a checkpoint file; a run directory (its last checkpoint); `last`: that of this run's directory; or
-            `auto`: the same, or None if the run has none yet.
-        run_dir: directory of the run that resumes.
+    `last` is that of `run_dir`, the directory of the run that resumes; `auto` the same, or None if there is none yet.
     """
     path = run_dir if ckpt_path in ("last", "auto") else Path(ckpt_path).expanduser()
     if path.is_dir():
@@ -168,11 +155,7 @@ def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint's tensors and plain values; code in it is refused, not run.
-
-    Raises:
-        KeyframeError: not a checkpoint, damaged, or holding anything but plain data.
-    """
+    """Load a checkpoint's tensors and plain values; code in it is refused, not run."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle protocol of other files
@@ -206,11 +189,7 @@ def _newest_other(path: Path) -> Path | None:
 
 
 def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:
-    """Refuse to resume from a checkpoint of another architecture or without training state, before loading it.
-
-    Raises:
-        KeyframeError: naming what differs.
-    """
+    """Refuse to resume from a checkpoint of another architecture or without training state, before loading it."""
     theirs, ours = checkpoint["state_dict"], module.state_dict()
     wrong = sorted(theirs.keys() ^ ours.keys()) + sorted(
         name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
@@ -235,8 +214,8 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it.
 
-    Lightning's own writes to the system's temporary folder and moves the file: onto another disk, as on most clusters,
-    that is a copy, and a process killed meanwhile leaves half a checkpoint.
+    Lightning's own moves it from the system's temporary folder: onto another disk, that is a copy, and a process killed
+    meanwhile leaves half a checkpoint.
     """
 
     def save_checkpoint(

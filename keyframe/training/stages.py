@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 class TwoStage(Callback):
-    """Releases the backbone's tail at an epoch and lowers the learning rate there.
+    """Releases the backbone's tail at an epoch and lowers the learning rate there; without a tail it stays in stage 1.
 
     The tail is trainable when DDP wraps the model, else its gradients would silently never be all-reduced; this
-    callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run
-    that resumes on either side of the switch is in the right stage. Learning rates are set at the switch alone: on
-    resume they come back with the optimizer. A model without a tail stays in stage 1.
+    callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run that
+    resumes on either side of the switch is in the right stage. Learning rates are set at the switch alone: on resume
+    they come back with the optimizer.
 
     Args:
         switch_epoch: first epoch (from 0) of stage 2; None stays in stage 1.
@@ -98,15 +98,8 @@ def find_two_stage(trainer: Trainer) -> TwoStage | None:
 class PlateauSchedule(Callback):
     """torch's `ReduceLROnPlateau`, stepped before checkpoints are written.
 
-    Lightning writes an epoch's checkpoint before it steps such a scheduler, and drops that step on resume. As a
-    callback the step comes first, and the scheduler's state is in the checkpoint.
-
-    Args:
-        monitor: a metric of the validation videos.
-        mode: `max` or `min`, which is better.
-        factor: the learning rates are multiplied by it; between 0 and 1.
-        patience: epochs without progress before that.
-        threshold: the least absolute progress.
+    Lightning writes an epoch's checkpoint before it steps such a scheduler, and drops that step on resume. The
+    arguments are torch's; `monitor` is a metric of the validation videos, `threshold` the least absolute progress.
     """
 
     def __init__(
@@ -162,12 +155,7 @@ class PlateauSchedule(Callback):
 
 
 class StageAwareEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, idle in stage 1 unless asked; `TwoStage` resets its counter at the switch.
-
-    Args:
-        may_stop_stage_1: also stop before the backbone has trained at all.
-        kwargs: of `pytorch_lightning.callbacks.EarlyStopping`.
-    """
+    """Lightning's early stopping, idle in stage 1 unless `may_stop_stage_1`; `TwoStage` resets its counter."""
 
     def __init__(self, may_stop_stage_1: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
