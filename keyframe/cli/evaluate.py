@@ -20,31 +20,7 @@ from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import save_config
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import read_labels
-from keyframe.evaluation.reference import (
-    draws_of,
-    f1_metrics,
-    reference_f1,
-    reference_lines,
-    reference_metrics,
-    reference_table,
-)
-from keyframe.evaluation.report import (
-    reference_document,
-    reference_videos,
-    report_document,
-    scoring_note,
-    skipped_notes,
-)
-from keyframe.evaluation.results import (
-    ENSEMBLES,
-    Evaluation,
-    chosen_videos,
-    draw_overview,
-    draw_videos,
-    measure,
-    model_result,
-    overall_metrics,
-)
+from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import natural_key, write_metrics, write_table
 from keyframe.report.render import write_report
@@ -186,14 +162,14 @@ def evaluate(config: DictConfig) -> None:
         check_one_model(runs)
     scored = score_runs(runs, config)
     name = str(config.name or model_name(runs, config.ensemble))
-    result = model_result(name, scored.scores, scored.eval_videos, [run.label for run in runs], config.ensemble)
+    result = results.model_result(name, scored.scores, scored.eval_videos, [run.label for run in runs], config.ensemble)
     prefix = config.split if config.protocol == "picks" else f"{config.split}/sampled"
     metrics = {f"{prefix}/{key}": value for key, value in result.metrics.items()}
     rows: list[Mapping[str, object]] = [
         {"video": id_, "category": scored.eval_videos[id_].category, "runs": result.runs[id_], **row}
         for id_, row in result.rows.items()
     ]
-    evaluation = Evaluation([result], scored.baseline, scored.reference, scored.protocol, scored.skipped)
+    evaluation = results.Evaluation([result], scored.baseline, scored.reference, scored.protocol, scored.skipped)
     report_results(config, scored, evaluation, rows, metrics)
 
 
@@ -203,7 +179,7 @@ def check_choices(config: DictConfig) -> None:
     Raises:
         KeyframeError: naming the key.
     """
-    for key, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("ensemble", (None, *ENSEMBLES))):
+    for key, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("ensemble", (None, *results.ENSEMBLES))):
         if config[key] not in known:
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
     check_number("pictures", config.pictures, 0)
@@ -263,8 +239,10 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
             scored.eval_videos[id_] = scored.videos[id_].sampled(one)
     add_scores(runs, config.split, scored)
     videos = scored.eval_videos
-    scored.protocol = scoring_note(config.protocol, runs[0].model.window)
-    scored.baseline = overall_metrics([measure(video.training_free, video) for video in videos.values()])
+    scored.protocol = report.scoring_note(config.protocol, runs[0].model.window)
+    scored.baseline = results.overall_metrics(
+        [results.measure(video.training_free, video) for video in videos.values()]
+    )
     scored.reference = _reference(videos, config.seed)
     return scored
 
@@ -309,7 +287,7 @@ def _check_sampling(runs: Sequence[Run]) -> None:
 def report_results(
     config: DictConfig,
     scored: Scored,
-    evaluation: Evaluation,
+    evaluation: results.Evaluation,
     rows: Sequence[Mapping[str, object]],
     metrics: Mapping[str, float],
     drawn: Sequence[str] = (),
@@ -327,11 +305,11 @@ def report_results(
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     directory = run_dir / "figures"
-    overview = draw_overview(evaluation, scored.eval_videos, directory)
-    chosen = drawn or chosen_videos(evaluation.results[0], config.pictures)
+    overview = results.draw_overview(evaluation, scored.eval_videos, directory)
+    chosen = drawn or results.chosen_videos(evaluation.results[0], config.pictures)
     with_thumbnails = {id_: scored.videos[id_].thumbnails for id_ in chosen}
-    curves = draw_videos(evaluation.results, scored.eval_videos, with_thumbnails, directory)
-    document = report_document(evaluation, [overview, curves], machine())
+    curves = results.draw_videos(evaluation.results, scored.eval_videos, with_thumbnails, directory)
+    document = report.report_document(evaluation, [overview, curves], machine())
     flat = {**metrics, **{f"training_free/{key}": value for key, value in evaluation.baseline.items()}}
     flat |= {**evaluation.reference, "data/videos_skipped": len(scored.skipped)}
     write_table(run_dir / "per_video.csv", rows)
@@ -343,30 +321,33 @@ def report_results(
     finally:
         finish(loggers)
     shown = short_text(document, 5 if evaluation.costs else 2)
-    log.info("%s", "\n".join([shown, *skipped_notes(scored.skipped), *report_lines(run_dir, directory)]))
+    log.info("%s", "\n".join([shown, *report.skipped_notes(scored.skipped), *report_lines(run_dir, directory)]))
 
 
 def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
     """The reference lines on these videos; rank correlations only if every video has annotators."""
     count = len(videos)
-    f1 = [reference_f1(video, draws_of(id_, seed)) for id_, video in bar(videos.items(), "Reference F1", count)]
+    f1 = [
+        reference.reference_f1(video, reference.draws_of(id_, seed))
+        for id_, video in bar(videos.items(), "Reference F1", count)
+    ]
     if not all(len(video.annotators) for video in videos.values()):
-        return f1_metrics(f1)
+        return reference.f1_metrics(f1)
     lines = {
-        id_: reference_lines(video.annotators, draws_of(id_, seed), video.training_free)
+        id_: reference.reference_lines(video.annotators, reference.draws_of(id_, seed), video.training_free)
         for id_, video in bar(videos.items(), "Reference lines", count)
     }
-    return {**reference_metrics(lines), **f1_metrics(f1)}
+    return {**reference.reference_metrics(lines), **reference.f1_metrics(f1)}
 
 
 def _evaluate_labels(config: DictConfig) -> None:
     labels = _labels(config)
     run_dir = Path(config.run_dir)
-    table = dict(tqdm(reference_table(labels, config.seed), "videos", len(labels), disable=None, leave=False))
-    metrics = reference_metrics(table)
-    document = reference_document(Path(config.labels), metrics)
+    table = dict(tqdm(reference.reference_table(labels, config.seed), "videos", len(labels), disable=None, leave=False))
+    metrics = reference.reference_metrics(table)
+    document = report.reference_document(Path(config.labels), metrics)
     save_config(config, run_dir)
-    write_table(run_dir / "per_video.csv", reference_videos(labels, table))
+    write_table(run_dir / "per_video.csv", report.reference_videos(labels, table))
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", metrics)
     log.info("%s", "\n".join([short_text(document, 1), *report_lines(run_dir)]))

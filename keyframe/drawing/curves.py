@@ -16,21 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from scipy.stats import rankdata
 
-from keyframe.drawing.style import (
-    BAND,
-    FAINT,
-    LINE,
-    MEAN,
-    PALETTE,
-    TEXT,
-    WIDTH,
-    dress,
-    key,
-    look,
-    sheet,
-    size_of,
-    two_digits,
-)
+from keyframe.drawing import style
 from keyframe.files import format_clock
 from keyframe.types import FloatArray, IntArray
 
@@ -45,38 +31,29 @@ _STEPS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's scores of one video, beside its labels.
-
-    Attributes:
-        video: id.
-        seconds: time of each frame, (T,).
-        scores: predicted importance in [0, 1], (T,).
-        importance: the annotators' mean in [0, 1], (T,).
-        annotators: each annotator's scores in [0, 1], (A, T); A may be 0.
-        spearman: rho of the scores with the annotators' mean; NaN if it is not defined.
-    """
+    """A model's scores of one video's frames, beside its labels; all scores are in [0, 1]."""
 
     video: str
-    seconds: FloatArray
-    scores: FloatArray
-    importance: FloatArray
-    annotators: FloatArray
-    spearman: float
+    seconds: FloatArray  # (T,)
+    scores: FloatArray  # (T,)
+    importance: FloatArray  # the annotators' mean, (T,)
+    annotators: FloatArray  # (A, T); A may be 0
+    spearman: float  # rho of scores and importance; NaN if it is not defined
 
 
 def draw_curves(predictions: Sequence[Prediction], title: str = "") -> Figure:
     """One row per video: the model's curve over the annotators' mean and the middle half of them."""
-    figure = sheet(title, 2.2 * len(predictions))
+    figure = style.sheet(title, 2.2 * len(predictions))
     axes = figure.subplots(len(predictions), 1, squeeze=False)[:, 0]
     for axis, one in zip(axes, predictions, strict=True):
-        _draw_annotators(dress(axis), one.seconds, one.importance, one.annotators)
-        _draw_model(axis, one.seconds, one.scores, PALETTE[0])
-        text = f"{one.video}   Spearman {two_digits(one.spearman)}"
-        axis.set_title(text, loc="left", size=TEXT, parse_math=False)
+        _draw_annotators(style.dress(axis), one.seconds, one.importance, one.annotators)
+        _draw_model(axis, one.seconds, one.scores, style.PALETTE[0])
+        text = f"{one.video}   Spearman {style.two_digits(one.spearman)}"
+        axis.set_title(text, loc="left", size=style.TEXT, parse_math=False)
         axis.margins(x=0)
     axes[-1].set_xlabel("seconds")
     handles, labels = _annotator_key(any(len(one.annotators) > 1 for one in predictions))
-    key(figure, [Line2D([], [], color=PALETTE[0], linewidth=1.8), *handles], ["model", *labels])
+    style.key(figure, [Line2D([], [], color=style.PALETTE[0], linewidth=1.8), *handles], ["model", *labels])
     return figure
 
 
@@ -94,27 +71,28 @@ def draw_video(
     """Curves of all models over the annotators, each model's keyframes, and a strip of thumbnails.
 
     Args:
-        video: its name.
+        video: id.
         seconds: time of each frame, not decreasing, (n,).
-        scores: by model, predicted importance of each frame, (n,). A model's colour and marker go by its place here.
+        scores: by model, predicted importance of each frame, (n,).
         spearman: by model, rho of its scores with the annotators' mean.
-        annotators: each annotator's scores, (A, n); A may be 0, then there is no band.
+        annotators: each annotator's scores, (A, n); A may be 0.
         importance: the annotators' mean, (n,).
-        keyframes: by model, the positions of its keyframes in the n frames, (k,).
-        thumbnails: times in seconds and uint8 RGB images (h, w, 3). As many as fit are shown.
+        keyframes: by model, positions in the n frames, (k,).
+        thumbnails: seconds and uint8 RGB image (h, w, 3) each; as many as fit are shown.
         shots: where shots start, seconds, (m,).
     """
     begin, end = float(seconds[0]), float(seconds[-1])
     span = (begin, end) if end > begin else (begin - 0.5, begin + 0.5)
-    looks = look(scores)
+    looks = style.look(scores)
     # More than two curves on one panel hide each other.
     panels = [[*scores]] if len(scores) <= 2 else [[name] for name in scores]
-    heights = [2.6 if len(panels) == 1 else 1.3] * len(panels) + [LINE * max(len(keyframes), 1)]
+    heights = [2.6 if len(panels) == 1 else 1.3] * len(panels) + [style.LINE * max(len(keyframes), 1)]
     heights += [_THUMBNAIL + _STEM] if thumbnails else []
-    figure = sheet(video, sum(heights) + 0.7)
+    figure = style.sheet(video, sum(heights) + 0.7)
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, names in zip(axes, panels, strict=False):
-        dress(axis).vlines(shots, -0.03, 1.03, color=FAINT, linewidth=0.7, alpha=shot_opacity(len(shots)), zorder=0)
+        style.dress(axis)
+        axis.vlines(shots, -0.03, 1.03, color=style.FAINT, linewidth=0.7, alpha=shot_opacity(len(shots)), zorder=0)
         _draw_annotators(axis, seconds, importance, annotators)
         for name in names:
             _draw_model(axis, seconds, scores[name], looks[name][0])
@@ -122,10 +100,10 @@ def draw_video(
         axis.set_ylabel("importance (rank)" if len(panels) == 1 else "rank")
         axis.tick_params(bottom=False, labelbottom=False)
         axis.spines["bottom"].set_visible(False)
-    ruler = dress(axes[len(panels)])
+    ruler = style.dress(axes[len(panels)])
     for row, (name, chosen) in enumerate(keyframes.items()):
         colour, marker = looks[name]
-        size = float(np.clip(72 * WIDTH / max(len(chosen), 1), 2.0, 6.0))
+        size = float(np.clip(72 * style.WIDTH / max(len(chosen), 1), 2.0, 6.0))
         ruler.plot(seconds[chosen], np.full(len(chosen), -row), marker, color=colour, markersize=size, clip_on=False)
     ruler.set_ylim(0.4 - max(len(keyframes), 1), 0.7)
     ruler.set_yticks([])
@@ -134,9 +112,9 @@ def draw_video(
     time_axis(ruler)
 
     handles: list[Artist] = [Line2D([], [], color=colour, marker=marker) for colour, marker in looks.values()]
-    labels = [f"{name}   {two_digits(spearman[name])}" for name in scores]
+    labels = [f"{name}   {style.two_digits(spearman[name])}" for name in scores]
     band_handles, band_labels = _annotator_key(len(annotators) > 1)
-    key(figure, [*handles, *band_handles], [*labels, *band_labels], "Spearman rho with the annotators' mean:")
+    style.key(figure, [*handles, *band_handles], [*labels, *band_labels], "Spearman rho with the annotators' mean:")
     if thumbnails:
         _draw_strip(axes[-1], thumbnails, span)
     return figure
@@ -147,8 +125,8 @@ def _draw_annotators(axis: Axes, seconds: FloatArray, importance: FloatArray, an
     times = _condense(seconds)
     if len(annotators) > 1:
         low, high = (_condense(row) for row in np.percentile(_rank_share(annotators), [25, 75], axis=0))
-        axis.fill_between(times, low, high, step="mid", color=BAND, linewidth=0)
-    axis.step(times, _condense(_rank_share(importance)), where="mid", color=MEAN)
+        axis.fill_between(times, low, high, step="mid", color=style.BAND, linewidth=0)
+    axis.step(times, _condense(_rank_share(importance)), where="mid", color=style.MEAN)
     axis.set_ylabel("importance (rank)")
     axis.set_ylim(-0.03, 1.03)
     axis.set_yticks([0, 0.5, 1])
@@ -159,7 +137,7 @@ def _draw_model(axis: Axes, seconds: FloatArray, scores: FloatArray, colour: str
 
 
 def _annotator_key(band: bool) -> tuple[list[Artist], list[str]]:
-    handles: list[Artist] = [Line2D([], [], color=MEAN), Patch(color=BAND)]
+    handles: list[Artist] = [Line2D([], [], color=style.MEAN), Patch(color=style.BAND)]
     return handles[: 1 + band], ["annotators' mean", "middle half of annotators"][: 1 + band]
 
 
@@ -170,7 +148,7 @@ def _rank_share(values: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def _condense(series: FloatArray) -> npt.NDArray[np.float64]:
-    """Means of equal runs of neighbours, at most `POINTS` of them; a series (T,) no longer than that stays itself."""
+    """Means of equal runs of neighbours, if a series (T,) is longer than `POINTS`."""
     values = np.asarray(series, dtype=np.float64)
     if len(values) <= POINTS:
         return values
@@ -181,7 +159,7 @@ def _condense(series: FloatArray) -> npt.NDArray[np.float64]:
 def _draw_strip(axis: Axes, thumbnails: Sequence[Thumbnail], span: tuple[float, float]) -> None:
     """As many thumbnails as fit side by side, each below its time; the axes' unit is an inch."""
     axis.set_axis_off()
-    across, up = size_of(axis)
+    across, up = style.size_of(axis)
     tall = up - _STEM
     times = across * (np.array([time for time, _ in thumbnails]) - span[0]) / (span[1] - span[0])
     widths = np.array([min(across, tall * image.shape[1] / image.shape[0]) for _, image in thumbnails])
@@ -197,13 +175,7 @@ def _draw_strip(axis: Axes, thumbnails: Sequence[Thumbnail], span: tuple[float, 
 
 
 def side_by_side(lefts: FloatArray, rights: FloatArray, gap: float = 0.0) -> list[int]:
-    """Positions of evenly spread intervals, as many as possible with `gap` between two, from left to right.
-
-    Args:
-        lefts: where the intervals begin, (N,).
-        rights: where they end, (N,).
-        gap: what must stay free between two.
-    """
+    """Positions of evenly spread intervals (ends (N,)), as many as possible with `gap` between two, left to right."""
     middles = (lefts + rights) / 2
     for count in range(len(lefts), 0, -1):
         wanted = lefts.min() + (np.arange(count) + 0.5) / count * (rights.max() - lefts.min())
@@ -215,7 +187,7 @@ def side_by_side(lefts: FloatArray, rights: FloatArray, gap: float = 0.0) -> lis
 
 
 def shot_opacity(count: int) -> float:
-    """How opaque the lines at the starts of so many shots are: many of them must not cover a curve."""
+    """The opacity of `count` lines at shot starts: many of them must not cover a curve."""
     return min(1.0, 60 / max(count, 1))
 
 

@@ -13,24 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from keyframe.drawing.style import (
-    DASHED,
-    FAINT,
-    INK,
-    LINE,
-    MEAN,
-    TEXT,
-    WIDTH,
-    dress,
-    key,
-    look,
-    sheet,
-    shorten,
-    size_of,
-    tint,
-    two_digits,
-    wrap,
-)
+from keyframe.drawing import style
 from keyframe.types import FloatArray
 
 Floats = npt.NDArray[np.float64]
@@ -47,46 +30,41 @@ def draw_bars(
     title: str,
     axis: str,
 ) -> Figure:
-    """A bar per model with its interval, and labelled reference lines to hold it against.
+    """A bar per model with its interval (lower and upper end), and labelled reference lines.
 
-    Args:
-        means: by model; a NaN gets no bar.
-        intervals: by model, lower and upper end; a model without one, or with a NaN in it, gets no error bar.
-        lines: by label, a reference value; NaN is left out.
-        title: what is shown.
-        axis: what the numbers are.
+    A mean or a line that is NaN is left out, and so is the error bar of an interval that is missing or holds a NaN.
     """
-    names = [wrap(name, _NAME_WIDTH) for name in means]
+    names = [style.wrap(name, _NAME_WIDTH) for name in means]
     marks = sorted((value, label) for label, value in lines.items() if np.isfinite(value))
-    rows = sum(max(0.36, LINE * (name.count("\n") + 1) + 0.1) for name in names)
-    figure = sheet(title, rows + LINE * len(marks) + 0.7)
-    plot = dress(figure.add_subplot(), "x")
+    rows = sum(max(0.36, style.LINE * (name.count("\n") + 1) + 0.1) for name in names)
+    figure = style.sheet(title, rows + style.LINE * len(marks) + 0.7)
+    plot = style.dress(figure.add_subplot(), "x")
     values = [*means.values(), *(end for span in intervals.values() for end in span), *(value for value, _ in marks)]
     plot.set_xlim(_limits([*values, 0.0]))
     plot.set_ylim(len(means) - 0.5, -0.5)
-    for row, (name, (colour, _)) in enumerate(look(means).items()):
+    for row, (name, (colour, _)) in enumerate(style.look(means).items()):
         mean, span = means[name], intervals.get(name, (np.nan, np.nan))
         number = f"{mean:.3f}" if np.isfinite(mean) else "n/a"
         if np.isfinite(mean):
-            plot.barh(row, mean, height=0.6, color=tint(colour), linewidth=0)
+            plot.barh(row, mean, height=0.6, color=style.tint(colour), linewidth=0)
         if np.isfinite([mean, *span]).all():
-            plot.plot(span, [row, row], color=INK, linewidth=1.4, marker="|", markersize=7)
+            plot.plot(span, [row, row], color=style.INK, linewidth=1.4, marker="|", markersize=7)
             number += f" [{span[0]:.3f}, {span[1]:.3f}]"
-        plot.text(1.02, row, number, transform=plot.get_yaxis_transform(), va="center_baseline", size=TEXT)
+        plot.text(1.02, row, number, transform=plot.get_yaxis_transform(), va="center_baseline", size=style.TEXT)
     for floor, (value, label) in enumerate(reversed(marks)):
         # Labels fly to the right of their lines: each stands above all lines to its right.
-        plot.axvline(value, color=MEAN, linestyle=DASHED, linewidth=1)
-        pole = {"arrowstyle": "-", "color": MEAN, "linestyle": DASHED, "relpos": (0, 1), "patchA": None, "shrinkB": 0}
+        plot.axvline(value, color=style.MEAN, linestyle=style.DASHED, linewidth=1)
+        pole = {"arrowstyle": "-", "color": style.MEAN, "linestyle": style.DASHED, "relpos": (0, 1), "patchA": None}
         plot.annotate(
             f" {label}",
             (value, 1),
-            (0, 72 * LINE * floor + 2),
+            (0, 72 * style.LINE * floor + 2),
             xycoords=plot.get_xaxis_transform(),
             textcoords="offset points",
-            size=TEXT,
-            color=MEAN,
+            size=style.TEXT,
+            color=style.MEAN,
             va="bottom",
-            arrowprops={**pole, "shrinkA": 0},
+            arrowprops={**pole, "shrinkA": 0, "shrinkB": 0},
             parse_math=False,
         )
     plot.axvline(0, color="0.6", linewidth=0.8)
@@ -103,11 +81,7 @@ def draw_per_video(
 ) -> Figure:
     """One row per video and one dot per model, best mean on top; a dashed line at each model's mean.
 
-    Args:
-        rows: by video, one number per model in the order of `models`; NaN has no dot, a row of them says n/a.
-        models: their names.
-        title: what is shown.
-        axis: what the numbers are.
+    A row holds one number per model, in the order of `models`; NaN has no dot, a row of them says n/a.
     """
     table = np.array([*rows.values()], dtype=np.float64)
     known = np.ma.masked_invalid(table)
@@ -115,83 +89,75 @@ def draw_per_video(
     means = known.mean(axis=0).filled(np.nan)
     table = table[order]
 
-    figure = sheet(title, LINE * len(rows) + 0.9)
-    plot = dress(figure.add_subplot(), "x")
+    figure = style.sheet(title, style.LINE * len(rows) + 0.9)
+    plot = style.dress(figure.add_subplot(), "x")
     plot.set_ylim(len(rows) - 0.4, -0.6)
     plot.set_xlim(_limits(table.ravel()))
     plot.axvline(0, color="0.6", linewidth=0.8)
     for row, values in enumerate(table):
         some = values[np.isfinite(values)]
         if len(some):
-            plot.plot([some.min(), some.max()], [row, row], color=FAINT, linewidth=1.5, zorder=1)
+            plot.plot([some.min(), some.max()], [row, row], color=style.FAINT, linewidth=1.5, zorder=1)
         else:
-            plot.text(0.01, row, "n/a", transform=plot.get_yaxis_transform(), va="center_baseline", size=TEXT)
+            plot.text(0.01, row, "n/a", transform=plot.get_yaxis_transform(), va="center_baseline", size=style.TEXT)
     handles, labels = [], []
-    for index, (name, (colour, marker)) in enumerate(look(models).items()):
+    for index, (name, (colour, marker)) in enumerate(style.look(models).items()):
         plot.plot(table[:, index], np.arange(len(rows)), marker, color=colour, markersize=5.5, mew=0, alpha=0.9)
-        plot.axvline(means[index], color=colour, linestyle=DASHED, linewidth=1, zorder=0)
+        plot.axvline(means[index], color=colour, linestyle=style.DASHED, linewidth=1, zorder=0)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none"))
         labels.append(f"{name}   mean {means[index]:.3f}" if np.isfinite(means[index]) else f"{name}   n/a")
     names = list(rows)
-    plot.set_yticks(range(len(rows)), [shorten(names[index], _NAME_WIDTH) for index in order], parse_math=False)
+    plot.set_yticks(range(len(rows)), [style.shorten(names[index], _NAME_WIDTH) for index in order], parse_math=False)
     plot.tick_params(axis="y", length=0)
     plot.tick_params(axis="x", labeltop=len(rows) > 30)  # a second scale for what is taller than a screen
     plot.set_xlabel(axis)
-    key(figure, handles, labels)
+    style.key(figure, handles, labels)
     return figure
 
 
 def draw_scatter(
     scores: Mapping[str, FloatArray], importance: FloatArray, spearman: Mapping[str, float], title: str
 ) -> Figure:
-    """One panel per model: predicted importance against the annotators' mean, over all frames of all videos.
+    """One panel per model: predicted importance (N,) against the annotators' mean (N,), over all frames of all videos.
 
-    Args:
-        scores: by model, predicted importance, (N,); NaN is left out.
-        importance: the annotators' mean of the same frames, (N,).
-        spearman: by model, rho of the two over all frames; NaN if it is not defined.
-        title: what is shown.
+    Scores that are NaN are left out; `spearman` is rho of the two by model, NaN if it is not defined.
     """
     columns = min(len(scores), 3)
     rows = -(-len(scores) // columns)
-    side = WIDTH / max(columns, 2)
-    figure = sheet(title, rows * (side + 0.2), columns * side)
+    side = style.WIDTH / max(columns, 2)
+    figure = style.sheet(title, rows * (side + 0.2), columns * side)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(scores) :]:
         axis.remove()
-    for index, (axis, (name, (colour, _))) in enumerate(zip(axes, look(scores).items(), strict=False)):
+    for index, (axis, (name, (colour, _))) in enumerate(zip(axes, style.look(scores).items(), strict=False)):
         x, y = _both(scores[name], importance)
         if len(x) > _MOST_POINTS:
             fade = LinearSegmentedColormap.from_list("fade", ["#f4f4f4", colour])
             axis.hexbin(x, y, gridsize=32, bins="log", mincnt=1, cmap=fade, linewidths=0)
         else:
             axis.scatter(x, y, s=14, color=colour, alpha=0.5, linewidths=0)
-        dress(axis).set_xlabel("predicted importance")
+        style.dress(axis).set_xlabel("predicted importance")
         axis.set_ylabel("" if index % columns else "annotators' mean")
-        text = f"{wrap(name, side - 0.9)}\nSpearman {two_digits(spearman[name])}"
-        axis.set_title(text, loc="left", size=TEXT, color=INK, parse_math=False)
+        text = f"{style.wrap(name, side - 0.9)}\nSpearman {style.two_digits(spearman[name])}"
+        axis.set_title(text, loc="left", size=style.TEXT, color=style.INK, parse_math=False)
     return figure
 
 
 def draw_pairs(a: FloatArray, b: FloatArray, names: tuple[str, str], title: str) -> Figure:
-    """One point per video: model A's number across, model B's upwards; B is better above the diagonal.
+    """One point per video: model A's number (V,) across, model B's (V,) upwards; B is better above the diagonal.
 
-    Args:
-        a: model A's number of each video, (V,); a video with a NaN in either is left out and counted.
-        b: model B's, (V,).
-        names: of A and B.
-        title: what is shown.
+    A video with a NaN in either is left out and counted.
     """
     x, y = _both(a, b)
     left_out = len(a) - len(x)
     caption = f"{names[1]} is better in {np.sum(y > x)} of {len(x)} videos (above the diagonal), "
     caption += f"{names[0]} in {np.sum(y < x)}, equal: {np.sum(y == x)}"
     caption += f", not defined: {left_out}" if left_out else ""
-    figure = sheet(title, 6.2, 6.6, caption)
-    plot = dress(figure.add_subplot(), "both")
+    figure = style.sheet(title, 6.2, 6.6, caption)
+    plot = style.dress(figure.add_subplot(), "both")
     limits = _limits([*x, *y])
     plot.plot(limits, limits, color="0.6", linewidth=1)
-    plot.scatter(x, y, s=34, color=look(names)[names[0]][0], alpha=0.75, linewidths=0)
+    plot.scatter(x, y, s=34, color=style.look(names)[names[0]][0], alpha=0.75, linewidths=0)
     plot.set(xlim=limits, ylim=limits, xlabel=names[0], ylabel=names[1])
     return figure
 
@@ -204,7 +170,7 @@ def _both(a: FloatArray, b: FloatArray) -> tuple[Floats, Floats]:
 
 
 def _limits(values: Sequence[float] | FloatArray, margin: float = 0.05) -> tuple[float, float]:
-    """Limits of an axis that hold all finite values, with a margin on both sides as a share of their range."""
+    """Limits around all finite values, with a margin on both sides as a share of their range."""
     some = np.asarray(values, dtype=np.float64)
     some = some[np.isfinite(some)]
     low, high = (float(some.min()), float(some.max())) if len(some) else (0.0, 1.0)
@@ -228,20 +194,22 @@ def draw_tradeoff(
 ) -> Figure:
     """Accuracy against latency; the area of a disc is proportional to the number of parameters.
 
+    A model without a finite latency or accuracy is left out and named in the caption.
+
     Args:
         latency: by model, milliseconds per video, > 0.
-        accuracy: by model; one without a finite latency or accuracy is left out and named in the caption.
-        intervals: by model, lower and upper end; one without, or with a NaN in it, gets no error bar.
+        accuracy: by model.
+        intervals: by model, lower and upper end of the accuracy; without a NaN, else there is no error bar.
         sizes: by model, million parameters.
-        title: what is shown.
-        axis: what the accuracy is.
+        title: of the figure.
+        axis: label of the accuracy.
     """
     numbers = {name: (latency[name], accuracy.get(name, np.nan)) for name in latency}
     drawn = [name for name, both in numbers.items() if np.isfinite(both).all() and both[0] > 0]
     missing = [name for name in latency if name not in drawn]
     caption = "area of a disc: parameters" + (f"; without latency or accuracy: {', '.join(missing)}" if missing else "")
-    figure = sheet(title, _PLOT_HEIGHT, caption=caption)
-    plot = dress(figure.add_subplot(), "both")
+    figure = style.sheet(title, _PLOT_HEIGHT, caption=caption)
+    plot = style.dress(figure.add_subplot(), "both")
     plot.set(xlabel="milliseconds per video", ylabel=axis)
     if not drawn:
         return figure
@@ -262,20 +230,22 @@ def draw_tradeoff(
         plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         plot.xaxis.set_minor_formatter(NullFormatter())
 
-    looks = look(latency)
+    looks = style.look(latency)
     for name, across, up, span, radius in zip(drawn, x, y, spans, radii, strict=True):
         colour = looks[name][0]
         plot.plot([across, across], span, "_-", color=colour, linewidth=1.4, markersize=8 if np.ptp(span) else 0)
         plot.plot(across, up, "o", color=colour, markersize=144 * radius, alpha=0.75, mew=0)
-    texts = [wrap(name, 2.2) + (f"\n{a:.3g} M" if np.isfinite(a) else "") for name, a in zip(drawn, area, strict=True)]
+    counts = [f"\n{size:.3g} M" if np.isfinite(size) else "" for size in area]
+    texts = [style.wrap(name, 2.2) + count for name, count in zip(drawn, counts, strict=True)]
     _label_discs(plot, texts, x, y, spans, radii)
     return figure
 
 
 def _label_discs(plot: Axes, texts: Sequence[str], x: Floats, y: Floats, spans: Floats, radii: Floats) -> None:
     """Put a label beside each disc, with a line to it if it is far."""
-    labels = [plot.text(0, 0, text, size=TEXT, color=INK, parse_math=False, in_layout=False) for text in texts]
-    area, dpi, origin = size_of(plot), plot.figure.dpi, plot.transAxes.transform((0, 0))
+    font = {"size": style.TEXT, "color": style.INK, "parse_math": False}
+    labels = [plot.text(0, 0, text, font, in_layout=False) for text in texts]
+    area, dpi, origin = style.size_of(plot), plot.figure.dpi, plot.transAxes.transform((0, 0))
 
     def inches(heights: FloatArray) -> Floats:
         return np.asarray((plot.transData.transform(np.stack([x, heights], axis=1)) - origin) / dpi)
@@ -291,7 +261,7 @@ def _label_discs(plot: Axes, texts: Sequence[str], x: Floats, y: Floats, spans: 
         away = np.linalg.norm(near - centre)
         if away > radius + 0.15:
             line = np.stack([centre + (near - centre) * radius / away, near]) / area
-            plot.plot(*line.T, transform=plot.transAxes, color=MEAN, linewidth=0.7)
+            plot.plot(*line.T, transform=plot.transAxes, color=style.MEAN, linewidth=0.7)
         label.set(position=(corner + 0.06) / area, transform=plot.transAxes, verticalalignment="bottom")
 
 
@@ -309,9 +279,6 @@ def label_placement(
         obstacles: left, bottom, right, top of what must stay visible, (M, 4).
         bars: likewise of what better stays visible, (K, 4).
         area: width and height of the area from (0, 0) that holds all labels.
-
-    Returns:
-        Left and bottom of each label, (N, 2).
     """
     gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
     corners = np.zeros(points.shape)
@@ -351,7 +318,7 @@ _GAP = 1.15  # inches between two axes, at least
 _COLOURS = LinearSegmentedColormap.from_list("value", ["#d9e3ec", "#56b4e9", "#004488"])
 _NO_VALUE = "#d1495b"
 
-# Where the values of one axis lie, from 0 (bottom) to 1, and the heights of its labels.
+# Heights of an axis' values, from 0 (bottom) to 1, and of its labels.
 Scale = tuple[Floats, Mapping[str, float]]
 
 
@@ -360,12 +327,7 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
 
     Numbers stand on a linear scale, or on a logarithmic one if they would crowd at its lower end (learning rates);
     words stand in the order of their first appearance. Lines through one value are spread a little, better ones up.
-
-    Args:
-        settings: by run, parameter -> value; all runs together have at least one parameter.
-        values: by run; a run with NaN is a dashed line that ends before the last axis.
-        title: what is shown.
-        axis: what the values are; larger is better.
+    Larger values are better; a run with NaN is a dashed line that ends before the last axis.
     """
     names = list(dict.fromkeys(name for run in settings for name in run))
     worth = np.asarray(values, dtype=np.float64)
@@ -378,10 +340,11 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
 
     caption = f"{len(worth)} run{'s' if len(worth) > 1 else ''}, the best in bold"
     caption += "" if known.all() else f"; dashed: {int((~known).sum())} without a value"
-    width = max(WIDTH, _GAP * (len(names) + 1.3))
+    width = max(style.WIDTH, _GAP * (len(names) + 1.3))
     gap = width / (len(names) + 1.3)  # inches
-    heads = [wrap(name, gap - 0.15) for name in [*names, axis]]
-    figure = sheet(title, _AXIS_HEIGHT + LINE * (1 + max(text.count("\n") for text in heads)), width, caption)
+    heads = [style.wrap(name, gap - 0.15) for name in [*names, axis]]
+    height = _AXIS_HEIGHT + style.LINE * (1 + max(text.count("\n") for text in heads))
+    figure = style.sheet(title, height, width, caption)
     plot = figure.add_subplot()
     plot.set_axis_off()
     plot.set(xlim=(-0.65, len(names) + 0.65), ylim=(-0.02, 1.02))
@@ -391,22 +354,21 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
         colour = _COLOURS(colours(worth[run])) if known[run] else _NO_VALUE
         bold = known[run] and run == order[-1]
         line = _smooth(heights[:, run] if known[run] else heights[:-1, run])
-        style = {"linewidths": 3.0 if bold else 1.3, "linestyles": ["solid" if known[run] else DASHED]}
-        plot.add_collection(LineCollection([line], colors=[colour], zorder=2, **style), autolim=False)
+        dash = {"linewidths": 3.0 if bold else 1.3, "linestyles": ["solid" if known[run] else style.DASHED]}
+        plot.add_collection(LineCollection([line], colors=[colour], zorder=2, **dash), autolim=False)
     strip = (len(names), len(names) + 0.1, 0, 1)
     plot.imshow(np.linspace(0, 1, 64)[:, None], _COLOURS, origin="lower", extent=strip, aspect="auto", zorder=3)
     for place, (head, ticks) in enumerate(zip(heads, [*(ticks for _, ticks in scales), marks], strict=True)):
-        plot.plot([place, place], [0, 1], color=INK, linewidth=1, zorder=4)
-        plot.text(place, 1.03, head, size=TEXT, color=INK, ha="center", va="bottom", parse_math=False)
+        plot.plot([place, place], [0, 1], color=style.INK, linewidth=1, zorder=4)
+        plot.text(place, 1.03, head, size=style.TEXT, color=style.INK, ha="center", va="bottom", parse_math=False)
         last = place == len(names)
-        for label, height in ticks.items():
+        for label, tick in ticks.items():
             left = place + 0.1 * last
-            plot.plot([left, left + 0.05], [height, height], color=INK, linewidth=1, zorder=4)
-            text = shorten(label, (0.55 if last else 1) * gap - 0.2)
+            plot.plot([left, left + 0.05], [tick, tick], color=style.INK, linewidth=1, zorder=4)
+            text = style.shorten(label, (0.55 if last else 1) * gap - 0.2)
             box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
-            plot.text(
-                left + 0.08, height, text, size=TEXT, color=INK, va="center", bbox=box, zorder=5, parse_math=False
-            )
+            font = {"size": style.TEXT, "color": style.INK, "parse_math": False}
+            plot.text(left + 0.08, tick, text, font, va="center", bbox=box, zorder=5)
     return figure
 
 
@@ -431,11 +393,7 @@ def _scale(texts: Sequence[str], worth: Floats) -> Scale:
 
 
 def _number_scale(numbers: Floats, may_bend: bool = True) -> Scale:
-    """Finite numbers; positive ones that crowd at the lower end of a linear scale stand on a logarithmic one.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
+    """An axis of finite numbers; positive ones that crowd at its lower end stand on a logarithmic one."""
     if not np.isfinite(numbers).all():
         raise ValueError("not all are numbers")
     levels = np.unique(numbers)
@@ -453,7 +411,7 @@ def _number_scale(numbers: Floats, may_bend: bool = True) -> Scale:
         marks = locator.tick_values(levels[0], levels[-1])
     shown: dict[str, float] = {}
     for mark, height in zip(marks, at(marks), strict=True):
-        free = all(abs(height - other) > 1.1 * LINE / _AXIS_HEIGHT for other in shown.values())
+        free = all(abs(height - other) > 1.1 * style.LINE / _AXIS_HEIGHT for other in shown.values())
         if -1e-9 <= height <= 1 + 1e-9 and free:
             shown[f"{mark:.6g}"] = float(height)
     return at(numbers), shown
@@ -465,7 +423,7 @@ def _range(values: Floats) -> tuple[float, float]:
 
 
 def _smooth(heights: Floats) -> Floats:
-    """Points of a line that crosses every axis level, so that it can be followed through a crowd."""
+    """Points of a line that crosses every axis horizontally, so that it can be followed through a crowd."""
     steps = np.linspace(0, 1, 24)
     ease = steps * steps * (3 - 2 * steps)
     parts = [a + (b - a) * ease for a, b in pairwise(heights)] or [heights]

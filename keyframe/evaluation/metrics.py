@@ -1,12 +1,8 @@
 """How well scores agree with labels, and how sure a mean over videos is. What is not defined is NaN, never 0.
 
-Rank correlation is scipy's, per video.
-
-The published keyshot F1: cut into shots, keep the best 15 %, compare with the annotators' summaries.
-
-The protocol of Zhang et al. (Video summarization with long short-term memory, ECCV 2016), after Song et al. (TVSum,
-CVPR 2015) and Gygli et al. (SumMe, ECCV 2014), read from their published code and from KaiyangZhou/
-pytorch-vsumm-reinforce, li-plus/DSNet and e-apostolidis/PGL-SUM, whose common ground is:
+The keyshot F1 is that of Zhang et al. (Video summarization with long short-term memory, ECCV 2016), after Song et al.
+(TVSum, CVPR 2015) and Gygli et al. (SumMe, ECCV 2014), as their published code, KaiyangZhou/pytorch-vsumm-reinforce,
+li-plus/DSNet and e-apostolidis/PGL-SUM have it in common:
 
 - a score holds from its pick to the next, the last one to the end of the video;
 - a shot's value is the *mean* of its frames (both ends inclusive), its weight their number;
@@ -14,12 +10,11 @@ pytorch-vsumm-reinforce, li-plus/DSNet and e-apostolidis/PGL-SUM, whose common g
 - precision and recall count frames; F1 is per annotator, 0 if nothing is shared; TVSum reports the mean over
   annotators, SumMe the maximum.
 
-Where they differ: DSNet rounds shot values down to 1/1000 before the knapsack; Zhang's TVSum script of 2016 keeps 18 %,
-and normalises scores to 0 ... 1. None of that is done here.
+Not done here: DSNet rounds shot values down to 1/1000 before the knapsack; Zhang's TVSum script of 2016 keeps 18 %, and
+normalises scores to 0 ... 1.
 
-Because a long shot is worth no more than a short one, the choice prefers short shots, and F1 depends more on the cuts
-than on the scores: random scores reach an F1 of about .57 on TVSum (Otani et al., Rethinking the evaluation of video
-summaries, CVPR 2019). Adding a constant to all scores changes the choice as well.
+F1 depends more on the cuts than on the scores: random scores reach about .57 on TVSum (Otani et al., Rethinking the
+evaluation of video summaries, CVPR 2019). Adding a constant to all scores changes the choice as well.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,39 +28,26 @@ from keyframe.summary.selection import knapsack
 from keyframe.summary.shots import check_picks, check_shots
 from keyframe.types import FloatArray, IntArray
 
-# The share of a video that a summary may take (Song et al., TVSum, 2015).
-SUMMARY_SHARE = 0.15
+SUMMARY_SHARE = 0.15  # of a video that a summary may take (Song et al., TVSum, 2015)
+_AT_ONCE = 2**20  # numbers drawn at once, to bound memory
 
-# Numbers drawn at once: memory stays at some megabytes, whatever the number of videos.
-_AT_ONCE = 2**20
-
-# Multiplications in one of very many matrix products, and its columns. OpenBLAS shares those of more than 2**18 among
-# threads that then wait for each other: with two on a busy machine that was seen to take 7 to 20 times as long.
+# Multiplications in one matrix product, and its columns: OpenBLAS shares products of more than 2**18 among threads
+# that wait for each other, which takes up to 20 times as long on a busy machine.
 _PRODUCT, _COLUMNS = 2**17, 256
 
-VIDEO_METRICS = (
-    "spearman",
-    "kendall",
-    "annotator_spearman",
-    "annotator_kendall",
-    "mse",
-    "mae",
-    "precision_at_15",
-)
+VIDEO_METRICS = ("spearman", "kendall", "annotator_spearman", "annotator_kendall", "mse", "mae", "precision_at_15")
 
 
 def video_metrics(scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> dict[str, float]:
-    """All metrics of one video, in the order of `VIDEO_METRICS`.
+    """The `VIDEO_METRICS` of one video.
+
+    `annotator_spearman` and `annotator_kendall` are the mean over annotators of the correlation with each (Otani et
+    al., Rethinking the evaluation of video summaries, 2019); the others compare with `importance`.
 
     Args:
         scores: predicted importance of each frame, (T,).
         importance: the annotators' mean (or the label file's own track), (T,).
-        annotators: each annotator's scores, (A, T); with A = 0 the annotator metrics are NaN.
-
-    Returns:
-        `spearman` and `kendall` against the mean; `annotator_spearman` and `annotator_kendall`, the mean over
-        annotators of the correlation with each (Otani et al., Rethinking the evaluation of video summaries, 2019);
-        `mse`, `mae`, and `precision_at_15`.
+        annotators: each annotator's scores, (A, T); A may be 0.
     """
     return {
         "spearman": spearman(scores, importance),
@@ -79,10 +61,9 @@ def video_metrics(scores: FloatArray, importance: FloatArray, annotators: FloatA
 
 
 def epoch_metrics(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """What training logs of `video_metrics` rows: the mean over videos by name, `<name>_std`, and `undefined`.
+    """What training logs of `video_metrics` rows: the mean by name and `<name>_std`, without what is NaN.
 
-    `undefined` counts the videos without a Spearman correlation (constant scores or labels). NaN values are left out
-    of the mean; a metric that is NaN for every video is left out.
+    `undefined` counts the videos without a Spearman correlation (constant scores or labels).
     """
     rows = list(rows)
     result = {"undefined": float(sum(np.isnan(row["spearman"]) for row in rows))}
@@ -115,8 +96,7 @@ def spearman_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
 def kendall_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
     """Kendall's tau-b of every row of `a` (m, T) with every row of `b` (n, T), as (m, n); NaN as in `kendall`.
 
-    The pairs of frames are counted lag by lag, for all rows at once: time grows with (m + n) T^2, memory with
-    (m + n) T.
+    Pairs of frames are counted lag by lag, in (m + n) T^2 time and (m + n) T memory.
     """
     # Ranks are halves below 2**23 and a lag counts fewer than 2**24 signs: float32 holds both exactly.
     x, y = (rankdata(rows, axis=1).astype(np.float32) for rows in (a, b))
@@ -134,11 +114,8 @@ def kendall_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
 def precision_at_top(scores: FloatArray, importance: FloatArray, share: float) -> float:
     """Overlap of the two top k's over k = max(1, round(share * T)); of equal values the earlier frame goes first."""
     count = max(1, round(share * len(scores)))
-    return len(np.intersect1d(_top(scores, count), _top(importance, count))) / count
-
-
-def _top(values: FloatArray, count: int) -> npt.NDArray[np.int64]:
-    return np.argsort(-values, kind="stable")[:count]
+    ours, theirs = (np.argsort(-values, kind="stable")[:count] for values in (scores, importance))
+    return len(np.intersect1d(ours, theirs)) / count
 
 
 def _add_product(total: npt.NDArray[np.float64], a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> None:
@@ -174,16 +151,9 @@ def defined_mean(values: npt.ArrayLike) -> float:
 def interval(values: npt.ArrayLike, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean (Efron and Tibshirani, An introduction to the bootstrap, 1993).
 
-    It is too short on few videos: for normal values it held the true mean in 94 % of trials with 50 videos, 92 % with
-    20, 90 % with 10 and 84 % with 5.
-
-    Args:
-        values: one number per video, (N,); NaN is left out.
-        draws: number of resamples of the videos, at least 1.
-        seed: of the draws.
-
-    Returns:
-        The lower and the upper end; both NaN for fewer than 2 values.
+    Values are one number per video, (N,), without those that are NaN; both ends are NaN for fewer than 2 of them. It is
+    too short on few videos: for normal values it held the true mean in 94 % of trials with 50 videos, 92 % with 20,
+    90 % with 10 and 84 % with 5.
     """
     defined = _defined(values)
     if len(defined) < 2:
@@ -209,35 +179,21 @@ def mean_metrics(name: str, values: npt.ArrayLike) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """One model's mean minus another's, over the videos with a value for both.
-
-    Attributes:
-        value: the mean difference; NaN without videos.
-        lo: the interval's lower end; NaN for fewer than 2 videos.
-        hi: its upper end.
-        p_value: two-sided, in (0, 1]; NaN for fewer than 2 videos.
-        videos: how many videos were compared.
-    """
+    """One model's mean minus another's and its interval, over the videos with a value for both; NaN if undefined."""
 
     value: float
     lo: float
     hi: float
-    p_value: float
+    p_value: float  # two-sided, in (0, 1]
     videos: int
 
 
 def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, draws: int = 10_000, seed: int = 0) -> Difference:
-    """Compare two models on the same videos.
+    """Compare two models on the same videos, one number per video each, (N,).
 
     The interval is the bootstrap interval of the videos' differences. The p-value is that of the paired randomization
-    test (Fisher): how often random signs of the differences make their mean as large as it is. Unlike the bootstrap
-    it is honest with few videos: 5 videos that all favour one model give p = 2 / 2**5, whatever the sizes.
-
-    Args:
-        a: one number per video, (N,).
-        b: the same videos' numbers, in the same order, (N,). A video with a NaN in either is left out.
-        draws: resamples for the interval, and for the p-value if there are more than `draws` patterns of signs.
-        seed: of the draws.
+    test (Fisher): how often random signs of the differences make their mean as large as it is, of all patterns of signs
+    or of `draws` if there are more. It holds with few videos: 5 that all favour one model give p = 2 / 2**5.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(first) != len(second):
@@ -249,10 +205,8 @@ def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, draws: int = 10_000, s
 
 
 def _sign_flip(differences: npt.NDArray[np.float64], draws: int, seed: int) -> float:
-    """The share of sign patterns whose sum is at least as far from 0 as the observed one, itself among them.
-
-    scipy's `permutation_test` doubles the smaller tail: twice the noise of counting both.
-    """
+    """The share of sign patterns whose sum is at least as far from 0 as the observed one, itself among them."""
+    # scipy's permutation_test doubles the smaller tail: twice the noise of counting both
     count = len(differences)
     observed = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()  # equal sums differ by rounding
     if 2**count <= draws:
@@ -278,15 +232,9 @@ Mask = npt.NDArray[np.bool_]
 
 
 def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
-    """Spread scores at picks over all frames: each holds until the next pick, the last until the end.
+    """Spread scores (n,) at picks over all frames, (n_frames,): each holds until the next pick, the last until the end.
 
-    Args:
-        scores: one per pick, (n,).
-        picks: frame number of each score, rising, (n,); frames before the first get the first score.
-        n_frames: frames of the video, more than the last pick.
-
-    Returns:
-        A score for every frame, (n_frames,).
+    Picks are frame numbers, rising, (n,); frames before the first get the first score.
     """
     check_picks(picks, n_frames)
     if scores.shape != picks.shape:
@@ -297,27 +245,18 @@ def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
 
 
 def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_SHARE) -> Mask:
-    """The summary of these scores: the shots with the greatest total of shot means that fit into the share.
+    """Whether each frame is kept, (n_frames,): the shots with the greatest total of shot means that fit into the share.
 
     Args:
         frame_scores: a score for every frame, finite, (n_frames,); only shots with a mean above 0 can be kept.
         shots: first and last frame of each shot, both inclusive, (m, 2), covering the video.
         share: the greatest share of the frames that a summary may take, in [0, 1].
-
-    Returns:
-        Whether each frame is kept, (n_frames,); no more than int(share * n_frames) are. `knapsack` breaks ties.
     """
     return _keep(frame_scores[None], shots, share)[0]
 
 
-def user_summaries(
-    annotators: FloatArray,
-    shots: IntArray,
-    lowest: float = 1.0,
-    highest: float = 5.0,
-    share: float = SUMMARY_SHARE,
-) -> Mask:
-    """Each annotator's summary, for label files that hold scores and no summaries.
+def user_summaries(annotators: FloatArray, shots: IntArray, lowest: float = 1.0, highest: float = 5.0) -> Mask:
+    """Whether each annotator keeps each frame, (A, n_frames), for label files that hold scores and no summaries.
 
     Made like `user_summary` in the field's files for TVSum: the same shots and knapsack on one annotator's own scores,
     on their original scale (Zhang et al.'s evaluate_TVSum.m; Otani et al.'s tvsum_eval_random_summary.py). The scale
@@ -328,29 +267,14 @@ def user_summaries(
         shots: first and last frame of each shot, both inclusive, (m, 2), covering the video.
         lowest: the original score that 0 stands for.
         highest: the original score that 1 stands for.
-        share: the greatest share of the frames that a summary may take, in [0, 1].
-
-    Returns:
-        Whether each annotator keeps each frame, (A, n_frames).
     """
-    return _keep(lowest + (highest - lowest) * annotators.astype(np.float64), shots, share)
+    return _keep(lowest + (highest - lowest) * annotators.astype(np.float64), shots, SUMMARY_SHARE)
 
 
 def f1_user(summary: Mask, user_summaries: Mask) -> Floats:
-    """F1 of a summary with each user's, over frames.
-
-    Args:
-        summary: whether each frame is kept, (n_frames,).
-        user_summaries: whether each user keeps each frame, (A, n_frames).
-
-    Returns:
-        F1 in [0, 1], (A,); 0 if no frame is shared, NaN if both summaries are empty.
-    """
-    if summary.ndim != 1 or user_summaries.ndim != 2 or user_summaries.shape[1] != len(summary):
-        raise ValueError(
-            f"summary and user_summaries must be (n_frames,) and (A, n_frames), not {summary.shape} "
-            f"and {user_summaries.shape}"
-        )
+    """Frame F1 of a summary (n_frames,) with each user's (A, n_frames), in [0, 1], (A,); NaN if both are empty."""
+    if user_summaries.shape[1:] != summary.shape:
+        raise ValueError(f"a summary {summary.shape} does not fit user summaries {user_summaries.shape}")
     summary, users = summary.astype(bool), user_summaries.astype(bool)
     shared = (users & summary).sum(axis=1)
     kept = users.sum(axis=1) + summary.sum()
