@@ -1,8 +1,9 @@
 """Models from the project's own YAML files, without pretrained weights."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
@@ -21,9 +22,16 @@ CUT = (
 HEADS = ("dual", "local", "global", "framewise")
 
 
+@cache
+def composed_model(backbone="efficientnet_b0", head="dual"):
+    """The `model` of keyframe-train's configuration, weights at random."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", [f"backbone={backbone}", f"head={head}", "backbone.pretrained=false"]).model
+
+
 def cut_of(backbone):
     """The module lists of conf/backbone/<backbone>.yaml: prefix, tail."""
-    config = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+    config = composed_model(backbone).backbone
     return list(config.prefix), list(config.tail)
 
 

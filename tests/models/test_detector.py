@@ -4,16 +4,14 @@ import io
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch._dynamo.testing import CompileCounter
 from torch._inductor.exc import InvalidCxxCompiler
 
-from keyframe.config import conf_dir
 from keyframe.models import detector as detector_file
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import choose_chunk, compile_detector, count_parameters, parameter_table
 from keyframe.types import KeyframeError
-from tests.models.build import HEADS, head_options, live, make_detector
+from tests.models.build import HEADS, composed_model, live, make_detector
 
 CPU = torch.device("cpu")
 
@@ -165,13 +163,7 @@ def test_features_are_standardised_and_a_constant_channel_is_centred():
 
 def full(backbone, head="dual"):
     """The model of the YAML files, weights at random."""
-    config = OmegaConf.create({"finetune": {"norm": "frozen"}})
-    config.model = OmegaConf.load(conf_dir() / "train.yaml").model
-    config.model.backbone = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
-    config.model.backbone.pretrained = False
-    head_target = {"_target_": "keyframe.models.head.TemporalHead", "_partial_": True}
-    config.model.head = OmegaConf.create(head_target | head_options(head))
-    return instantiate(config.model, _convert_="all")
+    return instantiate(composed_model(backbone, head), _convert_="all")
 
 
 def test_sizes_are_within_the_limits():
