@@ -39,14 +39,7 @@ def save_config(config: DictConfig, run_dir: Path) -> None:
 
 
 def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
-    """Build what `keyframe-train` would train with these overrides, but for its data.
-
-    Returns:
-        The whole configuration; and the `model`, the `loss` and what makes the `optimizer` of parameter groups.
-
-    Raises:
-        KeyframeError: a part refuses its options.
-    """
+    """The configuration of `keyframe-train`; and its `model`, `loss` and what makes the `optimizer` of parameters."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", list(overrides))
     return config, {name: instantiate(config[name], _convert_="all") for name in ("model", "loss", "optimizer")}
@@ -60,12 +53,7 @@ _VALUE_WIDTH = 16
 
 
 def help_page(name: str, overrides: Sequence[str]) -> str:
-    """What a command does, examples, its groups with their options, and its keys.
-
-    Args:
-        name: of the command, without `keyframe-`.
-        overrides: those of groups count, e.g. `data=labelled`: the keys of this option are shown.
-    """
+    """The help of `keyframe-<name>`; overrides of groups, e.g. `data=labelled`, choose whose keys it shows."""
     conf = conf_dir()
     chosen = [override for override in overrides if (conf / re.split("[=@]", override)[0]).is_dir()]
     with initialize_config_dir(str(conf), version_base="1.3"):

@@ -26,16 +26,7 @@ def weights_mb(model: nn.Module) -> float:
 def random_videos(
     count: int, shape: tuple[int, int, int] = (60, 224, 224), device: str | torch.device = "cpu"
 ) -> Tensor:
-    """Frames of noise, the same at every call.
-
-    Args:
-        count: number of videos, N.
-        shape: frames per video, height and width: (T, H, W).
-        device: where the pixels lie.
-
-    Returns:
-        uint8 (N, T, 3, H, W).
-    """
+    """Noise for N videos of `shape` (T, H, W), the same at every call, uint8 (N, T, 3, H, W)."""
     frames, height, width = shape
     generator = torch.Generator(device).manual_seed(0)
     size = (count, frames, 3, height, width)
@@ -65,34 +56,20 @@ def _processor() -> str:
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A model and the input it takes.
+    """A model and the input it takes."""
 
-    Attributes:
-        score: frames (N, T, 3, H, W) -> scores (N, T).
-        make_input: the number of videos N -> frames for `score`, on its device.
-    """
-
-    score: Callable[[Tensor], Tensor]
-    make_input: Callable[[int], Tensor]
+    score: Callable[[Tensor], Tensor]  # frames (N, T, 3, H, W) -> scores (N, T)
+    make_input: Callable[[int], Tensor]  # the number of videos N -> frames for `score`, on its device
 
 
 @torch.inference_mode()
 def speeds(
     models: Mapping[str, TimedModel], videos: Sequence[int] = (1, 4, 8), repeats: int = 5, budget_s: float = 60.0
 ) -> dict[tuple[str, int], list[float]]:
-    """Time models on 1, 4, 8 videos at once, with as many threads as torch is set to (`torch.get_num_threads()`).
-
-    Args:
-        models: what to time, by name.
-        videos: videos per call.
-        repeats: rounds for each number of videos.
-        budget_s: as for `in_turns`, for each number of videos.
+    """Time models, in eval mode, on some numbers of videos at once; see `in_turns`.
 
     Returns:
         Seconds of each round by name and number of videos.
-
-    Raises:
-        ValueError: if a number is out of range, or a model is in training mode.
     """
     if repeats < 1 or min(videos, default=1) < 1:
         raise ValueError(f"repeats and videos must be at least 1, not {repeats} and {list(videos)}")
@@ -114,8 +91,7 @@ def in_turns(
     Args:
         calls: what to time, by name.
         repeats: rounds, at least 1.
-        budget_s: seconds that all rounds of one call may take, warm-up apart. No round begins that would exceed it for
-            the slowest call; one round always runs.
+        budget_s: seconds that all rounds of the slowest call may take, warm-up apart; one round always runs.
         warm_up: whether each call runs once before the first round.
 
     Returns:
@@ -140,11 +116,7 @@ def clock() -> float:
 
 
 class Timer:
-    """Adds up seconds by part; the parts together are the time since the start.
-
-    Attributes:
-        seconds: by part.
-    """
+    """Adds up `seconds` by part; the parts together are the time since the start."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -169,10 +141,8 @@ def peak_memory(
 ) -> dict[int, float]:
     """Measure the memory of scoring videos at its peak: weights, frames, activations and workspace.
 
-    What Python and torch take themselves is not in it. On CUDA it is what torch allocates. Elsewhere it is the growth
-    of a process's resident memory, in a fresh process for each number of videos, with as many threads as here: a
-    process reuses freed memory, so a second call would seem to need less. What the allocator holds back between chunks
-    counts, as it does for the user. Exact on Linux, less exact on macOS, NaN on Windows.
+    On CUDA it is what torch allocates. Elsewhere it is the growth of resident memory, in a fresh process per number of
+    videos, because a process reuses freed memory. Exact on Linux, less exact on macOS, NaN on Windows.
 
     Args:
         load: returns the model; picklable, e.g. `functools.partial(load_detector, path)`.
@@ -182,9 +152,6 @@ def peak_memory(
 
     Returns:
         MB (10^6 bytes) by number of videos.
-
-    Raises:
-        KeyframeError: a process was killed, most likely because memory ran out.
     """
     if torch.device(device).type == "cuda":
         return dict(zip(videos, _peaks(load, shape, videos, device, torch.get_num_threads()), strict=True))
@@ -212,11 +179,7 @@ def _peaks(
 
 
 def added_peak_mb(call: Callable[[], object], device: str | torch.device = "cpu") -> float:
-    """Measure what a call adds to memory at its peak, in MB (10^6 bytes).
-
-    On CUDA it is what torch allocates, elsewhere what becomes resident: NaN if the system does not report it, or if a
-    higher peak of before could not be reset.
-    """
+    """Measure what a call adds to memory at its peak, in MB; NaN if it is unknown or hidden by an earlier peak."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         allocated = torch.cuda.memory_allocated(device)

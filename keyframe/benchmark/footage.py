@@ -182,26 +182,20 @@ class TrainData:
     videos: int  # to train on
     held_out: int = 1  # to validate, and as many to test
 
-    def write(self, directory: Path) -> None:
-        """Write the videos, their `labels.tsv` and `splits.json` into a directory."""
+    def write(self, directory: Path) -> dict[str, list[LabelledVideo]]:
+        """Write the videos, their `labels.tsv` and `splits.json` into a directory; return the videos of each split."""
         path = self.footage.write(self.directory)
         ids = [copy.stem for copy in write_copies([path], directory, self.videos + 2 * self.held_out)]
         rng = np.random.default_rng(self.footage.seed)
         steps, held = self.footage.seconds // _HELD_S, _HELD_S * self.footage.rate
         opinions = {id_: np.repeat(rng.integers(1, 6, (_ANNOTATORS, steps)), held, axis=1) for id_ in ids}
         write_tsv(directory / "labels.tsv", opinions)
-        splits = {f"{part}_keys": keys for part, keys in self._parts(ids).items()}
-        write_text(directory / "splits.json", json.dumps([splits]))
-
-    def videos_of(self, directory: Path) -> dict[str, list[LabelledVideo]]:
-        """The videos of each split, which `write` has made in a directory."""
-        labels = read_tvsum_tsv(directory / "labels.tsv")
-        videos = {id_: LabelledVideo(id_, directory / f"{id_}.mp4", labels[id_]) for id_ in labels}
-        return {part: [videos[key] for key in keys] for part, keys in self._parts(list(labels)).items()}
-
-    def _parts(self, ids: list[str]) -> dict[str, list[str]]:
         validated = self.videos + self.held_out
-        return {"train": ids[: self.videos], "val": ids[self.videos : validated], "test": ids[validated:]}
+        parts = {"train": ids[: self.videos], "val": ids[self.videos : validated], "test": ids[validated:]}
+        write_text(directory / "splits.json", json.dumps([{f"{part}_keys": keys for part, keys in parts.items()}]))
+        labels = read_tvsum_tsv(directory / "labels.tsv")
+        videos = {id_: LabelledVideo(id_, directory / f"{id_}.mp4", labels[id_]) for id_ in ids}
+        return {part: [videos[key] for key in keys] for part, keys in parts.items()}
 
 
 @dataclass(frozen=True)

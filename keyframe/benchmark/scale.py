@@ -35,19 +35,19 @@ def _check_rising(key: str, values: Sequence[int], example: str) -> None:
         raise KeyframeError(f"{key}={list(values)} must rise: give them in order, such as {example}.")
 
 
-class Step(NamedTuple):
-    """A step of a batch: seconds that it took, and MB of the process after it."""
+class Cost(NamedTuple):
+    """Seconds of a step of a batch and MB of its process after it, or of an extraction and MB at its peak."""
 
     seconds: float
-    resident_mb: float
+    memory_mb: float
 
 
 class BatchRun(NamedTuple):
     """What a batch took."""
 
-    planning: Step  # finding the videos and what is to do with each
-    videos: Sequence[Step]
-    again: Step  # planning in a second start, which finds all done
+    planning: Cost  # finding the videos and what is to do with each
+    videos: Sequence[Cost]
+    again: Cost  # planning in a second start, which finds all done
 
     @property
     def seconds_per_video(self) -> float:
@@ -56,7 +56,7 @@ class BatchRun(NamedTuple):
 
     def memory_mb(self, videos: int) -> float:
         """Memory of the process after so many videos."""
-        return statistics.median(step.resident_mb for step in self.videos[max(0, videos - _AROUND) : videos])
+        return statistics.median(step.memory_mb for step in self.videos[max(0, videos - _AROUND) : videos])
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def add_batches(result: SuiteResult, runs: Mapping[int, BatchRun]) -> None:
     result.add("seconds_a_video_second_start", largest.again.seconds / most, "s", meaning)
 
 
-def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Step]:
+def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Cost]:
     """Do a batch of copies of clips, and start it again: planning, each video, planning again."""
     with TemporaryDirectory() as place:
         videos, output = Path(place, "videos"), Path(place, "found")
@@ -135,24 +135,17 @@ def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterat
 
         start = perf_counter()
         jobs = planned()
-        yield Step(perf_counter() - start, resident_mb()[0])
+        yield Cost(perf_counter() - start, resident_mb()[0])
         start = perf_counter()
         for result in run_local(spec, jobs):
             if result.status != "done":
                 raise RuntimeError(result.notes)
-            yield Step(perf_counter() - start, resident_mb()[0])
+            yield Cost(perf_counter() - start, resident_mb()[0])
             start = perf_counter()
         start = perf_counter()
         if planned():
             raise RuntimeError("a second start would do videos again")
-        yield Step(perf_counter() - start, resident_mb()[0])
-
-
-class Cost(NamedTuple):
-    """What an extraction took: seconds, and the peak of its process's memory in MB."""
-
-    seconds: float
-    peak_mb: float
+        yield Cost(perf_counter() - start, resident_mb()[0])
 
 
 def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
@@ -217,8 +210,8 @@ class LongSuite:
         meaning = "the whole extraction, over PyAV decoding every frame"
         result.add(f"ratio_to_decode_{shortest}min_training_free", value, "", meaning)
         result.summary = (
-            f"The keyframes of {longest} minutes take {cost.seconds:.0f} s and {cost.peak_mb:.0f} MB with a model, "
-            f"{without.seconds:.0f} s and {without.peak_mb:.0f} MB without."
+            f"The keyframes of {longest} minutes take {cost.seconds:.0f} s and {cost.memory_mb:.0f} MB with a model, "
+            f"{without.seconds:.0f} s and {without.memory_mb:.0f} MB without."
         )
         footage = footages[longest]
         result.notes = [
@@ -235,7 +228,7 @@ def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> 
     for minutes, cost in costs.items():
         what = f"of {minutes} minutes, {scored}"
         result.add(f"seconds_{minutes}min{suffix}", cost.seconds, "s", f"the keyframes {what}")
-        result.add(f"peak_rss_mb_{minutes}min{suffix}", cost.peak_mb, "MB", f"peak memory {what}")
+        result.add(f"peak_rss_mb_{minutes}min{suffix}", cost.memory_mb, "MB", f"peak memory {what}")
         result.bars[f"{minutes} minutes, {scored}"] = cost.seconds
     for shorter, longer in pairwise(costs):
         value = costs[longer].seconds / costs[shorter].seconds
@@ -243,7 +236,7 @@ def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> 
         result.add(f"time_ratio_{longer}_over_{shorter}{suffix}", value, "", meaning)
     longest = max(costs)
     meaning = f"peak memory of {longest} minutes over the limit for 120, {_LIMIT_MB:.0f} MB, {scored}"
-    result.add(f"rss_ratio_to_limit{suffix}", costs[longest].peak_mb / _LIMIT_MB, "", meaning)
+    result.add(f"rss_ratio_to_limit{suffix}", costs[longest].memory_mb / _LIMIT_MB, "", meaning)
 
 
 def _extract(video: Path, spec: ExtractionSpec, make_scorer: Callable[[], Scorer]) -> Iterator[Cost]:

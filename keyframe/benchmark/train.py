@@ -224,9 +224,9 @@ class TrainSuite:
         ours = (*what, *_DATA, "logger=csv")
         switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
-            directory, data = Path(place), self._data(contest)
-            data.write(directory)
-            task = partial(train_plainly, what, data.videos_of(directory), self.rounds, directory / "plain.pt")
+            directory = Path(place)
+            videos = self._data(contest).write(directory)
+            task = partial(train_plainly, what, videos, self.rounds, directory / "plain.pt")
             with closing(in_child(task, "the plain loop")) as items:
                 for name, seconds in islice(items, 1 + 2 * (self.rounds - self.rounds // 2)):
                     plain.setdefault(name, []).append(seconds)

@@ -54,53 +54,16 @@ log = logging.getLogger(__name__)
 _locks: list[IO[bytes]] = []
 
 
-def train() -> None:
-    """Run `keyframe-train`."""
-    command("train", sys.argv[1:])
-
-
-def evaluate() -> None:
-    """Run `keyframe-evaluate`."""
-    command("evaluate", sys.argv[1:])
-
-
-def compare() -> None:
-    """Run `keyframe-compare`."""
-    command("compare", sys.argv[1:])
-
-
-def extract() -> None:
-    """Run `keyframe-extract`."""
-    command("extract", *split_inputs(sys.argv[1:]))
-
-
-def features() -> None:
-    """Run `keyframe-features`."""
-    command("features", *split_inputs(sys.argv[1:]))
-
-
-def export() -> None:
-    """Run `keyframe-export`."""
-    command("export", sys.argv[1:])
-
-
-def benchmark() -> None:
-    """Run `keyframe-benchmark`."""
-    command("benchmark", sys.argv[1:])
-
-
-def command(name: str, arguments: Sequence[str], inputs: Sequence[str] = ()) -> None:
+def command(name: str) -> None:
     """Run the task of `keyframe-<name>` as a Hydra app, configured by `conf/<name>.yaml`.
 
     What a user can mend ends in one sentence on stderr and exit status 1. In a sweep the job's failure is written into
     its directory and the sweep goes on; a sweeper gets each job's `val/spearman`.
-
-    Args:
-        name: of the command.
-        arguments: for Hydra, as they were typed; Lightning starts further ranks with the prepared ones.
-        inputs: added to `input`.
     """
-    arguments = prepare(resumed(arguments))
+    typed = sys.argv[1:]
+    others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
+    arguments = prepare(resumed(others))
+    # Lightning starts further ranks with these
     sys.argv[1:] = with_one_directory(arguments) if name == "train" else arguments
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
 
@@ -169,12 +132,18 @@ def command(name: str, arguments: Sequence[str], inputs: Sequence[str] = ()) -> 
         fail(name, sentence)
 
 
-class JobLog(logging.FileHandler):
-    """Hydra's log file of a job; of further ranks nothing is written.
+# The console scripts.
+train = partial(command, "train")
+evaluate = partial(command, "evaluate")
+compare = partial(command, "compare")
+extract = partial(command, "extract")
+features = partial(command, "features")
+export = partial(command, "export")
+benchmark = partial(command, "benchmark")
 
-    Args:
-        filename: the file.
-    """
+
+class JobLog(logging.FileHandler):
+    """Hydra's log file of a job; of further ranks nothing is written."""
 
     def __init__(self, filename: str) -> None:
         super().__init__(filename if is_first_process() else os.devnull, encoding="utf-8")

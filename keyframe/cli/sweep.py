@@ -1,8 +1,7 @@
-"""Sweeps: the state of each job, going on with a sweep that was stopped, and the table and report of its jobs.
+"""Sweeps: the state of each job, resuming a stopped sweep, and the table and report of its jobs.
 
-A sweep writes `sweep.yaml` before its first job: the overrides it was started with, and its search space. Started again
-with `sweep.resume=DIR` it numbers its jobs as before, so each meets its own directory: a finished job is left as it is,
-an interrupted one trains on from its last checkpoint, the others start.
+A sweep writes `sweep.yaml` before its first job: its overrides and its search space. Resumed with `sweep.resume=DIR` it
+numbers its jobs as before: a finished one is skipped, an interrupted one goes on from its last checkpoint.
 """
 
 import csv
@@ -105,11 +104,7 @@ def save_record(config: DictConfig, directory: Path) -> None:
 
 
 def check_resumable(config: DictConfig, directory: Path) -> None:
-    """Refuse to go on with a sweep that does not exist, or with another one in its directory.
-
-    Raises:
-        KeyframeError: naming what differs.
-    """
+    """Refuse to go on with a sweep that does not exist, or with another one in its directory."""
     was = _read_record(directory)
     if not was:
         raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({RECORD}); give the directory of a sweep (-m).")
@@ -136,13 +131,9 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
 
 
 def is_over(directory: Path, hydra: HydraConf) -> bool:
-    """Whether a job of a sweep needs no run, because an earlier start of the sweep has finished it.
+    """Whether an earlier start of the sweep has finished a job; a KeyframeError if the directory is another job's.
 
-    A job that failed is run again, but not if a sweeper chooses jobs by the results of earlier ones: it must get the
-    same results once more to choose the same.
-
-    Raises:
-        KeyframeError: the directory is another job's.
+    A job that failed runs again, unless a sweeper chooses jobs by earlier results: these must stay the same.
     """
     status = read_status(directory)
     if status is None:
@@ -174,7 +165,6 @@ def _record(config: DictConfig) -> dict[str, Any]:
 
 
 def _literal(overrides: Any) -> list[str]:
-    """A list of Hydra's, interpolations left as they are."""
     return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[union-attr]
 
 
@@ -199,28 +189,17 @@ def _differing(before: Sequence[str], after: Sequence[str]) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class SweepJob:
-    """One job of a sweep.
+    """One job of a sweep, with the state and error of its `Status`."""
 
-    Attributes:
-        name: of its directory.
-        status: `completed`, `failed`, `interrupted` or `running`.
-        error: why it failed.
-        params: what the sweep varies, by key.
-        metrics: by name, intervals as `<name>_lo` and `<name>_hi`; undefined ones are left out.
-    """
-
-    name: str
+    name: str  # of its directory
     status: str
     error: str
-    params: dict[str, str]
-    metrics: Mapping[str, float]
+    params: dict[str, str]  # what the sweep varies, by key
+    metrics: Mapping[str, float]  # intervals are `<name>_lo` and `<name>_hi`; undefined ones are left out
 
 
 def read_jobs(directory: Path) -> list[SweepJob]:
-    """The jobs of a sweep, best validation Spearman first, those without one last.
-
-    A job's parameters are its overrides, less those that all jobs share.
-    """
+    """The jobs of a sweep, best validation Spearman first; parameters are the overrides that not all jobs share."""
     jobs = []
     settings: dict[str, list[str]] = {}
     for path in directory.glob("*/status.json"):
@@ -253,13 +232,7 @@ def write_sweep_table(directory: Path) -> list[SweepJob]:
 
 
 def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | None) -> Document:
-    """A report of a sweep.
-
-    Args:
-        jobs: best first, one at least.
-        directory: of the sweep.
-        figure: the parallel coordinates, if there is more than one job.
-    """
+    """A report of a sweep's jobs, best first, with the figure of their parallel coordinates."""
     rows = [
         {"job": job.name, "status": job.status}
         | {name: short_number(job.params.get(name, "")) for name in _params(jobs)}

@@ -39,8 +39,8 @@ _ROWS = (
     ("MSE", "mse"),
     ("MAE", "mae"),
     ("precision@15 %", "precision_at_15"),
+    ("Spearman with the teacher", "teacher_spearman"),
 )
-_TEACHER = ("Spearman with the teacher", "teacher_spearman")
 _asked = False
 
 
@@ -52,11 +52,7 @@ def listen() -> None:
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt if one was raised before and got lost; called between two steps.
-
-    In callbacks of C code and of the garbage collector Python prints an exception and goes on, and some extensions turn
-    it into another one: seen in one of a hundred interruptions.
-    """
+    """Raise KeyboardInterrupt if one was raised before and got lost in a callback of C code; called between steps."""
     if _asked:
         raise KeyboardInterrupt
 
@@ -75,11 +71,7 @@ def bar(items: Iterable[Item], title: str, total: int, unit: str = "video") -> I
 
 
 class VideoProgress:
-    """Shows how far the reading of a video is; see `keyframe.data.reader`.
-
-    A video is read several times: to look at it, for a model, for the keyframes. Each has a bar over the seconds
-    of the video or, if stderr is no terminal, one line per minute.
-    """
+    """Shows how far each reading of a video is, by a bar or, if stderr is no terminal, by one line per minute."""
 
     def __init__(self) -> None:
         self._on_terminal = sys.stderr.isatty()
@@ -89,7 +81,7 @@ class VideoProgress:
         self._bar: Any = None
 
     def __call__(self, path: Path, seconds: float, of: float) -> None:
-        """Take note that so many seconds of the video are read."""
+        """Show that so many seconds of the video are read."""
         stop_if_asked()
         now = time.monotonic()
         if seconds == 0:
@@ -136,14 +128,14 @@ def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_d
         value = f"{metrics[f'{split}/{name}']:.3f}"
         return value if spread is None else f"{value} +- {spread:.3f}"
 
-    rows = [*_ROWS, *([_TEACHER] if "val/teacher_spearman" in metrics else [])]
-    table = text_table(
-        [{"metric": label, "validation": cell("val", name), "test": cell("test", name)} for label, name in rows]
-    )
+    rows = [
+        {"metric": label, "validation": cell("val", name), "test": cell("test", name)}
+        for label, name in _ROWS
+        if name != "teacher_spearman" or "val/teacher_spearman" in metrics
+    ]
     counts = ", ".join(f"{metrics[f'data/videos_{split}']:.0f} {split}" for split in ("train", "val", "test"))
-    lines = [f"Videos: {counts}; sampled frames of each", "", table, ""]
-    undefined = int(metrics.get("test/undefined", 0))
-    if undefined:
+    lines = [f"Videos: {counts}; sampled frames of each", "", text_table(rows), ""]
+    if undefined := int(metrics.get("test/undefined", 0)):
         lines.append(f"{undefined} test videos have no rank correlation (constant scores or labels).")
     if skipped:
         lines.append(f"{len(skipped)} videos were left out:")
@@ -194,11 +186,7 @@ _PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "h
 
 
 def check_values(config: DictConfig) -> None:
-    """Check that every mandatory key is set, and the ranges of keys that no class of ours takes.
-
-    Raises:
-        KeyframeError: naming the first key that is not.
-    """
+    """Check that every mandatory key is set, and the ranges of keys that no class of ours takes."""
     values = OmegaConf.to_container(config)  # interpolations stay, so each `???` is named where a user sets it
     for key, value in flat(values):
         if value == "???":
@@ -215,12 +203,7 @@ def fail(name: str, sentence: str) -> NoReturn:
 
 
 def sentence_of(error: BaseException, config: DictConfig | None = None) -> str | None:
-    """Describe an error in one sentence; None if a user cannot mend it.
-
-    Args:
-        error: what a command has raised.
-        config: what was being built, to name the key that a user sets.
-    """
+    """Describe an error in one sentence; None if a user cannot mend it. The config serves to name keys."""
     match error:
         case KeyframeError():
             return str(error)

@@ -88,10 +88,7 @@ def train(config: DictConfig) -> None:
 
 
 def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
-    """A job of a sweep goes on from its own last checkpoint, if an earlier start of the sweep has left one.
-
-    Trackers group the jobs by the sweep's directory and name each by its number.
-    """
+    """Let a job of a sweep go on from its own last checkpoint; trackers group jobs by the sweep's directory."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         config.group = config.group or Path(hydra.sweep.dir).name

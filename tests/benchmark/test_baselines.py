@@ -13,8 +13,7 @@ RECIPE = ("data=labelled", "backbone.pretrained=false", "data.size=32", "samplin
 def test_stages_train_the_head_and_then_the_tail_too(tmp_path):
     pytest.importorskip("cv2")
     data = TrainData(Footage(seconds=40, width=96, height=64), tmp_path, videos=2)
-    data.write(tmp_path)
-    loop = PlainLoop(RECIPE, data.videos_of(tmp_path), tmp_path / "plain.pt", workers=0)
+    loop = PlainLoop(RECIPE, data.write(tmp_path), tmp_path / "plain.pt", workers=0)
     model = loop.model
 
     def changed(stage):

@@ -4,7 +4,7 @@ import pytest
 
 from keyframe.benchmark.footage import Footage, write_clips
 from keyframe.benchmark.report import SuiteResult
-from keyframe.benchmark.scale import BatchRun, Cost, Step, add_batches, add_lengths, run_batch
+from keyframe.benchmark.scale import BatchRun, Cost, add_batches, add_lengths, run_batch
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.summary.selection import UniformSelection
@@ -23,8 +23,8 @@ def test_a_batch_is_planned_done_and_found_done(tmp_path):
 
 
 def test_figures_of_batches():
-    few = BatchRun(Step(0.5, 90), [Step(1, 100)] * 10, Step(0.1, 100))
-    many = BatchRun(Step(5, 90), [Step(2, 100)] * 20 + [Step(2, 110)] * 230, Step(2.5, 110))
+    few = BatchRun(Cost(0.5, 90), [Cost(1, 100)] * 10, Cost(0.1, 100))
+    many = BatchRun(Cost(5, 90), [Cost(2, 100)] * 20 + [Cost(2, 110)] * 230, Cost(2.5, 110))
     result = SuiteResult("scale")
     add_batches(result, {10: few, 250: many})
     assert values(result) == pytest.approx(
