@@ -23,8 +23,7 @@ FILE_DRAFT = re.compile(r"\.(.+)-\w{8}", re.DOTALL)
 _FOLDER_DRAFT = re.compile(r"\.(.+)\.draft-\w{8}", re.DOTALL)
 _NEW, _OLD, _LOCK = "new", "old", "lock"
 
-# A whole gigabyte takes seconds to hash, these pieces milliseconds. An edited, cut, converted or partly downloaded file
-# differs in its size or in some of them.
+# A whole gigabyte takes seconds to hash, these pieces milliseconds; a changed file differs in its size or in a piece.
 _PIECES, _PIECE_BYTES = 16, 1 << 16
 
 
@@ -47,12 +46,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """An empty folder to fill; the end of the block renames it to `folder`, an error removes it.
 
-    A process that is killed leaves a draft beside `folder`, which `remove_abandoned_drafts` removes.
-
-    Args:
-        folder: the place; its parents are made.
-        merge: called with the folder that was there and the new one, to move what is to be kept before the old is
-            removed. None leaves the folder that is there in place.
+    If `folder` is there, it stays, or `merge` is called with it and the new one, to move what is to be kept before the
+    old is removed. A process that is killed leaves a draft beside it, which `remove_abandoned_drafts` removes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -80,15 +75,8 @@ def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = Non
 def remove_abandoned_drafts(parent: Path, merge: Callable[[Path, Path], None]) -> set[Path]:
     """Remove the folder drafts in `parent` whose process has ended; a folder that it had moved aside is put back.
 
-    A process locks its draft until it ends, however it ends and on whatever machine. On a system without locks
-    (Windows, some network file systems) drafts are left.
-
-    Args:
-        parent: the folder of the folders.
-        merge: as of `atomic_folder`.
-
-    Returns:
-        The folders whose drafts are still being written.
+    A process locks its draft until it ends. On a system without locks (Windows, some network file systems) drafts are
+    left. Returns the folders whose drafts are still being written.
     """
     written: set[Path] = set()
     for drafts in parent.iterdir() if parent.is_dir() else ():
@@ -128,11 +116,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
     """Write one flat JSON object of numbers or words; what is not finite is null."""
-    defined = {
-        name: value if isinstance(value, str) or math.isfinite(value) else None
-        for name, value in sorted(metrics.items())
-    }
-    write_text(path, json.dumps(defined, indent=2) + "\n")
+    defined = {key: value if isinstance(value, str) or math.isfinite(value) else None for key, value in metrics.items()}
+    write_text(path, json.dumps(defined, indent=2, sort_keys=True) + "\n")
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -168,11 +153,7 @@ def format_clock(seconds: float, decimals: int = 0) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a video file's size and of 16 pieces of 64 KiB spread evenly over it (of all of a smaller file).
-
-    Raises:
-        VideoError: the file cannot be read.
-    """
+    """SHA-256 of a video file's size and of 16 pieces of 64 KiB spread evenly over it; may raise `VideoError`."""
     digest = hashlib.sha256()
     try:
         # Opening a pipe would wait for its writer.
@@ -210,9 +191,7 @@ def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 def described(part: Any, without: Collection[str] = ()) -> Any:
     """A part of a configuration as the name of its class and its public attributes; plain values as they are.
 
-    Args:
-        part: e.g. a reader or a selection.
-        without: attributes that change no result, such as the number of threads.
+    `without` names attributes that change no result, such as the number of threads.
     """
     if not hasattr(part, "__dict__"):
         return part

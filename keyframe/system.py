@@ -81,10 +81,7 @@ def resident_mb() -> tuple[float, float]:
 
 
 def _group_folders(controller: str) -> Iterator[Path]:
-    """The folders of this process's control group and of the groups around it, each of which may set a limit.
-
-    In a container the group's path may be the machine's, which the container does not see: its own group is the root.
-    """
+    """The folders of this process's control group and of the groups around it, each of which may set a limit."""
     for line in _text(_OWN_GROUP).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -115,7 +112,7 @@ def _text(path: Path) -> str:
 
 
 def lock_file(file: IO[bytes]) -> bool:
-    """Lock an open file until it is closed or the process ends, however it ends; False if it is locked already.
+    """Lock an open file until it is closed or the process ends; False if it is locked already.
 
     Raises:
         OSError: the system has no such locks (Windows, some network file systems).
@@ -135,10 +132,6 @@ def lock_folder(folder: Path) -> IO[bytes]:
     """Reserve a folder for this process until the returned file is closed or the process ends.
 
     Child processes do not prolong that. On a system without locks no process is refused.
-
-    Raises:
-        KeyframeError: another process has reserved it.
-        OSError: the folder cannot be written.
     """
     file = (folder / LOCK).open("ab")
     try:
@@ -183,11 +176,8 @@ def _end_with_parent() -> None:
 def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Item]:
     """Yield what the task yields in a fresh process, whose memory is its own.
 
-    As with any generator the task runs only while an item is asked for. It may start processes of its own.
-
-    Args:
-        task: picklable, e.g. `functools.partial` of a generator function; so is what it yields.
-        measured: what the process measures, for the message when it is killed.
+    The task runs only while an item is asked for. It and its items are picklable. `measured` is for the message when
+    the process is killed.
 
     Raises:
         KeyframeError: the task raised it, or the process was killed, most likely because memory ran out.

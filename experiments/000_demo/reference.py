@@ -20,8 +20,7 @@ def reference(seed: int) -> dict[str, float]:
     """Mean Spearman by predictor."""
     demo = DemoSet(seed=seed)
     split = stratified_folds(
-        [f"demo-{seed}-{number:03d}" for number in range(demo.videos)],
-        [STYLES[number % len(STYLES)] for number in range(demo.videos)],
+        {f"demo-{seed}-{number:03d}": STYLES[number % len(STYLES)] for number in range(demo.videos)}
     )
     rows: dict[str, list[float]] = {}
     worth = appearance_worth(demo, [int(name[-3:]) for name in split.train])

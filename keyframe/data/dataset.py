@@ -65,18 +65,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """B videos padded to the longest.
+    """B samples of one kind, padded to the longest with zeros: inputs (B, T, ...), seconds and importance (B, T) etc.
 
     Attributes:
-        videos: ids.
-        numbers: int64 (B,), places in the data set.
-        kind: what `inputs` holds.
-        inputs: (B, T, ...), padded with zeros.
         mask: bool (B, T), True where a frame is real and visible.
-        seconds: (B, T), padded with zeros.
-        importance: (B, T), padded with zeros.
         annotators: (B, A, T), padded with NaN where a video has fewer annotators or frames.
-        teacher_target: (B, T, 1 + W), padded with zeros; None without a teacher.
     """
 
     videos: tuple[str, ...]
@@ -393,10 +386,6 @@ class FeatureDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.videos)
-
-    def check(self, strict: bool = False) -> dict[str, str]:
-        """Leave out nothing: a file that was read has no bad video."""
-        return {}
 
     def plain(self, number: int) -> Sample:
         """The sample of a video."""

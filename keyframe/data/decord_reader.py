@@ -1,15 +1,12 @@
 """decord where it is known to be right, PyAV everywhere else.
 
-decord 0.6 seeks, so it decodes less than a whole file; but it takes a key frame's place among the packets for its place
-among the frames, and counts frames instead of looking at their time stamps. If the two differ, it gives wrong frames
-and no error. So the packet index decides beforehand what decord may read, and decord's own list of frames must agree
-with it. That cannot show damage inside a packet that looks sound from the outside: of 1000 randomly damaged H.264, VP8
-and VP9 files, 19 gave some frame that PyAV would not have given. Files that may be damaged are for `PyAVReader`.
+decord 0.6 takes a key frame's place among the packets for its place among the frames, and counts frames instead of
+looking at their time stamps: it may give wrong frames and no error. So the packet index decides beforehand what decord
+may read, and decord's own list of frames must agree with it. That cannot show damage inside a packet that looks sound:
+of 1000 randomly damaged files, 19 gave some frame that PyAV would not have given. Such files are for `PyAVReader`.
 
-Both readers scale with FFmpeg's `bilinear`, which decord does not let callers choose. Over 60 files (H.264, VP8, VP9;
-BT.601, BT.709 and BT.2020; limited and full range; upright and rotated) the mean absolute difference between the two
-was 0.0 to 1.0 levels of 255, 1.7 on rotated and 2.2 on interlaced video. Their versions of FFmpeg place the chroma
-samples differently; colours and range agree.
+Both readers scale with FFmpeg's `bilinear`. Over 60 files their mean absolute difference was 0.0 to 1.0 levels of 255,
+1.7 on rotated and 2.2 on interlaced video, because their versions of FFmpeg place chroma samples differently.
 """
 
 import functools
@@ -45,8 +42,7 @@ class DecordReader(VideoReader):
 
     A `PyAVReader` with the same settings reads the file, and a log line per file says why, if decord is not installed,
     may not read the file (`why_not_decord`), would fill the memory (`why_too_much_for_decord`), lists other frames than
-    the index or fails. If decord fails in the middle of a stream, PyAV takes over from the next piece on: only there
-    the cut decides which of the two gives a frame. decord itself never replaces a frame.
+    the index or fails; in the middle of a stream from the next piece on.
     """
 
     def _pieces(
@@ -80,12 +76,7 @@ class DecordReader(VideoReader):
             yield frames if latest is None else _not_before(*latest, frames, index)
 
     def _images(
-        self,
-        decord: ModuleType,
-        path: Path,
-        wanted: npt.NDArray[np.int64],
-        size: tuple[int, int],
-        index: PacketIndex,
+        self, decord: ModuleType, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex
     ) -> Iterator[tuple[int, Image]]:
         """Distinct frames by decord, each with its number, after its list of frames was checked."""
         height, width = size
@@ -111,8 +102,7 @@ class DecordReader(VideoReader):
             batch = video.get_batch(group)
             # Other code's `decord.bridge.set_bridge` may have made it a tensor.
             pixels = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
-            # Without this decord goes on decoding into memory what it has read ahead, until the next request.
-            # The next group starts with a seek anyway.
+            # Without this decord goes on decoding into memory what it has read ahead.
             video.seek(0)
             yield from zip(group.tolist(), pixels, strict=True)
 
@@ -149,10 +139,7 @@ def why_not_decord(index: PacketIndex) -> str | None:
 
 
 def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> str | None:
-    """Why decord would fail or fill the memory on a video that it reads rightly; None if it would not.
-
-    It reads packets to the end of the file while it waits for a frame, and gives a group of frames at a time.
-    """
+    """Why decord would fail or fill the memory on a video that it reads rightly; None if it would not."""
     if index.path.stat().st_size > _MOST_FILE_BYTES:
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
     if size[1] in _IMPOSSIBLE_WIDTHS:

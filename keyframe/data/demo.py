@@ -1,8 +1,4 @@
-"""The demo data set: generated videos with labels, as a TVSum-style directory, from a seed.
-
-A scenario says what each shot shows and how much it matters, `draw_frames` draws it, and 20 simulated annotators label
-every shot 1 to 5, as noisily as those of TVSum.
-"""
+"""The demo data set: generated videos in a TVSum-style directory, labelled as noisily as TVSum by 20 annotators."""
 
 import json
 import logging
@@ -32,7 +28,7 @@ STYLES = ("plain", "stripes", "checks", "clouds")
 # The worth of a shot: of what it shows, of a change, and of what the video has not shown before.
 DISC_WORTH = 0.6
 CHANGE_WORTH = 1.0
-APPEARANCE_WORTH = (1.3, 0.3)  # first and second appearance of a colour; later ones have none
+APPEARANCE_WORTH = {1: 1.3, 2: 0.3}  # first and second appearance of a colour; later ones have none
 
 ANNOTATORS = 20
 # Shares of the labels 1 to 5 in the official TVSum file (ydata-tvsum50.mat), frames of all videos weighted equally.
@@ -45,7 +41,6 @@ _RGB = np.array([(205, 40, 40), (40, 160, 55), (45, 70, 205), (205, 185, 40), (1
 _GREY = (105, 105, 105)
 _SIZES = ((120, 160), (108, 192), (96, 128), (160, 120))  # (height, width)
 _RATES = (Fraction(6), Fraction(8), Fraction(25, 3), Fraction(10))
-_FORMAT = 1  # raised if the same seed would give other videos
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +61,10 @@ class Scenario:
 
 
 def draw_scenario(rng: np.random.Generator, shots: int) -> Scenario:
-    """Draw a scenario in which importance has nothing to do with position.
+    """Draw a scenario of at least 12 shots in which importance has nothing to do with position.
 
     Things must appear for a first time before they can come back, so chance alone would make early shots matter more;
     drafts whose importance follows position (or distance from the middle) are rejected.
-
-    Args:
-        rng: random generator.
-        shots: number of shots, at least 12.
     """
     position = np.arange(shots)
     while True:
@@ -102,11 +93,10 @@ def _draft(rng: np.random.Generator, shots: int) -> Scenario:
         else:
             back = [c for c in [*seen, FILLER] if c != before]
             colour = int(rng.choice(back)) if back else FILLER
-        appearance = 0
+        worth = 0.0
         if colour != FILLER:
             seen[colour] = seen.get(colour, 0) + 1
-            appearance = seen[colour]
-        worth = APPEARANCE_WORTH[appearance - 1] if 1 <= appearance <= len(APPEARANCE_WORTH) else 0.0
+            worth = APPEARANCE_WORTH.get(seen[colour], 0.0)
         changed = colour != before
         colours += [colour] * length
         importance += [worth + CHANGE_WORTH * (changed and shot == 0) for shot in range(length)]
@@ -120,14 +110,8 @@ def draw_frames(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the frames of a scenario, uint8 RGB (H, W, 3): a textured backdrop in the scene's colour, maybe a disc.
 
-    Light, texture, camera drift and noise differ from shot to shot and carry no meaning.
-
-    Args:
-        rng: random generator.
-        scenario: what to draw.
-        style: texture of the backdrops, one of `STYLES`.
-        size: (height, width) in pixels.
-        frames_per_shot: how many frames each shot lasts.
+    Light, texture, camera drift and noise differ from shot to shot and carry no meaning. `style` is one of `STYLES`,
+    `size` (height, width) in pixels.
     """
     height, width = size
     rows, columns = np.mgrid[:height, :width]
@@ -164,16 +148,14 @@ def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> npt
     return np.ones(size, dtype=np.float32)
 
 
-def label(
-    rng: np.random.Generator, importance: npt.NDArray[np.float64], annotators: int = ANNOTATORS
-) -> npt.NDArray[np.int64]:
-    """Labels 1 to 5, shape (annotators, S), for shots of true importance (S,)."""
+def label(rng: np.random.Generator, importance: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Labels 1 to 5, shape (`ANNOTATORS`, S), for shots of true importance (S,)."""
     true = (importance - importance.mean()) / (importance.std() + 1e-9)
-    views = true + NOISE * rng.standard_normal((annotators, len(importance)))
+    views = true + NOISE * rng.standard_normal((ANNOTATORS, len(importance)))
     ranks = views.argsort(axis=1).argsort(axis=1) / len(importance)
     edges = np.cumsum(LABEL_SHARES)[:-1]
     # annotators differ in how generous they are
-    shift = rng.normal(0.0, 0.05, (annotators, 1))
+    shift = rng.normal(0.0, 0.05, (ANNOTATORS, 1))
     labels: npt.NDArray[np.int64] = 1 + np.stack([np.searchsorted(edges, row) for row in ranks + shift])
     return labels
 
@@ -182,17 +164,14 @@ def label(
 class DemoSet:
     """The settings of a demo data set; equal values give equal videos and labels.
 
-    Attributes:
-        seed: other seeds give other videos of the same kind.
-        videos: how many.
-        shots: length of the shortest video in 2-second shots; the longest has a sixth more.
-        format: version of the generator.
+    `shots` is the length of the shortest video in 2-second shots; the longest has a sixth more. `format` is the version
+    of the generator, raised if the same seed gives other videos.
     """
 
     seed: int = 0
     videos: int = 120
     shots: int = 36
-    format: int = _FORMAT
+    format: int = 1
 
     def __post_init__(self) -> None:
         check_number("data.seed", self.seed, 0)
@@ -204,11 +183,6 @@ def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     """Make the data set under `root` unless it is there, and return its directory, an atomic folder.
 
     The directory holds `videos/<id>.mp4`, `ydata-tvsum50-anno.tsv` and `demo.json`.
-
-    Args:
-        root: where demo sets are kept.
-        demo: what to make.
-        workers: processes; all cores by default.
     """
     directory = root / f"demo-seed{demo.seed}-{demo.videos}x{demo.shots}-v{demo.format}"
     if directory.is_dir():
@@ -238,11 +212,8 @@ def _write(directory: Path, demo: DemoSet, workers: int) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), context, follow_parent) as pool:
         labels = list(tqdm(pool.map(_make_video, jobs), "Generating", len(jobs), unit="video", disable=None))
-    write_tsv(
-        directory / "ydata-tvsum50-anno.tsv",
-        dict(zip(ids, labels, strict=True)),
-        dict(zip(ids, styles, strict=True)),
-    )
+    annotators, categories = dict(zip(ids, labels, strict=True)), dict(zip(ids, styles, strict=True))
+    write_tsv(directory / "ydata-tvsum50-anno.tsv", annotators, categories)
     (directory / "demo.json").write_text(json.dumps(asdict(demo)) + "\n")
 
 

@@ -182,16 +182,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """One video to write into a feature file.
-
-    Attributes:
-        name: its id.
-        features: of each pick, (n, d).
-        picks: their frame numbers, rising, (n,).
-        n_frames: frames of the video.
-        change_points: first and last frame of each shot, both inclusive, covering the video, (m, 2).
-        truth: None if the video has no labels.
-    """
+    """One video to write into a feature file, with arrays as of `FeatureVideo`; `truth` is None without labels."""
 
     name: str
     features: npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 """Where the videos and labels of a data set lie: TVSum as released, a user's own folder, or a generated one."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -64,16 +64,11 @@ def find_label_file(root: str | Path) -> Path:
     )
 
 
-def _files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> list[Path]:
-    """The files with one of the suffixes (in either case) in the usual folders of a data set, sorted within each.
-
-    Nothing is searched recursively; hidden files are left out, and a folder that is reached twice through a link counts
-    once.
-    """
+def _files_below(root: Path, kinds: Collection[str], suffixes: Collection[str]) -> list[Path]:
+    """The files with one of the suffixes in the usual folders of a data set, sorted within each; none is hidden."""
     if not root.is_dir():
         raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
     names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
-    wanted = frozenset(suffixes)
     folders: dict[Path, Path] = {}
     for folder in (root / release / name for release in _RELEASE_FOLDERS for name in names):
         if folder.is_dir():
@@ -83,17 +78,14 @@ def _files_below(root: Path, kinds: Iterable[str], suffixes: Iterable[str]) -> l
         for folder in folders.values()
         for path in sorted(folder.iterdir())
         # macOS leaves a hidden "._<name>" beside what it unpacks.
-        if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     ]
 
 
 def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
     """Pair video files with labels by id, in the order of the labels.
 
-    Args:
-        videos: video id -> file.
-        labels: video id -> labels.
-        allow_missing: leave out a video without labels, or labels without a video, instead of refusing.
+    `allow_missing` leaves out a video without labels, or labels without a video, instead of refusing.
     """
     both = [LabelledVideo(name, videos[name], labels[name]) for name in labels if name in videos]
     if not both:
@@ -125,11 +117,9 @@ class Source(Protocol):
 
     def prepare(self) -> None:
         """Make what must be made once per machine; called by one process before `videos`."""
-        ...
 
     def videos(self) -> list[LabelledVideo]:
         """All labelled videos, in the order of the label file."""
-        ...
 
 
 class DirectorySource:
@@ -138,9 +128,9 @@ class DirectorySource:
     Args:
         root: the directory; see `find_videos` and `find_label_file` for the places in it.
         labels: the label file, `None` to find it under `root`.
-        allow_missing: leave out videos without labels and labels without videos, instead of refusing.
+        allow_missing: as of `match`.
         lowest: the score in the label file that means "not important at all".
-        highest: the score in the label file that means "most important".
+        highest: the score that means "most important".
     """
 
     def __init__(
@@ -154,8 +144,7 @@ class DirectorySource:
         self.root = Path(root).expanduser()
         self.labels = Path(labels).expanduser() if labels is not None else None
         self.allow_missing = allow_missing
-        self.lowest = lowest
-        self.highest = highest
+        self.lowest, self.highest = lowest, highest
 
     def prepare(self) -> None:
         """Nothing to make."""
@@ -170,15 +159,7 @@ class DirectorySource:
 
 
 class DemoSource:
-    """A generated data set, made once and kept under `root`; read back by `DirectorySource`.
-
-    Args:
-        root: where demo sets are kept.
-        seed: other seeds give other videos of the same kind.
-        videos: how many videos.
-        shots: length of the shortest video, in shots of two seconds.
-        workers: processes that generate; all cores by default.
-    """
+    """A generated data set (`DemoSet`), made once and kept under `root`; `workers` processes generate it."""
 
     def __init__(
         self, root: str, seed: int = 0, videos: int = 120, shots: int = 36, workers: int | None = None

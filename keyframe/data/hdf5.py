@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.files import natural_key
 from keyframe.types import KeyframeError
 
 _TVSUM = Path(__file__).with_name("tvsum50.tsv").read_text(encoding="utf-8")
@@ -79,14 +80,13 @@ class ScoreTrack:
     n_frames: int
 
 
-def named_groups(file: h5py.File, option: str) -> Iterator[tuple[str, str, h5py.Group]]:
+def named_groups(file: h5py.File, option: str = "data.labels") -> Iterator[tuple[str, str, h5py.Group]]:
     """Yield the key `video_N`, the id and the group of each video of an eccv16-style file, in the order of N.
 
-    The id is the group's `video_name` if it has one (SumMe), else the N-th of TVSum's official order. `option` named
-    the file, for messages.
+    The id is the group's `video_name` if it has one (SumMe), else the N-th of TVSum's official order.
     """
     path = Path(file.filename)
-    keys = sorted((key for key in file if key.startswith("video_")), key=_by_number)
+    keys = sorted((key for key in file if key.startswith("video_")), key=natural_key)
     if not keys:
         raise KeyframeError(f"{path} holds no group video_N: give an eccv16-style h5 as {option}")
     of_tvsum = data_set_named(path.name) in (None, "tvsum")
@@ -105,16 +105,8 @@ def named_groups(file: h5py.File, option: str) -> Iterator[tuple[str, str, h5py.
         yield key, name, group
 
 
-def _by_number(key: str) -> tuple[int, str]:
-    digits = re.search(r"\d+$", key)
-    return int(digits[0]) if digits else 0, key
-
-
-def read_scores(group: h5py.Group, option: str) -> ScoreTrack:
-    """Read `gtscore`, `picks` and `n_frames` of one video; `option` named the file, for messages.
-
-    A gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet.
-    """
+def read_scores(group: h5py.Group, option: str = "data.labels") -> ScoreTrack:
+    """Read one video; a gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet."""
     where = f"{group.file.filename}: {group.name[1:]}"
     scores = np.asarray(member(group, "gtscore", option)[()], dtype=np.float64).ravel()
     picks = np.asarray(member(group, "picks", option)[()], dtype=np.int64).ravel()

@@ -29,10 +29,7 @@ _TOLERANCE_PERCENT = 1
 def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
     """Read a label file by its suffix, .mat, .tsv or .h5: video id -> labels, in file order.
 
-    Args:
-        path: the label file.
-        lowest: the score of a .tsv that becomes 0.
-        highest: the score of a .tsv that becomes 1.
+    `lowest` and `highest` are the scores of a .tsv that become 0 and 1.
     """
     path = Path(path)
     match path.suffix.lower():
@@ -49,12 +46,8 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
     """Read labels with one row per annotator and video: id -> labels, in the order in which the ids first occur.
 
     A row is `video_id<TAB>category<TAB>scores`, one score per frame, separated by commas; there is no header. A video
-    has as many rows as annotators, in any place. The file is read row by row. `importance` is the annotators' mean.
-
-    Args:
-        path: `ydata-tvsum50-anno.tsv` or a file in that form.
-        lowest: the score that becomes 0.
-        highest: the score that becomes 1.
+    has as many rows as annotators, in any place. The scores `lowest` and `highest` become 0 and 1; `importance` is the
+    annotators' mean.
     """
     path = Path(path)
     if not lowest < highest:
@@ -128,7 +121,8 @@ def _no_number(texts: list[str]) -> str:
 
 
 def _of_annotators(annotators: FloatArray, category: str) -> Labels:
-    """Labels of scores in [0, 1], (A, L), whose mean is summed in float64 so that all forms give the same."""
+    """Labels of scores in [0, 1], (A, L)."""
+    # float64, so that all forms give the same
     importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
     return Labels(importance=importance, annotators=np.asarray(annotators, np.float32), category=category)
 
@@ -139,9 +133,9 @@ def write_tsv(
     """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file.
 
     Args:
-        path: the file to write; its folder must exist, a file that is there is replaced.
+        path: the file; its folder must exist.
         annotators: video id -> scores 1 ... 5, integers, shape (A, L) with A, L >= 1.
-        categories: video id -> category; a video that is not named gets none.
+        categories: video id -> category; "" without.
     """
     path = Path(path)
     if not annotators:
@@ -202,15 +196,12 @@ def _text(file: h5py.File, reference: h5py.Reference) -> str:
 def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
     """Read the importance track of each video of an eccv16-style h5 file: id -> labels without annotators.
 
-    Of a group `video_N` it reads `gtscore` (n_steps,), `picks` (n_steps,) and `n_frames`; see `keyframe.data.hdf5`. A
-    score holds from its pick to the next. `user_summary` is not read: it is binary keyshots, and their mean is no
-    importance score.
+    A score holds from its pick to the next. `user_summary` is not read: the mean of binary keyshots is no importance.
     """
-    option = "data.labels"
     labels: dict[str, Labels] = {}
-    with open_hdf5(Path(path), option) as file:
-        for _, name, group in named_groups(file, option):
-            track = read_scores(group, option)
+    with open_hdf5(Path(path)) as file:
+        for _, name, group in named_groups(file):
+            track = read_scores(group)
             step = np.searchsorted(track.picks, np.arange(track.n_frames), side="right") - 1
             labels[name] = Labels(
                 importance=track.scores[np.maximum(step, 0)].astype(np.float32),
@@ -221,14 +212,7 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
 
 
 def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | Path) -> None:
-    """Check that a label track belongs to a video file: one entry per frame, or at most 1 % more or fewer.
-
-    Args:
-        n_labels: L, the entries of the label track.
-        n_frames: the frames of the video file.
-        duration: of the video in seconds, from the first frame's start to the last frame's end.
-        video: the video file, for messages.
-    """
+    """Check that a label track belongs to a video of that many frames and seconds: one entry per frame, +- 1 %."""
     if n_labels == n_frames:
         return
     if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:
@@ -246,26 +230,13 @@ def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | 
 
 
 def label_positions(
-    n_labels: int,
-    n_frames: int,
-    indices: IntArray,
-    seconds: FloatArray,
-    duration: float,
-    video: str | Path,
+    n_labels: int, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
 ) -> npt.NDArray[np.int64]:
     """Find the entry of the label track, in [0, L), that belongs to each chosen frame, int64 (T,).
 
-    A track with one entry per frame is read by frame number. Another one is read by time, entry
-    floor(t / duration * n_labels), which is logged once per video; see `check_alignment` for what is refused and for
-    the other arguments.
-
-    Args:
-        n_labels: L, the entries of the label track.
-        n_frames: the frames of the video file.
-        indices: numbers of the chosen frames in presentation order, shape (T,), in [0, n_frames).
-        seconds: their timestamps minus the video's first timestamp, in seconds, shape (T,).
-        duration: of the video in seconds.
-        video: the video file, for messages.
+    A track with one entry per frame is read by frame number. Another one that passes `check_alignment` is read by time,
+    entry floor(t / duration * n_labels), which is logged once per video. The chosen frames are given by their numbers
+    `indices`, (T,), and by `seconds`, (T,), their timestamps minus the video's first.
     """
     if indices.ndim != 1 or indices.shape != seconds.shape:
         raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
@@ -282,12 +253,7 @@ def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt
     """Find the frame of each chosen entry of a label track, int64 (T,): the inverse of `label_positions`.
 
     A track with one entry per frame is read by frame number; another one by time, the frame that is shown at
-    entry / n_labels * duration.
-
-    Args:
-        n_labels: L, the entries of the label track.
-        entries: chosen entries, not decreasing, (T,), in [0, L).
-        index: of the video file.
+    entry / n_labels * duration. Entries are (T,), in [0, n_labels).
     """
     check_alignment(n_labels, index.n_frames, index.duration, index.path)
     if n_labels == index.n_frames:
@@ -298,16 +264,8 @@ def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt
 
 
 def sample_labels(
-    labels: Labels,
-    n_frames: int,
-    indices: IntArray,
-    seconds: FloatArray,
-    duration: float,
-    video: str | Path,
+    labels: Labels, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The importance of the chosen frames, float32 (T,), and each annotator's scores, float32 (A, T), in [0, 1].
-
-    For the arguments see `label_positions`.
-    """
+    """The importance, float32 (T,), and each annotator's scores, float32 (A, T), in [0, 1] at `label_positions`."""
     entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
     return labels.importance[entries], labels.annotators[:, entries]

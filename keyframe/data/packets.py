@@ -34,23 +34,21 @@ _ANNEX_B_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])")
 class PacketIndex:
     """The frames of a video in presentation order, and what decides how they can be read.
 
-    A frame is listed if a player would show it: packets that an edit list discards, that carry no image of their own
-    (VP8 reference frames) or that come before the first key frame are not frames.
+    Frames are what a player would show: not what an edit list discards, VP8 reference frames without an image, nor
+    what comes before the first key frame.
 
     Attributes:
         path: the file.
         timestamps: start of each frame in seconds on the container's own clock, float64, shape (N,), not decreasing.
-            They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0 (3 ms in many WebM
-            files, a second and more in MPEG-TS). If the container stores none (AVI, raw streams), time is counted:
-            decoding times in sorted order, or frame number / average rate.
+            They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0. If the container
+            stores none (AVI, raw streams): decoding times in sorted order, or frame number / average rate.
         pts: the same as integers in the container's ticks, int64, shape (N,), to find a decoded frame; None if the
             container stores none, and frames have to be counted.
         key_frames: which frames are marked as key frames, bool, shape (N,); in decoding order if `pts` is None.
         codec: FFmpeg's codec name, such as "h264".
         container: FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2".
         pix_fmt: FFmpeg's pixel format, "" if it is not known before decoding.
-        width: width of the coded image in pixels, before any rotation.
-        height: height of the coded image in pixels, before any rotation.
+        width, height: of the coded image in pixels, before any rotation.
         rotation: counterclockwise degrees (0, 90, 180, 270) by which a player turns the coded image; None if the first
             frame does not decode.
         mirrored: whether a player also mirrors the image.
@@ -59,8 +57,7 @@ class PacketIndex:
         stated_duration: by the file's header, seconds; None if it states none.
         n_video_streams: number of video streams, cover images included; the index is of the best one.
         n_packets: packets of that stream; more than frames if some are not shown.
-        random_access: whether decoding can start at every packet marked as a key frame and its frame comes first; False
-            for open GOPs and intra refresh.
+        random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
         steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
     """
@@ -176,12 +173,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def index_packets(path: Path) -> PacketIndex:
-    """Index the best video stream of a file by reading its packets; only the first frame is decoded.
-
-    Raises:
-        VideoError: if the file is missing, is a folder, is empty, cannot be opened because it is cut short or damaged,
-            is no video, or holds no frames.
-    """
+    """Index the best video stream by reading its packets; only the first frame is decoded. May raise `VideoError`."""
     with open_video(path) as (container, stream):
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
         packets, orientation, ended_well = _read_packets(container, stream)

@@ -32,9 +32,8 @@ class PyAVReader(VideoReader):
     """Reads frames of anything that FFmpeg decodes, on any platform; see `VideoReader` for contract and arguments.
 
     It knows each frame by its time stamp. If key frames are sure (`why_not_seek`), it decodes from the key frame before
-    each wanted frame, and leaves out of H.264 what no other frame needs: the images are those of a full decode, bit by
-    bit. If a wanted frame does not come out so, or key frames are in doubt, it decodes every frame from the start. If
-    the container has no time stamps (AVI, raw streams), it counts the decoded frames, so that after damage that the
+    each wanted frame, bit by bit as a full decode; else, or if a wanted frame does not come out so, every frame from
+    the start. Without time stamps (AVI, raw streams) it counts the decoded frames, so that after damage that the
     decoder does not report the numbers may be off. The display matrix is applied.
     """
 
@@ -52,15 +51,9 @@ class PyAVReader(VideoReader):
                 frames = _wanted_frames(container, stream, index, distinct)
             else:
                 frames = _numbered_frames(container, stream, index)
-            images = _images(_nearest(frames, distinct), size)
+            scaler = VideoReformatter()
+            images = ((number, _image(frame, size, scaler)) for number, frame in _nearest(frames, distinct))
             yield from gather(images, wanted, size, index, chunk, self.max_missing)
-
-
-def _images(frames: Iterator[tuple[int, VideoFrame]], size: tuple[int, int]) -> Iterator[tuple[int, Image]]:
-    """The frames as upright images of that size."""
-    scaler = VideoReformatter()
-    for number, frame in frames:
-        yield number, _image(frame, size, scaler)
 
 
 def _nearest(
@@ -106,15 +99,7 @@ def _wanted_frames(
 def _frames_of_group(
     container: InputContainer, stream: VideoStream, index: PacketIndex, start: int, group: npt.NDArray[np.int64]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Wanted frames of one group of pictures, in order; it ends before the first that does not come.
-
-    Args:
-        container: somewhere before the group, or it ends at once.
-        stream: of the container.
-        index: of the video, with time stamps.
-        start: the number of the key frame.
-        group: the wanted frames, rising.
-    """
+    """Wanted frames of the group from key frame `start`, in order; it ends before the first that does not come."""
     assert index.pts is not None
     first = int(index.pts[start])
     numbers = dict(zip(index.pts[group].tolist(), group.tolist(), strict=True))

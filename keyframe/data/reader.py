@@ -31,23 +31,17 @@ _ROUNDING_S = 1e-6
 class VideoReader(ABC):
     """Reads chosen frames of a video, resized.
 
-    A reader keeps nothing between two calls: it opens and closes the file in each, can be pickled, and serves in any
-    number of processes. Readers differ in speed; their images differ by about one level of 255 on average (see
-    `keyframe.data.decord_reader`), their timestamps and indices not at all.
+    A reader keeps nothing between two calls and can be pickled. Images of two readers differ by about one level of 255
+    on average (see `keyframe.data.decord_reader`), timestamps and indices not at all.
 
     Args:
         threads: decoding threads, 0 for one per core.
         max_missing: largest share of the wanted frames, in [0, 1], that may be replaced by a neighbour because they do
             not decode. A frame whose damage the decoder has patched counts as decoded.
-        exact: whether a grid of frames is read as it is; False lets `grid` move it to I-frames. `stream` and `read`
-            give the frames they are asked for either way.
+        exact: whether a grid of frames is read as it is; False lets `grid`, and nothing else, move it to I-frames.
 
     Attributes:
-        progress: called at the start of each stream, after each piece and at the end; None calls nothing. It is not
-            pickled.
-
-    Raises:
-        ValueError: if an argument is out of range.
+        progress: called at the start of each stream, after each piece and at the end; it is not pickled.
     """
 
     progress: Progress | None = None
@@ -67,17 +61,7 @@ class VideoReader(ABC):
         return {name: value for name, value in vars(self).items() if name != "progress"}
 
     def grid(self, wanted: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
-        """The frames to ask for in place of those that a sampling wants: the same, or without `exact` I-frames nearby.
-
-        A log line per file says how many frames do not move and are decoded in full.
-
-        Args:
-            wanted: frame numbers in presentation order, not decreasing, (T,).
-            index: of the video.
-
-        Returns:
-            Frame numbers in presentation order, int64, (T,): as many distinct ones as wanted. See `snap`.
-        """
+        """The frames to ask for in place of wanted ones, (T,): the same, or without `exact` those of `snap`, logged."""
         if self.exact:
             return np.asarray(wanted, np.int64)
         snapped = snap(wanted, index)
@@ -94,29 +78,22 @@ class VideoReader(ABC):
     ) -> Iterator[Frames]:
         """Read frames by number, piece by piece, in one pass and in memory that no video outgrows.
 
-        The file is open from the first piece to the last, or until the iterator is closed or dropped. A piece takes
-        chunk x height x width x 3 bytes, and two live at a time: at full resolution ask for small ones.
+        A piece takes chunk x height x width x 3 bytes, and two live at a time: at full resolution ask for small ones.
 
         Args:
             path: a video file.
-            indices: frame numbers in presentation order, from 0, not decreasing, shape (T,); a number may come several
-                times.
+            indices: frame numbers in presentation order, not decreasing, shape (T,); a number may come several times.
             size: (height, width) of the images in pixels, None for the video's own (`PacketIndex.upright_size`). The
-                whole upright frame is resized, whatever its aspect ratio, bilinearly and with averaging if it shrinks
-                (FFmpeg's `bilinear` scaler).
+                whole upright frame is resized, whatever its aspect ratio, by FFmpeg's `bilinear` scaler.
             index: the packet index of the file, if the caller has it.
             chunk: frames per piece, at least 1; the last may have fewer.
 
         Yields:
             T frames in all, no piece if T is 0. A frame that does not decode is replaced by the nearest earlier one
-            that does (else by the nearest later one), under the timestamp and the index of the frame that is really
-            shown. `chunk` decides where the pieces are cut and nothing else.
+            that does (else by the nearest later one), under the timestamp and the index of the frame that is shown.
 
         Raises:
-            ValueError: if indices are out of range, decrease or are no row of integers, or if size or chunk is not
-                positive.
-            VideoError: if the file cannot be opened, or before the first piece by which too many of the wanted frames
-                do not decode.
+            VideoError: the file cannot be opened, or too many of the wanted frames do not decode (before that piece).
         """
         index = index or index_packets(path)
         size = size or index.upright_size
@@ -175,19 +152,10 @@ def gather(
     chunk: int,
     max_missing: float = 0.0,
 ) -> Iterator[Frames]:
-    """Put single images together to the pieces of a stream.
+    """Put single images together to the pieces of a stream; arguments as of `VideoReader.stream`.
 
-    Args:
-        images: for each distinct wanted number, in order, the number of the frame that is shown for it and its image,
-            uint8 (height, width, 3); none at all if nothing decodes.
-        wanted: frame numbers, not decreasing, int64, shape (T,).
-        size: (height, width) of the images in pixels.
-        index: of the video.
-        chunk: frames per piece.
-        max_missing: largest share of the distinct wanted numbers, in [0, 1], for which another frame may be shown.
-
-    Raises:
-        VideoError: before the first piece by which more are missing, or if there is no image.
+    `images` has, for each distinct wanted number in order, the number of the frame that is shown for it and its image,
+    uint8 (height, width, 3). A `VideoError` comes before the first piece by which too many differ, or without an image.
     """
     is_new = np.diff(wanted, prepend=-1) > 0
     allowed = max_missing * np.count_nonzero(is_new)
@@ -268,12 +236,8 @@ class Snapped:
 def snap(wanted: IntArray, index: PacketIndex) -> Snapped:
     """Put the nearest I-frame in place of each wanted frame, if it is nearer to this than to any other of the grid.
 
-    So frames stay distinct and in order, and none moves by more than half the time to a neighbour; if I-frames are
-    sparser than the grid, the frames between them stay. Time is presentation time, whatever the frame rate.
-
-    Args:
-        wanted: frame numbers in presentation order, not decreasing, (T,); a number may come several times.
-        index: of the video. If decoding may not start at its key frames, nothing moves.
+    Frames stay distinct and in order, and none moves by more than half the time to a neighbour; if decoding may not
+    start at key frames, nothing moves. `wanted` are frame numbers, not decreasing, (T,); a number may come again.
     """
     reason = why_not_seek(index)
     frames, places = np.unique(np.asarray(wanted, np.int64), return_inverse=True)

@@ -27,20 +27,14 @@ class Sampling(Protocol):
     @property
     def window(self) -> int | None:
         """How many frames the model sees at once; None if that depends on the video."""
-        ...
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """Frame numbers in presentation order, not decreasing, at least one, int64 (T,)."""
-        ...
 
 
 @dataclass(frozen=True)
 class UniformSampling:
-    """A fixed number of frames, spread evenly over the presentation.
-
-    Args:
-        frames: number of frames T, at least 1.
-    """
+    """A fixed number of frames T, spread evenly over the presentation."""
 
     frames: int = 60
 
@@ -53,11 +47,7 @@ class UniformSampling:
         return self.frames
 
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
-        """Frame numbers at the centres of T equal spans of the N frames: floor((i + 0.5) N / T).
-
-        Returns:
-            Rising frame numbers, int64, shape (T,).
-        """
+        """Rising frame numbers (T,) at the centres of T equal spans of the N frames: floor((i + 0.5) N / T)."""
         if self.frames > index.n_frames:
             raise KeyframeError(
                 f"{index.path} has {index.n_frames} frames, fewer than sampling.frames={self.frames}: lower "
@@ -69,11 +59,7 @@ class UniformSampling:
 
 @dataclass(frozen=True)
 class FpsSampling:
-    """The frames shown at equal steps of time.
-
-    Args:
-        rate: frames per second of video, above 0.
-    """
+    """The frames shown at equal steps of time, `rate` per second of video."""
 
     rate: float = 2.0
 
@@ -88,11 +74,7 @@ class FpsSampling:
     def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
         """The frame on screen at each time t0 + k / rate before the video's end, t0 being the first frame's.
 
-        That is the latest frame whose timestamp is at most that time, with a millisecond's grace. If the rate exceeds
-        the video's, a frame comes several times.
-
-        Returns:
-            Frame numbers that do not decrease, int64, shape (T,), T >= 1.
+        If the rate exceeds the video's, a frame comes several times.
         """
         n_steps = max(1, math.ceil((index.duration - _TOLERANCE_S) * self.rate))
         if n_steps > _MOST_STEPS:
@@ -108,10 +90,8 @@ def windows(
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
     """Deal the frames of a video into windows, for a model that was trained on a fixed number of frames.
 
-    A model that saw T frames spread evenly over each training video sees the same here: all frames are dealt into
-    interleaved windows of T, each spread evenly over the whole video, so that every frame is in at least one. A video
-    longer than `span` frames is first cut into sections that overlap by half. Weights fall linearly from the middle of
-    a section to its ends.
+    All frames are dealt into interleaved windows of T, each spread evenly over the whole video, so that every frame is
+    in at least one. A video longer than `span` frames is first cut into sections that overlap by half.
 
     Args:
         count: frames of the video, at least 1.
@@ -120,8 +100,8 @@ def windows(
         span: most frames of a section.
 
     Yields:
-        The frames of a window, rising, (length,), and their weights in (0, 1]. The first frame of a window is never
-        before that of the previous window.
+        The frames of a window, rising, (length,), and their weights in (0, 1], which fall linearly from the middle of a
+        section to its ends. The first frame of a window is never before that of the previous window.
     """
     if count < 1 or span < 1 or (length is not None and length < 1):
         raise ValueError(f"count, length and span must be at least 1, not {count}, {length} and {span}")
@@ -143,17 +123,9 @@ def average_windows(
     span: int = SPAN,
     batch: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """A score for every frame: the scores of `windows`, averaged by weight; one window gives the model's own scores.
+    """Scores in [0, 1] of all frames, float32 (count,): those of `windows`, averaged by weight.
 
-    Args:
-        score: the frames of some windows, by number, (B, T) -> their scores in [0, 1], (B, T).
-        count: frames of the video, at least 1.
-        length: as of `windows`.
-        span: as of `windows`.
-        batch: windows per call, B.
-
-    Returns:
-        Scores in [0, 1], float32 (count,).
+    `score` takes the frame numbers of up to `batch` windows, (B, T), and gives their scores in [0, 1], (B, T).
     """
     total, weight = np.zeros(count), np.zeros(count)
     dealt = list(windows(count, length, span))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,42 +41,31 @@ class Split:
                 seen[name] = part
 
 
-def stratified_folds(
-    ids: Sequence[str],
-    categories: Sequence[str],
-    folds: int = 5,
-    fold: int = 0,
-    val_fraction: float = 0.2,
-    seed: int = 0,
-) -> Split:
+def stratified_folds(categories: Mapping[str, str], folds: int = 5, fold: int = 0, val_fraction: float = 0.2) -> Split:
     """Make one of k folds that are alike in size and in categories, each part sorted by id.
 
     The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one video, as do
-    their numbers of videos per category; the same holds for the validation part in proportion. Membership depends on
-    the ids, the categories and the seed only, not on order, platform or Python version.
+    their numbers of videos per category. Membership depends on the ids and the categories only.
 
     Args:
-        ids: video ids.
-        categories: the category of each id, "" if there is none.
+        categories: video id -> category, "" if there is none.
         folds: k, at least 2.
         fold: which of them, 0 ... k - 1.
         val_fraction: share of the videos outside the test part that validate, in (0, 1); at least one video.
-        seed: another seed gives other folds.
     """
-    category = _category_of(ids, categories)
-    if not 2 <= folds <= len(ids):
-        raise KeyframeError(f"data.folds={folds} must be at least 2 and at most the number of videos, {len(ids)}")
+    count = len(categories)
+    if not 2 <= folds <= count:
+        raise KeyframeError(f"data.folds={folds} must be at least 2 and at most the number of videos, {count}")
     _check_fold(fold, folds)
-    test = _stratified_order(ids, category, f"fold/{seed}")[fold::folds]
-    train, val = _carve_validation(set(ids).difference(test), category, val_fraction, f"{seed}/{fold}")
+    test = _stratified_order(categories, categories, "fold/0")[fold::folds]
+    train, val = _carve_validation(set(categories).difference(test), categories, val_fraction, fold)
     return Split(train=train, val=val, test=tuple(sorted(test)))
 
 
 def read_split_file(
     path: str | Path,
     fold: int,
-    ids: Sequence[str],
-    categories: Sequence[str],
+    categories: Mapping[str, str],
     val_fraction: float = 0.2,
     addresses: Mapping[str, str] | None = None,
 ) -> Split:
@@ -84,32 +73,29 @@ def read_split_file(
 
     A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path of an h5
     file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. If the fold names `val_keys`, they
-    validate; else validation is carved from train, never from test. A log line counts the videos that the fold does not
-    name and does not use.
+    validate; else validation is carved from train, never from test.
 
     Args:
         path: the split file.
         fold: which entry of it, from 0.
-        ids: the ids of the data set's videos.
-        categories: the category of each id, "" if there is none.
+        categories: id of each video of the data set -> category, "" if there is none.
         val_fraction: share of train that validates if the file does not say, in (0, 1).
         addresses: for videos from an h5 file, `<file name>/video_N` -> id; a split of the same data set may use them.
     """
     path = Path(path)
-    category = _category_of(ids, categories)
     entries = read_folds(path)
     _check_fold(fold, len(entries))
     train, val, test = (
-        tuple(sorted(_resolve(key, category, addresses or {}, path) for key in entries[fold][part]))
+        tuple(sorted(_resolve(key, categories, addresses or {}, path) for key in entries[fold][part]))
         for part in ("train_keys", "val_keys", "test_keys")
     )
     try:
         if not val:
-            train, val = _carve_validation(train, category, val_fraction, f"0/{fold}")
+            train, val = _carve_validation(train, categories, val_fraction, fold)
         split = Split(train=train, val=val, test=test)
     except KeyframeError as error:
         raise KeyframeError(f"{path}, fold {fold}: {error}") from error
-    unused = len(category) - len(train) - len(val) - len(test)
+    unused = len(categories) - len(train) - len(val) - len(test)
     if unused:
         log.warning("fold %d of %s leaves %d of the data set's videos unused", fold, path, unused)
     return split
@@ -170,8 +156,7 @@ def _keys(entry: Any, part: str, fold: int, path: Path) -> list[str]:
 def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], path: Path) -> str:
     """Turn a key of a split file into an id of the data set."""
     prefix, _, last = key.rpartition("/")
-    # `video_7` of SumMe, OVP or YouTube is another video: neither what stands before it nor the file's name may name
-    # one of these.
+    # `video_7` of SumMe, OVP or YouTube is another video.
     place = prefix.rpartition("/")[2]
     named = data_set_named(place or path.name)
     of_tvsum = named == "tvsum" or (named is None and not place)
@@ -193,27 +178,18 @@ def _at_address(last: str, named: str | None, addresses: Mapping[str, str]) -> s
     return None
 
 
-def _category_of(ids: Sequence[str], categories: Sequence[str]) -> dict[str, str]:
-    if len(ids) != len(categories):
-        raise ValueError(f"{len(ids)} ids need as many categories, not {len(categories)}")
-    category = dict(zip(ids, categories, strict=True))
-    if len(category) != len(ids):
-        raise ValueError("an id stands twice among the ids")
-    return category
-
-
 def _check_fold(fold: int, folds: int) -> None:
     if not 0 <= fold < folds:
         raise KeyframeError(f"data.fold={fold} is out of range: there are {folds} folds, 0 to {folds - 1}")
 
 
 def _carve_validation(
-    ids: Iterable[str], category: Mapping[str, str], val_fraction: float, salt: str
+    ids: Iterable[str], category: Mapping[str, str], val_fraction: float, fold: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Divide videos into train and validation, alike in categories, each sorted."""
     if not 0 < val_fraction < 1:
         raise KeyframeError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
-    order = _stratified_order(ids, category, f"val/{salt}")
+    order = _stratified_order(ids, category, f"val/0/{fold}")
     if len(order) < 2:
         raise KeyframeError(
             f"{len(order)} video is left to train and validate on: give at least 3 videos, or fewer data.folds"
