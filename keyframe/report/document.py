@@ -123,21 +123,20 @@ def format_interval(lo: float, hi: float) -> str:
     return NOT_AVAILABLE if math.isnan(lo) else f"{lo:z.3f} to {hi:z.3f}"
 
 
-def format_mean(metrics: Mapping[str, float], key: str, spread: bool = False, interval: bool = True) -> str:
-    """A mean in one cell, such as "0.340 ± 0.120 [0.290, 0.390]".
+def format_mean(metrics: Mapping[str, float], key: str, spread: bool = False) -> str:
+    """A mean and its interval in one cell, such as "0.340 ± 0.120 [0.290, 0.390]"; what is NaN is left out.
 
     Args:
-        metrics: by name, with `<key>_std`, `<key>_lo` and `<key>_hi` where they are shown.
+        metrics: by name, with `<key>_lo`, `<key>_hi` and, for `spread`, `<key>_std`.
         key: the mean's name.
-        spread: whether to show the standard deviation; left out if it is NaN.
-        interval: whether to show the interval; left out if it is NaN.
+        spread: whether to show the standard deviation.
     """
     text = format_number(metrics[key])
     if text == NOT_AVAILABLE:
         return text
     if spread and not math.isnan(metrics[f"{key}_std"]):
         text += f" ± {metrics[f'{key}_std']:.3f}"
-    if interval and not math.isnan(metrics[f"{key}_lo"]):
+    if not math.isnan(metrics[f"{key}_lo"]):
         text += f" [{metrics[f'{key}_lo']:z.3f}, {metrics[f'{key}_hi']:z.3f}]"
     return text
 

@@ -57,5 +57,4 @@ def test_numbers_and_what_is_not_available():
     assert format_number(math.nan) == format_interval(math.nan, math.nan) == format_mean(metrics, "tau")
     assert format_mean(metrics, "rho") == "0.250 [0.000, 0.500]"
     assert format_mean(metrics, "rho", spread=True) == "0.250 ± 0.125 [0.000, 0.500]"
-    assert format_mean(metrics, "rho", interval=False) == "0.250"
     assert format_mean(metrics, "one", spread=True) == "0.500"
