@@ -143,6 +143,11 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", name)]
 
 
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space."""
+    return " ".join(text.split())
+
+
 def format_clock(seconds: float, decimals: int = 0) -> str:
     """A time in a video, such as 3:05, 1:03:05 from an hour on, or 3:05.2 with one decimal."""
     unit = 10**decimals

@@ -24,7 +24,7 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
-from keyframe.files import flat
+from keyframe.files import flat, one_line
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
 from keyframe.models.head import TemporalHead
@@ -380,7 +380,7 @@ def _called(parts: dict[str, Any], allowed: Sequence[type], path: Path) -> Any:
     except KeyframeError:
         raise
     except Exception as error:  # a class may refuse arguments of another version in any way
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error))[:200]
         raise KeyframeError(
             f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
         ) from error

@@ -14,8 +14,8 @@ from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.inputs import Refused, find_inputs
-from keyframe.files import write_table
-from keyframe.report.render import one_line, printable, text_table
+from keyframe.files import one_line, write_table
+from keyframe.report.render import printable, text_table
 from keyframe.system import cores
 from keyframe.types import KeyframeError, check_number
 

@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from tqdm import tqdm
 
-from keyframe.files import flat
+from keyframe.files import flat, one_line
 from keyframe.report.document import Document
-from keyframe.report.render import one_line, printable, render_text, text_table
+from keyframe.report.render import printable, render_text, text_table
 from keyframe.types import KeyframeError, check_number
 
 Item = TypeVar("Item")
@@ -234,7 +234,7 @@ def sentence_of(error: BaseException, config: DictConfig | None = None) -> str |
                 "go on with ckpt_path=last."
             )
         case Exception() if _is_misconfiguration(error):
-            return " ".join(str(error).split())
+            return one_line(str(error))
         case CompactHydraException() | OmegaConfBaseException():
             lines = [str(error), str(error.__cause__ or "")]
             return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())
@@ -282,7 +282,7 @@ def _not_built(error: InstantiationException, config: DictConfig | None) -> str 
     lines = str(error).splitlines()
     key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
     if isinstance(cause, ValueError | TypeError) or _is_misconfiguration(cause):
-        message = " ".join(str(cause).split())
+        message = one_line(str(cause))
         argument = re.match(r"\w+(?= must )", message)  # our own messages begin with the argument's name
         if key and argument:
             return f"{_set_key(config, f'{key}.{argument[0]}')}{message[argument.end() :]}"

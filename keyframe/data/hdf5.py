@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.files import natural_key
+from keyframe.files import natural_key, one_line
 from keyframe.types import KeyframeError
 
 _TVSUM = Path(__file__).with_name("tvsum50.tsv").read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
             yield file
     # h5py raises any of these on damaged files and on arrays of another kind than the format says.
     except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(str(error))
         remedy = ", or save it with MATLAB's -v7.3" if path.suffix.lower() == ".mat" else ""
         raise KeyframeError(f"{path} cannot be read as HDF5 ({reason}): copy the file again{remedy}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, data_set_named, official_id
+from keyframe.files import one_line
 from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
@@ -125,7 +126,7 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
     except FileNotFoundError as error:
         raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as a split file ({reason}): correct or copy it again") from error
     if not isinstance(entries, list) or not entries:
         raise KeyframeError(f"{path} must hold a list of folds, each with train_keys and test_keys")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
-from keyframe.files import file_hash, write_text
+from keyframe.files import file_hash, one_line, write_text
 from keyframe.summary.describe import Appearance
 from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
 
@@ -235,7 +235,7 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
 
 
 def _unreadable(path: Path, error: Exception) -> KeyframeError:
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(str(error))[:200]
     return KeyframeError(f"{path} cannot be loaded ({type(error).__name__}: {reason}): export the model again.")
 
 

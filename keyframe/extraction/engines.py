@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
-from keyframe.files import content_hash
+from keyframe.files import content_hash, one_line
 from keyframe.system import ctrl_c_blocked, follow_parent
 from keyframe.types import KeyframeError, VideoError
 
@@ -199,7 +199,7 @@ def _reason(error: Exception, job: VideoJob) -> str:
     if isinstance(error, OSError):
         return f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
     log.debug("%s", traceback.format_exc())
-    message = " ".join(f"{type(error).__name__}: {error}".split())
+    message = one_line(f"{type(error).__name__}: {error}")
     return f"{job.path} failed because of a bug in keyframe ({message}): report it."
 
 

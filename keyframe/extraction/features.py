@@ -14,6 +14,7 @@ from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.metrics import user_summaries
 from keyframe.extraction.inputs import Refused
+from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import encode_video
@@ -58,7 +59,7 @@ class FeatureEncoder:
         except (AssertionError, RuntimeError, ValueError) as error:
             raise KeyframeError(
                 f"{self.detector.backbone.name} does not take images of {self.size[0]}x{self.size[1]} "
-                f"({' '.join(str(error).split())[:120]}): set size."
+                f"({one_line(str(error))[:120]}): set size."
             ) from error
 
     def __call__(self, name: str, path: Path, labels: Labels | None = None) -> EncodedVideo:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from keyframe.drawing.curves import shot_opacity, time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, sheet
-from keyframe.files import atomic_folder, format_clock, remove_abandoned_drafts, write_table, write_text
+from keyframe.files import atomic_folder, format_clock, one_line, remove_abandoned_drafts, write_table, write_text
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
-from keyframe.report.render import one_line, write_report
+from keyframe.report.render import write_report
 from keyframe.summary.candidates import Candidates, Selection
 from keyframe.types import IntArray, KeyframeError
 

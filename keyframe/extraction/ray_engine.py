@@ -18,6 +18,7 @@ from typing import Any
 from keyframe.extraction.engines import PATIENCE, VideoJob, VideoResult, Worker
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.folder import remove_abandoned
+from keyframe.files import one_line
 from keyframe.system import cores
 from keyframe.types import KeyframeError
 
@@ -66,7 +67,7 @@ class RayEngine:
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 yield from _results(spec, jobs, *share_of(spec, len(jobs), workers, nodes))
         except ray.exceptions.RayError as error:
-            reason = " ".join(str(error).split("\n")[-1].split())
+            reason = one_line(str(error).split("\n")[-1])
             raise KeyframeError(
                 f"Ray failed ({type(error).__name__}: {reason}): install keyframe on all nodes, and start again; "
                 "what is done is kept."
@@ -177,7 +178,7 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
         with _silent_stderr():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0]
+        reason = one_line(str(error)).split(". ")[0]
         remedy = "check it, and whether the cluster needs RAY_AUTH_MODE=token" if address else "use engine=local"
         raise KeyframeError(
             f"engine.address={address or 'null'}: Ray is not available ({reason}); {remedy}."

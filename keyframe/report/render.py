@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from keyframe.files import write_text
+from keyframe.files import one_line, write_text
 from keyframe.report.document import IMAGE_TYPES, Block, Document, Gallery, ImageFile, Notes, Table, Text
 
 # Control characters (terminal escapes among them), halves of surrogate pairs (bytes of a file name that are not
@@ -29,11 +29,6 @@ _GALLERY_COLUMNS = 3
 def printable(text: str) -> str:
     """The text with U+FFFD, the replacement character, for each character that is unsafe to print."""
     return _UNPRINTABLE.sub("\ufffd", text)
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space as one space."""
-    return " ".join(text.split())
 
 
 def paragraphs(text: str) -> list[str]:
