@@ -59,9 +59,9 @@ class KeyframeDetector(nn.Module):
 
     Args:
         backbone: the frame encoder, or `NoBackbone` for a model that scores features.
-        head: the temporal head; called with the feature width, e.g. a `functools.partial(TemporalHead, ...)`.
-        chunk: frames encoded at once, so memory does not grow with the length of a video; `auto` calls
-            `choose_chunk`, None encodes all at once. Scores depend on it only by rounding.
+        head: called with the feature width, e.g. a `functools.partial(TemporalHead, ...)`.
+        chunk: frames encoded at once, so memory does not grow with the length of a video; `auto` calls `choose_chunk`,
+            None encodes all at once. Scores depend on it only by rounding.
     """
 
     pixel_mean: Tensor

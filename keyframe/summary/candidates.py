@@ -27,9 +27,6 @@ class Candidates:
         contrast: standard deviation of luma in [0, 1], (n,).
         shots: first and last candidate of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
         duration: length of the video in seconds.
-
-    Raises:
-        ValueError: if shapes disagree or a value is outside its range.
     """
 
     scores: FloatArray
@@ -70,10 +67,7 @@ class Candidates:
 
     @property
     def lengths(self) -> npt.NDArray[np.float64]:
-        """Seconds from each candidate to the next, the last to the end, (n,).
-
-        The first one's include what lies before it, so they sum to the duration.
-        """
+        """Seconds from each candidate to the next, the last to the end, the first from 0, (n,)."""
         starts = np.append(0.0, self.seconds[1:])
         return np.diff(starts, append=self.duration)
 
@@ -84,13 +78,10 @@ class Selection:
 
     Attributes:
         keyframes: their positions in the candidates, rising, int64, (k,), k >= 1.
-        ranks: rank of each, 1 is best, int64, (k,): frames without a quality flag first, then by score, then by time.
+        ranks: 1 ... k, 1 is best, int64, (k,): frames without a quality flag first, then by score, then by time.
         shots_kept: whether a skim keeps each shot, (m,).
         asked: how many keyframes the user asked for; None if the selection chose the number.
         notes: what fell short, one sentence each.
-
-    Raises:
-        ValueError: if there is no keyframe, keyframes do not rise, or ranks are not 1 ... k in some order.
     """
 
     keyframes: Positions
@@ -117,8 +108,7 @@ class Selector(Protocol):
         ...
 
 
-# Mean luma of 5 of 255, of which a screen shows nothing. Night and space have more (3 to 6 % in real clips), and most
-# black or faded frames of real clips are flat as well.
+# Mean luma of 5 of 255, of which a screen shows nothing; night and space have more (3 to 6 % in real clips).
 BLACK_BELOW = 5 / 255
 
 # Standard deviation of luma of 8 of 255: a plain colour, a white flash or thick fog, camera noise included.
@@ -137,8 +127,7 @@ GOOD, BLURRED, BLANK = 0, 1, 2
 def quality_flags(candidates: Candidates) -> Positions:
     """What makes each candidate a poor still, (n,): 0 nothing, 1 blurred, 2 black or flat.
 
-    Sharpness has no unit that holds across videos, so blurred is relative to the medians of shot and video over the
-    frames that are neither black nor flat.
+    Blurred is relative to the medians of shot and video over the frames that are neither black nor flat.
     """
     blank = (candidates.brightness < BLACK_BELOW) | (candidates.contrast < FLAT_BELOW)
     flags = np.full(len(candidates), BLANK, dtype=np.int64)

@@ -44,14 +44,10 @@ class Limits:
 
     Attributes:
         min_distance: least seconds between two keyframes, >= 0.
-        max_similarity: greatest similarity of two keyframes, in [-1, 1]; 1 sets no limit. Similarity is the product of
-            the descriptors. With the project's descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different
-            shots are above .98 (88 % and 5.7 % above .95; measured on real clips). If moments of one scene are wanted,
-            it is the share of the frame that has not changed (`keyframe.summary.describe.PatchChanges`), if that is
-            less: at .98 a change in a fiftieth of the frame makes another moment.
-
-    Raises:
-        KeyframeError: if an attribute is outside its range.
+        max_similarity: greatest product of two keyframes' descriptors, in [-1, 1]; 1 sets no limit. With the project's
+            descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
+            above .95; measured on real clips). If moments of one scene are wanted, it is the share of the frame that
+            has not changed (`keyframe.summary.describe.PatchChanges`), if that is less.
     """
 
     min_distance: float = 1.0
@@ -64,13 +60,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """Which frames must not be kept together.
+    """Which frames, at times `seconds` (n,) that do not decrease, must not be kept together under some limits.
 
-    Attributes:
-        limits: what two of them must not be.
-        seconds: presentation times, not decreasing, (n,).
-        descriptors: rows of length 1, (n, d).
-        changes: between them; None if frames that look alike as a whole are duplicates, whatever moves in them.
+    `descriptors` are rows of length 1, (n, d). Without `changes` frames that look alike as a whole are duplicates,
+    whatever moves in them.
     """
 
     limits: Limits
@@ -111,11 +104,8 @@ def best_apart(merits: FloatArray, seconds: FloatArray, k: int, min_distance: fl
     Args:
         merits: merit of each frame, finite, may be negative, (n,), n >= 1.
         seconds: presentation times, not decreasing, (n,).
-        k: how many, >= 1.
+        k: how many, >= 1; fewer are returned, as rising positions, if no more fit.
         min_distance: seconds, >= 0.
-
-    Returns:
-        Positions, rising: k, or the most that fit.
     """
     n = len(merits)
     # How many frames are early enough to come before each.
@@ -146,16 +136,14 @@ class LocalSearch:
     Iterated local search after Andrade, Resende, Werneck: Fast local search for the maximum independent set problem,
     J. Heuristics 2012. The number of conflicts of every frame is kept, so the frames that only one chosen frame keeps
     out are known at once. The paper's random choices are replaced by fixed ones: the same input gives the same frames.
+
+    Args:
+        conflicts: of some frames with others, (f, o), each with itself included.
+        merits: merit of each frame, finite, (n,).
+        k: the most to take, >= 1.
     """
 
     def __init__(self, conflicts: Callable[[Positions, Positions | slice], Mask], merits: FloatArray, k: int) -> None:
-        """Search up to k frames.
-
-        Args:
-            conflicts: of some frames with others, (f, o), each with itself included.
-            merits: merit of each frame, finite, (n,).
-            k: the most to take, >= 1.
-        """
         self._conflicts, self._merits, self._k = conflicts, merits, k
         self._chosen: set[int] = set()
         # Conflicts of each frame that was ever chosen, (n,).
@@ -166,13 +154,8 @@ class LocalSearch:
     def run(self, start: Positions, tries: int = _TRIES) -> Positions:
         """Take what fits of a start, in its order; improve; then force frames in and keep what turns out better.
 
-        Args:
-            start: frames to begin with.
-            tries: how many frames to force in, one by one: the one that has been out for longest, of these one with
-                few conflicts, of these the best.
-
-        Returns:
-            The frames, rising.
+        Each try forces in the frame that has been out for longest, of these one with few conflicts, of these the best.
+        Returns the frames, rising.
         """
         for frame in start.tolist():
             if len(self._chosen) < self._k and not self._against[frame]:
@@ -278,20 +261,11 @@ class LocalSearch:
 def choose(
     candidates: Candidates, merits: FloatArray, k: int, limits: Limits, among: Positions, moments: bool = False
 ) -> Positions:
-    """The k frames with the greatest total merit that the limits allow; see the top of this file.
+    """The k frames (of `among`, rising) with the greatest total merit that the limits allow; see the top of this file.
 
-    The number comes before the total.
-
-    Args:
-        candidates: the video's, n.
-        merits: merit of each candidate, finite, may be negative, (n,).
-        k: how many, >= 1.
-        limits: what two of them must not be.
-        among: which candidates may be chosen, rising, (a,), a >= 1.
-        moments: whether several moments of one scene may be chosen if something has changed between them.
-
-    Returns:
-        Positions in candidates, rising: k, or as many as were found.
+    The number comes before the total. Merits (n,) are finite and may be negative. With `moments`, several moments of
+    one scene may be chosen if something has changed between them. Returns rising positions in the candidates: k, or as
+    many as were found.
     """
     worth = merits[among]
     conflicts = Conflicts.of(candidates, limits, among, moments)

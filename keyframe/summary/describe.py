@@ -1,10 +1,9 @@
 """What a frame looks like, in numbers that depend on no model.
 
-- `describe_frames`: a descriptor, sharpness, brightness and contrast. Shots are cut on the descriptor and duplicates
-  are found with it, so every model is judged on the same shots.
+- `describe_frames`: a descriptor, sharpness, brightness and contrast, for shots and duplicates.
 - `thumbnails` and `PatchChanges`: which share of the frame has changed between two frames that look alike as a whole.
-  The descriptor tells scenes apart and is blind to what moves in front of a fixed camera. Here a person who steps aside
-  counts, while camera noise, a change of exposure and an unsteady hand do not.
+  The descriptor is blind to what moves in front of a fixed camera. Here a person who steps aside counts, while camera
+  noise, a change of exposure and an unsteady hand do not.
 """
 
 from collections.abc import Iterable
@@ -49,13 +48,10 @@ class Appearance:
     Attributes:
         descriptors: non-negative rows of length 1, float32, (n, d); the product of two rows is their similarity in
             [0, 1], 1 for equal frames.
-        sharpness: variance of the Laplacian of luma (luma in [0, 1], in pixels of the described size), float32, (n,),
-            >= 0. It grows with the square of the contrast, so compare it within one video only.
+        sharpness: variance of the Laplacian of luma (in [0, 1]), float32, (n,), >= 0. It grows with the square of the
+            contrast, so compare it within one video only.
         brightness: mean luma, float32, (n,), in [0, 1]; 0 is black.
         contrast: standard deviation of luma, float32, (n,), in [0, 0.5]; 0 is flat.
-
-    Raises:
-        ValueError: if shapes disagree or a value is outside its range.
     """
 
     descriptors: _Float32
@@ -96,21 +92,12 @@ def check_column(name: str, values: FloatArray, n: int, highest: float) -> None:
 
 
 def describe_frames(pixels: Pixels) -> Appearance:
-    """Describe frames.
+    """Describe frames, uint8 RGB (n, H, W, 3), H, W >= 4, n >= 0; decode at `DESCRIPTOR_SIZE` for comparable rows.
 
-    A descriptor joins the histograms of chroma (2 x 2 cells), luma (4 x 4) and direction of edges (4 x 4), square
-    roots taken: the product of two rows is the mean Bhattacharyya coefficient of their histograms, which is the
-    Hellinger kernel (Vedaldi, Zisserman: Efficient additive kernels, PAMI 2012). Colours, lumas and edges are relative
-    to the frame's own brightness, so a change of exposure changes little.
-
-    Args:
-        pixels: uint8 RGB, (n, H, W, 3), H, W >= 4, n >= 0; decode at `DESCRIPTOR_SIZE` for comparable rows.
-
-    Returns:
-        One row per frame; a video described in pieces has the same rows.
-
-    Raises:
-        ValueError: if pixels are not such an array.
+    A descriptor joins the histograms of chroma (2 x 2 cells), luma (4 x 4) and direction of edges (4 x 4), square roots
+    taken: the product of two rows is the mean Bhattacharyya coefficient of their histograms, which is the Hellinger
+    kernel (Vedaldi, Zisserman: Efficient additive kernels, PAMI 2012). Colours, lumas and edges are relative to the
+    frame's own brightness, so a change of exposure changes little. A video described in pieces has the same rows.
     """
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or min(pixels.shape[1:3]) < 4:
         raise ValueError(f"pixels must be uint8 (n, H, W, 3) with H, W >= 4, not {pixels.dtype} {pixels.shape}")
@@ -179,13 +166,9 @@ def _tent(fine: int, coarse: int, cyclic: bool = False) -> _Float32:
 
 
 def _shares(fine: npt.NDArray[np.intp], cells: int, tent: _Float32, weights: _Float32 | None = None) -> _Float32:
-    """Histograms in a grid of cells, (n, cells ** 2 * bins), that sum to 1 per frame.
+    """Histograms in a grid of cells, (n, cells ** 2 * bins), that sum to 1 per frame, from bins of pixels (n, H, W).
 
-    Args:
-        fine: bin of each pixel, (n, H, W).
-        cells: rows and columns of cells.
-        tent: from fine bins to coarse ones.
-        weights: weight of each pixel, in [0, 1], (n, H, W); the rest to 1 goes to a bin of its own.
+    `tent` leads from fine bins to coarse ones. What a pixel's weight in [0, 1] lacks goes to a bin of its own.
     """
     n, height, width = fine.shape
     rows, columns = np.arange(height) * cells // height, np.arange(width) * cells // width
@@ -212,18 +195,13 @@ Thumbnails = Pixels
 _MEAN_LUMA = 64
 
 # A cell has changed if it is brighter or darker, in any colour and by more than this share of the mean luma, than all
-# cells around its place in the other frame. On real clips, made to shake by 2.5 % of the width, to get darker and
-# lighter by a sixth, or noisy, 36 to 100 % (of all but a nearly black one: 82 to 100 %) of pairs then stay duplicates
-# at a max_similarity of .98; at .15 they are 25 to 71 %.
+# cells around its place in the other frame. On real clips, made to shake, change exposure or be noisy, 82 to 100 % of
+# pairs then stay duplicates at a max_similarity of .98 (a nearly black clip: 36 %); at .15 they are 25 to 71 %.
 _CHANGED_BY = 0.2
 
 
 def thumbnails(pixels: Pixels) -> Thumbnails:
-    """The mean colours in a grid of cells, relative to the mean luma of the frame (64), uint8 (n, GRID, GRID, 3).
-
-    Args:
-        pixels: uint8 RGB, (n, H, W, 3).
-    """
+    """The mean colours of frames (n, H, W, 3) in a grid of cells, at mean luma 64, uint8 (n, GRID, GRID, 3)."""
     sums = pixels.astype(np.float32)
     for axis in (1, 2):
         length = pixels.shape[axis]
@@ -237,11 +215,7 @@ def thumbnails(pixels: Pixels) -> Thumbnails:
 
 
 class PatchChanges:
-    """The changes between any two of some frames.
-
-    Args:
-        frames: their `thumbnails`, (n, GRID, GRID, 3).
-    """
+    """The changes between any two of some frames, given by their `thumbnails`."""
 
     def __init__(self, frames: Thumbnails) -> None:
         around, step = (1, 3, 3, 1), round(_CHANGED_BY * _MEAN_LUMA)
@@ -258,9 +232,8 @@ class PatchChanges:
         for cells, lowest, highest in zip(self._frames, self._lowest, self._highest, strict=True):
             changed[0] |= cells[frame] < lowest[others]
             changed[0] |= cells[frame] > highest[others]
-            cells_of_others = cells[others]
-            changed[1] |= cells_of_others < lowest[frame]
-            changed[1] |= cells_of_others > highest[frame]
+            changed[1] |= cells[others] < lowest[frame]
+            changed[1] |= cells[others] > highest[frame]
         return np.count_nonzero(changed, axis=2).max(axis=0) / GRID**2
 
 

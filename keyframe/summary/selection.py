@@ -18,25 +18,19 @@ from keyframe.types import FloatArray, IntArray, check_number
 
 
 def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArray[np.bool_]:
-    """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack).
+    """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack): bool (n,).
 
     Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
     each) and three rows of capacity + 1 floats.
 
     Ties: going from the last item to the first, an item is taken only if every best choice needs it. So of sets of
-    equal value the one with the earlier items is taken, and an item without value never; the public implementations
-    of the keyshot protocol break ties in the same way. Values are added in float64 in item order.
+    equal value the one with the earlier items is taken, and an item without value never; the public implementations of
+    the keyshot protocol break ties in the same way. Values are added in float64 in item order.
 
     Args:
         values: value of each item, (n,), finite; an item of value 0 or less is left out.
         weights: integers, (n,), not negative.
-        capacity: the most the chosen weights may sum to, not negative.
-
-    Returns:
-        Whether each item is chosen, bool (n,).
-
-    Raises:
-        ValueError: if shapes disagree, a value is not finite, or a weight or the capacity is not an integer >= 0.
+        capacity: the most the chosen weights may sum to, an integer, not negative.
     """
     if values.ndim != 1 or values.shape != weights.shape:
         raise ValueError(f"values and weights must be (n,), not {values.shape} and {weights.shape}")
@@ -79,14 +73,14 @@ def cover(
     """Add frames greedily until they represent enough of the video.
 
     Maximised is facility location (Lin, Bilmes: Learning mixtures of submodular shells with application to document
-    summarization, UAI 2012; for video: Gygli, Grabner, Van Gool: Video summarization by learning submodular mixtures
-    of objectives, CVPR 2015)
+    summarization, UAI 2012; for video: Gygli, Grabner, Van Gool: Video summarization by learning submodular mixtures of
+    objectives, CVPR 2015)
 
         F(S) = sum over frames v of length(v) * score(v) * max over s in S of likeness(v, s).
 
     It is submodular, and to stop at a share of what all choices together reach is the greedy rule for submodular cover
-    (Wolsey, Combinatorica 1982), whose number is within a logarithmic factor of the least. Taking a choice within .9
-    of the greatest gain keeps such a bound (Goundan, Schulz: Revisiting the greedy approach to submodular set function
+    (Wolsey, Combinatorica 1982), whose number is within a logarithmic factor of the least. Taking a choice within .9 of
+    the greatest gain keeps such a bound (Goundan, Schulz: Revisiting the greedy approach to submodular set function
     maximization, 2007).
 
     likeness is 1 for two frames that are duplicates, 0 if their distance (1 - product) is twice that limit, and linear
@@ -95,15 +89,8 @@ def cover(
     Choices are the best-scoring frames without a quality flag of pieces of the video: shots, long ones cut evenly.
     Flagged frames need not be represented. Scores that are all 0 count as equal.
 
-    Args:
-        candidates: the video's.
-        flags: the `quality_flags` of the candidates, (n,).
-        coverage: the share of what all choices together represent that is enough, in [0, 1].
-        most: the most frames to choose, >= 1.
-        limits: what two of them must not be.
-
-    Returns:
-        Positions in candidates, rising, at least one; and the share that they represent, in [0, 1].
+    `flags` are the `quality_flags`, (n,). `coverage`, in [0, 1], is the share of what all choices together represent
+    that is enough. Returns rising positions, at least one and `most` at most, and the share that they represent.
     """
     good = flags == flags.min()
     weights = candidates.lengths * candidates.scores * good
@@ -158,15 +145,9 @@ _UNITS = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class TopSelection(Limits):
-    """The frames with the greatest total score.
+    """The frames with the greatest total score: exactly `k`, or if None by the length of the video.
 
-    Attributes:
-        k: how many exactly; None derives the number from the length of the video.
-        per_minute: keyframes per minute if k is None, >= 0. The default is one every 15 s.
-        most: the most if k is None.
-
-    Raises:
-        KeyframeError: if an attribute is outside its range.
+    That is `per_minute` keyframes per minute, by default one every 15 s, and `most` at most.
     """
 
     k: int | None = None
@@ -198,9 +179,6 @@ class KnapsackSelection(Limits):
         ratio: the greatest share of the video's length that the shots may take, in [0, 1].
         k: how many keyframes exactly: fewer than shots takes those of the best shots, more adds the best of all frames;
             None takes one per kept shot that has a good frame.
-
-    Raises:
-        KeyframeError: if an attribute is outside its range.
     """
 
     ratio: float = 0.15
@@ -235,14 +213,7 @@ class KnapsackSelection(Limits):
 
 @dataclass(frozen=True, kw_only=True)
 class UniformSelection(Limits):
-    """Evenly spaced frames, whatever their score: the baseline for every other selection.
-
-    Attributes:
-        k: how many exactly.
-
-    Raises:
-        KeyframeError: if an attribute is outside its range.
-    """
+    """Exactly k evenly spaced frames, whatever their score: the baseline for every other selection."""
 
     k: int = 10
 
@@ -268,14 +239,8 @@ class UniformSelection(Limits):
 class AdaptiveSelection(Limits):
     """As many frames as it takes to show what matters: one for a static video, more if shots and content change.
 
-    Frames are added greedily until they represent a share of the video, weighted by score; see `cover`.
-
-    Attributes:
-        coverage: the share that is enough, in [0, 1].
-        most: the most keyframes.
-
-    Raises:
-        KeyframeError: if an attribute is outside its range.
+    Frames are added greedily, `most` at most, until they represent a share of the video, `coverage` in [0, 1], weighted
+    by score; see `cover`.
     """
 
     coverage: float = 0.9

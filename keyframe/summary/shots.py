@@ -45,31 +45,26 @@ def kts(features: FloatArray, penalty: float = 1.0, *, min_length: int = 1) -> S
 
     (no penalty for m = 0). The paper's C is `penalty` / 2, and `penalty` is what the authors' code calls vmax; 1 is the
     setting of a public script that makes such feature files (li-plus/DSNet, make_shots.py). A larger penalty gives
-    fewer segments. The kernel is linear; for another one pass its feature map, e.g. square roots of histograms for the
-    Hellinger kernel.
+    fewer segments. The kernel is linear; for another one pass its feature map.
 
     The penalty is concave in m, so it is the lower envelope of its tangents, and some linear penalty has the optimum of
     J among its own optima. A linear penalty needs one dynamic programme over the last change point, O(n^2); a handful
     of passes, each with up to 16 linear penalties at once, finds the optimum and the bound that proves it.
 
     Memory: less than 8 n (2 d + 300) bytes, and 4 n (n + 1) bytes, 17 MB at most, while n <= 2048; there is never an
-    n x n matrix. An hour at 2 steps per second takes 25 MB with d = 64 and 135 MB with d = 1024.
+    n x n matrix.
 
-    A signal whose scatter inside shots is above `penalty` / 2 per step falls apart into single steps: there each step
-    alone is the cheaper choice. Raise `penalty` (or `min_length`) for noisy features.
+    A signal whose scatter inside shots is above `penalty` / 2 per step falls apart into single steps. Raise `penalty`
+    (or `min_length`) for noisy features.
 
     Args:
         features: one row per step, (n, d), finite; n, d >= 1; rows of zeros stay.
-        penalty: scale of the penalty on the number of segments, >= 0. With 0 there are as many segments as `min_length`
-            and the signal allow.
+        penalty: scale of the penalty on the number of segments, >= 0.
         min_length: fewest steps of a segment, >= 1; a signal with fewer is one segment.
 
     Returns:
         First and last step of each segment, both inclusive, (m + 1, 2), in order, covering 0 ... n - 1. Of cuts that
         cost the same (to 1e-10 of the whole scatter) one with the fewest segments is taken.
-
-    Raises:
-        ValueError: if features are not finite (n, d) with n, d >= 1, or an option is outside its range.
     """
     if features.ndim != 2 or not features.size or not np.isfinite(features).all():
         raise ValueError(f"features must be finite numbers (n, d) with n, d >= 1, not an array {features.shape}")
@@ -85,21 +80,11 @@ def kts(features: FloatArray, penalty: float = 1.0, *, min_length: int = 1) -> S
 
 
 def segments_to_frames(segments: IntArray, picks: IntArray, n_frames: int) -> Segments:
-    """Turn segments of sampled steps into ranges of frames.
+    """Turn segments (m, 2) of sampled steps into ranges of frames (m, 2), both inclusive and without gaps.
 
-    A segment begins at the frame of its first step, the first segment at frame 0, and ends before the next begins,
-    the last at the video's last frame: the `change_points` of the field's eccv16 files.
-
-    Args:
-        segments: first and last step of each segment, inclusive, (m, 2), covering 0 ... len(picks) - 1 in order.
-        picks: frame number of each step, rising, (n,).
-        n_frames: frames of the video, more than the last pick.
-
-    Returns:
-        First and last frame of each segment, inclusive, (m, 2), covering 0 ... n_frames - 1.
-
-    Raises:
-        ValueError: if segments do not cover the steps, or picks do not rise within the frames.
+    A segment begins at the frame of its first step, the first segment at frame 0, and ends before the next begins, the
+    last at frame `n_frames` - 1: the `change_points` of the field's eccv16 files. `picks` is the frame number of each
+    step, rising, (n,).
     """
     check_picks(picks, n_frames)
     check_shots(segments, len(picks))
@@ -115,12 +100,7 @@ def check_picks(picks: IntArray, n_frames: int) -> None:
 
 
 def check_shots(shots: IntArray, length: int) -> None:
-    """Raise ValueError unless shots cover 0 ... length - 1 in order.
-
-    Args:
-        shots: first and last position of each, inclusive, (m, 2), m >= 1.
-        length: number of positions.
-    """
+    """Raise ValueError unless shots (m, 2), first and last position inclusive, cover 0 ... length - 1 in order."""
     if shots.ndim != 2 or shots.shape[1] != 2 or not len(shots):
         raise ValueError(f"shots must be (m, 2) with m >= 1, not {shots.shape}")
     whole = shots[0, 0] == 0 and shots[-1, 1] == length - 1
@@ -132,12 +112,8 @@ class _Scatters:
     """The scatter of every segment [s, t): the sum of squared distances from the segment's mean.
 
     Kept are sums from the start: S_t of features and Q_t of their squared lengths. Then the scatter is
-    Q_t - Q_s - |S_t - S_s|^2 / (t - s), and a block of t is one matrix product.
-
-    Attributes:
-        steps: number of steps n.
-        whole: the scatter of the whole signal.
-        slack: costs that differ by no more count as equal.
+    Q_t - Q_s - |S_t - S_s|^2 / (t - s), and a block of t is one matrix product. `whole` is the scatter of the whole
+    signal of n `steps`; costs that differ by no more than `slack` count as equal.
     """
 
     def __init__(self, features: FloatArray) -> None:
@@ -237,20 +213,7 @@ class ShotCutter(Protocol):
     """Cuts a video into shots; a dataclass, so that a record can describe it."""
 
     def of_video(self, index: PacketIndex, frames: IntArray, appearance: Appearance, reader: VideoReader) -> Segments:
-        """Cut a video.
-
-        Args:
-            index: of the video.
-            frames: numbers of the sampled frames, increasing, (n,).
-            appearance: what they look like.
-            reader: decodes frames.
-
-        Returns:
-            First and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-
-        Raises:
-            VideoError: the file cannot be read.
-        """
+        """First and last of the sampled `frames` (n,) of each shot, inclusive, (m, 2), covering them in order."""
         ...
 
 
@@ -258,8 +221,7 @@ class ShotCutter(Protocol):
 # shot.
 _CALIBRATED_STEP, _TYPICAL_SHOT = 0.5, 5.0
 
-# Frames that are cut at once, an hour of them: time grows with their square (4 s for these). A longer video is cut in
-# stretches that share some frames.
+# Frames that are cut at once (4 s: time grows with their square), and frames that two such stretches share.
 _STRETCH, _OVERLAP = 7200, 600
 
 
@@ -267,18 +229,14 @@ _STRETCH, _OVERLAP = 7200, 600
 class KtsShots:
     """Cuts a video by Kernel Temporal Segmentation of what it looks like.
 
-    Calibrated on real clips with known cuts (alone, joined at random, and with a shaken camera and drifting exposure)
-    and on the demo set: of penalties from 0.03 to 1, those between 0.06 and 0.1 have a mean F1 of the cuts (within one
-    frame) within 0.03 of the best. Below, shots with movement fall apart; above, cuts between similar scenes are
-    missed. Shots of the clips then last 4 to 5.5 s on average, about as long as in the field's TVSum files.
+    Calibrated on real clips with known cuts and on the demo set: penalties between 0.06 and 0.1 have a mean F1 of the
+    cuts (within one frame) within 0.03 of the best. Below, shots with movement fall apart; above, cuts between similar
+    scenes are missed. Shots then last 4 to 5.5 s on average, about as long as in the field's TVSum files.
 
     Attributes:
         penalty: price of a shot at two frames per second, >= 0; larger is fewer shots. It is scaled at other rates, so
             that shots depend on the video and not on the sampling.
         min_length: least seconds of a shot, >= 0, to the nearest frame.
-
-    Raises:
-        ValueError: if an attribute is outside its range.
     """
 
     penalty: float = 0.08
@@ -291,21 +249,12 @@ class KtsShots:
                 raise ValueError(f"{name} must be a finite number >= 0, not {value}")
 
     def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
-        """Cut a video into shots.
+        """Cut a video into shots: first and last frame of each, inclusive, (m, 2), covering 0 ... n - 1 in order.
 
         Up to 7200 frames (an hour at two per second) the cut is the optimum of the KTS objective. A longer video is cut
         in stretches of 7200 frames that share 600, each of which counts up to the middle of what it shares with the
-        next: time then grows with the length. (99 % of cuts were those of the optimum with far shorter stretches.)
-
-        Args:
-            descriptors: `Appearance.descriptors` of frames at about even steps, (n, d), n >= 1.
-            seconds: presentation times, not decreasing, (n,).
-
-        Returns:
-            First and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-
-        Raises:
-            ValueError: if shapes disagree or seconds decrease.
+        next: time then grows with the length. `descriptors` (n, d), n >= 1, are of frames at about even steps;
+        `seconds` (n,) do not decrease.
         """
         if seconds.ndim != 1 or len(seconds) != len(descriptors) or (np.diff(seconds) < 0).any():
             raise ValueError(f"seconds must not decrease, one for each of {len(descriptors)} rows")
@@ -329,10 +278,7 @@ class KtsShots:
 
 
 def _price(step: float) -> float:
-    """What one more shot costs at this step in seconds, up to a factor.
-
-    Scatter grows with the frames per second, and the KTS penalty with the logarithm of the frames per shot.
-    """
+    """What one more shot costs at a step in seconds: scatter over the log of frames per shot."""
     return 1 / (step * float(np.log(max(2.0, _TYPICAL_SHOT / step))))
 
 
@@ -344,16 +290,11 @@ _SCENEDETECT_WIDTH = 256
 class ContentShots:
     """Cuts a video at hard cuts: PySceneDetect's `ContentDetector` on all its frames, read by our own reader.
 
-    It sees every frame, while `KtsShots` sees the sampled ones, so it decodes the video once more. It finds cuts, not
-    slow changes: a video in one take is one shot.
+    It decodes the video once more. It finds cuts, not slow changes: a video in one take is one shot.
 
     Attributes:
         threshold: least mean change of hue, saturation and value that is a cut, above 0, up to 255.
         min_length: least seconds of a shot, >= 0; closer cuts are merged.
-
-    Raises:
-        KeyframeError: PySceneDetect is not installed.
-        ValueError: if an attribute is outside its range.
     """
 
     libraries: ClassVar[Sequence[str]] = (

@@ -41,25 +41,18 @@ _DRIFT_SECONDS = 0.01
 
 
 def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
-    """Write parts of a video, one after the other, as an MP4 file with its sound.
+    """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
 
     H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
     starts to play while it loads. Frames keep their durations, so a variable frame rate stays one. The ends of a span
     move to the nearest start of a frame. Sound is cut at the same places, to the sample; mono stays mono, all else
     becomes stereo; of several streams the default one is taken, else the first. If the sound is shorter than the video,
-    the rest is silent. Memory does not grow with the length.
-
-    Args:
-        index: of the video.
-        spans: (start, end) in seconds from the first presented frame (a player's clock), in order and not overlapping.
-            Spans may touch.
-        out: the MP4 file, which appears whole or not at all.
-        reader: decodes frames.
+    the rest is silent. Memory does not grow with the length. `spans` are (start, end) in seconds from the first
+    presented frame, in order and not overlapping; they may touch.
 
     Raises:
         VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.
         KeyframeError: this PyAV has no encoder for H.264 or AAC.
-        ValueError: spans overlap, are out of order, not finite, or hold no frame.
     """
     ranges, starts = _frame_ranges(spans, index)
     for codec in (_VIDEO_CODEC, _AUDIO_CODEC):
@@ -175,15 +168,9 @@ def _cut_sound(
 ) -> Iterator[tuple[float, AudioFrame]]:
     """The sound of the cuts, one after the other without gap or overlap, silent where nothing decodes.
 
-    Args:
-        container: the open file, which is read from its current position.
-        stream: of that container.
-        cuts: in order, not overlapping; each placed at the end of the one before, the first at 0.
-        rate: samples per second of the output.
-        layout: FFmpeg's channel layout of the output, such as "stereo".
-
-    Yields:
-        Start of a piece in seconds, and the piece: "fltp", at most a second long.
+    The container is read from its current position; cuts are in order, each placed at the end of the one before, the
+    first at 0. Yields the start of a piece in seconds, and the piece: "fltp", at most a second long, at `rate` samples
+    per second, in FFmpeg's channel `layout`.
     """
     written = 0
     places = [(round(cut.start * rate), round(cut.at * rate)) for cut in cuts]

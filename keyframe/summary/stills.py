@@ -29,12 +29,9 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def shown_size(index: PacketIndex) -> tuple[int, int]:
-    """Size of a video's frames as a player shows them: upright, in square pixels.
+    """(height, width) of a video's frames as a player shows them: upright, in square pixels.
 
     The short side of a pixel is stretched to the long one, so that no detail of the coded frame is lost.
-
-    Returns:
-        (height, width) in pixels, with rotation and the sample aspect ratio applied.
     """
     height, width = index.upright_size
     ratio = index.pixel_aspect
@@ -47,14 +44,7 @@ def shown_size(index: PacketIndex) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Still:
-    """One keyframe on disk.
-
-    Attributes:
-        path: the JPEG file.
-        frame: frame number in presentation order, from 0.
-        seconds: presentation time from the first presented frame, as a player's clock shows it.
-        rank: 1 for the best keyframe.
-    """
+    """One keyframe on disk: its JPEG file, frame number from 0, time on a player's clock, and rank, 1 for the best."""
 
     path: Path
     frame: int
@@ -65,28 +55,19 @@ class Still:
 def save_stills(
     index: PacketIndex, frames: IntArray, ranks: IntArray, directory: Path, reader: VideoReader, quality: int = 92
 ) -> list[Still]:
-    """Save frames of a video as JPEG files, at full resolution and as a player shows them.
+    """Save frames of a video as JPEG files, at full resolution and as a player shows them; returned in order of time.
 
     Rotation and non-square pixels are applied; colours are converted from the video's own matrix and range (BT.601 if
     it names none, as in FFmpeg) to the full range BT.601 of JFIF. High dynamic range is not tone-mapped. Files are
     called `keyframe_<rank>_<time>.jpg`, such as `keyframe_01_00h01m23.456s.jpg`, so that they sort by rank. All appear
-    together at the end, or none. One frame is in memory at a time.
+    together at the end, or none; files of the same name are replaced. If a frame does not decode, the still is the
+    neighbour that the reader gives instead, with the neighbour's number and time.
 
-    Args:
-        index: of the video.
-        frames: frame numbers in presentation order, from 0, increasing, (k,).
-        ranks: rank of each frame, from 1, distinct, (k,).
-        directory: of the files, created if missing. Files of the same name are replaced.
-        reader: decodes frames.
-        quality: of the JPEG, 1 to 95.
-
-    Returns:
-        One still per frame, in order of time. If a frame does not decode, the neighbour that the reader gives instead,
-        with the neighbour's number and time.
+    `frames` are numbers in presentation order, from 0, increasing, (k,); `ranks` are distinct, from 1, (k,); the JPEG
+    `quality` is 1 to 95.
 
     Raises:
         VideoError: the video cannot be opened, or too many of the frames do not decode.
-        ValueError: an argument is out of range, or frames and ranks disagree in shape.
     """
     frames, ranks = np.asarray(frames), np.asarray(ranks)
     if frames.ndim != 1 or frames.shape != ranks.shape:
@@ -129,14 +110,10 @@ class _SheetLayout(NamedTuple):
 
 
 def save_contact_sheet(stills: Sequence[Still], path: Path) -> None:
-    """Save a JPEG of stills in order of time, captioned with time and rank, such as "1:23.4   #2".
+    """Save a JPEG of at least one still in order of time, captioned with time and rank, such as "1:23.4   #2".
 
-    Aspect ratios are kept. All cells have the median aspect ratio of the stills; a still of another one is centred in
-    its cell. One still is in memory at a time.
-
-    Args:
-        stills: what `save_stills` returned, at least one; the files must exist.
-        path: the JPEG file, which appears whole or not at all.
+    Cells have the median aspect ratio of the stills; a still of another one is centred in its cell. The file appears
+    whole or not at all.
     """
     if not stills:
         raise ValueError("a contact sheet needs at least one still")

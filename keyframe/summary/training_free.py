@@ -2,8 +2,7 @@
 
 The terms are those of unsupervised video summarization: consistency with the whole video and dissimilarity to the rest
 (Pang, Nakashima, Otani, Nagahara: Contrastive losses are natural criteria for unsupervised video summarization, WACV
-2023), here between shots, in order of time and in closed form. It is a baseline without labels, and the score of a user
-who has no model.
+2023), here between shots, in order of time and in closed form.
 """
 
 import numpy as np
@@ -28,42 +27,22 @@ _SHOTS_AT_ONCE = 256
 
 
 def training_free(appearance: Appearance, shots: IntArray) -> npt.NDArray[np.float32]:
-    """Score frames by shot structure, representativeness, novelty and sharpness.
+    """Score n >= 1 frames by shot structure, representativeness, novelty and sharpness, in [0, 1], float32, (n,).
 
-    The score is that of `training_free_of_features` on the descriptors times `visibility`.
-
-    Args:
-        appearance: of the frames, n >= 1.
-        shots: first and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-
-    Returns:
-        Scores in [0, 1], float32, (n,). In a static video they differ by sharpness, and a little by the distance from
-        the middle.
-
-    Raises:
-        ValueError: if the shots do not cover the frames.
+    That is `training_free_of_features` of the descriptors times `visibility`. Shots are as there.
     """
     scores = training_free_of_features(appearance.descriptors, shots) * visibility(appearance, shots)
     return scores.astype(np.float32)
 
 
 def training_free_of_features(features: FloatArray, shots: IntArray) -> npt.NDArray[np.float32]:
-    """Score frames by their features alone.
+    """Score frames by their features alone, any finite rows (n, d), n >= 1: scores in [0, 1], float32, (n,).
 
     score = `length_factor` of the shot * (.5 `novelty` + .3 `typicality` of the shot + .2 `centrality` in it)
 
     with every factor and term in [0, 1]. The likeness of two rows is exp(-(1 - cosine) / h), h the mean of 1 - cosine
     over all pairs of the video's frames: what counts as alike depends on the video, not on the kind of features.
-
-    Args:
-        features: one row per frame, any scale, (n, d), finite, n >= 1; rows of zeros are allowed.
-        shots: first and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-
-    Returns:
-        Scores in [0, 1], float32, (n,).
-
-    Raises:
-        ValueError: if features are not such an array or the shots do not cover the frames.
+    `shots` are the first and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
     """
     if features.ndim != 2 or not len(features) or not np.isfinite(features).all():
         raise ValueError(f"features must be finite numbers (n, d) with n >= 1, not an array {features.shape}")
@@ -79,13 +58,9 @@ def training_free_of_features(features: FloatArray, shots: IntArray) -> npt.NDAr
 
 
 def novelty(means: _Floats, scale: float) -> _Floats:
-    """Novelty of each shot, in [0, 1], (m,): 1 minus its greatest likeness to an earlier shot.
+    """Novelty of each shot, in [0, 1], (m,): 1 minus its greatest likeness, of scale h, to an earlier shot.
 
-    The first shot gets the mean of the others, or 1 if it is the only one.
-
-    Args:
-        means: mean features of each shot, length 1 (or 0), (m, d).
-        scale: h of the likeness, > 0.
+    The first shot gets the mean of the others, or 1 if it is the only one. `means` (m, d) are of length 1 (or 0).
     """
     values = np.ones(len(means))
     for first in range(0, len(means), _SHOTS_AT_ONCE):
@@ -99,13 +74,7 @@ def novelty(means: _Floats, scale: float) -> _Floats:
 
 
 def typicality(means: _Floats, lengths: IntArray, scale: float) -> _Floats:
-    """Typicality of each shot, in [0, 1], (m,): its mean likeness to all shots, weighted by length.
-
-    Args:
-        means: mean features of each shot, length 1 (or 0), (m, d).
-        lengths: frames of each shot, (m,).
-        scale: h of the likeness, > 0.
-    """
+    """Typicality of each shot, in [0, 1], (m,): its mean likeness to all shots, weighted by length (frames, (m,))."""
     weights = lengths / lengths.sum()
     blocks = range(0, len(means), _SHOTS_AT_ONCE)
     return np.concatenate(
@@ -117,12 +86,6 @@ def centrality(rows: _Floats, means: _Floats, shots: IntArray, scale: float) -> 
     """Centrality of each frame in its shot, in [0, 1], (n,): its likeness to the shot's mean, low in transitions.
 
     The ends of a shot lose a fifth against its middle, so that among equal frames the middle one is best.
-
-    Args:
-        rows: features of each frame, length 1 (or 0), (n, d).
-        means: mean features of each shot, length 1 (or 0), (m, d).
-        shots: first and last frame of each shot, inclusive, (m, 2).
-        scale: h of the likeness, > 0.
     """
     lengths = shots[:, 1] - shots[:, 0] + 1
     shot = np.repeat(np.arange(len(shots)), lengths)
@@ -141,12 +104,7 @@ def visibility(appearance: Appearance, shots: IntArray) -> _Floats:
     Light times sharpness. Light rises from 0 at the limits of brightness and contrast to 1 at twice either of them: a
     night scene is dark but not flat, a plain wall flat but not dark. Sharpness is the deviation of the Laplacian
     relative to its median in the shot, at most 1. That median counts as no lower than a share of the video's, so that a
-    shot out of focus all through sets no standard. Shots are not compared beyond that: sky is less sharp than foliage,
-    and matters no less.
-
-    Args:
-        appearance: of the frames.
-        shots: first and last frame of each shot, inclusive, (m, 2).
+    shot out of focus all through sets no standard.
     """
     light = np.maximum(appearance.brightness / BLACK_BELOW, appearance.contrast / FLAT_BELOW).astype(np.float64)
     light = (light - 1).clip(0, 1)

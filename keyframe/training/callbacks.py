@@ -79,12 +79,9 @@ class EpochLines(Callback):
 
 
 class CurveImages(Callback):
-    """Draws the model's and the annotators' curves into PNG files in `directory`, W&B and TensorBoard.
+    """Draws the model's and the annotators' curves into PNG files in `directory`, and into W&B and TensorBoard if on.
 
-    Args:
-        directory: folder of the PNG files.
-        every: epochs between two images of validation videos; the last epoch is always drawn.
-        videos: number of videos per image.
+    Each image shows so many `videos`; those of validation come every `every` epochs and after the last.
     """
 
     def __init__(self, directory: str, every: int = 5, videos: int = 2) -> None:

@@ -60,11 +60,8 @@ class _Found:
 class Encoder:
     """Gets encoded videos from a cache, and makes those that it lacks.
 
-    Args:
-        detector: the model.
-        cache: finds and keeps entries.
-        precision: of the arithmetic, by the trainer's name; it is part of an entry's key.
-        autocast: makes the context that the model runs in.
+    `precision` of the arithmetic, by the trainer's name, is part of an entry's key; the model runs in an `autocast`
+    context.
     """
 
     # labels of the log line
