@@ -163,7 +163,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         """Samples of one split."""
 
     def _check(self, dataset: VideoDataset | FeatureDataset) -> dict[str, str]:
-        """Leave out the dataset's bad videos, id -> why."""
+        """Leave out the dataset's bad videos, id -> why; a feature file that was read has none."""
         return {}
 
     def _note_skipped(self, dataset: VideoDataset | FeatureDataset, skipped: Mapping[str, str]) -> None:

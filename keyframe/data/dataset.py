@@ -65,11 +65,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples of one kind, padded to the longest with zeros: inputs (B, T, ...), seconds and importance (B, T) etc.
+    """B samples of one kind (`Sample` explains the fields), padded to the longest with zeros: inputs (B, T, ...).
 
-    Attributes:
-        mask: bool (B, T), True where a frame is real and visible.
-        annotators: (B, A, T), padded with NaN where a video has fewer annotators or frames.
+    Seconds and importance are (B, T), `teacher_target` is (B, T, 1 + W), numbers are int64 (B,), annotators (B, A, T),
+    padded with NaN. `mask`, bool (B, T), is True where a frame is real and visible.
     """
 
     videos: tuple[str, ...]

@@ -212,7 +212,7 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
 
 
 def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | Path) -> None:
-    """Check that a label track belongs to a video of that many frames and seconds: one entry per frame, +- 1 %."""
+    """Check that a label track fits a video of that many frames and seconds: one entry per frame, within 1 %."""
     if n_labels == n_frames:
         return
     if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:

@@ -99,15 +99,13 @@ class PacketIndex:
 
 
 class _Packet(NamedTuple):
-    """One packet; `restarts`: decoding can start here."""
-
     pts: int | None
     dts: int | None
     duration: int
     key: bool
     shown: bool
     intact: bool
-    restarts: bool
+    restarts: bool  # decoding can start here
 
 
 class Orientation(NamedTuple):
