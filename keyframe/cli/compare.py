@@ -22,11 +22,8 @@ log = logging.getLogger(__name__)
 def compare(config: DictConfig) -> None:
     """Score the videos by all models, measure what the models cost, and report both."""
     check_choices(config)
-    for key, numbers in {
-        "speed.videos": config.speed.videos,
-        "speed.repeats": [config.speed.repeats],
-        "memory.videos": config.memory.videos,
-    }.items():
+    check_number("speed.repeats", config.speed.repeats, 1)
+    for key, numbers in (("speed.videos", config.speed.videos), ("memory.videos", config.memory.videos)):
         for number in numbers:
             check_number(key, number, 1)
     models = load_models(config)

@@ -1,8 +1,4 @@
-"""keyframe-evaluate: trained models beside annotators, chance and a training-free baseline.
-
-The steps that it shares with keyframe-compare stand here too: load the runs and refuse those that do not belong
-together, score the videos, report the results.
-"""
+"""keyframe-evaluate: trained models beside annotators, chance and a training-free baseline."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,17 +26,13 @@ from keyframe.timing import machine
 from keyframe.training.callbacks import finish, log_report
 from keyframe.types import FloatArray, KeyframeError, Labels, VideoError, check_number
 
+log = logging.getLogger(__name__)
+
 
 def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
-    """Load runs and exported models onto the device that evaluation uses.
+    """Load runs and exported models onto `device`.
 
-    Args:
-        value: an entry or a list of entries: run directories, checkpoints, exported files, or folders of runs.
-        key: that names it, for messages.
-        config: with `data.root`, `data.labels` and `device`.
-
-    Raises:
-        KeyframeError: one is no run, or the device does not exist.
+    The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
     """
     paths = [path for entry in _as_list(value) for path in _run_paths(entry, key)]
     runs = [load_run(path, config.data.root, config.data.labels) for path in paths]
@@ -50,12 +42,7 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
 
 
 def load_models(config: DictConfig) -> dict[str, list[Run]]:
-    """The models of a comparison by name, each with its runs.
-
-    Raises:
-        KeyframeError: fewer than two models, runs of several models under one entry, names that do not fit, or models
-            with different videos.
-    """
+    """The models of a comparison by name, each with its runs; all have the same videos."""
     entries = _as_list(config.runs)
     models = []
     for entry in entries:
@@ -75,15 +62,11 @@ def load_models(config: DictConfig) -> dict[str, list[Run]]:
 
 
 def check_one_model(runs: Sequence[Run]) -> None:
-    """Refuse to join runs of different models into one table.
-
-    Raises:
-        KeyframeError: naming two of them and the first key that differs.
-    """
+    """Refuse to join runs of different models into one table."""
     first = runs[0].recipe
     for run in runs[1:]:
         other = run.recipe
-        for key in sorted(first.keys() | other.keys()):
+        for key in sorted(first | other):
             if first.get(key) != other.get(key):
                 raise KeyframeError(
                     f"{runs[0].directory} and {run.directory} are runs of different models ({key}: {first.get(key)} "
@@ -138,12 +121,6 @@ def _as_list(value: Any) -> list[Any]:
     return plain if isinstance(plain, list) else [plain]
 
 
-log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
-PROTOCOLS = ("picks", "sampled")
-
-
 def evaluate(config: DictConfig) -> None:
     """Evaluate the runs of one model, or compute the reference lines of a label file."""
     given = [key for key in ("run", "runs", "labels") if config[key] is not None]
@@ -174,46 +151,29 @@ def evaluate(config: DictConfig) -> None:
 
 
 def check_choices(config: DictConfig) -> None:
-    """Refuse values that are none of the known ones.
-
-    Raises:
-        KeyframeError: naming the key.
-    """
-    for key, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("ensemble", (None, *results.ENSEMBLES))):
-        if config[key] not in known:
-            raise KeyframeError(f"{key}={config[key]} is none of {', '.join(filter(None, known))}.")
+    """Refuse values that are none of the known ones."""
+    choices = {"split": ("train", "val", "test"), "protocol": ("picks", "sampled"), "ensemble": results.ENSEMBLES}
+    for key, known in choices.items():
+        if config[key] not in known and not (key == "ensemble" and config[key] is None):
+            raise KeyframeError(f"{key}={config[key]} is none of {', '.join(known)}.")
     check_number("pictures", config.pictures, 0)
 
 
 @dataclass
 class Scored:
-    """The videos of all runs, each run's scores, and what stands beside them.
-
-    Attributes:
-        videos: video -> the video itself.
-        eval_videos: video -> what its scores are compared with.
-        scores: for each run, video -> scores at the entries.
-        skipped: video -> why it was left out.
-        protocol: how the scores were made, in words.
-        baseline: the training-free baseline's means.
-        reference: the reference lines.
-    """
+    """The videos of all runs, each run's scores, and what they are compared with."""
 
     videos: dict[str, RunVideo] = field(default_factory=dict)
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
-    scores: list[dict[str, FloatArray]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    protocol: str = ""
+    scores: list[dict[str, FloatArray]] = field(default_factory=list)  # per run, video -> scores at the entries
+    skipped: dict[str, str] = field(default_factory=dict)  # video -> why it was left out
+    protocol: str = ""  # how the scores were made, in words
     baseline: dict[str, float] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
 
 
 def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
-    """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named.
-
-    Raises:
-        KeyframeError: two runs have different labels for a video, or no video can be read.
-    """
+    """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named."""
     scored = Scored()
     shots = instantiate(config.shots)
     for run in runs:
@@ -238,12 +198,10 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
         for id_, one in scored.eval_videos.items():
             scored.eval_videos[id_] = scored.videos[id_].sampled(one)
     add_scores(runs, config.split, scored)
-    videos = scored.eval_videos
     scored.protocol = report.scoring_note(config.protocol, runs[0].model.window)
-    scored.baseline = results.overall_metrics(
-        [results.measure(video.training_free, video) for video in videos.values()]
-    )
-    scored.reference = _reference(videos, config.seed)
+    baseline = [results.measure(video.training_free, video) for video in scored.eval_videos.values()]
+    scored.baseline = results.overall_metrics(baseline)
+    scored.reference = _reference(scored.eval_videos, config.seed)
     return scored
 
 
@@ -294,21 +252,16 @@ def report_results(
 ) -> None:
     """Draw the figures, write the report, the table and the metrics, and log where they are.
 
-    Args:
-        config: of the command.
-        scored: the videos.
-        evaluation: of the models on them.
-        rows: of `per_video.csv`.
-        metrics: the models' own, by the name in `metrics.json`.
-        drawn: the videos to draw; if it is empty, some from the first model's best to its worst.
+    `rows` are those of `per_video.csv`, `metrics` those of `metrics.json` that are the models' own. If no videos to be
+    drawn are given, some from the first model's best to its worst are.
     """
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     directory = run_dir / "figures"
     overview = results.draw_overview(evaluation, scored.eval_videos, directory)
     chosen = drawn or results.chosen_videos(evaluation.results[0], config.pictures)
-    with_thumbnails = {id_: scored.videos[id_].thumbnails for id_ in chosen}
-    curves = results.draw_videos(evaluation.results, scored.eval_videos, with_thumbnails, directory)
+    thumbnails = {id_: scored.videos[id_].thumbnails for id_ in chosen}
+    curves = results.draw_videos(evaluation.results, scored.eval_videos, thumbnails, directory)
     document = report.report_document(evaluation, [overview, curves], machine())
     flat = {**metrics, **{f"training_free/{key}": value for key, value in evaluation.baseline.items()}}
     flat |= {**evaluation.reference, "data/videos_skipped": len(scored.skipped)}
@@ -326,18 +279,14 @@ def report_results(
 
 def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
     """The reference lines on these videos; rank correlations only if every video has annotators."""
-    count = len(videos)
-    f1 = [
-        reference.reference_f1(video, reference.draws_of(id_, seed))
-        for id_, video in bar(videos.items(), "Reference F1", count)
-    ]
-    if not all(len(video.annotators) for video in videos.values()):
-        return reference.f1_metrics(f1)
-    lines = {
-        id_: reference.reference_lines(video.annotators, reference.draws_of(id_, seed), video.training_free)
-        for id_, video in bar(videos.items(), "Reference lines", count)
-    }
-    return {**reference.reference_metrics(lines), **reference.f1_metrics(f1)}
+    f1, lines = [], {}
+    annotated = all(len(video.annotators) for video in videos.values())
+    for id_, video in bar(videos.items(), "Reference lines", len(videos)):
+        f1.append(reference.reference_f1(video, reference.draws_of(id_, seed)))
+        if annotated:
+            draws = reference.draws_of(id_, seed)
+            lines[id_] = reference.reference_lines(video.annotators, draws, video.training_free)
+    return (reference.reference_metrics(lines) if annotated else {}) | reference.f1_metrics(f1)
 
 
 def _evaluate_labels(config: DictConfig) -> None:

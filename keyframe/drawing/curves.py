@@ -20,8 +20,7 @@ from keyframe.drawing import style
 from keyframe.files import format_clock
 from keyframe.types import FloatArray, IntArray
 
-# More points than this on a curve are a block of ink: neighbours are drawn as their mean.
-POINTS = 400
+POINTS = 400  # on a curve; of more, neighbours are drawn as their mean
 
 Thumbnail = tuple[float, npt.NDArray[np.uint8]]
 

@@ -19,8 +19,7 @@ from keyframe.types import FloatArray
 Floats = npt.NDArray[np.float64]
 
 _NAME_WIDTH = 2.4  # inches, at most
-# More points than this hide each other: their density is drawn.
-_MOST_POINTS = 1000
+_MOST_POINTS = 1000  # more hide each other: their density is drawn
 
 
 def draw_bars(

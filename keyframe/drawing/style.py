@@ -24,9 +24,7 @@ WIDTH = 9.0  # inches of a sheet
 TEXT = 9.5  # points
 HEADING = 12.0
 LINE = 1.35 * TEXT / 72  # inches from one line of text to the next
-
-# Characters of text and of a heading that fit on an inch.
-_PER_INCH, _HEADING_PER_INCH = 12.5, 10.0
+_PER_INCH, _HEADING_PER_INCH = 12.5, 10.0  # characters of text and of a heading
 
 
 def look(names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -1,8 +1,4 @@
-"""Reference lines to read a model's numbers by: annotators, chance and position in the video, on the same labels.
-
-They exist for rank correlation and for keyshot F1; on some data sets the F1 of random scores comes close to that of
-annotators.
-"""
+"""Reference lines to read a model's numbers by: annotators, chance and position in the video, on the same labels."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,36 +39,21 @@ LINES = {
     "pooled": "The mean of half of the annotators, compared with the mean of the other half and not with each "
     f"annotator: the mean of {POOLED_DRAWS} draws of halves.",
 }
-# The lines with a summary of their own.
-F1_LINES = tuple(name for name in LINES if name != "pooled")
+F1_LINES = tuple(name for name in LINES if name != "pooled")  # those with a summary of their own
 
 
 @dataclass(frozen=True)
 class Line:
-    """One reference line on one video.
-
-    Attributes:
-        kendall: mean Kendall's tau-b of the line's comparisons, in [-1, 1]; NaN if none is defined.
-        spearman: mean Spearman's rho of the same.
-        comparisons: how many there are.
-        undefined: how many of them have no correlation (one side is constant) and are left out of the means.
-    """
+    """One reference line on one video: its mean correlations, NaN if none is defined."""
 
     kendall: float
     spearman: float
     comparisons: int
-    undefined: int
+    undefined: int  # comparisons without a correlation (one side is constant), left out of the means
 
 
 def reference_table(labels: Mapping[str, Labels], seed: int = 0) -> Iterator[tuple[str, dict[str, Line]]]:
-    """The `LINES` of one video after another, as (video id, line by name).
-
-    A video's lines depend on its id, its labels and the seed, not on the other videos.
-
-    Args:
-        labels: video id -> labels with one annotator at least.
-        seed: of the draws, not negative.
-    """
+    """The `LINES` of one video after another, as (video id, line by name); each video needs an annotator."""
     for video, one in labels.items():
         yield video, reference_lines(annotators_at_picks(one), draws_of(video, seed))
 
@@ -85,12 +66,10 @@ def draws_of(video: str, seed: int) -> np.random.Generator:
 def reference_lines(
     annotators: FloatArray, rng: np.random.Generator, training_free: FloatArray | None = None
 ) -> dict[str, Line]:
-    """The `LINES` of one video.
-
-    The order of annotators changes nothing. A line that needs two annotators has no comparisons if there is one.
+    """The `LINES` of one video; a line that needs two annotators has no comparisons if there is one.
 
     Args:
-        annotators: each annotator's scores at the video's picks, (A, n), A at least 1.
+        annotators: each annotator's scores at the video's picks, (A, n), A at least 1, in any order.
         rng: draws the random scores and the halves.
         training_free: the training-free baseline's scores at the picks, (n,), if the video was decoded.
     """
@@ -121,7 +100,7 @@ def reference_lines(
         lines[name] = _line(taus[part][chosen], rhos[part][chosen])
         start += len(rows)
     halves = list(_halves(annotators, rng))
-    taus, rhos = (np.array([measure(*pair) for pair in halves]) for measure in (kendall, spearman))
+    taus, rhos = (np.array([correlation(*pair) for pair in halves]) for correlation in (kendall, spearman))
     lines["pooled"] = _line(taus, rhos)
     return lines
 
@@ -131,9 +110,6 @@ def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, floa
 
     Besides: `reference/videos`, the number of videos; `reference/<line>/videos`, how many of them have a value;
     `reference/<line>/comparisons` and `.../undefined`, the correlations of all videos and how many are not defined.
-
-    Args:
-        table: video id -> line by name, the result of `reference_table`.
     """
     metrics = {"reference/videos": float(len(table))}
     for name in [name for name in LINES if all(name in row for row in table.values())]:
@@ -167,7 +143,7 @@ def evenly_spaced(length: int) -> Floats:
 
 
 def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
-    """Means of two random disjoint halves of the annotators, several times; of an odd number one is left out."""
+    """Means of random disjoint halves of the annotators; of an odd number one is left out."""
     half = len(annotators) // 2
     for _ in range(POOLED_DRAWS if half else 0):
         order = rng.permutation(len(annotators))
@@ -179,15 +155,10 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
 
     `one_annotator` is each user's summary against all others'. `other_annotators` is the summary of the mean scores
     of all but one annotator, compared with that one's summary: it has no best user, and is NaN without scores.
-
-    Args:
-        video: the video.
-        rng: draws the random scores.
     """
     count, length = len(video.users), len(video.entries)
-    undefined = (float("nan"), float("nan"))
     if not count:
-        return dict.fromkeys(F1_LINES, undefined)
+        return dict.fromkeys(F1_LINES, (float("nan"), float("nan")))
     others = [np.delete(video.users, user, axis=0) for user in range(count)]
     between = [f1_user(video.users[user], rest) for user, rest in enumerate(others) if len(rest)]
     left_out: list[float] = []
@@ -211,11 +182,7 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
 
 
 def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
-    """The `mean_metrics` over videos of `reference/<line>/f1_user_mean` and `reference/<line>/f1_user_max`.
-
-    Args:
-        table: the result of `reference_f1` per video.
-    """
+    """The `mean_metrics` over videos of `reference/<line>/f1_user_mean|f1_user_max`, from `reference_f1` of each."""
     metrics: dict[str, float] = {}
     for line in F1_LINES:
         for place, name in enumerate(("f1_user_mean", "f1_user_max")):

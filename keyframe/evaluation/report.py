@@ -9,17 +9,7 @@ from keyframe.evaluation.metrics import Difference
 from keyframe.evaluation.reference import LINES, Line
 from keyframe.evaluation.results import METRICS, Evaluation, Metrics, ModelResult, Pair
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
-from keyframe.report.document import (
-    NOT_AVAILABLE,
-    Document,
-    Notes,
-    Section,
-    Table,
-    Text,
-    format_interval,
-    format_mean,
-    format_number,
-)
+from keyframe.report.document import Document, Notes, Section, Table, Text, format_interval, format_mean, format_number
 from keyframe.types import Labels
 
 TRAINING_FREE = "training-free baseline"
@@ -39,19 +29,12 @@ _PAIRED = (
     "Paired over videos: bootstrap interval of the mean difference, and the p-value of a sign-flip test. A p-value "
     f"below {SIGNIFICANT} counts as a difference; p-values are not corrected for the number of pairs."
 )
-_NO_ANNOTATORS = "The label file holds one track and no annotators: agreement with each annotator is not available."
 
 
 def report_document(
     evaluation: Evaluation, figures: Sequence[Section], machine: Mapping[str, str] | None = None
 ) -> Document:
-    """The report of one model, or of several models on the same videos.
-
-    Args:
-        evaluation: the numbers.
-        figures: sections of figures.
-        machine: what the costs were measured on.
-    """
+    """The report of one model, or of several models on the same videos; costs were measured on `machine`."""
     results, baseline, reference = evaluation.results, evaluation.baseline, evaluation.reference
     means = {one.name: one.metrics for one in results}
     metric = evaluation.main_metric
@@ -154,7 +137,8 @@ def _agreement_section(models: Mapping[str, Metrics], baseline: Metrics, referen
             key = f"reference/{line}/"
             rows.append(row(name, reference, f"{key}kendall", f"{key}spearman", key))
     table = Table(rows, "Against each annotator separately, the published protocol. Mean over videos.", numeric=())
-    meanings = _line_meanings(reference) if lines else Notes([_NO_ANNOTATORS])
+    missing = "The label file holds one track and no annotators: agreement with each annotator is not available."
+    meanings = _line_meanings(reference) if lines else Notes([missing])
     return Section("Agreement with each annotator", [table, meanings])
 
 
@@ -225,7 +209,7 @@ def _undefined_notes(models: Mapping[str, Metrics], reference: Metrics) -> list[
                 "mean (scores or labels constant) and are left out of that mean."
             )
         notes += [
-            f"{name}: {key} is {NOT_AVAILABLE} for {videos - int(metrics[f'{key}_videos'])} of {videos} videos."
+            f"{name}: {key} is not available for {videos - int(metrics[f'{key}_videos'])} of {videos} videos."
             for key in METRICS
             if metrics[f"{key}_videos"] < videos and key not in ("spearman", "kendall")
         ]
@@ -284,7 +268,7 @@ def pair_rows(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, s
 def _p_value(difference: Difference) -> str:
     """A p-value to the digits that its draws bear."""
     if math.isnan(difference.p_value):
-        return NOT_AVAILABLE
+        return format_number(math.nan)
     return "< 0.001" if difference.p_value < 0.001 else f"= {difference.p_value:.3f}"
 
 
@@ -294,10 +278,8 @@ def _p_value(difference: Difference) -> str:
 def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> list[Section]:
     """Tables of size, speed and memory.
 
-    Args:
-        costs: by model: `params_backbone`, `params_total`, `params_trainable_stage1|2`, `weights_mb`; for each number
-            of videos `seconds_<n>`, `seconds_<n>_p25|_p75`, `peak_mb_<n>`; and `repeats`. NaN or absent: not available.
-        machine: what they were measured on.
+    Costs are, by model: `params_backbone`, `params_total`, `params_trainable_stage1|2`, `weights_mb`; for each number
+    of videos `seconds_<n>`, `seconds_<n>_p25|_p75`, `peak_mb_<n>`; and `repeats`. NaN or absent: not available.
     """
     parameters = {
         "backbone": "params_backbone",
@@ -335,18 +317,19 @@ def _videos(count: int) -> str:
 
 
 def _seconds(values: Metrics, key: str) -> str:
+    text = format_number(values.get(key, math.nan))
     if math.isnan(values.get(key, math.nan)):
-        return NOT_AVAILABLE
-    return f"{values[key]:.3f} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
+        return text
+    return f"{text} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
 
 
 def _megabytes(values: Metrics, key: str) -> str:
-    return NOT_AVAILABLE if math.isnan(values.get(key, math.nan)) else f"{values[key]:.0f} MB"
+    value = values.get(key, math.nan)
+    return format_number(value) if math.isnan(value) else f"{value:.0f} MB"
 
 
-# The project starts from a written design of a ResNet50 model and an EfficientNet-B0 twin. Its figures cannot be
-# reproduced from its public code, so they are shown as claims, never as results: each is the change from Model 1 to
-# Model 2, with the cost it is about.
+# The figures of the design that the project starts from cannot be reproduced from its public code: they are claims,
+# never results. Each is the change from Model 1 (ResNet50) to Model 2 (EfficientNet-B0), with the cost it is about.
 _CLAIMS = (
     ("parameters in all", -0.70, "params_total"),
     ("time for one video", -0.28, "seconds_1"),
@@ -360,12 +343,7 @@ REFERENCE_DESIGN = ("resnet50", "efficientnet_b0")
 
 
 def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, str]]:
-    """One row per claim of the reference design, beside what this comparison measured.
-
-    Args:
-        model1: costs of the ResNet50 model by name, and its `spearman`.
-        model2: the same of the EfficientNet-B0 model.
-    """
+    """One row per claim of the reference design, beside the models' costs and `spearman` here."""
     changes = {what: model2.get(key, math.nan) / model1.get(key, math.nan) - 1 for what, _, key in _CLAIMS}
     rows = [(what, f"{claim:+.0%}", f"{changes[what]:+.0%}", changes[what]) for what, claim, _ in _CLAIMS]
     kept = model2["spearman"] / model1["spearman"] if model1["spearman"] > 0 else math.nan
@@ -374,7 +352,7 @@ def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, st
         {
             "claim of the reference design": what,
             "claimed": claimed,
-            "measured here": NOT_AVAILABLE if math.isnan(value) else measured,
+            "measured here": format_number(value) if math.isnan(value) else measured,
         }
         for what, claimed, measured, value in rows
     ]
@@ -410,7 +388,7 @@ def _line_meanings(metrics: Metrics) -> Notes:
 
 
 def reference_rows(metrics: Metrics) -> list[dict[str, str]]:
-    """One row per line: name, what it is compared with, tau and rho, each with its interval."""
+    """One row per line: tau and rho, each with its interval."""
     rows = []
     for name in _line_names(metrics):
         tau, rho = f"reference/{name}/kendall", f"reference/{name}/spearman"
@@ -432,10 +410,8 @@ def reference_notes(metrics: Metrics) -> list[str]:
     videos = int(metrics["reference/videos"])
     notes = []
     for name in _line_names(metrics):
-        title = name.replace("_", " ")
-        total, undefined, measured = (
-            int(metrics[f"reference/{name}/{key}"]) for key in ("comparisons", "undefined", "videos")
-        )
+        title, counts = name.replace("_", " "), ("comparisons", "undefined", "videos")
+        total, undefined, measured = (int(metrics[f"reference/{name}/{key}"]) for key in counts)
         if undefined:
             notes.append(
                 f"{title}: {undefined} of {total} correlations are not defined (one side is constant) and left out."

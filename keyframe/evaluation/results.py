@@ -45,15 +45,10 @@ ENSEMBLES = ("mean", "rank")
 
 
 def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
-    """The `METRICS` of one video, NaN where not defined.
+    """The `METRICS` of one video, NaN where not defined, and the number of `annotators` and `undefined_annotators`.
 
-    Args:
-        scores: one per entry, any scale for all but `mse` and `mae`, finite, (n,).
-        video: what they are compared with.
-
-    Returns:
-        The `METRICS`, and `annotators` and `undefined_annotators`: how many annotators the video has, and how many of
-        them have no correlation with the scores because either is constant.
+    The latter have no correlation with the scores because either is constant. Scores are finite, one per entry, (n,),
+    on any scale for all but `mse` and `mae`.
     """
     if scores.shape != video.entries.shape or not np.isfinite(scores).all():
         raise ValueError(f"{video.video} needs {video.entries.shape} finite scores, not {scores.shape}")
@@ -73,10 +68,7 @@ def overall_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The `mean_metrics` of each of the `METRICS` over videos, and `<name>_videos`: how many videos have a value.
 
     Besides: `videos`, `undefined` (videos without a rank correlation), `annotators` and `undefined_annotators` (both
-    summed over videos).
-
-    Args:
-        rows: the result of `measure` per video.
+    summed over videos). Each row is a result of `measure`.
     """
     result = {
         "videos": float(len(rows)),
@@ -97,9 +89,8 @@ class ModelResult:
 
     Attributes:
         name: of the model.
-        rows: video -> its numbers (`measure`); of several runs the mean of their numbers, of an ensemble the numbers
-            of the joined scores.
-        scores: video -> scores at the video's entries, (n,), the mean over runs; for figures.
+        rows: video -> its numbers (`measure`), the mean over runs or the numbers of the ensemble's scores.
+        scores: video -> scores at its entries, (n,), the mean over runs; for figures.
         runs: video -> how many runs scored it.
         by_run: for each run, the means over its videos, NaN without any, and `videos`; empty for an ensemble.
         labels: for each run, what tells it apart from the others.
@@ -116,10 +107,9 @@ class ModelResult:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The means over videos (`overall_metrics`), and the spread over runs if there is one.
+        """The means over videos (`overall_metrics`), and their standard deviation over runs as `<name>_over_runs`.
 
-        That is `<name>_over_runs`, the standard deviation over runs of each mean: the part that training leaves to
-        chance. It exists if several runs were tested on the same videos.
+        The latter exists if several runs were tested on the same videos: the part that training leaves to chance.
         """
         metrics = overall_metrics(list(self.rows.values()))
         if len(self.by_run) > 1 and set(self.runs.values()) == {len(self.by_run)}:
@@ -203,42 +193,27 @@ def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float]:
     for pair in pairs:
         for metric, difference in pair.differences.items():
             key = f"difference/{pair.second}-{pair.first}/{metric}"
-            flat |= {
-                key: difference.value,
-                f"{key}_lo": difference.lo,
-                f"{key}_hi": difference.hi,
-                f"{key}_p": difference.p_value,
-            }
+            flat |= {key: difference.value, f"{key}_lo": difference.lo, f"{key}_hi": difference.hi}
+            flat[f"{key}_p"] = difference.p_value
     return flat
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that a report of one model, or of several models on the same videos, tells.
+    """Everything in a report of one model, or of several models on the same videos."""
 
-    Attributes:
-        results: the models' numbers by video, one model at least.
-        baseline: the training-free baseline's `overall_metrics`.
-        reference: the reference lines, from `reference_metrics` and `f1_metrics`; may be empty.
-        protocol: how the models' scores were made, in words.
-        skipped: video -> why it was left out.
-        pairs: the pairs of models.
-        costs: by model, see `cost_sections`; empty if they were not measured.
-        reference_design: the models that stand for the reference design's (ResNet50, EfficientNet-B0), if there are.
-    """
-
-    results: Sequence[ModelResult]
-    baseline: Metrics
-    reference: Metrics
-    protocol: str
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    results: Sequence[ModelResult]  # one at least
+    baseline: Metrics  # the training-free baseline's `overall_metrics`
+    reference: Metrics  # `reference_metrics` and `f1_metrics`; may be empty
+    protocol: str  # how the models' scores were made, in words
+    skipped: Mapping[str, str] = field(default_factory=dict)  # video -> why it was left out
     pairs: Sequence[Pair] = ()
-    costs: Mapping[str, Metrics] = field(default_factory=dict)
-    reference_design: tuple[str, str] | None = None
+    costs: Mapping[str, Metrics] = field(default_factory=dict)  # by model, see `cost_sections`
+    reference_design: tuple[str, str] | None = None  # the models that stand for its ResNet50 and EfficientNet-B0
 
     @property
     def main_metric(self) -> str:
-        """The published protocol's, or without annotators the reference track's."""
+        """The published protocol's metric, or without annotators the correlation with the file's track."""
         known = all(np.isfinite(one.metrics["annotator_spearman"]) for one in self.results)
         return "annotator_spearman" if known else "spearman"
 
@@ -251,13 +226,7 @@ ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, npt.NDArray[n
 
 
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
-    """Bars beside the reference lines, a dot per video, predictions against labels; pairs and costs of several models.
-
-    Args:
-        evaluation: the numbers.
-        videos: video -> its labels.
-        directory: where the PNG files go.
-    """
+    """PNG files of bars beside the reference lines, a dot per video, predictions against labels; pairs, and costs."""
     results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
     means = {one.name: one.metrics for one in results} | {"training-free baseline": evaluation.baseline}
     metric = evaluation.main_metric

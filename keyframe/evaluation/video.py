@@ -1,7 +1,4 @@
-"""A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model.
-
-The published rank protocol needs a score at every 15th frame and compares it with each annotator there.
-"""
+"""A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,11 +16,8 @@ from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
 from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
 
-# The picks are frames 0, 15, 30 ... (about 2 a second), as in the feature files that published systems share.
-PICK_STEP = 15
-
-# Frames per second, for the time axis of figures only: feature files do not hold it.
-_FEATURE_FILE_RATE = 30.0
+PICK_STEP = 15  # about two picks per second, as in the feature files that published systems share
+_FEATURE_FILE_RATE = 30.0  # frames per second, for the time axis of figures: feature files do not hold it
 
 PROTOCOL = (
     "Rank correlation (Kendall's tau-b, Spearman's rho) at every 15th frame with each annotator separately, averaged "
@@ -43,10 +37,7 @@ def annotators_at_picks(labels: Labels) -> npt.NDArray[np.float64]:
 
 
 def mean_track(annotators: FloatArray) -> npt.NDArray[np.float64]:
-    """The mean of annotators (A, T), as (T,).
-
-    Rounded to 6 decimals: scores such as 1/3 are inexact, and equal sums of them must still tie.
-    """
+    """The mean of annotators (A, T), as (T,), rounded to 6 decimals: sums of inexact scores such as 1/3 must tie."""
     return np.round(annotators.mean(axis=0, dtype=np.float64), 6)
 
 
@@ -56,31 +47,18 @@ Shots = Callable[[FloatArray, FloatArray], IntArray]
 
 @dataclass(frozen=True)
 class EvalVideo:
-    """One video's labels at its scored entries, its shots, and the annotators' summaries.
-
-    Attributes:
-        video: id.
-        category: "" if the label file names none.
-        n_frames: L, the length of the label track; one entry per frame.
-        entries: the scored ones, rising, int64 (n,); every 15th in the published protocol.
-        seconds: their times, (n,).
-        importance: the annotators' mean there (without annotators the file's own track), (n,).
-        annotators: each annotator's scores there, (A, n); A may be 0.
-        shots: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2).
-        users: whether each user keeps each frame in a summary, bool (U, L); U may be 0.
-        training_free: the scores of the training-free baseline there, in [0, 1], (n,).
-    """
+    """One video's labels at its scored entries, its shots, and the annotators' summaries."""
 
     video: str
-    category: str
-    n_frames: int
-    entries: npt.NDArray[np.int64]
-    seconds: FloatArray
-    importance: FloatArray
-    annotators: FloatArray
-    shots: IntArray
-    users: npt.NDArray[np.bool_]
-    training_free: FloatArray
+    category: str  # "" if the label file names none
+    n_frames: int  # L, the length of the label track; one entry per frame
+    entries: npt.NDArray[np.int64]  # the scored ones, rising, (n,); every 15th in the published protocol
+    seconds: FloatArray  # of the entries, (n,)
+    importance: FloatArray  # the annotators' mean there (without annotators the file's own track), (n,)
+    annotators: FloatArray  # each annotator's scores there, (A, n); A may be 0
+    shots: IntArray  # first and last frame of each, both inclusive, covering the video, (m, 2)
+    users: npt.NDArray[np.bool_]  # whether each user keeps each frame in a summary, (U, L); U may be 0
+    training_free: FloatArray  # the training-free baseline's scores at the entries, in [0, 1], (n,)
 
     def __post_init__(self) -> None:
         count = len(self.entries)
@@ -103,17 +81,11 @@ def pixel_eval_video(
 ) -> EvalVideo:
     """Decode a video small and cut it, by a descriptor that is independent of any model.
 
-    Args:
-        video: the video and its labels.
-        index: the packets of its file.
-        reader: decodes its frames.
-        shots: cuts it.
-        lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
-        highest: the score that 1 stands for.
+    `lowest` and `highest` are the scores in the label file that 0 and 1 stand for: the annotators' summaries depend on
+    them.
 
     Raises:
         VideoError: the file cannot be read.
-        KeyframeError: its labels do not fit it.
     """
     frames = labelled_frames(len(video.labels), picks(len(video.labels)), index)
     seen = Appearance.join(
@@ -133,16 +105,9 @@ def eval_video_from_appearance(
     lowest: float = 1.0,
     highest: float = 5.0,
 ) -> EvalVideo:
-    """The same from the descriptors of a video's picks, without its file.
+    """The same from the descriptors of a video's n picks and their seconds (n,), without its file.
 
-    Args:
-        video: id.
-        labels: its labels.
-        seen: its picks, (n,).
-        seconds: their times, (n,).
-        cut: first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
-        lowest: see `pixel_eval_video`.
-        highest: see `pixel_eval_video`.
+    `cut` is first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
     """
     entries = picks(len(labels))
     ranges = segments_to_frames(cut, entries, len(labels))
@@ -163,7 +128,6 @@ def eval_video_from_appearance(
 
 def feature_eval_video(video: FeatureVideo) -> EvalVideo:
     """The same from a feature file: its own summaries and shots, or KTS on its features if it has no shots."""
-    count = len(video.picks)
     if video.change_points is not None:
         ranges = video.change_points
     else:
@@ -171,7 +135,7 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
     # the picks of each shot, for the baseline; a shot between two picks has none
     owner = np.searchsorted(ranges[:, 0], video.picks, side="right") - 1
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    cut = np.stack([starts, np.append(starts[1:], count) - 1], axis=1)
+    cut = np.stack([starts, np.append(starts[1:], len(video.picks)) - 1], axis=1)
     users = video.user_summaries
     if users is None and len(video.annotators):
         held = np.stack([hold_scores(one, video.picks, video.n_frames) for one in video.annotators])
@@ -191,14 +155,7 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
 
 
 def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds: FloatArray) -> EvalVideo:
-    """The same video scored at other entries, such as the frames of a model's own sampling.
-
-    Args:
-        eval_video: the video at its picks.
-        labels: its labels.
-        entries: rising, (n,).
-        seconds: their times, (n,).
-    """
+    """The same video scored at other entries, rising, (n,), such as the frames of a model's own sampling."""
     importance, annotators = _labels_at(labels, entries)
     return replace(
         eval_video,
@@ -211,6 +168,6 @@ def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds
 
 
 def _labels_at(labels: Labels, entries: IntArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The annotators' mean (or the file's own track) and each annotator's scores at some entries, (n,) and (A, n)."""
+    """The annotators' mean (or the file's own track) and each annotator's scores there, (n,) and (A, n)."""
     annotators = labels.annotators[:, entries].astype(np.float64)
     return mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64), annotators

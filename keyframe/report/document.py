@@ -27,12 +27,9 @@ class Notes:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with shared columns; the first column names the row.
+    """Rows with shared columns, column name -> cell; the first names the row, a missing one is an empty cell.
 
-    Args:
-        rows: column name -> cell; a missing column is an empty cell.
-        caption: one plain sentence.
-        numeric: the columns to align right; by default those whose cells look like numbers.
+    `numeric` are the columns to align right; by default those whose cells look like numbers.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -59,13 +56,7 @@ class Table:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A PNG or JPEG file.
-
-    Args:
-        path: the file.
-        alt: what it shows, for readers who cannot see it.
-        caption: one plain sentence.
-    """
+    """A PNG or JPEG file; `alt` says what it shows, for readers who cannot see it."""
 
     path: Path
     alt: str
@@ -98,14 +89,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report.
-
-    Args:
-        title: one line.
-        lead: one paragraph, the sentence that matters most.
-        sections: in reading order.
-        footer: one paragraph: what made this report, and when.
-    """
+    """A whole report; the lead is the sentence that matters most, the footer says what made the report, and when."""
 
     title: str
     lead: str
@@ -124,12 +108,9 @@ def format_interval(lo: float, hi: float) -> str:
 
 
 def format_mean(metrics: Mapping[str, float], key: str, spread: bool = False) -> str:
-    """A mean and its interval in one cell, such as "0.340 ± 0.120 [0.290, 0.390]"; what is NaN is left out.
+    """A mean in one cell, such as "0.340 ± 0.120 [0.290, 0.390]", from `<key>`, `<key>_std`, `<key>_lo`, `<key>_hi`.
 
-    Args:
-        metrics: by name, with `<key>_lo`, `<key>_hi` and, for `spread`, `<key>_std`.
-        key: the mean's name.
-        spread: whether to show the standard deviation.
+    The standard deviation (`spread`) and the interval are left out if they are NaN.
     """
     text = format_number(metrics[key])
     if text == NOT_AVAILABLE:

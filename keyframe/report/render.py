@@ -1,7 +1,4 @@
-"""A document as padded Markdown, plain (for a terminal) or escaped, and as one HTML file.
-
-The HTML page needs nothing else: no network, no script, images inside.
-"""
+"""A document as padded Markdown, plain (for a terminal) or escaped, and as one HTML file with its images inside."""
 
 import base64
 import os
@@ -37,12 +34,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -> str:
-    """A Markdown table with columns padded to the widest cell.
-
-    Args:
-        rows: column name -> cell; the first row's keys are the columns.
-        right: the columns to align right.
-    """
+    """A Markdown table, padded to its widest cells: the first row's keys are columns, those in `right` align right."""
     if not rows:
         return ""
     widths = {name: max(3, _columns(name), *(_columns(row.get(name, "")) for row in rows)) for name in rows[0]}
@@ -67,12 +59,9 @@ def _columns(text: str) -> int:
 
 
 def render_text(document: Document, directory: Path | None = None) -> str:
-    """The document as Markdown with padded tables.
+    """The document as Markdown for a file in `directory`: marks are escaped, and images are links relative to it.
 
-    Args:
-        document: the report.
-        directory: where the Markdown file will lie: marks are escaped and images are links relative to it. Without it
-            the text is for a terminal: nothing is escaped, lines end at 100 columns, and images are `caption: path`.
+    Without a directory it is for a terminal: nothing is escaped, lines end at 100 columns, images are `caption: path`.
     """
     parts = [_heading("#", document.title, directory), *_lines(document.lead, directory)]
     for section in document.sections:
@@ -130,11 +119,7 @@ def _block(block: Block, directory: Path | None) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """One line of text in which Markdown finds no markup.
-
-    Marks that mean something only at the end of a line, or only beside others, are left alone elsewhere, so that
-    names and numbers stay readable in the source.
-    """
+    """One line of text in which Markdown finds no markup; marks that are harmless where they stand are left alone."""
     line = re.sub(r"[\\`*\[\]<|~$]", r"\\\g<0>", one_line(text))
     line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
     line = re.sub(r"&(?=[#A-Za-z])", r"\\&", line)
@@ -192,22 +177,8 @@ def _data_uri(path: Path) -> str:
 def write_report(
     document: Document, directory: Path, forms: Sequence[str] = ("txt", "md", "html"), name: str = "report"
 ) -> list[Path]:
-    """Write `<name>.txt`, `<name>.md` and `<name>.html`; each appears whole, and none before all are rendered.
-
-    Args:
-        document: the report.
-        directory: created if it is missing.
-        forms: which of txt, md and html.
-        name: the files' name without its suffix.
-
-    Returns:
-        The files, in the order of `forms`.
-    """
-    renderings = {
-        "txt": render_text,
-        "md": lambda document: render_text(document, directory),
-        "html": render_html,
-    }
+    """Write `<name>.txt|md|html`, return the files in the order of `forms`; none is written before all are rendered."""
+    renderings = {"txt": render_text, "md": lambda document: render_text(document, directory), "html": render_html}
     if unknown := set(forms) - set(renderings):
         raise ValueError(f"a report is written as {', '.join(renderings)}, not as {', '.join(sorted(unknown))}")
     pages = {directory / f"{name}.{form}": renderings[form](document) for form in forms}
