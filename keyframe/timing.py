@@ -66,11 +66,7 @@ class TimedModel:
 def speeds(
     models: Mapping[str, TimedModel], videos: Sequence[int] = (1, 4, 8), repeats: int = 5, budget_s: float = 60.0
 ) -> dict[tuple[str, int], list[float]]:
-    """Time models, in eval mode, on some numbers of videos at once; see `in_turns`.
-
-    Returns:
-        Seconds of each round by name and number of videos.
-    """
+    """Time models, in eval mode: seconds of each round by name and number of videos at once; see `in_turns`."""
     if repeats < 1 or min(videos, default=1) < 1:
         raise ValueError(f"repeats and videos must be at least 1, not {repeats} and {list(videos)}")
     for name, model in models.items():
@@ -86,16 +82,13 @@ def speeds(
 def in_turns(
     calls: Mapping[str, Callable[[], object]], repeats: int, budget_s: float = 60.0, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Time calls that take turns, so that a busy machine slows all alike.
+    """Time calls that take turns, so that a busy machine slows all alike: seconds by name, one per round.
 
     Args:
         calls: what to time, by name.
         repeats: rounds, at least 1.
         budget_s: seconds that all rounds of the slowest call may take, warm-up apart; one round always runs.
         warm_up: whether each call runs once before the first round.
-
-    Returns:
-        Seconds by name, one per round.
     """
     for call in calls.values() if warm_up else ():
         call()
@@ -139,7 +132,7 @@ def peak_memory(
     videos: Sequence[int] = (1, 4),
     device: str = "cpu",
 ) -> dict[int, float]:
-    """Measure the memory of scoring videos at its peak: weights, frames, activations and workspace.
+    """Measure the peak memory of scoring videos, weights and frames included, in MB (10^6 bytes) by number of videos.
 
     On CUDA it is what torch allocates. Elsewhere it is the growth of resident memory, in a fresh process per number of
     videos, because a process reuses freed memory. Exact on Linux, less exact on macOS, NaN on Windows.
@@ -149,9 +142,6 @@ def peak_memory(
         shape: frames per video, height and width: (T, H, W).
         videos: videos per call.
         device: where the model runs.
-
-    Returns:
-        MB (10^6 bytes) by number of videos.
     """
     if torch.device(device).type == "cuda":
         return dict(zip(videos, _peaks(load, shape, videos, device, torch.get_num_threads()), strict=True))

@@ -44,8 +44,7 @@ class PlainVideos(Dataset[tuple[Tensor, Tensor, float]]):
 class PlainLoop:
     """Decodes every video and runs the whole backbone in every step; otherwise it trains what `keyframe-train` does.
 
-    Worker processes decode, and live as long as the loop. `reading` holds the seconds to read five frames,
-    `sequential` and by `seek`; the loop takes the faster way.
+    `reading` holds the seconds to read five frames, `sequential` and by `seek`; the loop takes the faster way.
     """
 
     def __init__(self, overrides: Sequence[str], videos: SplitVideos, checkpoint: Path, workers: int) -> None:
@@ -144,7 +143,6 @@ class PlainLoop:
         return {part: median(seconds[part] for seconds in rounds) for part in rounds[0]}
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Scores and targets (B, T) -> scalar."""
         mask = torch.ones(scores.shape, dtype=torch.bool, device=self.device)
         loss: Tensor = self.loss(scores, targets.to(self.device), mask)
         return loss

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -49,27 +50,20 @@ def _read_and_drop(read: Callable[[], Frames]) -> None:
 def import_opencv() -> ModuleType:
     """OpenCV's module."""
     try:
-        import cv2
+        return import_module("cv2")
     except ImportError as error:
         raise KeyframeError(
             "This suite measures against OpenCV, which is missing: pip install 'keyframe[benchmark]'."
         ) from error
-    module: ModuleType = cv2
-    return module
 
 
 def read_with_opencv(
     path: Path, frames: int, size: tuple[int, int], seek: bool, first: int | None = None, threads: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Read frames spread as by `UniformSampling`, as uint8 RGB (T, height, width, 3).
+    """Read T frames spread as by `UniformSampling`, or the `first` of them, as uint8 RGB (T, height, width, 3).
 
-    Args:
-        path: a video file.
-        frames: T.
-        size: (height, width) of the result in pixels.
-        seek: jump to each wanted frame, instead of decoding all up to it and converting the wanted ones only.
-        first: read only so many of the wanted frames; None reads all.
-        threads: of the decoder; 0 leaves the choice to OpenCV.
+    With `seek` it jumps to each wanted frame; without, it decodes all up to it and converts the wanted ones only.
+    `size` is (height, width); 0 `threads` leave the choice to OpenCV.
     """
     cv2 = import_opencv()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads] if threads else [])
@@ -211,7 +205,6 @@ class DecodeSuite:
         return seconds
 
     def _exact(self, result: SuiteResult, of: Sequence[int]) -> None:
-        """Exact reading of evenly spaced frames, and of some per second."""
         path, size = self._video(of), _name(of)
         few, rate = f"{self.frames}_{size}", f"{self.rate:g}fps_{size}"
         samplings: dict[str, Sampling] = {few: UniformSampling(self.frames), rate: FpsSampling(self.rate)}
@@ -236,7 +229,6 @@ class DecodeSuite:
             result.add_ratio(f"ratio_to_opencv_seek_{name}", seconds[name], seconds[f"opencv_seek_{grid}"], meaning)
 
     def _snapped(self, result: SuiteResult, of: Sequence[int]) -> None:
-        """Reading near I-frames against exact reading, both for close I-frames and for distant ones."""
         size, sampling = _name(of), UniformSampling(self.frames + 1)
         for key_every in (_SHORT, _LONG):
             path, end = self._video(of, key_every), f"{self.frames + 1}_gop{key_every}"
@@ -252,7 +244,6 @@ class DecodeSuite:
                 result.add_ratio(f"snap_speedup_{reader}_{size}_gop{key_every}", exact, near_, meaning)
 
     def _workers(self, result: SuiteResult, of: Sequence[int]) -> None:
-        """Two processes with a thread each against one with two."""
         path, sampling = self._video(of), UniformSampling(self.frames)
         read, alone = (partial(read_sampled, path, PyAVReader(threads=count), sampling) for count in (1, 2))
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:

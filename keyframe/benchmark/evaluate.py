@@ -85,8 +85,7 @@ class EvaluateSuite:
         )
         result.bars = seconds
         result.notes = [
-            "Decoding is not in it: labels, descriptors and scores are generated. Nor is the report.",
-            "The evaluation runs once, in a fresh process; generating is not timed.",
+            "Decoding is not in it: labels, descriptors and scores are generated, untimed. Nor is the report.",
             "Ratios are times of calls that take turns on one video: below 1 is faster than the baseline.",
         ]
         return result
@@ -163,7 +162,7 @@ def plain_kts(features: FloatArray, penalty: float) -> npt.NDArray[np.int64]:
 
 
 def _scatters(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The scatter of every segment [s, t), (n + 1, n + 1), from sums over the kernel matrix; infinite for t <= s."""
+    """The scatter of every segment [s, t), (n + 1, n + 1); infinite for t <= s."""
     n = len(rows)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     kernel = rows @ rows.T

@@ -87,10 +87,7 @@ class Footage:
             container.mux(stream.encode(None))
 
     def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """A piece: shots of a camera that drifts over a landscape, under the noise of its sensor.
-
-        At 640x360 a key frame takes an eighth of a byte per pixel, and the video half a megabit per second.
-        """
+        """A piece: shots of a camera that drifts over a landscape, under the noise of its sensor."""
         rng = np.random.default_rng(self.seed)
         height, width = self.height, self.width
         grain = rng.integers(-_GRAIN, _GRAIN + 1, (2 * height, 2 * width, 1), np.int16).astype(np.uint8)

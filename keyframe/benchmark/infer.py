@@ -101,11 +101,7 @@ def _with_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:
 def chunk_peaks(
     backbones: Mapping[str, str], chunks: Sequence[int], shape: tuple[int, int, int], device: str, threads: int
 ) -> Iterator[tuple[str, int, float]]:
-    """Measure the memory of models with random weights, in a process of its own, for a video of `shape` (T, H, W).
-
-    Yields:
-        Key of a backbone, chunk, and what a call adds at its peak; see `keyframe.timing.added_peak_mb`.
-    """
+    """Yield key, chunk and `added_peak_mb` of random models for a video of `shape` (T, H, W), in a fresh process."""
     torch.set_num_threads(threads)
     frames = random_videos(1, shape, device)
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
@@ -122,10 +118,7 @@ def chunk_peaks(
 
 @dataclass(frozen=True)
 class InferSuite:
-    """Times Model 2 against Model 1, and the ways to run each against running it eagerly, with random weights.
-
-    The arguments are those of the node `infer` in conf/benchmark.yaml.
-    """
+    """Times Model 2 against Model 1, and ways to run each; the arguments are a node of conf/benchmark.yaml."""
 
     reader: VideoReader
     footage: Footage
@@ -150,7 +143,7 @@ class InferSuite:
         """Measure; `bar` shows progress."""
         result = SuiteResult("infer")
         parts = [self._weights, self._videos, self._bare]
-        parts += [partial(self._way, key, way) for way in self._possible_ways for key in self.models]
+        parts += [partial(self._way, key, way) for way in self._possible_ways for key in self._models]
         parts += [self._chunk_speed, self._chunk_memory, self._end_to_end]
         if self._device.type == "cuda":
             parts.append(self._share_of_peak)
@@ -166,8 +159,7 @@ class InferSuite:
         return result
 
     @cached_property
-    def models(self) -> dict[str, KeyframeDetector]:
-        """Model 1 and Model 2 by `model1` and `model2`, with random weights, on their device."""
+    def _models(self) -> dict[str, KeyframeDetector]:
         return {key: random_detector(name).to(self._device) for key, name in self._backbones.items()}
 
     @property
@@ -196,15 +188,14 @@ class InferSuite:
 
     def _weights(self, result: SuiteResult) -> None:
         for key, name in self._backbones.items():
-            result.add(f"{key}_weights", weights_mb(self.models[key]), "MB", f"weights of {_TITLES[key]} ({name})")
+            result.add(f"{key}_weights", weights_mb(self._models[key]), "MB", f"weights of {_TITLES[key]} ({name})")
         over = result["model2_weights"] / result["model1_weights"]
         result.add("model2_over_model1_weights", over, "", "bytes of weights, Model 2 over Model 1")
 
     def _videos(self, result: SuiteResult) -> None:
-        """Frames to scores, by number of videos; Model 2 over Model 1."""
         for count in sorted({1, *self.videos}):
             frames = self._input(count)
-            calls = {key: partial(model, frames) for key, model in self.models.items()}
+            calls = {key: partial(model, frames) for key, model in self._models.items()}
             seconds = in_turns(calls, max(1, self.repeats // count), warm_up=count == 1)
             name = "" if count == 1 else f"_{count}_videos"
             what = f"{count} video{'s' * (count > 1)} of {self.frames} frames at once"
@@ -220,8 +211,7 @@ class InferSuite:
             result.add_ratio(f"model2_over_model1_time{name}", seconds["model2"], seconds["model1"], meaning)
 
     def _bare(self, result: SuiteResult) -> None:
-        """Model 2 over timm's own model, on frames that are normalised and laid out already."""
-        model, frames = self.models["model2"], self._input()
+        model, frames = self._models["model2"], self._input()
         bare = _network(model)
         ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
         calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
@@ -230,8 +220,7 @@ class InferSuite:
         result.add_ratio("model2_over_bare_backbone", seconds["ours"], seconds["bare"], meaning)
 
     def _way(self, key: str, way: str, result: SuiteResult) -> None:
-        """Another way to run a model, over running it eagerly."""
-        model, frames = self.models[key], self._fewer()
+        model, frames = self._models[key], self._fewer()
         with torch.inference_mode(False):  # exporters refuse tensors that were made in it
             other = run_otherwise(way, model, frames)
         (first,) = in_turns({way: partial(other, frames)}, 1, warm_up=False)[way]
@@ -244,9 +233,8 @@ class InferSuite:
             result.add(f"{key}_compile", first, "s", what)
 
     def _chunk_speed(self, result: SuiteResult) -> None:
-        """Other numbers of frames encoded at once, over the default's."""
         frames = self._input()[:, : max(*self.chunks, self._chunk)]
-        for key, model in self.models.items():
+        for key, model in self._models.items():
             calls: dict[str, Callable[[], Tensor]] = {"auto": partial(model, frames)}
             calls |= {str(chunk): partial(_with_chunk, model, chunk, frames) for chunk in self.chunks}
             seconds = in_turns(calls, self.repeats)
@@ -255,7 +243,6 @@ class InferSuite:
                 result.add_ratio(f"{key}_chunk{chunk}_over_default", seconds[str(chunk)], seconds["auto"], meaning)
 
     def _chunk_memory(self, result: SuiteResult) -> None:
-        """Peak memory at equal numbers of frames encoded at once, and at the default's."""
         chunks = sorted({*self.chunks, self._chunk})
         shape = (chunks[-1], self.size, self.size)
         task = partial(chunk_peaks, self._backbones, chunks, shape, str(self._device), torch.get_num_threads())
@@ -269,7 +256,6 @@ class InferSuite:
             result.add(f"model2_over_model1_peak_chunk{chunk}", over, "", f"{what}, Model 2 over Model 1")
 
     def _end_to_end(self, result: SuiteResult) -> None:
-        """From a file to scores, decoding included."""
         footage = self.footage
         path = footage.write(Path(self.directory))
         sampling = UniformSampling(self.frames)
@@ -278,7 +264,7 @@ class InferSuite:
             index = index_packets(path)
             return model.score_frames(index, sampling.indices(index), self.reader)
 
-        sides = {key: TrainedModel(model, (self.size, self.size), self.frames) for key, model in self.models.items()}
+        sides = {key: TrainedModel(model, (self.size, self.size), self.frames) for key, model in self._models.items()}
         seconds = in_turns({key: partial(score, model) for key, model in sides.items()}, self.repeats)
         what = f"a file of {footage.seconds} s, {footage.width}x{footage.height}, to scores of {self.frames} frames"
         for key, taken in seconds.items():
@@ -288,11 +274,10 @@ class InferSuite:
         result.add_ratio("model2_over_model1_end_to_end", seconds["model2"], seconds["model1"], meaning)
 
     def _share_of_peak(self, result: SuiteResult) -> None:
-        """What each model reaches of the rate at which the GPU multiplies large bfloat16 matrices."""
         frames = self._input(max(self.videos))
         count = frames.shape[:2].numel()
         matrix = torch.randn(8192, 8192, device=self._device, dtype=torch.bfloat16)
-        for key, model in self.models.items():
+        for key, model in self._models.items():
             with FlopCounterMode(display=False) as counter:
                 model(frames[:1, :1])
             calls: dict[str, Callable[[], object]] = {
@@ -308,7 +293,7 @@ class InferSuite:
             result.add(f"{key}_frames_per_s_bf16", rates, "/s", f"{_TITLES[key]}, frames per second in bfloat16")
 
     def _notes(self, result: SuiteResult) -> list[str]:
-        totals = [result[f"{key}_weights"] + result[f"{key}_peak_chunk{self._chunk}"] for key in self.models]
+        totals = [result[f"{key}_weights"] + result[f"{key}_peak_chunk{self._chunk}"] for key in self._models]
         notes = [
             f"Model 1 is {self.model1}, Model 2 {self.model2}, with random weights, on {self.size}x{self.size} "
             f"pixels of noise; other ways to run a model on {self._fewer().shape[1]} frames. "

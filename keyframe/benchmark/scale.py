@@ -116,10 +116,8 @@ def add_batches(result: SuiteResult, runs: Mapping[int, BatchRun]) -> None:
             growth = largest.memory_mb(mark) - largest.memory_mb(_SETTLED)
             meaning = f"growth of the process's memory from the {_SETTLED}th to the {mark}th video"
             result.add(f"rss_growth_mb_{_SETTLED}_to_{mark}", growth, "MB", meaning)
-    meaning = f"finding {most} videos and what is to do"
-    result.add("seconds_a_video_planning", largest.planning.seconds / most, "s", meaning)
-    meaning = "the same when all are done and skipped"
-    result.add("seconds_a_video_second_start", largest.again.seconds / most, "s", meaning)
+    result.add("seconds_a_video_planning", largest.planning.seconds / most, "s", "finding what is to do")
+    result.add("seconds_a_video_second_start", largest.again.seconds / most, "s", "the same when all are done")
 
 
 def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Cost]:
@@ -248,7 +246,6 @@ def _extract(video: Path, spec: ExtractionSpec, make_scorer: Callable[[], Scorer
 
 
 def _decode(video: Path) -> Iterator[float]:
-    """Yield the seconds that decoding every frame of a video takes, with one thread per core."""
     with av.open(str(video)) as container:
         context = container.streams.video[0].codec_context
         context.thread_count, context.thread_type = 0, "AUTO"

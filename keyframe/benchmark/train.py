@@ -105,11 +105,6 @@ class Trained(NamedTuple):
     epochs: list[Epoch]
     after: float
 
-    @property
-    def seconds(self) -> float:
-        """The sum."""
-        return self.before + sum(map(epoch_seconds, self.epochs)) + self.after
-
 
 def time_training(overrides: Sequence[str], directory: Path, name: str) -> Trained:
     """Run `keyframe-train` in a process of its own, in a directory, where its run directory gets the name."""
@@ -167,9 +162,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class TrainSuite:
-    """Times a whole training with the cache, epochs of the plain loop, and epochs of ours without a cache.
-
-    Half of the plain loop's rounds, or the only one, come before our trainings, half after them.
+    """Times a training with the cache, and epochs of the plain loop, before and after it, and of ours without a cache.
 
     The arguments are those of the node `train` in conf/benchmark.yaml.
     """
@@ -244,7 +237,8 @@ class TrainSuite:
                 run = time_training((*ours, *length, *self.cached), directory, "cached")
                 once = {"before": run.before, "after": run.after}
                 stages = run.epochs[:switch], run.epochs[switch:]
-                yield sides.setdefault("cached", Side(stages, once, [run.seconds]))
+                total = sum(once.values()) + sum(map(epoch_seconds, run.epochs))
+                yield sides.setdefault("cached", Side(stages, once, [total]))
                 for name, seconds in items:
                     plain.setdefault(name, []).append(seconds)
                     yield name
@@ -259,32 +253,22 @@ class TrainSuite:
     def _notes(self) -> list[str]:
         before, rest = self.rounds - self.rounds // 2, self.epochs - self.switch_epoch
         return [
-            f"All sides train on the same {self.videos} videos, validate on one more and write a checkpoint after "
-            "every epoch, and test on another; the videos are copies of one, and weights are random. "
-            f"Overrides of keyframe-train for all sides: {' '.join(self.recipe)}.",
-            f"With the cache keyframe-train ran all {self.epochs} epochs, from an empty cache. Starting Python and "
-            "building the model counts on no side.",
+            f"All sides train on {self.videos} copies of a video, validate and write a checkpoint after every epoch, "
+            f"and test. Overrides of keyframe-train for all sides: {' '.join(self.recipe)}.",
+            f"With the cache all {self.epochs} epochs ran, from an empty cache; building the model counts on no side.",
             f"The plain loop ran {self.rounds} of each stage's epochs, {before} before ours and {self.rounds - before} "
             f"after; they are multiplied: {self.switch_epoch} times stage 1, {rest} times stage 2, and one test.",
-            "The plain loop trains the same model by the same recipe, with one worker per core that opens each video "
-            "with OpenCV in every epoch. The whole backbone runs in every step, its frozen part without gradients.",
-            f"Without a cache keyframe-train ran {self.rounds} of each stage's epochs, with one worker per core, after "
-            "one more in which the workers start; they are multiplied, and what is done once is added.",
+            "It trains the same model by the same recipe, with one worker per core that opens each video with OpenCV "
+            "in every epoch. The whole backbone runs in every step, its frozen part without gradients.",
+            f"Without a cache {self.rounds} of each stage's epochs ran, after one in which one worker per core "
+            "started; they are multiplied, and what is done once is added.",
         ]
 
 
 def add_sides(
     result: SuiteResult, contest: Contest, sides: Mapping[str, Side], model: Mapping[str, float], videos: int
 ) -> None:
-    """Add the figures and bars of a contest.
-
-    Args:
-        result: of the suite.
-        contest: what was measured.
-        sides: `plain`, `cached` and, if it was measured, `uncached`.
-        model: seconds of each part of the model for one batch; see `train_plainly`.
-        videos: trained on per epoch.
-    """
+    """Add the figures and bars of a contest; `model` has the seconds of its parts per batch, see `train_plainly`."""
     is_first = not result.figures
     name, cached, plain = contest.name, sides["cached"], sides["plain"]
     (total,) = cached.totals
@@ -335,10 +319,7 @@ def add_sides(
 
 @dataclass(frozen=True)
 class DdpSuite:
-    """Times epochs of `keyframe-train` from a filled cache: one process, two, and one with all trackers.
-
-    The arguments are those of the node `ddp` in conf/benchmark.yaml.
-    """
+    """Times epochs from a filled cache on several sides; the arguments are the node `ddp` of conf/benchmark.yaml."""
 
     footage: str
     recipe: Sequence[str]

@@ -17,16 +17,12 @@ _PATHS = (
     *("data.root", "data.path", "data.labels", "data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "run", "teacher", "output", "out", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
 )
-# Keys whose value is a path or a list of paths.
-_LISTS = ("input", "runs")
-# Those that are one directory also in a sweep.
-_ONE = ("hydra.sweep.dir", "sweep.resume")
+_LISTS = ("input", "runs")  # keys whose value is a path or a list of paths
+_ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
-# Options that print and write nothing.
-_PRINTING = ("--help", "-h", "--hydra-help", "--info", "--cfg", "-c")
-# Where hydra.run.dir puts runs by default.
-_RUNS = Path("outputs/train")
+_PRINTING = ("--help", "-h", "--hydra-help", "--info", "--cfg", "-c")  # these write nothing
+_RUNS = Path("outputs/train")  # where hydra.run.dir puts runs by default
 # Text that Hydra reads as it stands; anything else may be a number or grammar.
 _PLAIN = re.compile(r"[A-Za-z_/.][\w./\-]*", re.ASCII)
 _WORDS = ("true", "false", "nan", "inf")
@@ -129,8 +125,7 @@ def is_first_process() -> bool:
 def with_one_directory(arguments: list[str]) -> list[str]:
     """Arguments of a training, changed for a further rank so that the first alone writes the configuration.
 
-    By default a run directory is named after the time, which differs from rank to rank. Lightning passes it to the
-    ranks that it starts itself; otherwise it must be named, else the command ends with a sentence.
+    Run directories are named after the time; ranks that Lightning does not start itself must be given a name.
     """
     if any(argument in _PRINTING for argument in arguments):
         return arguments

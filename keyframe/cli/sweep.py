@@ -27,15 +27,12 @@ from keyframe.report.document import Document, ImageFile, Notes, Section, Table,
 from keyframe.report.render import write_report
 from keyframe.types import KeyframeError
 
-# What a sweeper gets of each job, and jobs are ranked by.
-OBJECTIVE = "val/spearman"
-# Metrics over the test videos, each with its interval.
-INTERVALS = ("test/spearman", "test/kendall", "test/precision_at_15")
+OBJECTIVE = "val/spearman"  # what a sweeper gets of each job, and jobs are ranked by
+INTERVALS = ("test/spearman", "test/kendall", "test/precision_at_15")  # shown with an interval over the test videos
 RECORD = "sweep.yaml"
 _KEY = "sweep.resume="
 _LAUNCHER = ("hydra/launcher", "hydra.launcher")
-# Of a sweeper's settings, those that may change without changing the jobs that are there.
-_FREE = ("n_trials", "max_failure_rate")
+_FREE = ("n_trials", "max_failure_rate")  # settings of a sweeper that leave existing jobs as they are
 _HOW = (
     "Jobs are ranked on validation videos. The numbers in brackets are the 95 % bootstrap interval of the mean over "
     "the job's test videos. Report the test numbers of the job that validation chose: the best of many test numbers is "
@@ -78,10 +75,7 @@ def objective_of(directory: Path) -> float | None:
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the overrides of the sweep that `sweep.resume=DIR` goes on with.
-
-    Overrides need not be repeated: without any, those of the sweep's record are taken. Another launcher may be chosen.
-    """
+    """Arguments with the overrides of the sweep that `sweep.resume=DIR` goes on with; another launcher may be chosen."""
     place = next((argument.removeprefix(_KEY) for argument in arguments if argument.startswith(_KEY)), None)
     if place is None or place == "null":
         return list(arguments)
