@@ -48,8 +48,7 @@ def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, An
 _KEY = re.compile(r"(?P<indent> *)(?P<name>[\w.]+):(?: .*?)??(?: # (?P<comment>.*))?")
 _FOOTER = """--cfg job prints the whole configuration; -m starts a sweep over comma-separated values; --hydra-help
 lists Hydra's own options. The YAML files are in {conf}."""
-# The comment of a longer value stands on the next line.
-_VALUE_WIDTH = 16
+_VALUE_WIDTH = 16  # the comment of a longer value stands on the next line
 
 
 def help_page(name: str, overrides: Sequence[str]) -> str:

@@ -151,10 +151,7 @@ def write_clips(footage: Footage, directory: Path) -> list[Path]:
 
 
 def write_copies(clips: Sequence[Path], directory: Path, count: int) -> list[Path]:
-    """Write copies of mp4 clips in turn, no two with the same bytes.
-
-    Each has its number in a box at the end that players skip (ISO/IEC 14496-12, 8.1.2).
-    """
+    """Write copies of mp4 clips in turn, numbered in a box at the end that players skip (ISO/IEC 14496-12, 8.1.2)."""
     directory.mkdir(parents=True, exist_ok=True)
     contents = [clip.read_bytes() for clip in clips]
     copies = [directory / f"video {number + 1}.mp4" for number in range(count)]

@@ -50,8 +50,7 @@ from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
-# No part of the callback, which some launchers send to other processes.
-_locks: list[IO[bytes]] = []
+_locks: list[IO[bytes]] = []  # not in the callback, which some launchers send to other processes
 
 
 def command(name: str) -> None:

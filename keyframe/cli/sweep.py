@@ -75,7 +75,7 @@ def objective_of(directory: Path) -> float | None:
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the overrides of the sweep that `sweep.resume=DIR` goes on with; another launcher may be chosen."""
+    """Arguments with the overrides of the sweep that `sweep.resume=DIR` names; another launcher may be chosen."""
     place = next((argument.removeprefix(_KEY) for argument in arguments if argument.startswith(_KEY)), None)
     if place is None or place == "null":
         return list(arguments)
