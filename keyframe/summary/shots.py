@@ -278,7 +278,7 @@ class KtsShots:
 
 
 def _price(step: float) -> float:
-    """What one more shot costs at a step in seconds: scatter over the log of frames per shot."""
+    """Price of a shot at a step in seconds, up to a factor: frame rate over the logarithm of frames per shot."""
     return 1 / (step * float(np.log(max(2.0, _TYPICAL_SHOT / step))))
 
 
