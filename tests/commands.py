@@ -14,8 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from keyframe.cli.arguments import add_inputs, prepare, split_inputs
-from keyframe.cli.terminal import check_values, sentence_of
+from keyframe.cli.arguments import add_inputs, check_values, prepare, sentence_of, split_inputs
 from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,8 +23,11 @@ from omegaconf import DictConfig
 from keyframe.cli.arguments import (
     RANKS_IN_SWEEP,
     add_inputs,
+    check_values,
+    fail,
     is_first_process,
     prepare,
+    sentence_of,
     several_processes,
     split_inputs,
     starts_ranks,
@@ -44,7 +47,7 @@ from keyframe.cli.sweep import (
     write_status,
     write_sweep_table,
 )
-from keyframe.cli.terminal import check_values, fail, listen, sentence_of
+from keyframe.cli.terminal import listen
 from keyframe.config import conf_dir, help_page
 from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError

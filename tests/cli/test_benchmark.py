@@ -9,8 +9,8 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
+from keyframe.cli.arguments import check_values, sentence_of
 from keyframe.cli.benchmark import benchmark
-from keyframe.cli.terminal import check_values, sentence_of
 from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
 

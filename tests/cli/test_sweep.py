@@ -7,7 +7,7 @@ import re
 import pytest
 from hydra.errors import MissingConfigException
 
-from keyframe.cli.terminal import sentence_of
+from keyframe.cli.arguments import sentence_of
 from tests.commands import TINY
 from tests.data.feature_files import WIDTH, write_tvsum
 
