@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
@@ -22,7 +19,7 @@ from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots, ShotCutter
 from keyframe.summary.stills import Still, save_stills
-from keyframe.types import FloatArray
+from keyframe.types import FloatArray, Int64Array
 
 if TYPE_CHECKING:  # without a trained model no torch is imported, which takes seconds
     from keyframe.runs import Run
@@ -57,7 +54,7 @@ class Keyframes:
         return iter(self.seconds.tolist())
 
     @property
-    def frames(self) -> npt.NDArray[np.int64]:
+    def frames(self) -> Int64Array:
         """Frame numbers in presentation order, (k,)."""
         return self.video.frames[self.selection.keyframes]
 
@@ -72,7 +69,7 @@ class Keyframes:
         return self.video.scores[self.selection.keyframes]
 
     @property
-    def ranks(self) -> npt.NDArray[np.int64]:
+    def ranks(self) -> Int64Array:
         """Rank of each keyframe, 1 for the best, (k,)."""
         return self.selection.ranks
 

@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.summary.describe import Appearance
 from keyframe.summary.training_free import training_free
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,9 +165,7 @@ def encode_video(
     return torch.cat(parts)
 
 
-def score_windows(
-    score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None
-) -> npt.NDArray[np.float32]:
+def score_windows(score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None) -> Float32Array:
     """Backbone features -> temporal head -> one score per frame, averaged over windows.
 
     Args:
@@ -182,7 +177,7 @@ def score_windows(
         Scores in [0, 1], float32 (n,).
     """
 
-    def score_group(places: npt.NDArray[np.int64]) -> FloatArray:
+    def score_group(places: Int64Array) -> FloatArray:
         scores: FloatArray = score(features[places]).detach().float().cpu().numpy()
         return scores
 

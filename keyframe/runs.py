@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
@@ -31,7 +30,7 @@ from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.training.run import read_checkpoint
-from keyframe.types import FloatArray, KeyframeError, LabelledVideo, VideoError
+from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
 _USUAL_FRAMES = 60
@@ -87,7 +86,7 @@ class PixelVideo(LabelledVideo):
         frames = labelled_frames(len(self.labels), eval_video.entries, self.index)
         return model.score_frames(self.index, frames, self.data.reader)
 
-    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
         """Small frames near the given seconds: (second, uint8 (h, w, 3)) each."""
         times = self.index.timestamps - self.index.timestamps[0]
         frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
@@ -117,7 +116,7 @@ class FeatureFileVideo(FeatureVideo):
         assert isinstance(model, TrainedModel)  # no feature model is exported
         return model.score_features(self.features)
 
-    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
         """None: a feature file holds no frames."""
         return []
 

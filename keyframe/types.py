@@ -57,6 +57,11 @@ def check_number(
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+Float64Array = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 # The inputs of a batch, and so where it enters `encode_prefix -> encode_tail -> score`.
 InputKind = Literal["pixels", "prefix", "features"]
@@ -75,9 +80,9 @@ class Frames:
         ValueError: if shapes or dtypes disagree.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    timestamps: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64]
+    pixels: UInt8Array
+    timestamps: Float64Array
+    indices: Int64Array
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3 or self.pixels.dtype != np.uint8:
@@ -109,8 +114,8 @@ class Labels:
         ValueError: if shapes disagree or a value lies outside [0, 1].
     """
 
-    importance: npt.NDArray[np.float32]
-    annotators: npt.NDArray[np.float32]
+    importance: Float32Array
+    annotators: Float32Array
     category: str = ""
 
     def __post_init__(self) -> None:

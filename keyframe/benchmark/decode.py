@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.benchmark.footage import Footage
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
@@ -22,7 +21,7 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
 from keyframe.system import in_child, resident_mb
-from keyframe.types import Frames, KeyframeError, VideoError, check_number
+from keyframe.types import Frames, KeyframeError, UInt8Array, VideoError, check_number
 
 READERS: dict[str, type[DecordReader] | type[PyAVReader]] = {"pyav": PyAVReader, "decord": DecordReader}
 
@@ -59,7 +58,7 @@ def import_opencv() -> ModuleType:
 
 def read_with_opencv(
     path: Path, frames: int, size: tuple[int, int], seek: bool, first: int | None = None, threads: int = 0
-) -> npt.NDArray[np.uint8]:
+) -> UInt8Array:
     """Read T frames spread as by `UniformSampling`, or the `first` of them, as uint8 RGB (T, height, width, 3).
 
     With `seek` it jumps to each wanted frame; without, it decodes all up to it and converts the wanted ones only.

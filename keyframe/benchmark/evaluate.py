@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import kendalltau
 
 from keyframe.benchmark.footage import SyntheticVideo, synthetic_video
@@ -24,7 +23,7 @@ from keyframe.evaluation.video import Shots, annotators_at_picks, eval_video_fro
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import Timer, in_turns
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray
 
 # What an evaluation of 50 videos of 10 000 frames may take on two cores.
 LIMIT_S = 60.0
@@ -138,7 +137,7 @@ def kts_calls(video: SyntheticVideo) -> dict[str, Callable[[], IntArray]]:
     }
 
 
-def plain_kts(features: FloatArray, penalty: float) -> npt.NDArray[np.int64]:
+def plain_kts(features: FloatArray, penalty: float) -> Int64Array:
     """KTS of features (n, d) by the textbook's dynamic programme over all numbers of change points, O(n^3).
 
     Potapov et al., Category-specific video summarization, ECCV 2014, algorithm 1. Each number of change points is one
@@ -161,7 +160,7 @@ def plain_kts(features: FloatArray, penalty: float) -> npt.NDArray[np.int64]:
     return np.stack([first, np.append(first[1:], n) - 1], axis=1)
 
 
-def _scatters(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _scatters(rows: Float64Array) -> Float64Array:
     """The scatter of every segment [s, t), (n + 1, n + 1); infinite for t <= s."""
     n = len(rows)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)

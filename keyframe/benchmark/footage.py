@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.packet import Packet
 from av.video.stream import VideoStream
 from scipy.fft import irfft2
@@ -20,7 +19,7 @@ from keyframe.evaluation.video import picks
 from keyframe.files import write_text
 from keyframe.summary.describe import Appearance, describe_frames
 from keyframe.system import cores
-from keyframe.types import FloatArray, KeyframeError, LabelledVideo, Labels
+from keyframe.types import Float32Array, FloatArray, Int64Array, KeyframeError, LabelledVideo, Labels, UInt8Array
 
 _PIECE_S = 40
 _SHOTS_S = (2, 3, 5, 7, 4, 6, 3, 10)  # of a piece
@@ -86,7 +85,7 @@ class Footage:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode(None))
 
-    def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def _frames(self) -> Iterator[UInt8Array]:
         """A piece: shots of a camera that drifts over a landscape, under the noise of its sensor."""
         rng = np.random.default_rng(self.seed)
         height, width = self.height, self.width
@@ -102,7 +101,7 @@ class Footage:
                 yield scene[top : top + height, left : left + width] + noise
 
 
-def _landscape(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
+def _landscape(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """An image in its own tint whose detail falls with its frequency, as in natural images (Field, 1987)."""
     distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     distance[0, 0] = np.inf
@@ -200,7 +199,7 @@ class SyntheticVideo:
     labels: Labels  # of L frames at 30 per second, each score held for 2 s
     appearance: Appearance  # of the picks, constant in each shot but for noise
     seconds: FloatArray  # of the picks, (n,)
-    scores: npt.NDArray[np.float32]  # a model's at the picks, in [0, 1], (n,), better than chance
+    scores: Float32Array  # a model's at the picks, in [0, 1], (n,), better than chance
 
 
 def synthetic_video(number: int, frames: int, annotators: int, seed: int) -> SyntheticVideo:
@@ -228,7 +227,7 @@ def synthetic_video(number: int, frames: int, annotators: int, seed: int) -> Syn
     )
 
 
-def _synthetic_appearance(shot: npt.NDArray[np.int64], rng: np.random.Generator) -> Appearance:
+def _synthetic_appearance(shot: Int64Array, rng: np.random.Generator) -> Appearance:
     """The appearance of picks that differ little within a shot: their product is about .99 there, .8 between shots."""
     size = describe_frames(np.zeros((1, 4, 4, 3), dtype=np.uint8)).descriptors.shape[1]
     kinds = rng.gamma(1.0, size=(shot[-1] + 1, size)) + 0.7

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -21,7 +20,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
 from keyframe.files import content_hash, described
 from keyframe.system import cores, installed_versions
-from keyframe.types import InputKind, IntArray, LabelledVideo, VideoError
+from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, LabelledVideo, VideoError
 
 # An array kept of a video: an input, or a teacher's target.
 Kept = InputKind | Literal["teacher_target"]
@@ -146,7 +145,7 @@ class Augmentation:
         """Whether images change, so that what was computed from them once does not hold."""
         return self.jitter > 0 or self.colour > 0 or self.flip > 0
 
-    def move(self, indices: IntArray, n_frames: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def move(self, indices: IntArray, n_frames: int, rng: np.random.Generator) -> Int64Array:
         """Jittered frame numbers (T,), still in order and within [0, n_frames)."""
         if not self.jitter or len(indices) < 2:
             return indices.astype(np.int64)
@@ -155,7 +154,7 @@ class Augmentation:
         moved = np.clip(np.round(indices + shift), 0, n_frames - 1).astype(np.int64)
         return np.maximum.accumulate(moved)
 
-    def keep(self, length: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    def keep(self, length: int, rng: np.random.Generator) -> BoolArray:
         """Which frames stay visible, bool (T,)."""
         stays = rng.random(length) >= self.drop
         if stays.sum() < min(2, length):

@@ -17,13 +17,12 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.system import log_once
-from keyframe.types import Frames
+from keyframe.types import Frames, Int64Array
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class DecordReader(VideoReader):
     """
 
     def _pieces(
-        self, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         pyav = PyAVReader(self.threads, self.max_missing)
         decord = _import_decord()
@@ -76,7 +75,7 @@ class DecordReader(VideoReader):
             yield frames if latest is None else _not_before(*latest, frames, index)
 
     def _images(
-        self, decord: ModuleType, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex
+        self, decord: ModuleType, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex
     ) -> Iterator[tuple[int, Image]]:
         """Distinct frames by decord, each with its number, after its list of frames was checked."""
         height, width = size
@@ -138,7 +137,7 @@ def why_not_decord(index: PacketIndex) -> str | None:
     return why_not_seek(index) or next((reason for reason, holds in rules.items() if holds), None)
 
 
-def why_too_much_for_decord(index: PacketIndex, wanted: npt.NDArray[np.int64], size: tuple[int, int]) -> str | None:
+def why_too_much_for_decord(index: PacketIndex, wanted: Int64Array, size: tuple[int, int]) -> str | None:
     """Why decord would fail or fill the memory on a video that it reads rightly; None if it would not."""
     if index.path.stat().st_size > _MOST_FILE_BYTES:
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from keyframe.data.labels import write_tsv
 from keyframe.files import atomic_folder
 from keyframe.system import cores, follow_parent
-from keyframe.types import check_number
+from keyframe.types import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array, check_number
 
 SHOT_SECONDS = 2.0
 COLOURS = 6
@@ -55,9 +54,9 @@ class Scenario:
         importance: float (S,), the true importance, any scale.
     """
 
-    colours: npt.NDArray[np.int64]
-    discs: npt.NDArray[np.bool_]
-    importance: npt.NDArray[np.float64]
+    colours: Int64Array
+    discs: BoolArray
+    importance: Float64Array
 
 
 def draw_scenario(rng: np.random.Generator, shots: int) -> Scenario:
@@ -107,7 +106,7 @@ def _draft(rng: np.random.Generator, shots: int) -> Scenario:
 
 def draw_frames(
     rng: np.random.Generator, scenario: Scenario, style: str, size: tuple[int, int], frames_per_shot: list[int]
-) -> Iterator[npt.NDArray[np.uint8]]:
+) -> Iterator[UInt8Array]:
     """Yield the frames of a scenario, uint8 RGB (H, W, 3): a textured backdrop in the scene's colour, maybe a disc.
 
     Light, texture, camera drift and noise differ from shot to shot and carry no meaning. `style` is one of `STYLES`,
@@ -132,7 +131,7 @@ def draw_frames(
             yield image
 
 
-def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> Float32Array:
     """Brightness around 1, shape `size`."""
     rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period = rng.uniform(14, 30)
@@ -148,7 +147,7 @@ def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> npt
     return np.ones(size, dtype=np.float32)
 
 
-def label(rng: np.random.Generator, importance: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def label(rng: np.random.Generator, importance: Float64Array) -> Int64Array:
     """Labels 1 to 5, shape (`ANNOTATORS`, S), for shots of true importance (S,)."""
     true = (importance - importance.mean()) / (importance.std() + 1e-9)
     views = true + NOISE * rng.standard_normal((ANNOTATORS, len(importance)))
@@ -156,7 +155,7 @@ def label(rng: np.random.Generator, importance: npt.NDArray[np.float64]) -> npt.
     edges = np.cumsum(LABEL_SHARES)[:-1]
     # annotators differ in how generous they are
     shift = rng.normal(0.0, 0.05, (ANNOTATORS, 1))
-    labels: npt.NDArray[np.int64] = 1 + np.stack([np.searchsorted(edges, row) for row in ranks + shift])
+    labels: Int64Array = 1 + np.stack([np.searchsorted(edges, row) for row in ranks + shift])
     return labels
 
 
@@ -217,7 +216,7 @@ def _write(directory: Path, demo: DemoSet, workers: int) -> None:
     (directory / "demo.json").write_text(json.dumps(asdict(demo)) + "\n")
 
 
-def _make_video(job: tuple[Path, DemoSet, int]) -> npt.NDArray[np.int64]:
+def _make_video(job: tuple[Path, DemoSet, int]) -> Int64Array:
     """Write one video; returns the annotators' label of every frame, (A, N)."""
     path, demo, number = job
     rng, scenario = begin(demo, number)

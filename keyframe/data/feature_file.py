@@ -16,7 +16,7 @@ import numpy.typing as npt
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, ScoreTrack, member, named_groups, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
 from keyframe.files import atomic_file
-from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
+from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ class FeatureVideo:
     id: str
     key: str
     category: str
-    features: npt.NDArray[np.float32]
-    picks: npt.NDArray[np.int64]
+    features: Float32Array
+    picks: Int64Array
     n_frames: int
-    importance: npt.NDArray[np.float32]
-    annotators: npt.NDArray[np.float32]
-    change_points: npt.NDArray[np.int64] | None
-    user_summaries: npt.NDArray[np.bool_] | None
+    importance: Float32Array
+    annotators: Float32Array
+    change_points: Int64Array | None
+    user_summaries: BoolArray | None
 
 
 def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
@@ -105,7 +105,7 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
     return videos
 
 
-def _features(group: h5py.Group, where: str, n_picks: int) -> npt.NDArray[np.float32]:
+def _features(group: h5py.Group, where: str, n_picks: int) -> Float32Array:
     features = np.asarray(member(group, "features", _OPTION)[()], dtype=np.float32)
     if features.ndim != 2 or len(features) != n_picks or not features.shape[1]:
         raise KeyframeError(f"{where} has features {features.shape} and {n_picks} picks: it needs one row per pick")
@@ -114,7 +114,7 @@ def _features(group: h5py.Group, where: str, n_picks: int) -> npt.NDArray[np.flo
     return features
 
 
-def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[npt.NDArray[np.int64] | None, bool]:
+def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[Int64Array | None, bool]:
     """The shots, and whether the file has them in order, but for the end of the last."""
     if "change_points" not in group:
         return None, True
@@ -133,7 +133,7 @@ def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[npt.ND
     return shots, bool(regular and abs(given[-1, 1] - shots[-1, 1]) <= 1)
 
 
-def _user_summaries(group: h5py.Group, where: str, n_frames: int) -> npt.NDArray[np.bool_] | None:
+def _user_summaries(group: h5py.Group, where: str, n_frames: int) -> BoolArray | None:
     if "user_summary" not in group:
         return None
     kept = np.atleast_2d(np.asarray(member(group, "user_summary", _OPTION)[()])) > 0
@@ -142,9 +142,7 @@ def _user_summaries(group: h5py.Group, where: str, n_frames: int) -> npt.NDArray
     return kept
 
 
-def _annotators(
-    labels: Mapping[str, Labels], file: str, name: str, track: ScoreTrack, path: Path
-) -> npt.NDArray[np.float32]:
+def _annotators(labels: Mapping[str, Labels], file: str, name: str, track: ScoreTrack, path: Path) -> Float32Array:
     """Each annotator's scores at the picks, (A, n), from the labels in a file."""
     if name not in labels:
         raise KeyframeError(f"{file} has no labels of {name}, which {path} has: give the labels of that data set")
@@ -176,8 +174,8 @@ class GroundTruth:
     """
 
     gtscore: FloatArray
-    gtsummary: npt.NDArray[np.bool_]
-    user_summary: npt.NDArray[np.bool_]
+    gtsummary: BoolArray
+    user_summary: BoolArray
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class EncodedVideo:
     """One video to write into a feature file, with arrays as of `FeatureVideo`; `truth` is None without labels."""
 
     name: str
-    features: npt.NDArray[np.float32]
+    features: Float32Array
     picks: IntArray
     n_frames: int
     change_points: IntArray

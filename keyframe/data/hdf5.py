@@ -14,10 +14,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.files import natural_key, one_line
-from keyframe.types import KeyframeError
+from keyframe.types import Float64Array, Int64Array, KeyframeError
 
 _TVSUM = Path(__file__).with_name("tvsum50.tsv").read_text(encoding="utf-8")
 
@@ -75,8 +74,8 @@ class ScoreTrack:
         n_frames: frames of the video, more than the last pick.
     """
 
-    scores: npt.NDArray[np.float64]
-    picks: npt.NDArray[np.int64]
+    scores: Float64Array
+    picks: Int64Array
     n_frames: int
 
 

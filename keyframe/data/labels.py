@@ -9,13 +9,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, member, named_groups, open_hdf5, read_scores
 from keyframe.data.packets import PacketIndex
 from keyframe.files import atomic_file
 from keyframe.system import log_once
-from keyframe.types import FloatArray, IntArray, KeyframeError, Labels
+from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 LABEL_SUFFIXES = (".mat", ".tsv", ".h5")
 """In order of preference: the first two hold the annotators, the h5 only one score track at every 15th frame."""
@@ -52,7 +51,7 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
     path = Path(path)
     if not lowest < highest:
         raise KeyframeError(f"{path}: the lowest score, {lowest}, must be below the highest, {highest}")
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {}
+    rows: dict[str, list[Float32Array]] = {}
     categories: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -85,7 +84,7 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
     return {name: _of_annotators(np.stack(rows.pop(name)), categories[name]) for name in list(rows)}
 
 
-def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, npt.NDArray[np.float32]]:
+def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, Float32Array]:
     """Split a row into id, category and scores in [0, 1]."""
     columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
     if len(columns) != 3 or not columns[0]:
@@ -231,7 +230,7 @@ def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | 
 
 def label_positions(
     n_labels: int, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
-) -> npt.NDArray[np.int64]:
+) -> Int64Array:
     """Find the entry of the label track, in [0, L), that belongs to each chosen frame, int64 (T,).
 
     A track with one entry per frame is read by frame number. Another one that passes `check_alignment` is read by time,
@@ -249,7 +248,7 @@ def label_positions(
     return np.clip(entries, 0, n_labels - 1).astype(np.int64)
 
 
-def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> Int64Array:
     """Find the frame of each chosen entry of a label track, int64 (T,): the inverse of `label_positions`.
 
     A track with one entry per frame is read by frame number; another one by time, the frame that is shown at
@@ -265,7 +264,7 @@ def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> npt
 
 def sample_labels(
     labels: Labels, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[Float32Array, Float32Array]:
     """The importance, float32 (T,), and each annotator's scores, float32 (A, T), in [0, 1] at `label_positions`."""
     entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
     return labels.importance[entries], labels.annotators[:, entries]

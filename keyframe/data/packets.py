@@ -11,14 +11,13 @@ from typing import NamedTuple
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData, SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from keyframe.types import VideoError
+from keyframe.types import BoolArray, Float64Array, Int64Array, VideoError
 
 # FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
 # other files.
@@ -63,9 +62,9 @@ class PacketIndex:
     """
 
     path: Path
-    timestamps: npt.NDArray[np.float64]
-    pts: npt.NDArray[np.int64] | None
-    key_frames: npt.NDArray[np.bool_]
+    timestamps: Float64Array
+    pts: Int64Array | None
+    key_frames: BoolArray
     codec: str
     container: str
     pix_fmt: str
@@ -257,9 +256,7 @@ def _presented(packets: list[_Packet]) -> list[_Packet]:
     return sorted((p for p in kept if first is None or (p.pts or 0) >= first), key=lambda p: p.pts or 0)
 
 
-def _times(
-    shown: list[_Packet], stream: VideoStream, rate: float
-) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.float64]]:
+def _times(shown: list[_Packet], stream: VideoStream, rate: float) -> tuple[Int64Array | None, Float64Array]:
     """Integer time stamps, None if any is missing, and seconds."""
     base = stream.time_base
     pts = [packet.pts for packet in shown if packet.pts is not None]

@@ -8,7 +8,6 @@ from typing import Literal
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -16,7 +15,7 @@ from av.video.stream import VideoStream
 
 from keyframe.data.packets import Orientation, PacketIndex, open_video
 from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
-from keyframe.types import Frames
+from keyframe.types import Frames, Int64Array, UInt8Array
 
 # FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
 # refuses all others, which count as unspecified, as in decord.
@@ -38,7 +37,7 @@ class PyAVReader(VideoReader):
     """
 
     def _pieces(
-        self, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         distinct = np.unique(wanted)
         with open_video(path) as (container, stream):
@@ -56,9 +55,7 @@ class PyAVReader(VideoReader):
             yield from gather(images, wanted, size, index, chunk, self.max_missing)
 
 
-def _nearest(
-    frames: Iterator[tuple[int, VideoFrame]], wanted: npt.NDArray[np.int64]
-) -> Iterator[tuple[int, VideoFrame]]:
+def _nearest(frames: Iterator[tuple[int, VideoFrame]], wanted: Int64Array) -> Iterator[tuple[int, VideoFrame]]:
     """For each wanted number the frame that bears it, else the latest before it, else the next after it."""
     if not len(wanted):
         return
@@ -77,7 +74,7 @@ def _nearest(
 
 
 def _wanted_frames(
-    container: InputContainer, stream: VideoStream, index: PacketIndex, wanted: npt.NDArray[np.int64]
+    container: InputContainer, stream: VideoStream, index: PacketIndex, wanted: Int64Array
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The wanted frames with their numbers, group of pictures by group; from one that does not come on, all frames."""
     keys = np.flatnonzero(index.key_frames)
@@ -97,7 +94,7 @@ def _wanted_frames(
 
 
 def _frames_of_group(
-    container: InputContainer, stream: VideoStream, index: PacketIndex, start: int, group: npt.NDArray[np.int64]
+    container: InputContainer, stream: VideoStream, index: PacketIndex, start: int, group: Int64Array
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Wanted frames of the group from key frame `start`, in order; it ends before the first that does not come."""
     assert index.pts is not None
@@ -181,7 +178,7 @@ def _image(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -
     if frame.colorspace not in _CONVERTIBLE:
         frame.colorspace = _UNSPECIFIED
     scaled = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
-    pixels: npt.NDArray[np.uint8] = scaled.to_ndarray().view(np.uint8)
+    pixels: UInt8Array = scaled.to_ndarray().view(np.uint8)
     if orientation.transposed:
         pixels = pixels.swapaxes(0, 1)
     return pixels[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]

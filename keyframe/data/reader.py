@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.system import log_once
-from keyframe.types import Frames, IntArray, VideoError
+from keyframe.types import Frames, Int64Array, IntArray, UInt8Array, VideoError
 
 log = logging.getLogger(__name__)
 
-Image = npt.NDArray[np.uint8]
+Image = UInt8Array
 
 # The file, its seconds that are read, and the seconds up to the last wanted frame.
 Progress = Callable[[Path, float, float], None]
@@ -60,7 +59,7 @@ class VideoReader(ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "progress"}
 
-    def grid(self, wanted: IntArray, index: PacketIndex) -> npt.NDArray[np.int64]:
+    def grid(self, wanted: IntArray, index: PacketIndex) -> Int64Array:
         """The frames to ask for in place of wanted ones, (T,): the same, or without `exact` those of `snap`, logged."""
         if self.exact:
             return np.asarray(wanted, np.int64)
@@ -123,12 +122,12 @@ class VideoReader(ABC):
 
     @abstractmethod
     def _pieces(
-        self, path: Path, wanted: npt.NDArray[np.int64], size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         """The pieces of a stream whose arguments are checked."""
 
 
-def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk: int) -> npt.NDArray[np.int64]:
+def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk: int) -> Int64Array:
     """The wanted frame numbers as int64, after the checks of `VideoReader.stream`."""
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
@@ -146,7 +145,7 @@ def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk
 
 def gather(
     images: Iterator[tuple[int, Image]],
-    wanted: npt.NDArray[np.int64],
+    wanted: Int64Array,
     size: tuple[int, int],
     index: PacketIndex,
     chunk: int,
@@ -201,7 +200,7 @@ def why_not_seek(index: PacketIndex) -> str | None:
     return next((reason for reason, holds in rules.items() if holds), None)
 
 
-def key_frame_groups(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+def key_frame_groups(wanted: Int64Array, keys: Int64Array) -> list[Int64Array]:
     """Rising frame numbers, split into those that are reached from the same key frame."""
     needs = np.searchsorted(keys, wanted, side="right")
     return np.split(wanted, np.flatnonzero(np.diff(needs)) + 1)
@@ -218,7 +217,7 @@ class Snapped:
         reason: why no frame was moved; None if frames may be.
     """
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     n_keys: int
     n_decoded: int
     reason: str | None = None

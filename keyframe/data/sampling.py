@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
-from keyframe.types import FloatArray, KeyframeError, check_number
+from keyframe.types import Float32Array, Float64Array, FloatArray, Int64Array, KeyframeError, check_number
 
 # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
 _TOLERANCE_S = 1e-3
@@ -28,7 +27,7 @@ class Sampling(Protocol):
     def window(self) -> int | None:
         """How many frames the model sees at once; None if that depends on the video."""
 
-    def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
+    def indices(self, index: PacketIndex) -> Int64Array:
         """Frame numbers in presentation order, not decreasing, at least one, int64 (T,)."""
 
 
@@ -46,7 +45,7 @@ class UniformSampling:
         """T."""
         return self.frames
 
-    def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
+    def indices(self, index: PacketIndex) -> Int64Array:
         """Rising frame numbers (T,) at the centres of T equal spans of the N frames: floor((i + 0.5) N / T)."""
         if self.frames > index.n_frames:
             raise KeyframeError(
@@ -71,7 +70,7 @@ class FpsSampling:
         """The whole video."""
         return None
 
-    def indices(self, index: PacketIndex) -> npt.NDArray[np.int64]:
+    def indices(self, index: PacketIndex) -> Int64Array:
         """The frame on screen at each time t0 + k / rate before the video's end, t0 being the first frame's.
 
         If the rate exceeds the video's, a frame comes several times.
@@ -85,9 +84,7 @@ class FpsSampling:
         return np.searchsorted(index.timestamps, times + _TOLERANCE_S, side="right").astype(np.int64) - 1
 
 
-def windows(
-    count: int, length: int | None = None, span: int = SPAN
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+def windows(count: int, length: int | None = None, span: int = SPAN) -> Iterator[tuple[Int64Array, Float64Array]]:
     """Deal the frames of a video into windows, for a model that was trained on a fixed number of frames.
 
     All frames are dealt into interleaved windows of T, each spread evenly over the whole video, so that every frame is
@@ -117,12 +114,12 @@ def windows(
 
 
 def average_windows(
-    score: Callable[[npt.NDArray[np.int64]], FloatArray],
+    score: Callable[[Int64Array], FloatArray],
     count: int,
     length: int | None = None,
     span: int = SPAN,
     batch: int = 1,
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """Scores in [0, 1] of all frames, float32 (count,): those of `windows`, averaged by weight.
 
     `score` takes the frame numbers of up to `batch` windows, (B, T), and gives their scores in [0, 1], (B, T).

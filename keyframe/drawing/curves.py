@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,11 +17,11 @@ from scipy.stats import rankdata
 
 from keyframe.drawing import style
 from keyframe.files import format_clock
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import Float64Array, FloatArray, IntArray, UInt8Array
 
 POINTS = 400  # on a curve; of more, neighbours are drawn as their mean
 
-Thumbnail = tuple[float, npt.NDArray[np.uint8]]
+Thumbnail = tuple[float, UInt8Array]
 
 _THUMBNAIL, _STEM = 0.7, 0.12  # inches: height of a thumbnail, and of the line from it to its time
 _STEPS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400])
@@ -140,13 +139,13 @@ def _annotator_key(band: bool) -> tuple[list[Artist], list[str]]:
     return handles[: 1 + band], ["annotators' mean", "middle half of annotators"][: 1 + band]
 
 
-def _rank_share(values: FloatArray) -> npt.NDArray[np.float64]:
+def _rank_share(values: FloatArray) -> Float64Array:
     """Ranks along the last axis as a share of the video, in (0, 1); ties share their average."""
-    ranks: npt.NDArray[np.float64] = rankdata(values, axis=-1)
+    ranks: Float64Array = rankdata(values, axis=-1)
     return (ranks - 0.5) / values.shape[-1]
 
 
-def _condense(series: FloatArray) -> npt.NDArray[np.float64]:
+def _condense(series: FloatArray) -> Float64Array:
     """Means of equal runs of neighbours, if a series (T,) is longer than `POINTS`."""
     values = np.asarray(series, dtype=np.float64)
     if len(values) <= POINTS:

@@ -14,9 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keyframe.drawing import style
-from keyframe.types import FloatArray
-
-Floats = npt.NDArray[np.float64]
+from keyframe.types import Float64Array, FloatArray, Int64Array
 
 _NAME_WIDTH = 2.4  # inches, at most
 _MOST_POINTS = 1000  # more hide each other: their density is drawn
@@ -161,7 +159,7 @@ def draw_pairs(a: FloatArray, b: FloatArray, names: tuple[str, str], title: str)
     return figure
 
 
-def _both(a: FloatArray, b: FloatArray) -> tuple[Floats, Floats]:
+def _both(a: FloatArray, b: FloatArray) -> tuple[Float64Array, Float64Array]:
     """The pairs of two finite numbers."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     defined = np.isfinite(x) & np.isfinite(y)
@@ -240,13 +238,15 @@ def draw_tradeoff(
     return figure
 
 
-def _label_discs(plot: Axes, texts: Sequence[str], x: Floats, y: Floats, spans: Floats, radii: Floats) -> None:
+def _label_discs(
+    plot: Axes, texts: Sequence[str], x: Float64Array, y: Float64Array, spans: Float64Array, radii: Float64Array
+) -> None:
     """Put a label beside each disc, with a line to it if it is far."""
     font = {"size": style.TEXT, "color": style.INK, "parse_math": False}
     labels = [plot.text(0, 0, text, font, in_layout=False) for text in texts]
     area, dpi, origin = style.size_of(plot), plot.figure.dpi, plot.transAxes.transform((0, 0))
 
-    def inches(heights: FloatArray) -> Floats:
+    def inches(heights: FloatArray) -> Float64Array:
         return np.asarray((plot.transData.transform(np.stack([x, heights], axis=1)) - origin) / dpi)
 
     centres, cap = inches(y), np.array([0.06, 0.0])
@@ -266,7 +266,7 @@ def _label_discs(plot: Axes, texts: Sequence[str], x: Floats, y: Floats, spans: 
 
 def label_placement(
     points: FloatArray, boxes: FloatArray, obstacles: FloatArray, bars: FloatArray, area: tuple[float, float]
-) -> Floats:
+) -> Float64Array:
     """Lower left corners of labels, each as near to its point as it can be without covering an obstacle or a label.
 
     Labels also avoid bars, lines from other points to their labels, and places nearly as close to another point as to
@@ -305,7 +305,7 @@ def label_placement(
     return corners
 
 
-def _touched(low: FloatArray, high: FloatArray, taken: FloatArray) -> npt.NDArray[np.int64]:
+def _touched(low: FloatArray, high: FloatArray, taken: FloatArray) -> Int64Array:
     """How many of the boxes `taken` (M, 4) each box from `low` to `high` (N, 2) touches, (N,)."""
     return np.all((low[:, None] <= taken[:, 2:]) & (high[:, None] >= taken[:, :2]), axis=-1).sum(1)
 
@@ -318,7 +318,7 @@ _COLOURS = LinearSegmentedColormap.from_list("value", ["#d9e3ec", "#56b4e9", "#0
 _NO_VALUE = "#d1495b"
 
 # Heights of an axis' values, from 0 (bottom) to 1, and of its labels.
-Scale = tuple[Floats, Mapping[str, float]]
+Scale = tuple[Float64Array, Mapping[str, float]]
 
 
 def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float], title: str, axis: str) -> Figure:
@@ -371,7 +371,7 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
     return figure
 
 
-def _scale(texts: Sequence[str], worth: Floats) -> Scale:
+def _scale(texts: Sequence[str], worth: Float64Array) -> Scale:
     """A parameter's axis: of numbers if all are numbers, else of words."""
     try:
         places, ticks = _number_scale(np.array([float(text) for text in texts]))
@@ -391,17 +391,17 @@ def _scale(texts: Sequence[str], worth: Floats) -> Scale:
     return moved, ticks
 
 
-def _number_scale(numbers: Floats, may_bend: bool = True) -> Scale:
+def _number_scale(numbers: Float64Array, may_bend: bool = True) -> Scale:
     """An axis of finite numbers; positive ones that crowd at its lower end stand on a logarithmic one."""
     if not np.isfinite(numbers).all():
         raise ValueError("not all are numbers")
     levels = np.unique(numbers)
     crowded = (np.median(levels) - levels[0]) < 0.3 * np.ptp(levels)
     logarithmic = may_bend and levels[0] > 0 and crowded
-    bend: Callable[[Any], Floats] = np.log if logarithmic else np.asarray
+    bend: Callable[[Any], Float64Array] = np.log if logarithmic else np.asarray
     low, high = _range(bend(levels))
 
-    def at(values: npt.ArrayLike) -> Floats:
+    def at(values: npt.ArrayLike) -> Float64Array:
         return np.asarray(0.04 + 0.92 * (bend(values) - low) / (high - low))
 
     marks: Sequence[float] = levels.tolist()
@@ -416,12 +416,12 @@ def _number_scale(numbers: Floats, may_bend: bool = True) -> Scale:
     return at(numbers), shown
 
 
-def _range(values: Floats) -> tuple[float, float]:
+def _range(values: Float64Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _smooth(heights: Floats) -> Floats:
+def _smooth(heights: Float64Array) -> Float64Array:
     """Points of a line that crosses every axis horizontally, so that it can be followed through a crowd."""
     steps = np.linspace(0, 1, 24)
     ease = steps * steps * (3 - 2 * steps)

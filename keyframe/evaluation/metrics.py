@@ -26,7 +26,7 @@ from scipy.stats import bootstrap, kendalltau, rankdata
 
 from keyframe.summary.selection import knapsack
 from keyframe.summary.shots import check_picks, check_shots
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import BoolArray, Float32Array, Float64Array, FloatArray, IntArray
 
 SUMMARY_SHARE = 0.15  # of a video that a summary may take (Song et al., TVSum, 2015)
 _AT_ONCE = 2**20  # numbers drawn at once, to bound memory
@@ -87,13 +87,13 @@ def kendall(a: FloatArray, b: FloatArray) -> float:
     return float(kendalltau(a, b).statistic)
 
 
-def spearman_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+def spearman_matrix(a: FloatArray, b: FloatArray) -> Float64Array:
     """Spearman's rho of every row of `a` (m, T) with every row of `b` (n, T), as (m, n); NaN as in `spearman`."""
     with np.errstate(invalid="ignore"):
         return _unit_ranks(a) @ _unit_ranks(b).T
 
 
-def kendall_matrix(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+def kendall_matrix(a: FloatArray, b: FloatArray) -> Float64Array:
     """Kendall's tau-b of every row of `a` (m, T) with every row of `b` (n, T), as (m, n); NaN as in `kendall`.
 
     Pairs of frames are counted lag by lag, in (m + n) T^2 time and (m + n) T memory.
@@ -118,7 +118,7 @@ def precision_at_top(scores: FloatArray, importance: FloatArray, share: float) -
     return len(np.intersect1d(ours, theirs)) / count
 
 
-def _add_product(total: npt.NDArray[np.float64], a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> None:
+def _add_product(total: Float64Array, a: Float32Array, b: Float32Array) -> None:
     """Add a @ b.T to the total (m, n), in products so small that BLAS makes each with one thread."""
     for first in range(0, a.shape[1], _COLUMNS):
         columns = slice(first, first + _COLUMNS)
@@ -128,11 +128,11 @@ def _add_product(total: npt.NDArray[np.float64], a: npt.NDArray[np.float32], b: 
             total[row : row + step] += a[row : row + step, columns] @ part
 
 
-def _unit_ranks(rows: FloatArray) -> npt.NDArray[np.float64]:
+def _unit_ranks(rows: FloatArray) -> Float64Array:
     """Average ranks of each row, centred and of length 1; NaN if the row is constant."""
-    ranks: npt.NDArray[np.float64] = rankdata(rows, axis=1)
+    ranks: Float64Array = rankdata(rows, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
-    length: npt.NDArray[np.float64] = np.linalg.norm(ranks, axis=1, keepdims=True)
+    length: Float64Array = np.linalg.norm(ranks, axis=1, keepdims=True)
     return ranks / length
 
 
@@ -204,7 +204,7 @@ def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, draws: int = 10_000, s
     return Difference(defined_mean(differences), lo, hi, p_value, len(differences))
 
 
-def _sign_flip(differences: npt.NDArray[np.float64], draws: int, seed: int) -> float:
+def _sign_flip(differences: Float64Array, draws: int, seed: int) -> float:
     """The share of sign patterns whose sum is at least as far from 0 as the observed one, itself among them."""
     # scipy's permutation_test doubles the smaller tail: twice the noise of counting both
     count = len(differences)
@@ -220,18 +220,14 @@ def _sign_flip(differences: npt.NDArray[np.float64], draws: int, seed: int) -> f
     return float(extreme / (1 + draws))
 
 
-def _defined(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _defined(values: npt.ArrayLike) -> Float64Array:
     series = np.asarray(values, dtype=np.float64)
     if series.ndim != 1:
         raise ValueError(f"values must be one number per video, not of shape {series.shape}")
     return series[~np.isnan(series)]
 
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
-
-def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
+def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Float64Array:
     """Spread scores (n,) at picks over all frames, (n_frames,): each holds until the next pick, the last until the end.
 
     Picks are frame numbers, rising, (n,); frames before the first get the first score.
@@ -244,7 +240,7 @@ def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Floats:
     return np.repeat(scores.astype(np.float64), lengths)
 
 
-def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_SHARE) -> Mask:
+def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_SHARE) -> BoolArray:
     """Whether each frame is kept, (n_frames,): the shots with the greatest total of shot means that fit into the share.
 
     Args:
@@ -255,7 +251,7 @@ def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_S
     return _keep(frame_scores[None], shots, share)[0]
 
 
-def user_summaries(annotators: FloatArray, shots: IntArray, lowest: float = 1.0, highest: float = 5.0) -> Mask:
+def user_summaries(annotators: FloatArray, shots: IntArray, lowest: float = 1.0, highest: float = 5.0) -> BoolArray:
     """Whether each annotator keeps each frame, (A, n_frames), for label files that hold scores and no summaries.
 
     Made like `user_summary` in the field's files for TVSum: the same shots and knapsack on one annotator's own scores,
@@ -271,7 +267,7 @@ def user_summaries(annotators: FloatArray, shots: IntArray, lowest: float = 1.0,
     return _keep(lowest + (highest - lowest) * annotators.astype(np.float64), shots, SUMMARY_SHARE)
 
 
-def f1_user(summary: Mask, user_summaries: Mask) -> Floats:
+def f1_user(summary: BoolArray, user_summaries: BoolArray) -> Float64Array:
     """Frame F1 of a summary (n_frames,) with each user's (A, n_frames), in [0, 1], (A,); NaN if both are empty."""
     if user_summaries.shape[1:] != summary.shape:
         raise ValueError(f"a summary {summary.shape} does not fit user summaries {user_summaries.shape}")
@@ -281,19 +277,19 @@ def f1_user(summary: Mask, user_summaries: Mask) -> Floats:
     return np.where(kept > 0, 2 * shared / np.maximum(kept, 1), np.nan)
 
 
-def f1_user_mean(summary: Mask, user_summaries: Mask) -> float:
+def f1_user_mean(summary: BoolArray, user_summaries: BoolArray) -> float:
     """Mean over users of `f1_user`, TVSum's number; NaN without users or if one of them is NaN."""
     scores = f1_user(summary, user_summaries)
     return float(scores.mean()) if len(scores) else float("nan")
 
 
-def f1_user_max(summary: Mask, user_summaries: Mask) -> float:
+def f1_user_max(summary: BoolArray, user_summaries: BoolArray) -> float:
     """Maximum over users of `f1_user`, SumMe's number; NaN without users or if one of them is NaN."""
     scores = f1_user(summary, user_summaries)
     return float(scores.max()) if len(scores) else float("nan")
 
 
-def _keep(frame_scores: FloatArray, shots: IntArray, share: float) -> Mask:
+def _keep(frame_scores: FloatArray, shots: IntArray, share: float) -> BoolArray:
     """The summaries of several score tracks, (A, n_frames) -> (A, n_frames)."""
     n_frames = frame_scores.shape[1]
     check_shots(shots, n_frames)

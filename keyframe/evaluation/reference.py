@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.evaluation.metrics import (
     SUMMARY_SHARE,
@@ -18,9 +17,7 @@ from keyframe.evaluation.metrics import (
     spearman_matrix,
 )
 from keyframe.evaluation.video import EvalVideo, annotators_at_picks, mean_track
-from keyframe.types import FloatArray, Labels
-
-Floats = npt.NDArray[np.float64]
+from keyframe.types import Float64Array, FloatArray, Labels
 
 RANDOM_DRAWS = 100
 POOLED_DRAWS = 50
@@ -123,18 +120,18 @@ def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, floa
     return metrics
 
 
-def _line(taus: Floats, rhos: Floats) -> Line:
+def _line(taus: Float64Array, rhos: Float64Array) -> Line:
     return Line(defined_mean(taus), defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
 
 
-def _means_of_others(annotators: FloatArray) -> Floats:
+def _means_of_others(annotators: FloatArray) -> Float64Array:
     """For each annotator the mean of all others, (A, T); (0, T) for a single annotator."""
     if len(annotators) < 2:
         return np.empty((0, annotators.shape[1]))
     return np.stack([mean_track(np.delete(annotators, one, axis=0)) for one in range(len(annotators))])
 
 
-def evenly_spaced(length: int) -> Floats:
+def evenly_spaced(length: int) -> Float64Array:
     """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
     count = max(1, round(SUMMARY_SHARE * length))
     track = np.zeros(length)
@@ -142,7 +139,7 @@ def evenly_spaced(length: int) -> Floats:
     return track
 
 
-def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
+def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[Float64Array, Float64Array]]:
     """Means of random disjoint halves of the annotators; of an odd number one is left out."""
     half = len(annotators) // 2
     for _ in range(POOLED_DRAWS if half else 0):
@@ -190,6 +187,6 @@ def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, 
     return metrics
 
 
-def _mean_and_best(rows: Sequence[Floats]) -> tuple[float, float]:
+def _mean_and_best(rows: Sequence[Float64Array]) -> tuple[float, float]:
     """Mean over rows of their mean and of their maximum."""
     return defined_mean([row.mean() for row in rows]), defined_mean([row.max() for row in rows])

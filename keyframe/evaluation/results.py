@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
@@ -25,7 +24,7 @@ from keyframe.evaluation.metrics import (
 )
 from keyframe.evaluation.video import EvalVideo
 from keyframe.report.document import ImageFile, Section
-from keyframe.types import FloatArray
+from keyframe.types import FloatArray, Int64Array, UInt8Array
 
 Metrics = Mapping[str, float]
 
@@ -222,7 +221,7 @@ class Evaluation:
 _LINES = ("random", "one_annotator", "other_annotators", "ceiling")
 
 # Small frames of a video near the given seconds: (second, uint8 (h, w, 3)) each.
-ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, npt.NDArray[np.uint8]]]]
+ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, UInt8Array]]]
 
 
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
@@ -302,7 +301,7 @@ def draw_videos(
     return Section("Importance along videos", images)
 
 
-def keyshot_keyframes(scores: FloatArray, video: EvalVideo) -> npt.NDArray[np.int64]:
+def keyshot_keyframes(scores: FloatArray, video: EvalVideo) -> Int64Array:
     """The best entry of each shot in the keyshot summary of scores (n,): positions into the entries, rising, (k,)."""
     kept = video.summary(scores)
     chosen = []

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import labelled_frames
@@ -14,7 +13,7 @@ from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
-from keyframe.types import FloatArray, IntArray, LabelledVideo, Labels
+from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray, LabelledVideo, Labels
 
 PICK_STEP = 15  # about two picks per second, as in the feature files that published systems share
 _FEATURE_FILE_RATE = 30.0  # frames per second, for the time axis of figures: feature files do not hold it
@@ -26,17 +25,17 @@ PROTOCOL = (
 )
 
 
-def picks(frames: int) -> npt.NDArray[np.int64]:
+def picks(frames: int) -> Int64Array:
     """The scored frames of a video of `frames` frames: 0, 15, 30 ..., int64, (ceil(frames / 15),)."""
     return np.arange(0, frames, PICK_STEP, dtype=np.int64)
 
 
-def annotators_at_picks(labels: Labels) -> npt.NDArray[np.float64]:
+def annotators_at_picks(labels: Labels) -> Float64Array:
     """Each annotator's scores at the picks, (A, ceil(L / 15))."""
     return labels.annotators[:, ::PICK_STEP].astype(np.float64)
 
 
-def mean_track(annotators: FloatArray) -> npt.NDArray[np.float64]:
+def mean_track(annotators: FloatArray) -> Float64Array:
     """The mean of annotators (A, T), as (T,), rounded to 6 decimals: sums of inexact scores such as 1/3 must tie."""
     return np.round(annotators.mean(axis=0, dtype=np.float64), 6)
 
@@ -52,12 +51,12 @@ class EvalVideo:
     video: str
     category: str  # "" if the label file names none
     n_frames: int  # L, the length of the label track; one entry per frame
-    entries: npt.NDArray[np.int64]  # the scored ones, rising, (n,); every 15th in the published protocol
+    entries: Int64Array  # the scored ones, rising, (n,); every 15th in the published protocol
     seconds: FloatArray  # of the entries, (n,)
     importance: FloatArray  # the annotators' mean there (without annotators the file's own track), (n,)
     annotators: FloatArray  # each annotator's scores there, (A, n); A may be 0
     shots: IntArray  # first and last frame of each, both inclusive, covering the video, (m, 2)
-    users: npt.NDArray[np.bool_]  # whether each user keeps each frame in a summary, (U, L); U may be 0
+    users: BoolArray  # whether each user keeps each frame in a summary, (U, L); U may be 0
     training_free: FloatArray  # the training-free baseline's scores at the entries, in [0, 1], (n,)
 
     def __post_init__(self) -> None:
@@ -66,7 +65,7 @@ class EvalVideo:
         if shapes != ((count,),) * 4 or self.users.shape[1:] != (self.n_frames,):
             raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
 
-    def summary(self, scores: FloatArray) -> npt.NDArray[np.bool_]:
+    def summary(self, scores: FloatArray) -> BoolArray:
         """The keyshot summary that scores at the entries (n,) make: whether each frame is kept, (L,)."""
         return keyshots(hold_scores(scores, self.entries, self.n_frames), self.shots)
 
@@ -167,7 +166,7 @@ def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds
     )
 
 
-def _labels_at(labels: Labels, entries: IntArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _labels_at(labels: Labels, entries: IntArray) -> tuple[Float64Array, Float64Array]:
     """The annotators' mean (or the file's own track) and each annotator's scores there, (n,) and (A, n)."""
     annotators = labels.annotators[:, entries].astype(np.float64)
     return mean_track(annotators) if len(annotators) else labels.importance[entries].astype(np.float64), annotators

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from keyframe.export.model import FRAMES
+from keyframe.types import Float32Array, UInt8Array
 
 # For the card.
 METHOD = {
@@ -34,7 +34,7 @@ FRAMES_PER_VIDEO = 10
 _SMALL = 2000
 
 
-def quantize(source: Path, path: Path, clips: Sequence[npt.NDArray[np.uint8]]) -> None:
+def quantize(source: Path, path: Path, clips: Sequence[UInt8Array]) -> None:
     """Quantize an ONNX file.
 
     Args:
@@ -67,10 +67,10 @@ def quantize(source: Path, path: Path, clips: Sequence[npt.NDArray[np.uint8]]) -
 class _Clips(CalibrationDataReader):
     """Frames of one video after the other."""
 
-    def __init__(self, clips: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, clips: Sequence[UInt8Array]) -> None:
         self._clips = iter(clips)
 
-    def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
+    def get_next(self) -> dict[str, UInt8Array] | None:
         """Frames of the next clip, None at the end."""
         clip = next(self._clips, None)
         if clip is None:
@@ -114,7 +114,7 @@ def _store_weights_as_int8(graph: GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _restored(graph: GraphProto, tensor: TensorProto, weights: npt.NDArray[np.float32]) -> NodeProto:
+def _restored(graph: GraphProto, tensor: TensorProto, weights: Float32Array) -> NodeProto:
     """Replace float weights (in, out) by int8 ones and their scales; returns the node that restores floats."""
     scales = np.maximum(np.abs(weights).max(axis=0) / 127, np.finfo(np.float32).tiny).astype(np.float32)
     parts = [f"{tensor.name}_int8", f"{tensor.name}_scale"]

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, one_line, write_text
 from keyframe.summary.describe import Appearance
-from keyframe.types import FloatArray, Frames, IntArray, KeyframeError
+from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ _USE = {
 }
 
 # Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
-Program = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Program = Callable[[UInt8Array], Float32Array]
 
 
 def is_exported(path: str | Path) -> bool:
@@ -208,8 +207,8 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
         raise _unreadable(path, error) from error
 
     @torch.inference_mode()
-    def program(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = model(torch.from_numpy(frames)).numpy()
+    def program(frames: UInt8Array) -> Float32Array:
+        scores: Float32Array = model(torch.from_numpy(frames)).numpy()
         return scores
 
     return program
@@ -227,8 +226,8 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
     except Exception as error:  # ONNX Runtime has one class per status
         raise _unreadable(path, error) from error
 
-    def program(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = session.run([SCORES], {FRAMES: frames})[0]
+    def program(frames: UInt8Array) -> Float32Array:
+        scores: Float32Array = session.run([SCORES], {FRAMES: frames})[0]
         return scores
 
     return program
@@ -339,10 +338,10 @@ class _HeldFrames:
 
     def __init__(self, stream: Iterator[Frames]) -> None:
         self._stream = stream
-        self._pieces: list[npt.NDArray[np.uint8]] = []
+        self._pieces: list[UInt8Array] = []
         self._first = self._next = 0
 
-    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def take(self, places: Int64Array) -> UInt8Array:
         """Frames of windows by their places in the stream, (B, T) -> (B, T, 3, H, W)."""
         while self._next <= places.max():
             self._pieces.append(next(self._stream).pixels)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.export import Dim, ExportedProgram
 from torch.onnx import ONNXProgram
@@ -34,7 +33,7 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel
 from keyframe.system import installed_versions
 from keyframe.timing import in_turns
-from keyframe.types import FloatArray, KeyframeError, VideoError
+from keyframe.types import FloatArray, KeyframeError, UInt8Array, VideoError
 
 # The largest difference allowed between a float file's scores in [0, 1] and the model's own.
 PARITY = 1e-4
@@ -54,7 +53,7 @@ class Clip:
     """
 
     video: str
-    frames: npt.NDArray[np.uint8]
+    frames: UInt8Array
     importance: FloatArray
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import keyframe
 from keyframe.data.packets import PacketIndex, index_packets
@@ -23,7 +22,7 @@ from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
-from keyframe.types import FloatArray, IntArray, KeyframeError, check_number
+from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, check_number
 
 # Decimals of seconds and scores.
 _DIGITS = 6
@@ -119,7 +118,7 @@ class ScoredVideo:
     """
 
     index: PacketIndex
-    frames: npt.NDArray[np.int64]
+    frames: Int64Array
     candidates: Candidates
     scored_by: str
 
@@ -215,9 +214,9 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
 
 def _describe_video(
     index: PacketIndex, wanted: IntArray, reader: VideoReader
-) -> tuple[npt.NDArray[np.int64], Appearance, Thumbnails]:
+) -> tuple[Int64Array, Appearance, Thumbnails]:
     """Numbers of the distinct frames that decode, increasing, (n,), and what they look like."""
-    numbers: list[npt.NDArray[np.int64]] = []
+    numbers: list[Int64Array] = []
     small: list[Thumbnails] = []
 
     def pieces() -> Iterator[Appearance]:

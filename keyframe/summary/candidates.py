@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.summary.describe import GRID, Thumbnails, check_column, check_descriptors
 from keyframe.summary.shots import check_shots
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray
 
-Positions = npt.NDArray[np.int64]
+Positions = Int64Array
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Candidates:
         return np.repeat(np.arange(len(self.shots)), self.shots[:, 1] - self.shots[:, 0] + 1)
 
     @property
-    def lengths(self) -> npt.NDArray[np.float64]:
+    def lengths(self) -> Float64Array:
         """Seconds from each candidate to the next, the last to the end, the first from 0, (n,)."""
         starts = np.append(0.0, self.seconds[1:])
         return np.diff(starts, append=self.duration)
@@ -86,7 +85,7 @@ class Selection:
 
     keyframes: Positions
     ranks: Positions
-    shots_kept: npt.NDArray[np.bool_]
+    shots_kept: BoolArray
     asked: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -142,7 +141,7 @@ def quality_flags(candidates: Candidates) -> Positions:
     return flags
 
 
-def _group_medians(values: FloatArray, groups: Positions) -> npt.NDArray[np.float64]:
+def _group_medians(values: FloatArray, groups: Positions) -> Float64Array:
     """The median of each value's group, (n,); groups do not decrease."""
     ordered = values[np.lexsort((values, groups))].astype(np.float64)
     _, first, group, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)

@@ -14,13 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.summary.candidates import Candidates, Positions
 from keyframe.summary.describe import PatchChanges
-from keyframe.types import FloatArray, check_number
-
-Mask = npt.NDArray[np.bool_]
+from keyframe.types import BoolArray, FloatArray, check_number
 
 # Timestamps are rounded, so frames may be this many seconds too close.
 _TIME_TOLERANCE = 1e-6
@@ -77,7 +74,7 @@ class Conflicts:
         changes = PatchChanges(candidates.thumbnails[among]) if moments else None
         return cls(limits, candidates.seconds[among], candidates.descriptors[among], changes)
 
-    def between(self, frames: Positions, others: Positions | slice = slice(None)) -> Mask:
+    def between(self, frames: Positions, others: Positions | slice = slice(None)) -> BoolArray:
         """Whether frames are in conflict with others (all by default), (f, o); each is with itself."""
         every = np.arange(len(self.seconds))
         gaps = np.abs(self.seconds[frames, None] - self.seconds[others])
@@ -143,11 +140,13 @@ class LocalSearch:
         k: the most to take, >= 1.
     """
 
-    def __init__(self, conflicts: Callable[[Positions, Positions | slice], Mask], merits: FloatArray, k: int) -> None:
+    def __init__(
+        self, conflicts: Callable[[Positions, Positions | slice], BoolArray], merits: FloatArray, k: int
+    ) -> None:
         self._conflicts, self._merits, self._k = conflicts, merits, k
         self._chosen: set[int] = set()
         # Conflicts of each frame that was ever chosen, (n,).
-        self._rows: dict[int, Mask] = {}
+        self._rows: dict[int, BoolArray] = {}
         # Number of chosen frames that each frame is in conflict with; a chosen one is with itself.
         self._against = np.zeros(len(merits), dtype=np.int32)
 
@@ -280,7 +279,7 @@ def choose(
     return among[max(found, key=lambda chosen: (len(chosen), worth[chosen].sum()))]
 
 
-def _computed_at_once(conflicts: Conflicts) -> Callable[[Positions, Positions | slice], Mask]:
+def _computed_at_once(conflicts: Conflicts) -> Callable[[Positions, Positions | slice], BoolArray]:
     """`Conflicts.between` from a table."""
     table = conflicts.between(np.arange(len(conflicts.seconds)))
     table |= table.T

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray, UInt8Array
 
 # (height, width) at which frames are decoded for `describe_frames`. Motion blur over 3 % of the width leaves a third of
 # the sharpness at this size; at 64 x 64 it leaves half, which is hard to tell from other frames.
 DESCRIPTOR_SIZE = (96, 96)
 
-Pixels = npt.NDArray[np.uint8]
-_Float32 = npt.NDArray[np.float32]
+Pixels = UInt8Array
+_Float32 = Float32Array
 
 # Frames described at once: few enough for the processor's cache, 64 take more than twice as long each.
 _FRAMES_AT_ONCE = 8
@@ -226,7 +226,7 @@ class PatchChanges:
         self._lowest = _planes(np.maximum(darkest, step) - step)
         self._highest = _planes(np.minimum(brightest, 255 - step) + step)
 
-    def between(self, frame: int, others: IntArray) -> npt.NDArray[np.float64]:
+    def between(self, frame: int, others: IntArray) -> Float64Array:
         """Share of the image, in [0, 1], that differs between a frame and others, (o,); symmetric."""
         changed = np.zeros((2, len(others), GRID * GRID), dtype=bool)
         for cells, lowest, highest in zip(self._frames, self._lowest, self._highest, strict=True):

@@ -10,14 +10,13 @@ always one keyframe. Nothing is random.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
 from keyframe.summary.constraints import Conflicts, Limits, choose
-from keyframe.types import FloatArray, IntArray, check_number
+from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
 
-def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> npt.NDArray[np.bool_]:
+def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> BoolArray:
     """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack): bool (n,).
 
     Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
@@ -122,7 +121,7 @@ def cover(
     return np.sort(choices[chosen]), float(weights @ shown / whole) if whole else 1.0
 
 
-def _choices(candidates: Candidates, good: npt.NDArray[np.bool_], weights: FloatArray, min_length: float) -> Positions:
+def _choices(candidates: Candidates, good: BoolArray, weights: FloatArray, min_length: float) -> Positions:
     """The best-scoring good frame of each piece of the video, rising; of too many pieces the heaviest."""
     shot = candidates.shot_of
     length = max(min_length, candidates.duration / _MOST_CHOICES, 1e-9)
@@ -322,7 +321,7 @@ def _ranked(
     chosen: Positions,
     asked: int | None,
     limits: Limits,
-    kept: npt.NDArray[np.bool_] | None = None,
+    kept: BoolArray | None = None,
     notes: tuple[str, ...] = (),
 ) -> Selection:
     """Rank the keyframes, note what fell short, and keep the shots with keyframes unless `kept` says which."""

@@ -13,15 +13,14 @@ from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.summary.describe import Appearance
-from keyframe.types import FloatArray, IntArray, KeyframeError
+from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray, KeyframeError
 
-_Floats = npt.NDArray[np.float64]
-Segments = npt.NDArray[np.int64]
+_Floats = Float64Array
+Segments = Int64Array
 
 # Steps whose scatters come from one matrix product.
 _STEPS_AT_ONCE = 128

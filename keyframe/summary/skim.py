@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -24,9 +23,9 @@ from av.video.reformatter import ColorRange, Colorspace
 from keyframe.data.packets import PacketIndex, open_video
 from keyframe.data.reader import VideoReader
 from keyframe.summary.stills import shown_size
-from keyframe.types import Frames, KeyframeError, VideoError
+from keyframe.types import Float32Array, Float64Array, Frames, KeyframeError, VideoError
 
-_Samples = npt.NDArray[np.float32]
+_Samples = Float32Array
 
 _VIDEO_CODEC, _AUDIO_CODEC = "libx264", "aac"
 _VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20"}
@@ -78,7 +77,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
 
 def _frame_ranges(
     spans: Sequence[tuple[float, float]], index: PacketIndex
-) -> tuple[list[tuple[int, int]], npt.NDArray[np.float64]]:
+) -> tuple[list[tuple[int, int]], Float64Array]:
     """First frame and one past the last of each span that holds any; starts of all frames and the end, (N + 1,)."""
     ends = np.asarray(spans, np.float64).reshape(-1, 2)
     if not np.all(np.isfinite(ends)) or np.any(ends[:, 0] >= ends[:, 1]) or np.any(ends[1:, 0] < ends[:-1, 1]):
@@ -95,7 +94,7 @@ def _frame_ranges(
 def _encode(
     index: PacketIndex,
     ranges: list[tuple[int, int]],
-    starts: npt.NDArray[np.float64],
+    starts: Float64Array,
     output: OutputContainer,
     reader: VideoReader,
 ) -> None:
@@ -135,7 +134,7 @@ def _encode(
             output.mux(encoder.encode(None))
 
 
-def _video_frames(chunks: Iterator[Frames], begins: npt.NDArray[np.float64]) -> Iterator[tuple[float, VideoFrame]]:
+def _video_frames(chunks: Iterator[Frames], begins: Float64Array) -> Iterator[tuple[float, VideoFrame]]:
     """Start of each frame in seconds, and the frame in yuv420p; `begins` has the end of the last one too."""
     ticks = np.round(begins * _TICKS_PER_SECOND).astype(np.int64)
     order = np.arange(len(ticks))

@@ -6,14 +6,13 @@ The terms are those of unsupervised video summarization: consistency with the wh
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.summary.candidates import BLACK_BELOW, BLURRED_IN_VIDEO_BELOW, FLAT_BELOW
 from keyframe.summary.describe import Appearance
 from keyframe.summary.shots import check_shots
-from keyframe.types import FloatArray, IntArray
+from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray
 
-_Floats = npt.NDArray[np.float64]
+_Floats = Float64Array
 
 # Weight of each term. Novelty outweighs typicality, because repetition bores. The frames of one shot differ by the last
 # term alone.
@@ -26,7 +25,7 @@ _NOISE = 0.01
 _SHOTS_AT_ONCE = 256
 
 
-def training_free(appearance: Appearance, shots: IntArray) -> npt.NDArray[np.float32]:
+def training_free(appearance: Appearance, shots: IntArray) -> Float32Array:
     """Score n >= 1 frames by shot structure, representativeness, novelty and sharpness, in [0, 1], float32, (n,).
 
     That is `training_free_of_features` of the descriptors times `visibility`. Shots are as there.
@@ -35,7 +34,7 @@ def training_free(appearance: Appearance, shots: IntArray) -> npt.NDArray[np.flo
     return scores.astype(np.float32)
 
 
-def training_free_of_features(features: FloatArray, shots: IntArray) -> npt.NDArray[np.float32]:
+def training_free_of_features(features: FloatArray, shots: IntArray) -> Float32Array:
     """Score frames by their features alone, any finite rows (n, d), n >= 1: scores in [0, 1], float32, (n,).
 
     score = `length_factor` of the shot * (.5 `novelty` + .3 `typicality` of the shot + .2 `centrality` in it)
