@@ -38,6 +38,11 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
     if not rows:
         return ""
     widths = {name: max(3, _columns(name), *(_columns(row.get(name, "")) for row in rows)) for name in rows[0]}
+    last = list(widths)[-1]
+    if last not in right and sum(widths.values()) + 3 * len(widths) + 1 > _LINE_WIDTH:
+        widths[last] = max(
+            3, _columns(last)
+        )  # a long last column ends where its text does: padded, every row would wrap
 
     def line(row: Mapping[str, str]) -> str:
         cells = []

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table, Text
-from keyframe.report.render import escape, render_html, render_text, write_report
+from keyframe.report.render import escape, render_html, render_text, text_table, write_report
 from tests.report.example import HOSTILE, one, rich_document
 
 NAME = os.fsdecode(b"caf\xe9.mp4")  # a Latin-1 file name: half a surrogate pair in Python
@@ -273,3 +273,13 @@ def test_a_contents_list_from_four_sections_on():
     targets = [value.removeprefix("#") for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
     assert targets == [value for tag, name, value in page.attributes if (tag, name) == ("section", "id")]
     assert len(targets) == 4
+
+
+def test_a_long_last_column_is_not_padded():
+    rows = [{"video": "a.mp4", "notes": ""}, {"video": "b.mp4", "notes": "n" * 120}]
+    assert text_table(rows).splitlines() == [
+        "| video | notes |",
+        "| ----- | ----- |",
+        "| a.mp4 |       |",
+        f"| b.mp4 | {'n' * 120} |",
+    ]
