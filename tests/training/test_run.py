@@ -21,7 +21,7 @@ from keyframe.training.run import AtomicCheckpointIO, find_batch_size, read_chec
 from keyframe.training.stages import PlateauSchedule, TwoStage
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_tvsum
-from tests.training.tiny import make_datamodule, make_module, make_trainer
+from tests.training.tiny import killed_by, make_datamodule, make_module, make_trainer
 
 EPOCHS, SWITCH = 4, 2
 
@@ -140,13 +140,7 @@ def assert_same_end(ended, uninterrupted):
     ],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
-    child = os.fork()
-    if not child:
-        try:
-            fit(tiny_demo, tmp_path, Die(point, epoch))
-        finally:
-            os._exit(0)  # not reached by what is killed
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert killed_by(fit, tiny_demo, tmp_path, Die(point, epoch)) == signal.SIGKILL
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epoch - 1
     assert_same_end(fit(tiny_demo, tmp_path, resume=tmp_path / "last.ckpt"), uninterrupted)
     assert [path.name for path in tmp_path.glob("*.ckpt*")] == ["last.ckpt"]

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import shutil
 import signal
 from dataclasses import replace
@@ -22,7 +21,7 @@ from keyframe.training.losses import Distillation, SpearmanLoss, TeacherTargets,
 from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError
 from tests.training.test_run import Die
-from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
+from tests.training.tiny import killed_by, make_datamodule, make_module, make_teacher, make_trainer
 
 TRAIN, VAL = 10, 2
 
@@ -228,13 +227,7 @@ def test_targets_are_found_again_and_another_teacher_gives_others(tiny_demo, tmp
 @pytest.mark.full
 def test_a_killed_student_ends_as_if_it_had_not_been_killed(tiny_demo, teacher, student):
     whole, _, reference, place = student
-    child = os.fork()
-    if not child:
-        try:
-            fit_into(place, "killed", tiny_demo, teacher, Die("mid-epoch", 2))
-        finally:
-            os._exit(0)  # not reached by what is killed
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert killed_by(fit_into, place, "killed", tiny_demo, teacher, Die("mid-epoch", 2)) == signal.SIGKILL
     ended, _, trainer = fit_into(place, "killed", tiny_demo, teacher, resume=place / "killed" / "last.ckpt")
     for (name, ours), theirs in zip(ended.state_dict().items(), whole.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name

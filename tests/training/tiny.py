@@ -1,6 +1,8 @@
 """The real training line at the smallest size that still trains."""
 
+from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -68,3 +70,17 @@ def make_trainer(directory: Path, epochs: int, callbacks=(), **options):
         callbacks=[BatchSeed(0), PrefixCache(), FeatureStatistics(), *callbacks],
         **options,
     )
+
+
+def killed_by(target: Callable[..., object], *arguments: object) -> int:
+    """The number of the signal that ends a process which calls `target`.
+
+    The process starts clean: autograd refuses to work in a fork of a process in which its threads have run.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["keyframe.training.run", "timm"])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return -process.exitcode
