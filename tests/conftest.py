@@ -49,6 +49,13 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return place
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Undo what a test has set: sums over another number of threads round differently."""
+    yield
+    torch.set_num_threads(1)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
