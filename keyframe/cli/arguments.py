@@ -167,8 +167,6 @@ _RANGES: dict[str, dict[str, Any]] = {
     "trainer.accumulate_grad_batches": {"lowest": 1},
     "trainer.gradient_clip_val": {"lowest": 0, "whole": False, "optional": True},
 }
-
-
 # Options that Hydra has with the extra `sweep` only.
 _PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "hydra/sweeper": ("optuna",)}
 
