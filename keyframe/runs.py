@@ -30,6 +30,7 @@ from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.training.run import read_checkpoint
+from keyframe.trust import check_plain
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
@@ -51,8 +52,6 @@ _MOVED = {
     "keyframe.data.sources.DirectorySource": DirectorySource,
     "keyframe.models.no_backbone.NoBackbone": NoBackbone,
 }
-# Levels of nested values in a configuration; ours have five.
-_MAX_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -342,26 +341,24 @@ def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[s
     return {**data, key: value}
 
 
-def build(value: Any, allowed: Sequence[type], path: Path, depth: int = 0) -> Any:
+def build(value: Any, allowed: Sequence[type], path: Path) -> Any:
     """Build what plain nested values describe by Hydra's `_target_` and `_partial_`, and refuse all else.
 
     Args:
         value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
         allowed: the classes that `_target_` may name, by today's or a former name.
         path: the file that holds the description, for messages.
-        depth: levels above this value.
     """
-    if depth > _MAX_DEPTH:
-        raise KeyframeError(f"{path} was not loaded: its configuration is nested too deeply.")
-    if type(value) is list:
-        return [build(child, allowed, path, depth + 1) for child in value]
-    if type(value) is dict and all(type(key) is str for key in value):
-        parts = {key: build(child, allowed, path, depth + 1) for key, child in value.items()}
+    check_plain(value, path)
+    return _built(value, allowed, path)
+
+
+def _built(value: Any, allowed: Sequence[type], path: Path) -> Any:
+    if isinstance(value, list):
+        return [_built(child, allowed, path) for child in value]
+    if isinstance(value, dict):
+        parts = {key: _built(child, allowed, path) for key, child in value.items()}
         return _called(parts, allowed, path) if "_target_" in parts else parts
-    if type(value) is str and "${" in value:
-        raise KeyframeError(f"{path} was not loaded: its configuration holds the unresolved value {value[:80]!r}.")
-    if value is not None and type(value) not in (str, int, float, bool):
-        raise KeyframeError(f"{path} was not loaded: its configuration holds a {type(value).__name__}.")
     return value
 
 

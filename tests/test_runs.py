@@ -143,7 +143,7 @@ def test_nothing_but_plain_values_and_our_own_classes_is_built(tmp_path):
     for value, what in (
         (("a", 1), "holds a tuple"),
         (torch.zeros(1), "holds a Tensor"),
-        ({1: "a"}, "holds a dict"),
+        ({1: "a"}, "has a int as a name"),
         ("${oc.env:HOME}", "unresolved value"),
         (deep(50), "nested too deeply"),
     ):
