@@ -30,7 +30,7 @@ from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.training.run import read_checkpoint
-from keyframe.trust import check_plain
+from keyframe.trust import NO_TRUST, TrustLike, check_plain
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
@@ -245,7 +245,12 @@ def _no_frames(path: Path) -> KeyframeError:
 
 
 def load_run(
-    run: str | Path, root: str | None = None, labels: str | None = None, device: str | None = None, key: str = "run"
+    run: str | Path,
+    root: str | None = None,
+    labels: str | None = None,
+    device: str | None = None,
+    key: str = "run",
+    trust: TrustLike = NO_TRUST,
 ) -> Run:
     """Rebuild the model of a run together with its data.
 
@@ -256,6 +261,8 @@ def load_run(
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
             CPU.
         key: what the user calls `run`, for messages.
+        trust: what the file may do besides being data: True for programs, packages whose classes it may name, or both
+            in a list.
 
     Raises:
         KeyframeError: there is no such file, it is damaged, of another version of keyframe or not one of ours; or this
@@ -263,7 +270,7 @@ def load_run(
     """
     path = Path(run).expanduser()
     if is_exported(path):
-        exported = load_exported(path, torch.get_num_threads())
+        exported = load_exported(path, torch.get_num_threads(), trust)
         data = _datamodule(path, exported.card.config, root, labels)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
@@ -283,11 +290,12 @@ def load_run(
     return loaded
 
 
-def load_detector(run: str | Path) -> KeyframeDetector:
+def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetector:
     """Rebuild the trained model of a run without its data, in eval mode, on the CPU.
 
     Args:
         run: a run directory (its best checkpoint), or a checkpoint file.
+        trust: see `load_run`.
     """
     path = find_run(run)
     return _detector(path, _read(path))

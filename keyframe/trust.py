@@ -27,19 +27,21 @@ class Trust:
     packages: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, value: bool | str | Sequence[bool | str] | None) -> "Trust":
-        """What `trust=` means: true for programs, a package's name, or a list of these."""
-        values = [value] if value is None or isinstance(value, (bool, str)) else list(value)
-        packages = [one for one in values if isinstance(one, str)]
-        for name in packages:
-            if not all(part.isidentifier() for part in name.split(".")):
-                raise KeyframeError(f"trust={name!r} is not a package's name: use trust=true or trust=[PACKAGE].")
-        if any(not isinstance(one, (bool, str)) and one is not None for one in values):
-            raise KeyframeError(f"trust={value!r} is neither true nor a list of packages' names.")
-        return cls(any(one is True for one in values), tuple(packages))
+    def of(cls, value: "TrustLike") -> "Trust":
+        """What `trust=` means: true for programs, a package's name, a list of these, or a `Trust` as it is."""
+        if isinstance(value, Trust):
+            return value
+        values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        packages = tuple(one for one in values if isinstance(one, str))
+        known = all(one is None or isinstance(one, (bool, str)) for one in values)
+        if not known or not all(part.isidentifier() for name in packages for part in name.split(".")):
+            raise KeyframeError(f"trust={value} is neither true nor a package: use trust=true or trust=[PACKAGE].")
+        return cls(any(one is True for one in values), packages)
 
 
 NO_TRUST = Trust()
+# What a caller may give for it.
+TrustLike = Trust | bool | str | Sequence[bool | str] | None
 
 
 def check_plain(value: Any, path: Path) -> None:

@@ -51,7 +51,8 @@ def test_trust_is_asked_for_by_true_or_packages_names():
     assert Trust.of(None) == Trust.of(False) == Trust()
     assert Trust.of(True) == Trust(programs=True)
     assert Trust.of(["mylib", "other.heads"]) == Trust(packages=("mylib", "other.heads"))
-    assert Trust.of([True, "mylib"]) == Trust(programs=True, packages=("mylib",))
-    for wrong in ("my lib", "", "a..b", "/tmp", [3], [["a"]]):
+    assert Trust.of([True, "mylib"]) == Trust.of(Trust(True, ("mylib",))) == Trust(programs=True, packages=("mylib",))
+    assert Trust.of("mylib") == Trust(packages=("mylib",))
+    for wrong in ("my lib", "", "a..b", "/tmp", 1, [3], [["a"]], {"mylib": True}):
         with pytest.raises(KeyframeError, match="trust="):
             Trust.of(wrong)

@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from keyframe.config import conf_dir
 from keyframe.files import flat, one_line
+from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
@@ -181,6 +182,7 @@ def check_values(config: DictConfig) -> None:
         value = OmegaConf.select(config, key, default="absent")
         if value != "absent":
             check_number(key, value, **allowed)
+    Trust.of(config.trust)
 
 
 def fail(name: str, sentence: str) -> NoReturn:

@@ -14,6 +14,7 @@ from keyframe.evaluation.results import Evaluation, compare_pairs, model_result,
 from keyframe.pipeline import TrainedModel
 from keyframe.runs import Run, load_detector
 from keyframe.timing import peak_memory, speeds
+from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _costs(runs: Mapping[str, Run], config: DictConfig) -> dict[str, dict[str, f
                 "repeats": float(min(len(taken), costs[name].get("repeats", len(taken)))),
             }
         if isinstance(run.model, TrainedModel) and run.frame_shape is not None:
-            load = partial(load_detector, run.path)
+            load = partial(load_detector, run.path, Trust.of(config.trust))
             device = str(run.detector.pixel_mean.device)
             peaks = peak_memory(load, run.frame_shape, list(config.memory.videos), device)
             costs[name] |= {f"peak_mb_{count}": peak for count, peak in peaks.items()}

@@ -35,7 +35,7 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
     The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
     """
     paths = [path for entry in _as_list(value) for path in _run_paths(entry, key)]
-    runs = [load_run(path, config.data.root, config.data.labels) for path in paths]
+    runs = [load_run(path, config.data.root, config.data.labels, trust=config.trust) for path in paths]
     for run in runs:
         run.to(config.device)
     return runs

@@ -28,7 +28,7 @@ def export(config: DictConfig) -> None:
     }.items():
         check_number(key, value, 1)
 
-    run = load_run(config.run, config.data.root)
+    run = load_run(config.run, config.data.root, trust=config.trust)
     model, data = run.trained_model, run.video_data
     if "torchscript" in formats:
         log.info("torchscript: torch has deprecated TorchScript; prefer onnx or torch_export where you can choose")

@@ -17,6 +17,7 @@ from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.files import one_line, write_table
 from keyframe.report.render import printable, text_table
 from keyframe.system import cores
+from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         device=config.device,
         threads=threads,
         bf16=bool(config.bf16),
+        trust=Trust.of(config.trust),
     )
 
 

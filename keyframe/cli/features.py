@@ -68,7 +68,7 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
     """The encoder, and the origin of its backbone's weights."""
     size = (_USUAL_SIZE, _USUAL_SIZE)
     if config.run is not None:
-        run = load_run(config.run)
+        run = load_run(config.run, trust=config.trust)
         detector, size = run.detector, run.model.size or size
     else:
         torch.manual_seed(config.seed)

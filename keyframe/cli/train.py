@@ -114,7 +114,7 @@ def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], ru
     if config.teacher is None:
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
-    teacher = load_run(config.teacher, key="teacher")
+    teacher = load_run(config.teacher, key="teacher", trust=config.trust)
     if teacher.directory.resolve() == run_dir.resolve():
         raise KeyframeError(f"teacher={config.teacher} is the run to train: name another one.")
     datamodule.prepare_data()

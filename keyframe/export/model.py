@@ -22,6 +22,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.files import file_hash, one_line, write_text
 from keyframe.summary.describe import Appearance
+from keyframe.trust import NO_TRUST, TrustLike
 from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
 
 log = logging.getLogger(__name__)
@@ -306,7 +307,7 @@ class ExportedModel:
         return scores
 
 
-def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
+def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUST) -> ExportedModel:
     """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
 
     TorchScript and torch.export files are programs: load only those of people you trust.
@@ -314,6 +315,7 @@ def load_exported(path: str | Path, threads: int = 0) -> ExportedModel:
     Args:
         path: the file.
         threads: to compute with; 0 leaves it to the library.
+        trust: what the file may do, see `keyframe.trust.Trust.of`.
 
     Raises:
         KeyframeError: it is no such file, it is damaged, or ONNX Runtime is missing.

@@ -22,6 +22,7 @@ from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
+from keyframe.trust import NO_TRUST, Trust
 from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, check_number
 
 # Decimals of seconds and scores.
@@ -44,6 +45,7 @@ class ExtractionSpec:
         device: where the model computes.
         threads: of one worker's computations, at least 1.
         bf16: whether a run's model computes in bfloat16.
+        trust: what the checkpoint or exported file may do.
     """
 
     shots: ShotCutter
@@ -56,6 +58,7 @@ class ExtractionSpec:
     device: str = "auto"
     threads: int = 1
     bf16: bool = False
+    trust: Trust = NO_TRUST
 
     def __post_init__(self) -> None:
         check_number("rate", self.rate, 0, whole=False, above=True)
@@ -91,13 +94,13 @@ class ExtractionSpec:
             return TrainingFree()
         if is_exported(self.checkpoint):
             require_cpu(self.checkpoint, self.device)
-            return load_exported(self.checkpoint, self.threads)
+            return load_exported(self.checkpoint, self.threads, self.trust)
         import torch  # takes seconds; the other scorers need none of it
 
         from keyframe.runs import load_run
 
         torch.set_num_threads(self.threads)
-        model = load_run(self.checkpoint, device=self.device).scorer
+        model = load_run(self.checkpoint, device=self.device, trust=self.trust).scorer
         if not self.bf16:
             return model
         assert isinstance(model, TrainedModel)
