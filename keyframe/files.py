@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, and hashes that name content and settings."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -8,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,16 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from keyframe.system import lock_file
-from keyframe.types import VideoError
+from keyframe.types import KeyframeError, VideoError
 
-# The draft of the file NAME, beside it: what a killed process may leave.
-FILE_DRAFT = re.compile(r"\.(.+)-\w{8}", re.DOTALL)
-# The draft of the folder NAME, beside it, and what is in it.
-_FOLDER_DRAFT = re.compile(r"\.(.+)\.draft-\w{8}", re.DOTALL)
+# The drafts of the file and of the folder NAME, beside it, as `tempfile` names them: what a killed process may leave.
+FILE_DRAFT = re.compile(r"\.(.+)-[a-z0-9_]{8}", re.DOTALL)
+_FOLDER_DRAFT = re.compile(r"\.(.+)\.draft-[a-z0-9_]{8}", re.DOTALL)
+# What is in the draft of a folder.
 _NEW, _OLD, _LOCK = "new", "old", "lock"
 
 # A whole gigabyte takes seconds to hash, these pieces milliseconds; a changed file differs in its size or in a piece.
 _PIECES, _PIECE_BYTES = 16, 1 << 16
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if missing; an OSError says what else is in the place of one."""
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                what = f"{place} is a link to {os.path.realpath(place)}, which" if place.is_symlink() else str(place)
+                raise NotADirectoryError(errno.ENOTDIR, f"{what} is no folder")
+            break
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -47,9 +60,16 @@ def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = Non
     """An empty folder to fill; the end of the block renames it to `folder`, an error removes it.
 
     If `folder` is there, it stays, or `merge` is called with it and the new one, to move what is to be kept before the
-    old is removed. A process that is killed leaves a draft beside it, which `remove_abandoned_drafts` removes.
+    old is removed. If it is a link, the link stays, and all this happens where it leads. A process that is killed
+    leaves a draft beside the folder, which `remove_abandoned_drafts` removes.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        link, folder = folder, Path(os.path.realpath(folder))
+        if merge is not None:  # It may be away because a killed process had moved it aside.
+            remove_abandoned_drafts(folder.parent, merge, folder.name)
+        if not folder.is_dir():
+            raise KeyframeError(f"{link} is a link to {folder}, which is no folder: make it, or remove the link.")
+    make_folder(folder.parent)
     with (
         # Two processes may clean up at once, hence errors in it.
         tempfile.TemporaryDirectory(
@@ -72,16 +92,18 @@ def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = Non
             merge(old, folder)
 
 
-def remove_abandoned_drafts(parent: Path, merge: Callable[[Path, Path], None]) -> set[Path]:
+def remove_abandoned_drafts(parent: Path, merge: Callable[[Path, Path], None], name: str | None = None) -> set[Path]:
     """Remove the folder drafts in `parent` whose process has ended; a folder that it had moved aside is put back.
 
+    Only what `atomic_folder` makes is one: its name, and nothing in it but a lock and two folders, none of them a link.
     A process locks its draft until it ends. On a system without locks (Windows, some network file systems) drafts are
-    left. Returns the folders whose drafts are still being written.
+    left. With `name` it removes the drafts of that folder alone. Returns the folders whose drafts are still being
+    written.
     """
     written: set[Path] = set()
     for drafts in parent.iterdir() if parent.is_dir() else ():
         match = _FOLDER_DRAFT.fullmatch(drafts.name)
-        if match is None:
+        if match is None or match[1] in (".", "..") or name not in (None, match[1]) or not _is_draft(drafts):
             continue
         folder, old = parent / match[1], drafts / _OLD
         try:
@@ -95,12 +117,25 @@ def remove_abandoned_drafts(parent: Path, merge: Callable[[Path, Path], None]) -
             if not free:
                 written.add(folder)
                 continue
-            if old.exists() and folder.exists():
+            if old.exists() and folder.is_dir() and not folder.is_symlink():
                 merge(old, folder)
-            elif old.exists():
+            elif old.exists() and not os.path.lexists(folder):
                 old.rename(folder)
+            elif old.exists():  # A file or a link has taken its place: nothing is lost.
+                continue
         shutil.rmtree(drafts, ignore_errors=True)
     return written
+
+
+def _is_draft(drafts: Path) -> bool:
+    """Whether a folder holds what `atomic_folder` puts into a draft once it is locked, and no links."""
+    kinds = {_LOCK: stat.S_ISREG, _NEW: stat.S_ISDIR, _OLD: stat.S_ISDIR}
+    try:
+        entries = {entry.name: entry.lstat().st_mode for entry in drafts.iterdir()}
+    except OSError:  # No folder, or one that is just ending.
+        return False
+    ours = not drafts.is_symlink() and _LOCK in entries and entries.keys() <= kinds.keys()
+    return ours and all(kinds[name](mode) for name, mode in entries.items())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

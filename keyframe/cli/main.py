@@ -49,6 +49,7 @@ from keyframe.cli.sweep import (
 )
 from keyframe.cli.terminal import listen
 from keyframe.config import conf_dir, help_page
+from keyframe.files import make_folder
 from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
 
@@ -187,7 +188,7 @@ class OutputGuard(Callback):
 def _lock(config: DictConfig, directory: Path, key: str) -> None:
     """Make the directory and lock it for this process, to its end: two would write the same checkpoints."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         _locks.append(lock_folder(directory))
     except KeyframeError as error:
         _refuse(config, str(error))

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from keyframe.files import FILE_DRAFT, write_bytes
+from keyframe.files import FILE_DRAFT, make_folder, write_bytes
 from keyframe.system import available_bytes
 from keyframe.types import KeyframeError, check_number
 
@@ -192,7 +192,7 @@ class VideoCache:
         content, path = to_bytes(key, entry), self._path(key)
         with self._lock:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 if self._make_room(len(content)):
                     write_bytes(path, content)
                     return True

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, ScoreTrack, member, named_groups, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
-from keyframe.files import atomic_file
+from keyframe.files import atomic_file, make_folder
 from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 log = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class FeatureFile:
     def __enter__(self) -> "FeatureFile":
         with ExitStack() as stack:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
                 self._disk = stack.enter_context(_Disk(stack.enter_context(atomic_file(self.path)), "r+"))
             except OSError as error:
                 raise self._unwritable(error) from error

@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import Any, Literal
 
 from keyframe.extraction.extract import ExtractionSpec, extract_video
-from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned
-from keyframe.files import content_hash, one_line
+from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned, remove_draft_of
+from keyframe.files import content_hash, make_folder, one_line
 from keyframe.system import ctrl_c_blocked, follow_parent
 from keyframe.types import KeyframeError, VideoError
 
@@ -81,8 +82,11 @@ def plan(
         One entry per video, in order: a job, or the result of a video that is skipped or cannot be read.
     """
     fingerprint, existing = spec.fingerprint, _prepared(output)
-    # Caseless name of a folder -> content and file of the video that this batch has given it.
+    # Caseless path of a folder, without links -> content and file of the video that this batch has given it.
     taken: dict[str, tuple[str, Path]] = {}
+
+    def key(folder: Path) -> str:
+        return os.path.realpath(folder).casefold()
 
     def place(content: str, names: tuple[str, str]) -> tuple[Path, dict[str, Any] | None]:
         """The video's folder and its summary: the folder that holds this content, else the first that is free."""
@@ -90,10 +94,10 @@ def plan(
         for name in names:
             folder = output / existing.get(name.casefold(), name)
             summary = read_summary(folder)
-            if name.casefold() in taken:
-                if taken[name.casefold()][0] == content:
+            if key(folder) in taken:
+                if taken[key(folder)][0] == content:
                     return folder, summary
-            elif summary is not None and summary["video"]["content"] == content:
+            elif summary is not None and summary["video"].get("content") == content:
                 return folder, summary
             elif not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
                 free.append(folder)
@@ -106,9 +110,8 @@ def plan(
             return VideoResult(path, "failed", notes=str(error))
         name = folder_name(path)
         directory, summary = place(content, (name, f"{name}-{content[:8]}"))
-        key = directory.name.casefold()
-        same = taken.get(key)
-        taken[key] = content, path
+        same = taken.get(key(directory))
+        taken[key(directory)] = content, path
         if same is not None:
             return VideoResult(path, "skipped", directory, notes=f"the same video as {same[1]}")
         if summary is None or overwrite or summary["fingerprint"] != fingerprint or not is_complete(directory, summary):
@@ -121,10 +124,9 @@ def plan(
 def _prepared(output: Path) -> dict[str, str]:
     """Make the output folder if it is missing, and remove abandoned drafts; returns its entries by caseless name."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # Another command may have removed it.
+        make_folder(output)
+        with TemporaryFile(dir=output):
+            pass
         remove_abandoned(output)
         return {entry.name.casefold(): entry.name for entry in output.iterdir()}
     except OSError as error:
@@ -236,7 +238,7 @@ class Worker:
         except (EOFError, OSError):
             self.alive = False
             self.process.join(PATIENCE)
-            remove_abandoned(self.job.directory.parent)
+            remove_draft_of(self.job.directory)
             reason = (
                 f"{self.job.path} crashed its worker (exit status {self.process.exitcode}): the file is damaged or "
                 "memory ran out; convert it to H.264, or use fewer workers."
@@ -258,7 +260,7 @@ class Worker:
             self.process.kill()
             self.process.join()
             if self.job is not None:
-                remove_abandoned(self.job.directory.parent)
+                remove_draft_of(self.job.directory)
 
 
 class _ConnectionHandler(logging.handlers.QueueHandler):

@@ -1,6 +1,7 @@
 """The folder of one video's results: its name, how a new one replaces an older one, and its table, curve and page."""
 
 import json
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,17 +53,21 @@ def folder_name(path: Path) -> str:
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
     """The summary in a folder of ours; None if there is none, or it was not written by us."""
+    path = directory / _SUMMARY
     try:
-        summary = json.loads((directory / _SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
-    ours = isinstance(summary, dict) and summary.get("made_by") == MADE_BY
-    return summary if ours and {"files", "fingerprint", "keyframes", "video"} <= summary.keys() else None
+    if not isinstance(summary, dict) or summary.get("made_by") != MADE_BY:
+        return None
+    kinds = {"files": list, "fingerprint": str, "keyframes": list, "video": dict}
+    return summary if all(isinstance(summary.get(key), kind) for key, kind in kinds.items()) else None
 
 
 def is_complete(directory: Path, summary: dict[str, Any]) -> bool:
-    """Whether all files that a summary names are in its folder."""
-    return all((directory / name).is_file() for name in summary["files"])
+    """Whether the files that a summary names are those in its folder."""
+    there = {entry.name for entry in directory.iterdir() if entry.is_file()}
+    return all(isinstance(name, str) and name in there for name in summary["files"])
 
 
 @contextmanager
@@ -79,13 +84,21 @@ def remove_abandoned(output: Path) -> set[Path]:
     return remove_abandoned_drafts(output, _keep_others)
 
 
+def remove_draft_of(directory: Path) -> None:
+    """Remove the draft of one folder, which may be a link, if its process has ended."""
+    place = Path(os.path.realpath(directory))
+    remove_abandoned_drafts(place.parent, _keep_others, place.name)
+
+
 def _keep_others(old: Path, directory: Path) -> None:
     """Move the files that are not ours from the old folder to the one that replaces it."""
     ours = (read_summary(old) or {"files": []})["files"]
     for entry in old.iterdir():
         if entry.name not in ours:
             place = directory / entry.name
-            entry.rename(place if not place.exists() else place.with_stem(f"{place.stem} (kept)"))
+            while os.path.lexists(place):
+                place = place.with_stem(f"{place.stem} (kept)")
+            entry.rename(place)
 
 
 def _require_ours(directory: Path) -> None:

@@ -92,6 +92,23 @@ def test_a_folder_that_is_not_ours_is_left_alone(videos, tmp_path):
     assert (tmp_path / "a" / "summary.json").read_text() == '{"mine": true}'
 
 
+def test_folders_that_are_links(videos, tmp_path):
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    for place in (disk / "a", out):
+        place.mkdir(parents=True)
+    for name, target in {"a": disk / "a", "b": disk / "a", "c": tmp_path / "unmounted" / "c"}.items():
+        (out / name).symlink_to(target)
+    (tmp_path / "precious").write_text("mine")
+    (out / ".writable").symlink_to(tmp_path / "precious")
+    results = do(videos, out)
+    assert [one.status for one in results] == ["done", "done", "failed"]
+    assert (disk / "a" / "index.html").is_file() and results[0].directory == out / "a"
+    assert results[1].directory == out / f"b-{content_hash(videos[1])[:8]}"  # `b` leads into the folder of `a`.
+    assert "is a link to" in results[2].notes and not (tmp_path / "unmounted").exists()
+    assert (tmp_path / "precious").read_text() == "mine" and (out / ".writable").is_symlink()
+    assert [one.status for one in do(videos[:2], out)] == ["skipped", "skipped"]
+
+
 def test_bad_files_among_good_ones(videos, tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
@@ -117,8 +134,13 @@ def test_a_bug_and_a_full_disk_fail_one_video(videos, tmp_path, monkeypatch):
 
 def test_an_output_that_cannot_be_written(videos, tmp_path):
     (tmp_path / "file").touch()
-    for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(KeyframeError, match=r"output=.*cannot be written"):
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted")
+    for output, why in {
+        tmp_path / "file": "file is no folder",
+        tmp_path / "file" / "below": "file is no folder",
+        tmp_path / "link": "link is a link to .*/unmounted, which is no folder",
+    }.items():
+        with pytest.raises(KeyframeError, match=rf"output=.*cannot be written \(.*{why}\)"):
             plan(videos, output, SPEC)
 
 

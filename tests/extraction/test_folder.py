@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from keyframe.extraction.folder import MADE_BY, folder_name, remove_abandoned, results_folder
+from keyframe.extraction.folder import (
+    MADE_BY,
+    folder_name,
+    is_complete,
+    read_summary,
+    remove_abandoned,
+    results_folder,
+)
+from keyframe.types import KeyframeError
 
 SUMMARY = {"made_by": MADE_BY, "files": ["summary.json"], "fingerprint": "", "keyframes": [], "video": {}}
 
@@ -57,6 +65,107 @@ def test_what_a_killed_process_leaves_is_removed_and_what_it_had_moved_comes_bac
     assert remove_abandoned(tmp_path) == set()
     assert {path.name for path in tmp_path.iterdir()} == {"a.draft-b", "other"}
     assert {path.name for path in out.iterdir()} == {"half" if when == "replaced" else "summary.json", "mine.txt"}
+
+
+def snapshot(place):
+    """What lies below a place: the target of each link, the content of each file."""
+    paths = sorted(place.rglob("*"))
+    return {path: path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes() for path in paths}
+
+
+def test_what_only_looks_like_a_draft_is_left_alone(tmp_path):
+    out, outside = tmp_path / "place" / "out", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "lock").touch()
+    (outside / "old").mkdir()
+    (outside / "old" / "mine.txt").write_text("mine")
+    for name in ("....draft-abcdefgh", "...draft-abcdefgh", ".a.draft-ABCDEFGH", ".b.draft-abcdefgh"):
+        (out / name / "old").mkdir(parents=True)
+        (out / name / "old" / "mine.txt").write_text("mine")
+        (out / name / "lock").touch()
+    (out / ".b.draft-abcdefgh" / "holiday.txt").touch()  # Nothing of ours.
+    (out / ".c.draft-abcdefgh").symlink_to(outside)
+    (out / ".d.draft-abcdefgh").mkdir()
+    (out / ".d.draft-abcdefgh" / "lock").touch()
+    (out / ".d.draft-abcdefgh" / "old").symlink_to(outside / "old")
+    os.mkfifo(out / ".d.draft-abcdefgh" / "new")
+    before = snapshot(tmp_path)
+    assert remove_abandoned(out) == set()
+    assert snapshot(tmp_path) == before
+
+
+def test_a_folder_that_is_a_link_stays_one_and_is_replaced_where_it_leads(tmp_path):
+    disk, out = tmp_path / "disk" / "a", tmp_path / "out" / "a"
+    disk.mkdir(parents=True)
+    (disk / "summary.json").write_text(json.dumps(SUMMARY | {"files": ["summary.json", "old.jpg"]}))
+    (disk / "old.jpg").touch()
+    (disk / "mine.txt").write_text("mine")
+    out.parent.mkdir()
+    out.symlink_to(Path("..") / "disk" / "a")
+    with results_folder(out) as draft:
+        (draft / "new.jpg").touch()
+    assert out.is_symlink() and {path.name for path in disk.iterdir()} == {"new.jpg", "mine.txt"}
+    assert [path.name for path in tmp_path.rglob("*.draft-*")] == []
+
+
+def test_a_kill_while_the_folder_behind_a_link_is_replaced(tmp_path):
+    disk, out = tmp_path / "disk" / "a", tmp_path / "out" / "a"
+    disk.mkdir(parents=True)
+    (disk / "summary.json").write_text(json.dumps(SUMMARY))
+    (disk / "mine.txt").write_text("mine")
+    out.parent.mkdir()
+    out.symlink_to(disk)
+    killed_while_writing(disk, "moved")
+    assert not disk.exists()
+    with results_folder(out) as draft:
+        (draft / "new.jpg").touch()
+    assert out.is_symlink() and {path.name for path in disk.iterdir()} == {"new.jpg", "mine.txt"}
+    assert [path.name for path in disk.parent.iterdir()] == ["a"]
+
+
+def test_a_link_that_leads_to_no_folder_of_ours_is_refused(tmp_path):
+    out = tmp_path / "a"
+    for make, sentence in {
+        lambda: out.symlink_to(tmp_path / "unmounted" / "a"): "a link to .*unmounted/a, which is no folder: make it",
+        lambda: out.symlink_to(out): "is a link to .*, which is no folder",
+        lambda: out.symlink_to(__file__): "was not made by keyframe-extract",
+        lambda: out.symlink_to(Path(__file__).parent): "was not made by keyframe-extract",
+    }.items():
+        make()
+        with pytest.raises(KeyframeError, match=sentence), results_folder(out):
+            pass
+        out.unlink()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_replaces_nothing(tmp_path):
+    out = tmp_path / "a"
+    with results_folder(out) as draft:
+        (draft / "summary.json").write_text(json.dumps(SUMMARY | {"files": ["summary.json", "skim.mp4"]}))
+    for name in ("index.html", "index (kept).html"):
+        (out / name).write_text(f"my {name}")
+    with results_folder(out) as draft:
+        (draft / "index.html").write_text("ours")
+    assert (out / "index.html").read_text() == "ours"
+    kept = {path.read_text() for path in out.iterdir()}
+    assert kept == {"ours", "my index.html", "my index (kept).html"}
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "null", '{"made_by": "keyframe-extract"}', '{"files": 3, "made_by": "keyframe-extract"}']
+)
+def test_a_summary_that_is_none_of_ours(content, tmp_path):
+    (tmp_path / "summary.json").write_text(content)
+    assert read_summary(tmp_path) is None
+
+
+def test_a_summary_names_files_of_its_own_folder_only(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b.txt").touch()
+    for names in (["../b.txt"], [str(tmp_path / "b.txt")], [3]):
+        assert not is_complete(tmp_path / "a", SUMMARY | {"files": names})
+    os.mkfifo(tmp_path / "a" / "summary.json")  # It would be read for ever.
+    assert read_summary(tmp_path / "a") is None
 
 
 NAMES = {
