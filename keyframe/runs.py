@@ -21,6 +21,7 @@ from keyframe.data.labels import label_positions, labelled_frames
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.data.splits import Split
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
 from keyframe.files import flat, one_line
@@ -131,7 +132,7 @@ class Run:
         path: the checkpoint or exported file.
         config: the whole configuration, plain nested values.
         model: scores frames, or features if the run was trained on a feature file.
-        datamodule: the data, as training divided them.
+        datamodule: the data, as training divided them, or another data set.
         parameters: counts, see `keyframe.models.detector.count_parameters`.
         weights_mb: MB (10^6 bytes) of all weights, or of the exported file.
     """
@@ -229,7 +230,7 @@ class Run:
             self.model.detector.to(find_device(device))
 
     def videos(self, split: str) -> dict[str, RunVideo]:
-        """The videos of a split by id; none is decoded."""
+        """The videos of `train`, `val`, `test`, `new` or `all` by id (see `split_videos`); none is decoded."""
         if split not in self._videos:
             self.datamodule.prepare_data()
             found = self.datamodule.split_videos(split)
@@ -274,17 +275,22 @@ def load_run(
         data = _datamodule(path, exported.card.config, root, labels)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
+        if exported.card.split is not None:
+            data.kept_split = Split.from_plain(exported.card.split, path)
         loaded = Run(path, exported.card.config, exported, data, exported.card.parameters, path.stat().st_size / 1e6)
     else:
         path = find_run(run, key)
         checkpoint = _read(path)
         config = checkpoint["hyper_parameters"]
         detector, data = _detector(path, checkpoint), _datamodule(path, config, root, labels)
+        data.keep_split(checkpoint, path)
         size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
         two_stages = (config.get("finetune") or {}).get("switch_epoch") is not None
         counts = {name: float(count) for name, count in count_parameters(detector, two_stages).items()}
         model = TrainedModel(detector, size, window, describe_model(path))
         loaded = Run(path, config, model, data, counts, weights_mb(detector))
+    if data.kept_split is not None and isinstance(source := getattr(data, "source", None), DirectorySource):
+        source.allow_missing = True  # a video that is gone changes no part, and is named
     if device is not None:
         loaded.to(device)
     return loaded

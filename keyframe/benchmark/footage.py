@@ -1,6 +1,5 @@
 """What the suites measure on: videos of any length, labelled videos to train on, and videos as evaluation sees them."""
 
-import json
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +14,8 @@ from av.video.stream import VideoStream
 from scipy.fft import irfft2
 
 from keyframe.data.labels import read_tvsum_tsv, write_tsv
+from keyframe.data.splits import Split
 from keyframe.evaluation.video import picks
-from keyframe.files import write_text
 from keyframe.summary.describe import Appearance, describe_frames
 from keyframe.system import cores
 from keyframe.types import Float32Array, FloatArray, Int64Array, KeyframeError, LabelledVideo, Labels, UInt8Array
@@ -185,7 +184,7 @@ class TrainData:
         write_tsv(directory / "labels.tsv", opinions)
         validated = self.videos + self.held_out
         parts = {"train": ids[: self.videos], "val": ids[self.videos : validated], "test": ids[validated:]}
-        write_text(directory / "splits.json", json.dumps([{f"{part}_keys": keys for part, keys in parts.items()}]))
+        Split(*map(tuple, parts.values())).write(directory / "splits.json")
         labels = read_tvsum_tsv(directory / "labels.tsv")
         videos = {id_: LabelledVideo(id_, directory / f"{id_}.mp4", labels[id_]) for id_ in ids}
         return {part: [videos[key] for key in keys] for part, keys in parts.items()}

@@ -32,12 +32,16 @@ def export(config: DictConfig) -> None:
     model, data = run.trained_model, run.video_data
     if "torchscript" in formats:
         log.info("torchscript: torch has deprecated TorchScript; prefer onnx or torch_export where you can choose")
-    split = _held_out(run)
-    held_out = read_clips(data, split, config.check.videos, bar)
+    for note in run.datamodule.split_notes(str(run.path)):
+        log.warning("%s", note)
+    part = _held_out(run)
+    held_out = read_clips(data, part, config.check.videos, bar)
     calibration = read_clips(data, "train", config.calibration.videos, bar) if "onnx_int8" in formats else []
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
-    exporter = Exporter(model, run.config, run.parameters, run_dir, split, held_out, calibration, config.opset)
+    exporter = Exporter(
+        *(model, run.config, run.parameters, run_dir, data.kept_split, part, held_out, calibration, config.opset)
+    )
     cards: list[Card] = []
     refused: list[str] = []
     for format in bar(formats, "Exporting", len(formats), unit="format"):
@@ -49,7 +53,7 @@ def export(config: DictConfig) -> None:
         log.info("Measuring speed ...")
         seconds = exporter.seconds([card.format for card in cards], config.repeats)
         rows = [_row(card, exporter.path(card.format).name, seconds) for card in cards]
-        log.info("%s", _table(rows, len(seconds["eager"]), split, len(held_out), run_dir))
+        log.info("%s", _table(rows, len(seconds["eager"]), part, len(held_out), run_dir))
     if refused:
         raise KeyframeError(" ".join(refused))
 
@@ -70,12 +74,13 @@ def _formats(config: DictConfig) -> list[str]:
 
 
 def _held_out(run: Run) -> str:
-    """The split whose videos files are checked on."""
-    for split in ("test", "val"):
-        if run.videos(split):
-            return split
+    """The part whose videos files are checked on."""
+    for part in ("test", "val"):
+        if run.videos(part):
+            return part
     raise KeyframeError(
-        f"{run.directory} holds out no videos, and files are checked on held-out videos: train with data.folds."
+        f"no test or validation video of {run.directory} is there, and files are checked on these: say where they lie "
+        "with data.root."
     )
 
 
@@ -94,11 +99,11 @@ def _row(card: Card, file: str, seconds: Mapping[str, Sequence[float]]) -> dict[
     }
 
 
-def _table(rows: Sequence[Mapping[str, str]], rounds: int, split: str, videos: int, run_dir: Path) -> str:
+def _table(rows: Sequence[Mapping[str, str]], rounds: int, part: str, videos: int, run_dir: Path) -> str:
     """The last lines: size, agreement, time, and where the files lie."""
     lines = (
         *("", text_table(rows, {"MB"}), ""),
-        f"Compared with the run's own model on {videos} {split} videos: the largest difference of a score, and the",
+        f"Compared with the run's own model on {videos} {part} videos: the largest difference of a score, and the",
         "change in Spearman with the annotators' mean at the frames that the run samples (95 % interval).",
         f"Time: of a window, over the model's in torch, median and range of {rounds} rounds.",
         f"Files, a card (.json) beside each: {from_here(run_dir)}",

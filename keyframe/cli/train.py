@@ -25,7 +25,7 @@ from keyframe.runs import load_run
 from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
 from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
-from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, train_and_test
+from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, resume_split, train_and_test
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ def train(config: DictConfig) -> None:
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one per rank
     datamodule = instantiate(config.datamodule, _convert_="all")
+    if resume is not None:
+        resume_split(datamodule, resume)
     targets = _teacher_targets(config, datamodule, run_dir)
     if config.tune.batch_size:
         config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule, resume)

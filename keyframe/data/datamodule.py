@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,10 +16,10 @@ from torch.utils.data import DataLoader, Sampler
 from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import Augmentation, FeatureDataset, VideoDataset, collate
 from keyframe.data.feature_file import FeatureVideo, read_feature_file
-from keyframe.data.folder import Source
+from keyframe.data.folder import Source, few
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
-from keyframe.data.splits import Split, read_split_file, stratified_folds
+from keyframe.data.splits import PARTS, Split, read_split_file, stratified_folds
 from keyframe.types import KeyframeError, LabelledVideo, check_number
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,9 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         seed: of the order and the augmentation of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
         workers: processes that load batches if videos are decoded for them; 0 loads in the training process.
+
+    Attributes:
+        kept_split: the split that a run has stored, which is used instead of folds; None divides the videos there are.
     """
 
     def __init__(
@@ -98,16 +102,64 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self.strict, self.workers = strict, workers
         self.datasets: dict[str, VideoDataset | FeatureDataset] = {}
         self.skipped: dict[str, str] = {}
-        self._parts: dict[str, list[Video]] = {}
+        self.kept_split: Split | None = None
         self._batches_done = 0
 
+    @cached_property
+    def _videos(self) -> dict[str, Video]:
+        """All videos by id."""
+        return {video.id: video for video in self._find()}
+
+    @cached_property
+    def split(self) -> Split:
+        """The ids of each part, also of videos that are not there any more."""
+        return self.kept_split or self._split(self._videos)
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Id -> `train`, `val`, `test`, or `new` if the video is in none of these."""
+        known = self.split.by_id()
+        return {id_: known.get(id_, "new") for id_ in self._videos}
+
+    @property
+    def gone(self) -> dict[str, str]:
+        """Videos of the split that are not there any more, id -> part."""
+        return {id_: part for id_, part in self.split.by_id().items() if id_ not in self._videos}
+
+    @property
+    def other_set(self) -> bool:
+        """Whether the videos are another data set: none is in the run's split. A video is known by its id."""
+        return self.kept_split is not None and set(self.parts.values()) == {"new"}
+
     def split_videos(self, name: str) -> list[Video]:
-        """The videos of `train`, `val` or `test`, as found: none is decoded yet, so any may turn out to be bad."""
-        if not self._parts:
-            videos = {video.id: video for video in self._find()}
-            split = vars(self._split(videos))
-            self._parts = {part: [videos[id_] for id_ in ids] for part, ids in split.items()}
-        return list(self._parts[name])
+        """The videos of `train`, `val`, `test`, `new` (in none of these) or `all`.
+
+        They are as found: none is decoded yet, so any may turn out to be bad.
+        """
+        parts = self.parts  # raises what is wrong with the split
+        ids = getattr(self.split, name) if name in PARTS else self._videos
+        return [self._videos[id_] for id_ in ids if id_ in parts and name in ("all", parts[id_])]
+
+    def split_notes(self, run: str) -> list[str]:
+        """What a reader of numbers should know of the split of a run, and of the videos that are here."""
+        new = [id_ for id_, part in self.parts.items() if part == "new"]
+        if self.kept_split is None:
+            return [
+                f"{run} is of an older version and has not stored which videos it was trained on: its split is made "
+                f"anew of the {len(self.parts)} videos there are now, and if videos were added or removed since, it "
+                "may have been trained on videos that it is tested on here."
+            ]
+        if self.other_set:
+            return [f"None of these {len(new)} videos is in the split of {run}: they are another data set."]
+        gone = [f"{id_} ({part})" for id_, part in self.gone.items()]
+        return [
+            f"{what}: {len(ids)} ({few(ids, 10)})."
+            for what, ids in (
+                (f"Videos in no part of the split of {run}", new),
+                (f"Videos of the split of {run} that are not there any more", gone),
+            )
+            if ids
+        ]
 
     def setup(self, stage: str | None = None) -> None:
         """Find, split and check the videos; the second call does nothing."""
@@ -140,11 +192,17 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return self._loader("test")
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of the epoch this rank has done (Lightning keeps it in checkpoints)."""
+        """The split, and how many batches of the epoch this rank has done (Lightning keeps it in checkpoints)."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         done = loop.epoch_loop.batch_progress.current.ready
-        return {"batches_done": done if done < loop.max_batches else 0}
+        return {"batches_done": done if done < loop.max_batches else 0, "split": self.split.to_plain()}
+
+    def keep_split(self, checkpoint: Mapping[str, Any], path: Path) -> None:
+        """Divide the videos as the run of the checkpoint at `path` did, if it has stored how; see `state_dict`."""
+        state = checkpoint.get(type(self).__qualname__)
+        if isinstance(state, dict) and "split" in state:
+            self.kept_split = Split.from_plain(state["split"], path)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where the checkpoint was."""

@@ -106,10 +106,10 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
     return both
 
 
-def few(names: Iterable[str]) -> str:
-    """The first three names, for a message."""
+def few(names: Iterable[str], most: int = 3) -> str:
+    """The first names, three or as many as `most`, for a message."""
     listed = list(names)
-    return ", ".join(listed[:3]) + (" ..." if len(listed) > 3 else "")
+    return ", ".join(listed[:most]) + (" ..." if len(listed) > most else "")
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""Divide videos into train, validation and test: own stratified folds, or the split files of published systems."""
+"""Divide videos into train, validation and test: stratified folds, published split files, or what a run has stored."""
 
 import hashlib
 import json
@@ -11,10 +11,15 @@ from typing import Any
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, data_set_named, official_id
-from keyframe.files import one_line
+from keyframe.files import one_line, write_text
 from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
+# Bounds of a stored split. The largest published set has 31,892 videos.
+_MAX_VIDEOS = 1_000_000
+_MAX_ID = 4096
+
+PARTS = ("train", "val", "test")
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,32 @@ class Split:
                         f"the split has {name} in {seen[name]} and again in {part}: a video may stand once, in one part"
                     )
                 seen[name] = part
+
+    @classmethod
+    def from_plain(cls, value: Any, path: Path) -> "Split":
+        """Check the split of a checkpoint or a card, which may come from anyone: lists of ids by the part's name."""
+        named = type(value) is dict and value.keys() == set(PARTS) and all(type(ids) is list for ids in value.values())
+        if not named or sum(map(len, value.values())) > _MAX_VIDEOS:
+            raise KeyframeError(f"{path} was not loaded: its split is not a list of videos for train, val and test.")
+        if not all(type(id_) is str and len(id_) <= _MAX_ID for ids in value.values() for id_ in ids):
+            raise KeyframeError(f"{path} was not loaded: its split holds something that is no video's id.")
+        try:
+            return cls(**{part: tuple(ids) for part, ids in value.items()})
+        except KeyframeError as error:
+            raise KeyframeError(f"{path} was not loaded: its split is damaged or was changed ({error}).") from error
+
+    def by_id(self) -> dict[str, str]:
+        """Id -> name of the part."""
+        return {id_: part for part, ids in vars(self).items() for id_ in ids}
+
+    def to_plain(self) -> dict[str, list[str]]:
+        """The ids by the name of the part, for a checkpoint or a card."""
+        return {part: list(ids) for part, ids in vars(self).items()}
+
+    def write(self, path: Path) -> None:
+        """Write a split file of one fold, in the field's form, that `read_split_file` reads."""
+        fold = {f"{part}_keys": ids for part, ids in self.to_plain().items()}
+        write_text(path, json.dumps([fold], indent=1) + "\n")
 
 
 def stratified_folds(categories: Mapping[str, str], folds: int = 5, fold: int = 0, val_fraction: float = 0.2) -> Split:

@@ -106,6 +106,7 @@ class Card:
         check: how far its scores are from the run's own, and on which videos.
         config: the run's whole configuration, plain nested values.
         versions: of the packages that made it.
+        split: ids of the run's videos by part; None in cards of before.
     """
 
     format: str
@@ -120,6 +121,7 @@ class Card:
     check: Mapping[str, Any]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
+    split: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         numbers = [*self.size, *([] if self.window is None else [self.window])]
@@ -173,7 +175,8 @@ def read_card(path: Path) -> Card:
     if not known:
         raise KeyframeError(f"{place} is a card of another version of keyframe: export the model again with this one.")
     try:
-        values = {one.name: content[one.name] for one in fields(Card)}
+        values = {one.name: content[one.name] for one in fields(Card) if one.name != "split"}
+        values["split"] = content.get("split")
         card = Card(**{**values, "size": tuple(values["size"])})
     except (KeyError, TypeError, ValueError) as error:
         raise KeyframeError(f"{place} is damaged ({error}): export the model again.") from error

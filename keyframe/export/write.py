@@ -26,6 +26,7 @@ from torch.onnx import ONNXProgram
 import keyframe
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
+from keyframe.data.splits import Split
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
 from keyframe.export.model import FRAMES, SCORES, SUFFIXES, Card, card_path, load_program, onnx_packages, write_card
 from keyframe.files import file_hash
@@ -97,7 +98,8 @@ class Exporter:
         config: the run's whole configuration, plain nested values.
         parameters: counts, `total` among them.
         directory: where the files go.
-        split: the split of the held-out videos.
+        split: the run's, or None if it has stored none.
+        part: the part that the held-out videos are of.
         held_out: clips that files are checked on.
         calibration: clips of training videos, for int8.
         opset: version of ONNX's operators, one of `OPSETS`.
@@ -107,7 +109,8 @@ class Exporter:
     config: Mapping[str, Any]
     parameters: Mapping[str, float]
     directory: Path
-    split: str
+    split: Split | None
+    part: str
     held_out: Sequence[Clip]
     calibration: Sequence[Clip]
     opset: int
@@ -216,7 +219,7 @@ class Exporter:
         bounds = {"": change.value, "_lo": change.lo, "_hi": change.hi}
         check = {
             "against": "the run's own model, eager, in float32",
-            "split": self.split,
+            "split": self.part,
             "videos": [clip.video for clip in self.held_out],
             "frames": sum(len(clip.frames) for clip in self.held_out),
             "largest_difference": largest,
@@ -236,6 +239,7 @@ class Exporter:
             making=making,
             check=check,
             config=self.config,
+            split=None if self.split is None else self.split.to_plain(),
             versions={
                 "keyframe": keyframe.__version__,
                 "python": platform.python_version(),

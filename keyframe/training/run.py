@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import VideoDataset
+from keyframe.data.folder import few
 from keyframe.files import write_table
 from keyframe.models.backbone import NoBackbone
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
@@ -39,8 +40,8 @@ def train_and_test(
 ) -> tuple[dict[str, float], Path]:
     """Run both stages, then measure the best checkpoint on validation and test videos.
 
-    Writes `per_video.csv`, a row per test video, into `run_dir`. Returns the metrics by name, e.g. `test/spearman`, and
-    the best checkpoint.
+    Writes `split.json`, a split file, and `per_video.csv`, a row per test video, into `run_dir`. Returns the metrics by
+    name, e.g. `test/spearman`, and the best checkpoint.
     """
     backbone = module.detector.backbone
     if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
@@ -59,6 +60,8 @@ def train_and_test(
     # Lightning would do so after trackers have started a run, which bad data must not leave behind.
     datamodule.prepare_data()
     datamodule.setup()
+    if trainer.is_global_zero:
+        datamodule.split.write(run_dir / "split.json")
     trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     metrics.update(_numbers(trainer, "train/"))
     best = _best(trainer)
@@ -73,6 +76,19 @@ def train_and_test(
         metrics[f"data/videos_{name}"] = len(dataset)
     metrics["data/videos_skipped"] = len(datamodule.skipped)
     return metrics, best
+
+
+def resume_split(datamodule: KeyframeDataModule[Any], resume: Path) -> None:
+    """Divide the videos as the run of a checkpoint did: new ones are left out and named, missing ones are refused."""
+    datamodule.keep_split(read_checkpoint(resume), resume)
+    datamodule.prepare_data()
+    if datamodule.kept_split is not None and (gone := datamodule.gone):
+        raise KeyframeError(
+            f"{resume} cannot go on: {len(gone)} of the {len(datamodule.split.by_id())} videos of its split are not "
+            f"there any more ({few(gone)}): put them back, or train a new run."
+        )
+    for note in datamodule.split_notes(str(resume)):
+        log.warning("%s", note)
 
 
 def _best(trainer: Trainer) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from keyframe.data import datamodule as module
 from keyframe.data.datamodule import EpochSampler, FeatureDataModule
 from keyframe.data.hdf5 import TVSUM_IDS
+from keyframe.data.splits import PARTS
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 from tests.training.tiny import make_datamodule
@@ -125,3 +126,49 @@ def test_a_split_of_another_data_set_is_refused(tmp_path):
         for file, other in ((summe, "tvsum"), (tvsum, "summe")):
             with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
                 split_of(tmp_path, file, split_name.replace("tvsum", other), place.replace("tvsum", other))
+
+
+def summe_data(path, names, kept_split=None, **options):
+    datamodule = FeatureDataModule(str(write_summe(path, names)), width=WIDTH, **options)
+    datamodule.kept_split = kept_split
+    return datamodule
+
+
+def ids_of(datamodule, part):
+    return [video.id for video in datamodule.split_videos(part)]
+
+
+CLIPS = [f"clip{number}" for number in range(18)]
+
+
+def test_videos_that_come_later_belong_to_no_part(tmp_path):
+    before = summe_data(tmp_path / "a.h5", CLIPS[:10])
+    learnt = {*ids_of(before, "train"), *ids_of(before, "val")}
+    anew = summe_data(tmp_path / "b.h5", CLIPS)
+    assert len(ids_of(anew, "test")) == 4 and learnt.intersection(ids_of(anew, "test"))
+    after = summe_data(tmp_path / "b.h5", CLIPS, before.split)
+    assert {part: ids_of(after, part) for part in PARTS} == {part: ids_of(before, part) for part in PARTS}
+    assert ids_of(after, "new") == CLIPS[10:] and ids_of(after, "all") == CLIPS and not after.other_set
+    assert after.split_notes("R") == [f"Videos in no part of the split of R: 8 ({', '.join(CLIPS[10:])})."]
+
+
+def test_videos_that_are_gone_are_named_with_their_part(tmp_path):
+    before = summe_data(tmp_path / "a.h5", CLIPS[:10])
+    lost = before.split.test[0]
+    after = summe_data(tmp_path / "b.h5", [name for name in CLIPS[:10] if name != lost], before.split)
+    assert after.gone == {lost: "test"} and ids_of(after, "test") == [before.split.test[1]]
+    assert after.split_notes("R") == [f"Videos of the split of R that are not there any more: 1 ({lost} (test))."]
+
+
+def test_a_set_without_any_video_of_the_split_is_another_one(tmp_path):
+    before = summe_data(tmp_path / "a.h5", CLIPS[:8])
+    other = summe_data(tmp_path / "b.h5", CLIPS[8:], before.split)
+    assert other.other_set and ids_of(other, "test") == [] and ids_of(other, "all") == ids_of(other, "new") == CLIPS[8:]
+    assert "another data set" in other.split_notes("R")[0]
+
+
+def test_the_split_of_a_split_file_is_kept_too(tmp_path):
+    before = summe_data(tmp_path / "a.h5", CLIPS[:10], folds=2)
+    before.split.write(tmp_path / "split.json")
+    again = summe_data(tmp_path / "b.h5", CLIPS, splits=str(tmp_path / "split.json"))
+    assert again.split == before.split and ids_of(again, "new") == CLIPS[10:]

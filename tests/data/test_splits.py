@@ -33,6 +33,25 @@ def test_split_refuses_overlap_and_emptiness():
             Split(**({"train": ("a",), "val": ("b",), "test": ("c",)} | {part: ()}))
 
 
+def test_a_stored_split_is_data_from_anyone(tmp_path):
+    split = Split(train=("a", "\udcff"), val=("b",), test=("c",))
+    assert Split.from_plain(split.to_plain(), tmp_path) == split
+    good = split.to_plain()
+    for value in (
+        *(None, [], {}, {**good, "more": []}, {**good, "test": "c"}, {**good, "test": {"c": 1}}, {**good, "test": [1]}),
+        *({**good, "test": [["c"]]}, {**good, "test": ["x" * 5000]}, {**good, "test": ["c"] * 1_000_001}),
+        *({**good, "test": []}, {**good, "test": ["c", "a"]}),
+    ):
+        with pytest.raises(KeyframeError, match=r"a\.ckpt was not loaded: its split "):
+            Split.from_plain(value, tmp_path / "a.ckpt")
+
+
+def test_a_split_is_written_as_a_split_file(tmp_path):
+    split = Split(train=("a", "\udcff"), val=("b",), test=("video_1",))
+    split.write(tmp_path / "split.json")
+    assert read_split_file(tmp_path / "split.json", 0, dict.fromkeys(split.by_id(), "")) == split
+
+
 def test_folds_of_tvsum_cover_every_video_once_with_every_category():
     tested = []
     for fold in range(5):

@@ -17,10 +17,10 @@ from keyframe.training import run as run_file
 from keyframe.training.callbacks import SaveOnSignal
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
-from keyframe.training.run import AtomicCheckpointIO, find_batch_size, read_checkpoint
+from keyframe.training.run import AtomicCheckpointIO, find_batch_size, read_checkpoint, resume_split
 from keyframe.training.stages import PlateauSchedule, TwoStage
 from keyframe.types import KeyframeError
-from tests.data.feature_files import WIDTH, write_tvsum
+from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 from tests.training.tiny import killed_by, make_datamodule, make_module, make_trainer
 
 EPOCHS, SWITCH = 4, 2
@@ -164,7 +164,8 @@ def test_a_signal_saves_within_the_epoch_and_no_batch_is_done_twice(
     calls = (queue / "calls").read_text() if (queue / "calls").exists() else ""
     assert calls == ("requeue 42\n" if number == signal.SIGUSR1 else "")
     checkpoint = read_checkpoint(tmp_path / "last.ckpt")
-    assert checkpoint["VideoDataModule"] == {"batches_done": 2}
+    split = make_datamodule(tiny_demo).split
+    assert checkpoint["VideoDataModule"] == {"batches_done": 2, "split": split.to_plain()}
     ended = fit(tiny_demo, tmp_path, after, resume=tmp_path / "last.ckpt")
     assert before.steps == epoch * 5 + 2 and before.steps + after.steps == EPOCHS * 5
     assert_same_end(ended, uninterrupted)
@@ -228,6 +229,29 @@ def test_a_failed_write_leaves_the_checkpoint_that_was_there(tmp_path, monkeypat
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_goes_on_with_its_own_split(tmp_path, caplog):
+    path, names = tmp_path / "last.ckpt", [f"clip{number}" for number in range(18)]
+
+    def resumed(count):
+        data = FeatureDataModule(str(write_summe(tmp_path / "a.h5", names[:count])), width=WIDTH)
+        if not path.exists():
+            state = {"batches_done": 0, "split": data.split.to_plain()}
+            torch.save({"state_dict": {}, "FeatureDataModule": state}, path)
+        resume_split(data, path)
+        return data
+
+    before = resumed(10)
+    assert not caplog.text
+    after = resumed(18)
+    assert after.split == before.split and "Videos in no part of the split of" in caplog.text
+    with pytest.raises(KeyframeError, match=r"last\.ckpt cannot go on: 2 of the 10 videos .* \(clip\d, clip\d\): put"):
+        resumed(8)
+    caplog.clear()
+    torch.save({"state_dict": {}}, path)
+    assert resumed(18).split != before.split
+    assert "last.ckpt is of an older version and has not stored which videos it was trained on" in caplog.text
 
 
 def full_at(module, videos):

@@ -16,7 +16,9 @@ from scipy.stats import spearmanr
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.dataset import Augmentation, collate
+from keyframe.data.folder import DirectorySource
 from keyframe.data.sampling import FpsSampling
+from keyframe.data.splits import Split
 from keyframe.training.losses import Distillation, SpearmanLoss, TeacherTargets, check_teacher
 from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError
@@ -65,8 +67,7 @@ def test_a_teacher_trained_on_the_students_held_out_videos_is_refused(theirs, ti
     refused(theirs, other, f"{len(leaked)} of the test videos", leaked[0], "data.fold")
     # checkpoints are chosen by validation videos: those may not be tested on, even if none was trained on
     swapped = make_datamodule(tiny_demo)
-    swapped._parts = {part: theirs.split_videos(part) for part in ("train", "test")}
-    swapped._parts |= {"val": swapped._parts["test"], "test": theirs.split_videos("val")}
+    swapped.kept_split = Split(train=theirs.split.train, val=theirs.split.test, test=theirs.split.val)
     refused(theirs, swapped, "2 of the test videos")
 
 
@@ -97,6 +98,25 @@ def test_a_teacher_of_unknown_videos_is_refused(theirs, tiny_demo):
 
     theirs.source = Gone()
     refused(theirs, make_datamodule(tiny_demo), "teacher=TEACHER", "/gone")
+
+
+def test_a_teacher_is_known_by_the_split_that_it_has_stored(theirs, tiny_demo, tmp_path, caplog):
+    # trained on another fold than its configuration would give today
+    theirs.kept_split = make_datamodule(tiny_demo, fold=1).split
+    refused(theirs, make_datamodule(tiny_demo), "has learnt from")
+    check_teacher("TEACHER", theirs, make_datamodule(tiny_demo, fold=1))
+    assert not caplog.text
+    # its videos are gone, its ids are not
+    gone = make_datamodule(tiny_demo)
+    gone.kept_split, gone.source = theirs.split, DirectorySource(str(tmp_path / "gone"))
+    refused(gone, make_datamodule(tiny_demo), "has learnt from")
+    check_teacher("TEACHER", gone, make_datamodule(tiny_demo, fold=1))
+    assert "compared by their ids alone" in caplog.text
+
+
+def test_a_teacher_without_a_stored_split_is_warned_of(theirs, tiny_demo, caplog):
+    check_teacher("TEACHER", theirs, make_datamodule(tiny_demo))
+    assert "teacher=TEACHER is of an older version and has not stored which videos it was trained on" in caplog.text
 
 
 @pytest.fixture(scope="module")
