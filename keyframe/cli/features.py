@@ -20,6 +20,7 @@ from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id
 from keyframe.extraction.inputs import find_inputs
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
+from keyframe.models.weights import PACKAGES
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError, Labels, check_number
 
@@ -86,7 +87,7 @@ def _weights(config: DictConfig) -> str:
     if config.backbone.weights is not None:
         return Path(str(config.backbone.weights)).name
     if config.backbone.pretrained:
-        return "timm, pretrained"
+        return PACKAGES[config.backbone.name][0] if config.backbone.name in PACKAGES else "timm, pretrained"
     log.warning("backbone.pretrained=false: these will be features of random weights (seed=%s)", config.seed)
     return f"random, seed {config.seed}"
 

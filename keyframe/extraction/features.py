@@ -53,6 +53,7 @@ class FeatureEncoder:
             raise KeyframeError(
                 "A model on feature files has no image backbone: give one (backbone=resnet50) or a run on videos."
             )
+        self.detector.backbone.check_size(self.size, "size")
         try:
             with torch.inference_mode():
                 self.detector.encode("pixels", torch.zeros(1, 1, 3, *self.size, device=self.detector.pixel_mean.device))

@@ -1,21 +1,20 @@
 """An image backbone: any timm model, cut into a prefix that never trains and a tail that trains in stage 2."""
 
-import difflib
 import hashlib
-import urllib.error
-import urllib.request
+import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 import timm
 import torch
-from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 from timm.data import resolve_model_data_config
 from timm.layers import BatchNormAct2d, RmsNorm, RmsNorm2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
+from keyframe.models.weights import timm_model
 from keyframe.types import KeyframeError, check_number
+
+log = logging.getLogger(__name__)
 
 NormMode = Literal["frozen", "train", "sync"]
 
@@ -30,8 +29,8 @@ class Backbone(nn.Module):
 
     Args:
         name: a timm model name.
-        pretrained: load timm's ImageNet weights (from its local cache or the network).
-        weights: a local weight file (.safetensors, .pth, .bin) used instead of the network.
+        pretrained: load ImageNet weights; see `keyframe.models.weights`.
+        weights: a local weight file (.safetensors, .pth, .bin) used instead of them.
         prefix: module paths run in this order first, e.g. `[conv_stem, bn1, blocks.0]`.
         tail: module paths run after the prefix, pooling included. If both lists are empty, the whole model is the tail.
         norm: the tail's norm layers in stage 2: `frozen`, `train`, or `sync` (train, with statistics over DDP ranks).
@@ -51,7 +50,7 @@ class Backbone(nn.Module):
             raise KeyframeError(f"finetune.norm={norm} is none of {', '.join(get_args(NormMode))}.")
         self.name = name
         self.norm: NormMode = norm
-        self.model: Any = _create(name, pretrained, weights).to(memory_format=torch.channels_last)
+        self.model: Any = timm_model(name, pretrained, weights).to(memory_format=torch.channels_last)
         # not num_features: some heads (MobileNetV3, VGG) have a hidden layer of another width before the classifier
         self.width: int = self.model.head_hidden_size
         self._prefix = tuple(prefix)
@@ -59,6 +58,8 @@ class Backbone(nn.Module):
         data = resolve_model_data_config(self.model)
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])
+        # (height, width) in pixels; random weights have none
+        self.trained_size: tuple[int, int] | None = tuple(data["input_size"][1:]) if pretrained or weights else None
         # a small frame is enough if the model takes any size
         self._check_cut(data["input_size"] if self.model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64))
         if norm == "sync":
@@ -84,6 +85,20 @@ class Backbone(nn.Module):
     def is_cut(self) -> bool:
         """Whether there is a prefix; if not, the whole backbone trains in stage 2."""
         return bool(self._prefix)
+
+    def check_size(self, size: tuple[int, int], key: str) -> None:
+        """Warn if frames of this (height, width) in pixels are far from what the weights were trained on.
+
+        Args:
+            size: of the frames.
+            key: what sets it, for the message.
+        """
+        trained = self.trained_size
+        if trained and not all(usual / 2 <= side <= usual * 2 for side, usual in zip(size, trained, strict=True)):
+            log.warning(
+                "The weights of %s were trained on frames of %dx%d and see %dx%d: set %s=%d for better features",
+                *(self.name, *trained, *size, key, max(trained)),
+            )
 
     def tail_parameters(self) -> list[nn.Parameter]:
         """The parameters that train in stage 2 (those of norm layers only if `norm` lets them)."""
@@ -199,60 +214,6 @@ class NoBackbone(nn.Module):
 def _channels_last(x: Tensor) -> Tensor:
     """The fastest layout for convolutions: 1.4 to 1.8 times on a CPU."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
-def _create(name: str, pretrained: bool, weights: str | None) -> Any:
-    """The timm model without its classifier."""
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), 5)
-        hint = f"; near it: {', '.join(close)}" if close else ""
-        raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
-    if weights is None:
-        if pretrained:
-            _require_weights(name)
-        try:
-            return timm.create_model(name, pretrained=pretrained, num_classes=0)
-        except Exception as error:  # of hub, network and disk
-            raise _no_weights(name, error) from error
-    if not Path(weights).is_file():
-        raise KeyframeError(f"backbone.weights={weights} is not a file.")
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
-    except Exception as error:  # whatever the file's bytes lead to
-        raise KeyframeError(
-            f"backbone.weights={weights} does not hold weights of {name} ({type(error).__name__}): "
-            "use the file of timm's own weights for this model."
-        ) from error
-
-
-def _require_weights(name: str) -> None:
-    """Fail fast if the weights are neither cached nor reachable: timm itself retries for most of a minute."""
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise KeyframeError(
-            f"timm has no pretrained weights for {name}: set backbone.pretrained=false or backbone.weights=FILE."
-        )
-    hub = config.hf_hub_id
-    files = ("model.safetensors", "pytorch_model.bin")
-    if not hub or any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
-        return
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        request = urllib.request.Request(hf_hub_url(hub, "config.json"), method="HEAD")
-        urllib.request.urlopen(request, timeout=4).close()
-    except urllib.error.HTTPError:
-        return  # the hub answers; timm may try
-    except OSError as error:
-        raise _no_weights(name, error) from error
-
-
-def _no_weights(name: str, error: Exception) -> KeyframeError:
-    return KeyframeError(
-        f"The ImageNet weights of {name} are not on this machine and could not be downloaded "
-        f"({type(error).__name__}): connect once, set backbone.weights=FILE to a local weight file, or set "
-        "backbone.pretrained=false to start from random weights."
-    )
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):

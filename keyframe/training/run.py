@@ -21,7 +21,7 @@ from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, Vide
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.folder import few
 from keyframe.files import write_table
-from keyframe.models.backbone import NoBackbone
+from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
 from keyframe.types import KeyframeError, check_number
 
@@ -50,6 +50,8 @@ def train_and_test(
         )
     if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
         raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")
+    if isinstance(datamodule, VideoDataModule) and isinstance(backbone, Backbone) and trainer.is_global_zero:
+        backbone.check_size(datamodule.size, "data.size")
     metrics: dict[str, float] = {}
     if resume is not None:
         checkpoint = read_checkpoint(resume)

@@ -14,10 +14,10 @@ from keyframe.models.head import TemporalHead
 CUT = (
     "resnet50",
     "efficientnet_b0",
-    "efficientnet_b1",
     "efficientnet_b2",
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
+    "efficientnet_lite0",
 )
 HEADS = ("dual", "local", "global", "framewise")
 
@@ -35,10 +35,11 @@ def cut_of(backbone):
     return list(config.prefix), list(config.tail)
 
 
-def make_backbone(name="efficientnet_b0", **options):
-    """A random backbone, cut as its YAML file says."""
-    prefix, tail = cut_of(name)
-    return Backbone(name, pretrained=False, **{"prefix": prefix, "tail": tail, **options})
+def make_backbone(yaml="efficientnet_b0", **options):
+    """A random backbone, cut as its YAML file says, if that has no other options."""
+    prefix, tail = cut_of(yaml)
+    name = composed_model(yaml).backbone.name
+    return Backbone(name, **{"pretrained": False, "prefix": prefix, "tail": tail, **options})
 
 
 def head_options(name, **changes):
