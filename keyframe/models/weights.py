@@ -76,7 +76,7 @@ def _packaged_model(name: str) -> Any:
             f"install --force-reinstall --no-deps {package}."
         )
     values = torch.load(path, weights_only=True).values()
-    model = timm.create_model(name)
+    model: Any = timm.create_model(name)
     model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
     model.reset_classifier(0)
     return model
