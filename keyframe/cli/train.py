@@ -11,7 +11,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 
 from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
@@ -25,6 +25,7 @@ from keyframe.runs import load_run
 from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
 from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
+from keyframe.training.resume import Resume, compare, nested
 from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, resume_split, train_and_test
 from keyframe.types import KeyframeError
 
@@ -35,20 +36,20 @@ def train(config: DictConfig) -> None:
     """Build everything from YAML, train and test, and report where the results are."""
     run_dir = Path(config.run_dir)
     _place_in_sweep(config, run_dir)
+    resume = _resume(config, run_dir)
     torch.manual_seed(config.seed)
     detector = instantiate(config.model, _convert_="all")
     counts = count_parameters(detector, two_stages=config.finetune.switch_epoch is not None)
-    resume = _checkpoint(config, run_dir)
     torch.set_float32_matmul_precision("high")
     quiet_lightning()
     if not is_first_process():
         logging.getLogger("keyframe").setLevel(logging.WARNING)  # one voice, not one per rank
     datamodule = instantiate(config.datamodule, _convert_="all")
     if resume is not None:
-        resume_split(datamodule, resume)
+        resume_split(datamodule, resume.path)
     targets = _teacher_targets(config, datamodule, run_dir)
-    if config.tune.batch_size:
-        config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule, resume)
+    if config.tune.batch_size and resume is None:
+        config.data.batch_size = datamodule.batch_size = _batch_size(config, detector, datamodule)
     seed_everything(config.seed, workers=True, verbose=False)
     module = KeyframeModule(
         detector=detector,
@@ -99,12 +100,22 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
             config.ckpt_path = "last"
 
 
-def _checkpoint(config: DictConfig, run_dir: Path) -> Path | None:
-    """The checkpoint to resume from, if any."""
+def _resume(config: DictConfig, run_dir: Path) -> Resume | None:
+    """What to resume from, if anything; `config` gets the list of what was `resumed`, and with which changes."""
     named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
     if config.ckpt_path == "auto" and not named:
         raise KeyframeError("ckpt_path=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
-    return find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
+    path = find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
+    if path is None:
+        return None
+    checkpoint = read_checkpoint(path)
+    if config.tune.batch_size:  # the one that was found at first
+        found = nested(checkpoint, "hyper_parameters", "data", "batch_size")
+        config.data.batch_size = found or config.data.batch_size
+    resume = compare(path, checkpoint, plain(config), OmegaConf.to_container(config))
+    if resume.history:
+        OmegaConf.update(config, "resumed", resume.history, force_add=True)
+    return resume
 
 
 def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
@@ -124,12 +135,8 @@ def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], ru
     return TeacherTargets(teacher.detector, teacher.path)
 
 
-def _batch_size(
-    config: DictConfig, detector: KeyframeDetector, datamodule: KeyframeDataModule[Any], resume: Path | None
-) -> int:
-    """The largest batch that fits, tried on a copy of the model; a resumed run keeps the one it found at first."""
-    if resume is not None:
-        return int(read_checkpoint(resume)["hyper_parameters"]["data"]["batch_size"])
+def _batch_size(config: DictConfig, detector: KeyframeDetector, datamodule: KeyframeDataModule[Any]) -> int:
+    """The largest batch that fits, tried on a copy of the model."""
     module = KeyframeModule(
         copy.deepcopy(detector), instantiate(config.loss, _convert_="all"), instantiate(config.optimizer)
     )

@@ -88,6 +88,13 @@ class KeyframeModule(LightningModule):
         """Frames (B, T, 3, H, W) -> scores (B, T); see `KeyframeDetector`."""
         return self.detector(frames, mask)
 
+    def on_train_start(self) -> None:
+        """Let a resumed run have the optimizer's settings of now; `TwoStage` sets the learning rates."""
+        for optimizer in self.trainer.optimizers:
+            settings = {name: value for name, value in optimizer.defaults.items() if name != "lr"}
+            for group in optimizer.param_groups:
+                group.update(settings)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         features = self.detector.encode(batch.kind, batch.inputs)

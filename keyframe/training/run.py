@@ -23,6 +23,8 @@ from keyframe.data.folder import few
 from keyframe.files import write_table
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
+from keyframe.training.resume import Resume
+from keyframe.training.stages import find_two_stage
 from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def train_and_test(
     module: KeyframeModule,
     datamodule: KeyframeDataModule[Any],
     run_dir: Path,
-    resume: Path | None = None,
+    resume: Resume | None = None,
 ) -> tuple[dict[str, float], Path]:
     """Run both stages, then measure the best checkpoint on validation and test videos.
 
@@ -54,17 +56,24 @@ def train_and_test(
         backbone.check_size(datamodule.size, "data.size")
     metrics: dict[str, float] = {}
     if resume is not None:
-        checkpoint = read_checkpoint(resume)
-        check_fits(resume, checkpoint, module)
-        log.info("Resuming from %s after epoch %d", resume, checkpoint["epoch"])
+        checkpoint = read_checkpoint(resume.path)
+        check_fits(resume.path, checkpoint, module)
+        log.info("Resuming from %s after epoch %d", resume.path, checkpoint["epoch"])
+        for line in resume.lines:
+            log.info("%s", line)
         metrics.update(checkpoint.get(TRAIN_NUMBERS, {}))
         del checkpoint
+        if resume.new_rates:
+            two_stage = find_two_stage(trainer)
+            if two_stage is None:
+                raise KeyframeError("callbacks.two_stage sets learning rates: do not leave it out of a resumed run.")
+            two_stage.new_rates = True
     # Lightning would do so after trackers have started a run, which bad data must not leave behind.
     datamodule.prepare_data()
     datamodule.setup()
     if trainer.is_global_zero:
         datamodule.split.write(run_dir / "split.json")
-    trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+    trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
     metrics.update(_numbers(trainer, "train/"))
     best = _best(trainer)
     for measure in (trainer.validate, trainer.test):

@@ -18,12 +18,15 @@ class TwoStage(Callback):
 
     The tail is trainable when DDP wraps the model, else its gradients would silently never be all-reduced; this
     callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run that
-    resumes on either side of the switch is in the right stage. Learning rates are set at the switch alone: on resume
-    they come back with the optimizer.
+    resumes on either side of the switch is in the right stage. Learning rates are set at the switch: on resume they
+    come back with the optimizer, unless other ones are configured now.
 
     Args:
         switch_epoch: first epoch (from 0) of stage 2; None stays in stage 1.
         lr_factor: both groups' learning rate in stage 2, as a multiple of the optimizer's configured one.
+
+    Attributes:
+        new_rates: whether training starts with the configured rates of its stage, not with those of the checkpoint.
     """
 
     def __init__(self, switch_epoch: int | None = 10, lr_factor: float = 0.1) -> None:
@@ -32,6 +35,7 @@ class TwoStage(Callback):
         self.switch_epoch = switch_epoch
         self.lr_factor = lr_factor
         self.switched = False
+        self.new_rates = False
 
     def stage(self, epoch: int) -> int:
         """1 or 2."""
@@ -45,12 +49,15 @@ class TwoStage(Callback):
             self.switch_epoch = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the model into the stage of the epoch that training starts at."""
-        self._apply(trainer, pl_module)
+        """As at the start of an epoch, also if a run resumes within one; then set new learning rates."""
+        self.on_train_epoch_start(trainer, pl_module)
+        if self.new_rates:
+            self._set_rates(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the model into the stage of this epoch; at the switch, set the learning rates too."""
-        self._apply(trainer, pl_module)
+        assert isinstance(pl_module, KeyframeModule)
+        pl_module.detector.backbone.train_tail(self.stage(trainer.current_epoch) == 2)
         if self.stage(trainer.current_epoch) == 2 and not self.switched:
             self._switch(trainer)
 
@@ -66,21 +73,21 @@ class TwoStage(Callback):
         """Continue where the checkpoint was."""
         self.switched = bool(state_dict["switched"])
 
-    def _apply(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, KeyframeModule)
-        module.detector.backbone.train_tail(self.stage(trainer.current_epoch) == 2)
-
-    def _switch(self, trainer: Trainer) -> None:
-        self.switched = True
+    def _set_rates(self, trainer: Trainer) -> None:
+        """Set both groups to the configured rate of the stage, whatever a scheduler has made of it."""
+        factor = self.lr_factor if self.stage(trainer.current_epoch) == 2 else 1
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                # of the configured rate, not of what a scheduler has made of it in stage 1
-                group["lr"] = optimizer.defaults["lr"] * self.lr_factor
+                group["lr"] = optimizer.defaults["lr"] * factor
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PlateauSchedule):
                 callback.restart()
             elif isinstance(callback, EarlyStopping):
                 callback.wait_count = 0
+
+    def _switch(self, trainer: Trainer) -> None:
+        self.switched = True
+        self._set_rates(trainer)
         rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
         log.info(
             "Stage 2 from epoch %d (finetune.switch_epoch=%d): the backbone's last blocks train too; learning rate %s",
@@ -130,7 +137,7 @@ class PlateauSchedule(Callback):
         """Watch the optimizer, whose learning rates are restored by now."""
         self.scheduler = ReduceLROnPlateau(trainer.optimizers[0], **self.options)
         if self._restored is not None:
-            self.scheduler.load_state_dict(self._restored)
+            self.scheduler.load_state_dict(self._restored | self.options)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Step once per epoch."""
@@ -142,16 +149,18 @@ class PlateauSchedule(Callback):
 
     def restart(self) -> None:
         """Reset the counters; learning rates stay."""
+        self._restored = None
         if self.scheduler is not None:
             self.scheduler._reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """The scheduler's counters."""
-        return {} if self.scheduler is None else self.scheduler.state_dict()
+        """The scheduler's counters, and what they count."""
+        return {} if self.scheduler is None else self.scheduler.state_dict() | {"monitor": self.monitor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue counting where the checkpoint was."""
-        self._restored = state_dict or None
+        """Continue counting where the checkpoint was, unless that was of another metric."""
+        counted = state_dict.pop("monitor", self.monitor), state_dict.get("mode")
+        self._restored = state_dict if counted == (self.monitor, self.options["mode"]) else None
 
 
 class StageAwareEarlyStopping(EarlyStopping):
@@ -160,6 +169,10 @@ class StageAwareEarlyStopping(EarlyStopping):
     def __init__(self, may_stop_stage_1: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.may_stop_stage_1 = may_stop_stage_1
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue counting where the checkpoint was, with the patience that is configured now."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count an epoch without progress, if this stage counts."""

@@ -249,7 +249,7 @@ def without_weights(path, run):
 
 
 CHECKPOINTS = {
-    "another architecture": (of_another_architecture, ["another architecture", "efficientnet_b0"]),
+    "another architecture": (of_another_architecture, ["head.layers=3, now 1", "a new run without ckpt_path"]),
     "corrupted": (corrupted, ["damaged", "another one"]),
     "text": (text, ["not a checkpoint"]),
     "weights only": (without_state, ["not the state of a training run", "keyframe-train"]),

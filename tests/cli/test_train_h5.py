@@ -105,11 +105,30 @@ def test_the_statistics_are_those_of_the_training_videos(trained, features):
 def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_path):
     _, run = trained
     arguments = [f"data.path={features}", f"data.width={WIDTH}", f"trainer.max_epochs={EPOCHS + 1}"]
-    done = command("data=h5", *arguments, *QUIET, f"ckpt_path={run}", f"hydra.run.dir={tmp_path / 'run'}").good()
+    resume = [
+        "data=h5",
+        *arguments,
+        *QUIET,
+        "optimizer.lr=5e-4",
+        f"ckpt_path={run}",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
+    sentence = command(*resume, "loss=mse").sentence()
+    assert "last.ckpt was trained with loss=SpearmanLoss, now MSELoss: a resumed run keeps these" in sentence
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    done = command(*resume).good()
     assert "Resuming from" in done.out
     assert list(column(tmp_path / "run", "train/loss")) == [EPOCHS]
     # it went on, not anew
     assert column(tmp_path / "run", "train/loss")[EPOCHS] < 0.7 * column(run, "train/loss")[0]
+    # with the new rate, which is said, and kept where the run's configuration is
+    assert f"optimizer.lr is now 0.0005, was 0.001, from epoch {EPOCHS}\n" in done.out
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["optimizer_states"][0]["param_groups"][0]["lr"] == 5e-4
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    (resumed,) = config["resumed"]
+    assert config["optimizer"]["lr"] == 5e-4 and last["hyper_parameters"]["resumed"] == [resumed]
+    assert resumed["epoch"] == EPOCHS and resumed["changes"]["optimizer.lr"] == ["0.001", "0.0005"]
 
 
 def test_a_run_that_was_stopped_before_its_test_has_the_numbers_of_its_training(command, trained, features, tmp_path):

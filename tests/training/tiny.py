@@ -27,7 +27,7 @@ from keyframe.training.prefix_cache import FeatureStatistics, PrefixCache
 ENCODED = VideoCache()
 
 
-def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1):
+def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1, weight_decay=0.01, config=None):
     cut = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
     return KeyframeModule(
         KeyframeDetector(
@@ -37,7 +37,8 @@ def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1)
             ),
         ),
         SpearmanLoss(),
-        partial(torch.optim.AdamW, lr=lr),
+        partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay),
+        config,
     )
 
 
