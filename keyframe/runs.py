@@ -24,14 +24,14 @@ from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.data.splits import Split
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
-from keyframe.files import flat, one_line
+from keyframe.files import flat
 from keyframe.models.backbone import Backbone, NoBackbone
+from keyframe.models.checkpoint import read_checkpoint, rebuild
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
-from keyframe.training.run import read_checkpoint
-from keyframe.trust import NO_TRUST, TrustLike, check_plain
+from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
@@ -47,12 +47,8 @@ DATA_CLASSES = (
     *(FeatureDataModule, VideoDataModule, DemoSource, DirectorySource),
     *(DecordReader, PyAVReader, FpsSampling, UniformSampling),
 )
-# Names in checkpoints of older versions -> the class now.
-_MOVED = {
-    "keyframe.data.sources.DemoSource": DemoSource,
-    "keyframe.data.sources.DirectorySource": DirectorySource,
-    "keyframe.models.no_backbone.NoBackbone": NoBackbone,
-}
+# Nothing is downloaded or read for a backbone: the checkpoint holds its weights.
+_OWN_WEIGHTS = {Backbone: {"pretrained": False, "weights": None}}
 
 
 @dataclass(frozen=True)
@@ -269,10 +265,10 @@ def load_run(
         KeyframeError: there is no such file, it is damaged, of another version of keyframe or not one of ours; or this
             machine has no such device.
     """
-    path = Path(run).expanduser()
+    path, trust = Path(run).expanduser(), Trust.of(trust)
     if is_exported(path):
         exported = load_exported(path, torch.get_num_threads(), trust)
-        data = _datamodule(path, exported.card.config, root, labels)
+        data = _datamodule(path, exported.card.config, root, labels, trust)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
         if exported.card.split is not None:
@@ -282,10 +278,11 @@ def load_run(
         path = find_run(run, key)
         checkpoint = _read(path)
         config = checkpoint["hyper_parameters"]
-        detector, data = _detector(path, checkpoint), _datamodule(path, config, root, labels)
+        detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, root, labels, trust)
         data.keep_split(checkpoint, path)
         size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
-        two_stages = (config.get("finetune") or {}).get("switch_epoch") is not None
+        finetune = config.get("finetune")
+        two_stages = isinstance(finetune, dict) and finetune.get("switch_epoch") is not None
         counts = {name: float(count) for name, count in count_parameters(detector, two_stages).items()}
         model = TrainedModel(detector, size, window, describe_model(path))
         loaded = Run(path, config, model, data, counts, weights_mb(detector))
@@ -304,34 +301,35 @@ def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetec
         trust: see `load_run`.
     """
     path = find_run(run)
-    return _detector(path, _read(path))
+    return _detector(path, _read(path), Trust.of(trust))
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint whose configuration is plain."""
     checkpoint = read_checkpoint(path)
-    if "model" not in checkpoint.get("hyper_parameters", {}):
+    config = checkpoint.get("hyper_parameters")
+    check_plain(config, path)
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise KeyframeError(f"{path} does not say how its model is built: use a checkpoint that keyframe wrote.")
     return checkpoint
 
 
-def _detector(path: Path, checkpoint: Mapping[str, Any]) -> KeyframeDetector:
-    """The model without pretrained weights, then with the checkpoint's."""
-    model = checkpoint["hyper_parameters"]["model"]
-    if isinstance(backbone := model.get("backbone"), dict) and "pretrained" in backbone:
-        model = {**model, "backbone": {**backbone, "pretrained": False, "weights": None}}
-    detector: KeyframeDetector = build(model, MODEL_CLASSES, path)
+def _detector(path: Path, checkpoint: Mapping[str, Any], trust: Trust) -> KeyframeDetector:
     prefix = "detector."
     weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    try:
-        detector.load_state_dict(weights)
-    except RuntimeError as error:
-        raise KeyframeError(
-            f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
-        ) from error
-    return detector.eval()
+
+    def make() -> KeyframeDetector:
+        detector = build(checkpoint["hyper_parameters"]["model"], MODEL_CLASSES, path, trust, _OWN_WEIGHTS)
+        if not isinstance(detector, KeyframeDetector):
+            raise KeyframeError(f"{path} describes no KeyframeDetector: use a checkpoint that keyframe wrote.")
+        return detector
+
+    return rebuild(make, weights, path)
 
 
-def _datamodule(path: Path, config: Mapping[str, Any], root: str | None, labels: str | None) -> KeyframeDataModule[Any]:
+def _datamodule(
+    path: Path, config: Mapping[str, Any], root: str | None, labels: str | None, trust: Trust
+) -> KeyframeDataModule[Any]:
     """The data of a run's configuration, wherever they lie now."""
     data = config.get("datamodule")
     if not isinstance(data, dict):
@@ -341,7 +339,9 @@ def _datamodule(path: Path, config: Mapping[str, Any], root: str | None, labels:
     for name, value in (("root", root), ("labels", labels)):
         if value is not None:
             data = _replaced(data, name, str(Path(value).expanduser()), path)
-    datamodule: KeyframeDataModule[Any] = build(data, DATA_CLASSES, path)
+    datamodule = build(data, DATA_CLASSES, path, trust)
+    if not isinstance(datamodule, KeyframeDataModule):
+        raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     return datamodule
 
 
@@ -353,44 +353,3 @@ def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[s
     if key not in data:
         raise KeyframeError(f"the run {path} has no data.{name} to replace: leave data.{name} out.")
     return {**data, key: value}
-
-
-def build(value: Any, allowed: Sequence[type], path: Path) -> Any:
-    """Build what plain nested values describe by Hydra's `_target_` and `_partial_`, and refuse all else.
-
-    Args:
-        value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
-        allowed: the classes that `_target_` may name, by today's or a former name.
-        path: the file that holds the description, for messages.
-    """
-    check_plain(value, path)
-    return _built(value, allowed, path)
-
-
-def _built(value: Any, allowed: Sequence[type], path: Path) -> Any:
-    if isinstance(value, list):
-        return [_built(child, allowed, path) for child in value]
-    if isinstance(value, dict):
-        parts = {key: _built(child, allowed, path) for key, child in value.items()}
-        return _called(parts, allowed, path) if "_target_" in parts else parts
-    return value
-
-
-def _called(parts: dict[str, Any], allowed: Sequence[type], path: Path) -> Any:
-    """The object that `_target_` names, of the other parts."""
-    name = parts.pop("_target_")
-    classes = {f"{one.__module__}.{one.__qualname__}": one for one in allowed}
-    classes |= {old: one for old, one in _MOVED.items() if one in allowed}
-    if not isinstance(name, str) or name not in classes:
-        raise KeyframeError(f"{path} was not loaded: it asks for {name}, which is not a part of keyframe for that.")
-    if parts.pop("_partial_", False):
-        return partial(classes[name], **parts)
-    try:
-        return classes[name](**parts)
-    except KeyframeError:
-        raise
-    except Exception as error:  # a class may refuse arguments of another version in any way
-        reason = one_line(str(error))[:200]
-        raise KeyframeError(
-            f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
-        ) from error

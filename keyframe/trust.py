@@ -1,10 +1,20 @@
-"""What a file from somebody else may do: hold plain values. Anything more, the user confirms where the file is used."""
+"""What a file from somebody else may hold and what is built of it: plain values, and classes that are known or trusted.
 
-from collections.abc import Sequence
+Anything more, the user confirms where the file is used.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from keyframe.files import one_line
 from keyframe.types import KeyframeError
 
 # Bounds of plain values. Our own configurations have 5 levels, 200 values and texts of 100 characters.
@@ -12,6 +22,17 @@ _MAX_DEPTH = 20
 _MAX_VALUES = 20_000
 _MAX_TEXT = 10_000
 _MAX_INTEGER = 2**53
+
+# Installed packages that declare an entry point here are trusted: who installs a package trusts it already.
+_PLUGINS = "keyframe.plugins"
+# No own class lies there.
+_NEVER_TRUSTED = sys.stdlib_module_names | {"keyframe"}
+# Names in files of older versions -> the names now.
+_MOVED = {
+    "keyframe.data.sources.DemoSource": "keyframe.data.folder.DemoSource",
+    "keyframe.data.sources.DirectorySource": "keyframe.data.folder.DirectorySource",
+    "keyframe.models.no_backbone.NoBackbone": "keyframe.models.backbone.NoBackbone",
+}
 
 
 @dataclass(frozen=True)
@@ -83,3 +104,131 @@ def check_plain(value: Any, path: Path) -> None:
 
 def _refused(path: Path, reason: str) -> KeyframeError:
     return KeyframeError(f"{path} was not loaded: its configuration {reason}.")
+
+
+def build(
+    value: Any,
+    allowed: Sequence[type],
+    path: Path,
+    trust: Trust = NO_TRUST,
+    fixed: Mapping[Any, Mapping[str, Any]] | None = None,
+) -> Any:
+    """Build what plain nested values describe by Hydra's `_target_` and `_partial_`, and refuse all else.
+
+    Args:
+        value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
+        allowed: the classes that `_target_` may name, by today's or a former name.
+        path: the file that holds the description, for messages.
+        trust: whose classes it may name besides.
+        fixed: arguments of a class that replace those of the file.
+    """
+    check_plain(value, path)
+    classes = {f"{one.__module__}.{one.__qualname__}": one for one in allowed}
+    classes |= {old: classes[new] for old, new in _MOVED.items() if new in classes}
+
+    def built(one: Any) -> Any:
+        if isinstance(one, list):
+            return [built(child) for child in one]
+        if isinstance(one, dict):
+            parts = {key: built(child) for key, child in one.items()}
+            return called(parts) if "_target_" in parts else parts
+        return one
+
+    def called(parts: dict[str, Any]) -> Any:
+        name, later = parts.pop("_target_"), parts.pop("_partial_", False)
+        if isinstance(name, str) and name in classes:
+            made = classes[name]
+            parts |= (fixed or {}).get(made, {})
+            _check_types(made, parts, path)
+        else:
+            made = _trusted_class(name, trust, path)
+        return partial(made, **parts) if later else construct(partial(made, **parts), path)
+
+    return built(value)
+
+
+def construct(make: Callable[[], Any], path: Path) -> Any:
+    """What `make` returns, for values of a file; whatever it raises becomes one sentence."""
+    try:
+        return make()
+    except KeyframeError:
+        raise
+    except Exception as error:  # a class may refuse arguments of another version in any way
+        reason = one_line(str(error))[:200]
+        raise KeyframeError(
+            f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
+        ) from error
+
+
+def _trusted_class(name: object, trust: Trust, path: Path) -> type:
+    """A class of a trusted package, by its name; nothing is imported of another one."""
+    parts = name.split(".") if isinstance(name, str) else [""]
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts) or parts[0] in _NEVER_TRUSTED:
+        shown = name if isinstance(name, str) and name.isprintable() else repr(name)
+        raise KeyframeError(
+            f"{path} was not loaded: it asks for {shown[:200]}, which is not a part of keyframe for that."
+        )
+    trusted = (*trust.packages, *(point.module for point in entry_points(group=_PLUGINS)))
+    package = next((one for one in trusted if _is_in(".".join(parts[:-1]), one)), None)
+    if package is None:
+        raise KeyframeError(
+            f"{path} was not loaded: it asks for {name}, which is not a part of keyframe: if it is yours, or you trust "
+            f"who wrote it, add trust=[{parts[0]}]."
+        )
+    module = ".".join(parts[:-1])
+    try:
+        found = getattr(import_module(module), parts[-1], None)
+    except Exception as error:  # a module may fail in any way
+        raise KeyframeError(
+            f"{path} asks for {name}, and importing it fails ({type(error).__name__}: {one_line(str(error))}): "
+            f"install {parts[0]}, or set PYTHONPATH to the folder that holds it."
+        ) from error
+    if not isinstance(found, type) or not _is_in(found.__module__, package):
+        raise KeyframeError(f"{path} was not loaded: {name} is not a class that {package} defines.")
+    return found
+
+
+def _is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def _check_types(made: type, parts: Mapping[str, Any], path: Path) -> None:
+    """Refuse an argument that is not of the type that the class states; names are checked by the call itself."""
+    hints: dict[str, Any] = {}
+    for base in reversed(made.__mro__):
+        if "__init__" in vars(base) and base is not object:
+            hints |= get_type_hints(base.__init__)  # type: ignore[misc]
+    for key, value in parts.items():
+        hint = hints.get(key, Any)
+        if not _fits(value, hint):
+            shown = repr(value)[:80] if _is_plain(value) else f"a {type(value).__name__}"
+            raise KeyframeError(
+                f"{path} was not loaded: {key} of its {made.__name__} is {shown}, not {inspect.formatannotation(hint)}."
+            )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a file, or what was built of it, is of an annotated type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in arguments)
+    if hint in (None, NoneType):
+        return value is None
+    if hint in (int, float, bool, str):
+        # a file's 1 may stand for 1.0 and for true
+        return type(value) is hint or (type(value) is int and hint in (float, bool))
+    if origin is tuple and Ellipsis not in arguments:
+        return isinstance(value, list) and len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(_fits(one, arguments[1]) for one in value.values())
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list) and all(_fits(one, arguments[0]) for one in value)
+    return not _is_plain(value)  # a class, a protocol or a callable, which a user's own class may stand in for
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (dict, list, str, int, float))

@@ -12,9 +12,9 @@ PACKAGE = Path(keyframe.__file__).parent
 # A file imports only from layers before its own, and from its own.
 LAYERS = (
     "types",
-    "trust",
     "system",
     "files",
+    "trust",
     "config",
     "timing",
     "drawing",

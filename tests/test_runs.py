@@ -18,7 +18,8 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.models.backbone import NoBackbone
 from keyframe.models.head import TemporalHead
-from keyframe.runs import DATA_CLASSES, MODEL_CLASSES, build, load_detector, load_run
+from keyframe.runs import DATA_CLASSES, MODEL_CLASSES, load_detector, load_run
+from keyframe.trust import build
 from keyframe.types import KeyframeError
 from tests.commands import TINY
 

@@ -20,13 +20,14 @@ from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
 from keyframe.files import write_metrics
+from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
 from keyframe.runs import load_run
 from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
 from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
 from keyframe.training.resume import Resume, compare, nested
-from keyframe.training.run import find_batch_size, find_checkpoint, read_checkpoint, resume_split, train_and_test
+from keyframe.training.run import find_batch_size, find_checkpoint, resume_split, train_and_test
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)

@@ -40,13 +40,14 @@ def timm_model(name: str, pretrained: bool, weights: str | None) -> Any:
         close = difflib.get_close_matches(name, timm.list_models(), 5)
         hint = f"; near it: {', '.join(close)}" if close else ""
         raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
+    if weights is None and not pretrained:
+        return timm.create_model(name, num_classes=0)
     if weights is None:
-        if pretrained and name in PACKAGES:
+        if name in PACKAGES:
             return _packaged_model(name)
-        if pretrained:
-            _require_weights(name)
+        _require_weights(name)
         try:
-            return timm.create_model(name, pretrained=pretrained, num_classes=0)
+            return timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # of hub, network and disk
             raise _no_weights(name, error) from error
     if not Path(weights).is_file():

@@ -1,10 +1,7 @@
-"""A training run: train, test the best checkpoint, find a batch size, read and write checkpoints."""
+"""A training run: train, test the best checkpoint, find a batch size, resume from and write checkpoints."""
 
 import logging
 import os
-import pickle
-import warnings
-import zipfile
 from math import ceil, log2
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,14 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.tuner import Tuner
-from torch import Tensor, nn
+from torch import nn
 
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.folder import few
 from keyframe.files import write_table
 from keyframe.models.backbone import Backbone, NoBackbone
+from keyframe.models.checkpoint import read_checkpoint
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
 from keyframe.training.resume import Resume
 from keyframe.training.stages import find_two_stage
@@ -179,40 +177,6 @@ def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path | None:
             f"ckpt_path={ckpt_path}: there is no checkpoint {path}; give a checkpoint or a run directory."
         )
     return path
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint's tensors and plain values; code in it is refused, not run."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocol of other files
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes of a damaged file lead to
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):  # as torch's files are
-            raise KeyframeError(
-                f"{path} holds Python objects, not plain data: it was not loaded, because loading could run "
-                "code from it. Use a checkpoint that keyframe wrote."
-            ) from error
-        other = _newest_other(path)
-        remedy = "use another one" if other is None else f"use another one, such as {other}"
-        raise KeyframeError(f"{path} is not a checkpoint, or is damaged: {remedy}.") from error
-    weights = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise KeyframeError(f"{path} holds no model weights (no state_dict): use a checkpoint that keyframe wrote.")
-    return content
-
-
-def _newest_other(path: Path) -> Path | None:
-    """The newest of the other checkpoints in a run's folder that loads."""
-    others = path.parent.glob("*.ckpt") if path.parent.name == "checkpoints" else ()
-    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
-        try:
-            if other != path:
-                torch.load(other, map_location="cpu", weights_only=True, mmap=True)
-                return other
-        except Exception:  # whatever the bytes of a damaged file lead to
-            continue
-    return None
 
 
 def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> None:

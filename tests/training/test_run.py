@@ -11,13 +11,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.models.backbone import NoBackbone
+from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.training import run as run_file
 from keyframe.training.callbacks import SaveOnSignal
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
-from keyframe.training.run import AtomicCheckpointIO, find_batch_size, read_checkpoint, resume_split
+from keyframe.training.run import AtomicCheckpointIO, find_batch_size, resume_split
 from keyframe.training.stages import PlateauSchedule, TwoStage
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
