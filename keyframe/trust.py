@@ -5,7 +5,7 @@ Anything more, the user confirms where the file is used.
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -142,22 +142,21 @@ def build(
             _check_types(made, parts, path)
         else:
             made = _trusted_class(name, trust, path)
-        return partial(made, **parts) if later else construct(partial(made, **parts), path)
+        if later:
+            return partial(made, **parts)
+        try:
+            return made(**parts)
+        except KeyframeError:
+            raise
+        except Exception as error:  # a class may refuse arguments of another version in any way
+            reason = one_line(str(error))[:200]
+            if name not in classes:
+                raise KeyframeError(f"{path}: {name} cannot be built ({type(error).__name__}: {reason}).") from error
+            raise KeyframeError(
+                f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
+            ) from error
 
     return built(value)
-
-
-def construct(make: Callable[[], Any], path: Path) -> Any:
-    """What `make` returns, for values of a file; whatever it raises becomes one sentence."""
-    try:
-        return make()
-    except KeyframeError:
-        raise
-    except Exception as error:  # a class may refuse arguments of another version in any way
-        reason = one_line(str(error))[:200]
-        raise KeyframeError(
-            f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
-        ) from error
 
 
 def _trusted_class(name: object, trust: Trust, path: Path) -> type:

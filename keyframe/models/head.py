@@ -124,10 +124,11 @@ class TemporalHead(nn.Module):
         self.projection = nn.Sequential(*steps)
         width = widths[-1]
         self.positions = positions
-        self.encoder_windows = [encoder_window] * heads
-        self.dual_windows = [window] * local_heads + [None] * (heads - local_heads)
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.dual = EncoderLayer(width, heads, feedforward=0, dropout=dropout)
+        # after the layers, which refuse more heads than channels
+        self.encoder_windows = [encoder_window] * heads
+        self.dual_windows = [window] * local_heads + [None] * (heads - local_heads)
         self.norm = nn.LayerNorm(width)
         self.scorer = nn.Sequential(
             nn.Linear(width, width // 2), nn.GELU(), nn.Dropout(dropout), nn.Linear(width // 2, 1)
