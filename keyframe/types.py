@@ -109,6 +109,7 @@ class Labels:
             else the file's own score track.
         annotators: each annotator's scores in [0, 1], float32, shape (A, L); A may be 0.
         category: the video's category, "" if the label file names none.
+        selections: whether the annotators' scores are their summaries: 1 for each frame that they keep, else 0.
 
     Raises:
         ValueError: if shapes disagree or a value lies outside [0, 1].
@@ -117,6 +118,7 @@ class Labels:
     importance: Float32Array
     annotators: Float32Array
     category: str = ""
+    selections: bool = False
 
     def __post_init__(self) -> None:
         if self.importance.ndim != 1 or self.annotators.ndim != 2:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -33,11 +34,13 @@ TINY = (
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """How a command ended, the seconds that it computed, and its peak memory in MB; NaN if not measured."""
 
     status: int
     out: str
     err: str
+    seconds: float = math.nan
+    peak_mb: float = math.nan
 
     def good(self) -> "Done":
         assert self.status == 0, f"{self.out[-3000:]}\n{self.err[-3000:]}"
@@ -138,8 +141,9 @@ class Warm:
         }
         assert self.server.stdin is not None and self.server.stdout is not None
         print(json.dumps(command), file=self.server.stdin, flush=True)
-        status = int(self.server.stdout.readline())
-        return Done(status, (place / "out").read_text(), (place / "err").read_text())
+        status, seconds, peak = self.server.stdout.readline().split()
+        texts = (place / "out").read_text(), (place / "err").read_text()
+        return Done(int(status), *texts, float(seconds), float(peak))
 
     def close(self) -> None:
         if self.server is not None:

@@ -1,7 +1,7 @@
 """Run commands, each in a process of its own that need not import torch again; see `tests.commands`.
 
 Reads a JSON line for each command from stdin: `program`, `arguments`, `directory`, `environment`, and the files `out`
-and `err`. Answers with a line that holds the exit status.
+and `err`. Answers with a line that holds the exit status, the seconds of computing, and the peak memory in MB.
 """
 
 import atexit
@@ -61,5 +61,7 @@ if __name__ == "__main__":
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)  # taking torch apart would touch, and so copy, all the memory that is shared
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        _, status, used = os.wait4(child, 0)
+        peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, peak, flush=True)
     os._exit(0)

@@ -198,7 +198,9 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
         for id_, one in scored.eval_videos.items():
             scored.eval_videos[id_] = scored.videos[id_].sampled(one)
     add_scores(runs, config.split, scored)
-    scored.protocol = report.scoring_note(config.protocol, runs[0].model.window)
+    selections = any(video.selections for video in scored.eval_videos.values())
+    notes = [report.scoring_note(config.protocol, runs[0].model.window), report.labels_note(selections)]
+    scored.protocol = "\n\n".join(filter(None, notes))
     baseline = [results.measure(video.training_free, video) for video in scored.eval_videos.values()]
     scored.baseline = results.overall_metrics(baseline)
     scored.reference = _reference(scored.eval_videos, config.seed)
@@ -294,7 +296,8 @@ def _evaluate_labels(config: DictConfig) -> None:
     run_dir = Path(config.run_dir)
     table = dict(tqdm(reference.reference_table(labels, config.seed), "videos", len(labels), disable=None, leave=False))
     metrics = reference.reference_metrics(table)
-    document = report.reference_document(Path(config.labels), metrics)
+    selections = any(one.selections for one in labels.values())
+    document = report.reference_document(Path(config.labels), metrics, selections)
     save_config(config, run_dir)
     write_table(run_dir / "per_video.csv", report.reference_videos(labels, table))
     write_report(document, run_dir)

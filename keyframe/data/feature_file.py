@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, ScoreTrack, member, named_groups, open_hdf5, read_scores
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, Hdf5File, named_videos, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
 from keyframe.files import atomic_file, make_folder
 from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
@@ -39,6 +39,7 @@ class FeatureVideo:
         annotators: each annotator's score at each pick in [0, 1], float32 (A, n); A may be 0.
         change_points: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2); or None.
         user_summaries: the frames that each annotator would keep, bool (U, n_frames); or None.
+        selections: whether these are the labels as they are, see `Labels`.
     """
 
     id: str
@@ -51,6 +52,7 @@ class FeatureVideo:
     annotators: Float32Array
     change_points: Int64Array | None
     user_summaries: BoolArray | None
+    selections: bool = False
 
 
 def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
@@ -65,33 +67,39 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
     Args:
         path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
         labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. The importance is the
-            file's gtscore either way, because published systems train on that.
+            file's gtscore either way, because published systems train on that. Selections replace `user_summary`.
     """
     path = Path(path)
     of_annotators = None if labels is None else read_labels(labels)
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
     with open_hdf5(path, _OPTION) as file:
-        for key, name, group in named_groups(file, _OPTION):
-            track = read_scores(group, _OPTION)
-            where = f"{path}: {key}"
-            shots, regular = _change_points(group, where, track.n_frames)
+        for key, name in named_videos(file).items():
+            track = read_scores(file, key)
+            shots, regular = _change_points(file, key, track.n_frames)
             if not regular:
                 corrected.append(key)
             annotators = np.empty((0, len(track.picks)), np.float32)
+            users, selections = _user_summaries(file, key, track.n_frames), False
             if of_annotators is not None:
-                annotators = _annotators(of_annotators, str(labels), name, track, path)
+                where = f"{path}: {name}"
+                known = _labels(of_annotators, str(labels), name, path)
+                annotators = _annotators(known, track.picks, track.n_frames, where)
+                selections = known.selections
+                if selections:
+                    users = _annotators(known, np.arange(track.n_frames), track.n_frames, where) > 0
             videos[name] = FeatureVideo(
                 id=name,
                 key=key,
                 category=TVSUM_CATEGORIES.get(name, ""),
-                features=_features(group, where, len(track.picks)),
+                features=_features(file, key, len(track.picks)),
                 picks=track.picks,
                 n_frames=track.n_frames,
                 importance=track.scores.astype(np.float32),
                 annotators=annotators,
                 change_points=shots,
-                user_summaries=_user_summaries(group, where, track.n_frames),
+                user_summaries=users,
+                selections=selections,
             )
     widths = {video.features.shape[1]: video.key for video in videos.values()}
     if len(widths) > 1:
@@ -105,25 +113,26 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
     return videos
 
 
-def _features(group: h5py.Group, where: str, n_picks: int) -> Float32Array:
-    features = np.asarray(member(group, "features", _OPTION)[()], dtype=np.float32)
-    if features.ndim != 2 or len(features) != n_picks or not features.shape[1]:
-        raise KeyframeError(f"{where} has features {features.shape} and {n_picks} picks: it needs one row per pick")
+def _features(file: Hdf5File, key: str, n_picks: int) -> Float32Array:
+    where, shape = f"{file.path}: {key}", file.shape(f"{key}/features")
+    if len(shape) != 2 or shape[0] != n_picks or not shape[1]:
+        raise KeyframeError(f"{where} has features {shape} and {n_picks} picks: it needs one row per pick")
+    features = file.numbers(f"{key}/features", np.float32)
     if not np.isfinite(features).all():
         raise KeyframeError(f"{where} has features of NaN or infinity: compute them again")
     return features
 
 
-def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[Int64Array | None, bool]:
+def _change_points(file: Hdf5File, key: str, n_frames: int) -> tuple[Int64Array | None, bool]:
     """The shots, and whether the file has them in order, but for the end of the last."""
-    if "change_points" not in group:
+    if f"{key}/change_points" not in file:
         return None, True
-    given = np.asarray(member(group, "change_points", _OPTION)[()])
+    where, given = f"{file.path}: {key}", file.numbers(f"{key}/change_points", np.int64)
     if given.ndim != 2 or given.shape[1] != 2 or not len(given) or (np.diff(given[:, 0]) <= 0).any() or given[0, 0] < 0:
         raise KeyframeError(
             f"{where} has change_points that are not (shots, 2) with rising starts: correct them, or delete the array"
         )
-    starts = given[given[:, 0] < n_frames, 0].astype(np.int64)
+    starts = given[given[:, 0] < n_frames, 0]
     if not len(starts):
         raise KeyframeError(f"{where} has change_points that begin after its {n_frames} frames: correct the file")
     starts[0] = 0
@@ -133,34 +142,42 @@ def _change_points(group: h5py.Group, where: str, n_frames: int) -> tuple[Int64A
     return shots, bool(regular and abs(given[-1, 1] - shots[-1, 1]) <= 1)
 
 
-def _user_summaries(group: h5py.Group, where: str, n_frames: int) -> BoolArray | None:
-    if "user_summary" not in group:
+def _user_summaries(file: Hdf5File, key: str, n_frames: int) -> BoolArray | None:
+    place = f"{key}/user_summary"
+    if place not in file:
         return None
-    kept = np.atleast_2d(np.asarray(member(group, "user_summary", _OPTION)[()])) > 0
-    if kept.shape[1] != n_frames:
-        raise KeyframeError(f"{where} has user_summary {kept.shape}, not (annotators, {n_frames}): correct the file")
-    return kept
+    shape = file.shape(place)
+    if len(shape) not in (1, 2) or shape[-1] != n_frames:
+        raise KeyframeError(
+            f"{file.path}: {key} has user_summary {shape}, not (annotators, {n_frames}): correct the file"
+        )
+    return np.atleast_2d(file.numbers(place, np.float32)) > 0
 
 
-def _annotators(labels: Mapping[str, Labels], file: str, name: str, track: ScoreTrack, path: Path) -> Float32Array:
-    """Each annotator's scores at the picks, (A, n), from the labels in a file."""
+def _labels(labels: Mapping[str, Labels], file: str, name: str, path: Path) -> Labels:
+    """The labels of one video, which must have annotators."""
     if name not in labels:
         raise KeyframeError(f"{file} has no labels of {name}, which {path} has: give the labels of that data set")
     if not len(labels[name].annotators):
         raise KeyframeError(f"{file} holds no annotators: data.labels must name the data set's .mat or .tsv")
+    return labels[name]
+
+
+def _annotators(labels: Labels, frames: Int64Array, n_frames: int, where: str) -> Float32Array:
+    """Each annotator's scores at these frames (n,) of a video, (A, n)."""
     # Times are shares of the whole video, because the file holds no others.
-    times = track.picks / track.n_frames
-    return sample_labels(labels[name], track.n_frames, track.picks, times, 1.0, f"{path}: {name}")[1]
+    return sample_labels(labels, n_frames, frames, frames / n_frames, 1.0, where)[1]
 
 
-def video_numbers(names: list[str]) -> dict[str, int]:
-    """The N of each video's `video_N`: TVSum's own if all are TVSum's, else 1, 2, 3 ... in the order given.
+def video_numbers(names: Iterable[str], labelled: Iterable[str] = ()) -> dict[str, int]:
+    """The N of each video's `video_N`, by N.
 
-    Published splits name TVSum's videos by these numbers.
+    Published splits and systems name TVSum's videos by the official order, and those of another label file by its
+    order, `labelled`. Videos without labels follow, in the order given.
     """
-    if set(names) <= set(TVSUM_IDS):
-        return {name: number for number, name in enumerate(TVSUM_IDS, start=1) if name in names}
-    return {name: number for number, name in enumerate(names, start=1)}
+    names = dict.fromkeys(names)
+    order = TVSUM_IDS if names.keys() <= set(TVSUM_IDS) else dict.fromkeys([*labelled, *names])
+    return {name: number for number, name in enumerate(order, start=1) if name in names}
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,46 @@
-"""HDF5 files of the field: how they are opened, TVSum's official order, and names and scores of eccv16-style files.
+"""HDF5 files of the field: how they are read as data only, TVSum's official order, and eccv16-style names and scores.
 
 An eccv16-style file (Zhang et al., Video summarization with LSTM, ECCV 2016, as spread by Zhou et al., AAAI 2018) has
-one group per video, `video_1`, `video_2` ..., with arrays whose dtypes and shapes differ from file to file. `video_N`
-is the N-th of TVSum's videos in the order of the official annotation (Song, Vallmitjana, Stent, Jaimes: TVSum:
-Summarizing web videos using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published splits use it too.
+one group per video, `video_1`, `video_2` ..., with arrays whose dtypes and shapes differ from file to file. In TVSum's,
+`video_N` is the N-th video of the official annotation (Song, Vallmitjana, Stent, Jaimes: TVSum: Summarizing web videos
+using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published splits use it too.
 """
 
+import math
 import re
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
+from h5py import h5d, h5pl, h5t, h5z
 
 from keyframe.files import natural_key, one_line
+from keyframe.system import available_bytes
 from keyframe.types import Float64Array, Int64Array, KeyframeError
 
-_TVSUM = Path(__file__).with_name("tvsum50.tsv").read_text(encoding="utf-8")
+_TVSUM = [line.split("\t") for line in Path(__file__).with_name("tvsum50.tsv").read_text("utf-8").splitlines()]
 
-TVSUM_CATEGORIES: dict[str, str] = dict(line.split("\t") for line in _TVSUM.splitlines())
+TVSUM_CATEGORIES: dict[str, str] = {name: category for name, category, _ in _TVSUM}
 """YouTube id -> category, one of VT VU GA MS PK PR FM BK BT DS, in the official order."""
 
 TVSUM_IDS: tuple[str, ...] = tuple(TVSUM_CATEGORIES)
 """YouTube id of each video; entry N - 1 is `video_N`."""
 
+TVSUM_FRAMES: dict[str, int] = {name: int(n_frames) for name, _, n_frames in _TVSUM}
+"""YouTube id -> frames of the video, the length of its labels."""
+
 _KEY = re.compile(r"video_([1-9][0-9]?)")
+
+# What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
+# thousandth, but a whole file of labels at most to a fiftieth (TVSum's own).
+_ROOM, _RATIO = 2**24, 200
+_MAX_TEXT = 1000  # characters of an id or a category
 
 
 def official_id(key: str) -> str | None:
@@ -40,28 +54,150 @@ def data_set_named(text: str) -> str | None:
     return next((name for name in ("tvsum", "summe", "ovp", "youtube") if name in text.lower()), None)
 
 
+def checked_id(name: str, where: str) -> str:
+    """A video's id as a file has it; KeyframeError if it is empty, too long, or holds control characters."""
+    if not 0 < len(name) <= _MAX_TEXT or any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise KeyframeError(
+            f"{where}: the id {name[:40]!a} is empty, longer than {_MAX_TEXT} characters, or holds control characters: "
+            "give the video a plain name"
+        )
+    return name
+
+
+class Hdf5File:
+    """An open HDF5 file whose members are looked at before they are read.
+
+    HDF5 lets a file name other files (links, external storage, virtual datasets), libraries that decompress it, and
+    arrays of any size. Here a file is data: it holds its values itself, loads no library, and takes no more memory
+    than a file of its size can hold and the machine has free. A place is a path in the file, `video_1/picks`, or an
+    object reference.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, option: str) -> None:
+        self.path, self.option = path, option
+        self._file = file
+        free = available_bytes()
+        self._room = min(_ROOM + _RATIO * path.stat().st_size, math.inf if free is None else free)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names at the top."""
+        return iter(self._file)
+
+    def __contains__(self, place: str) -> bool:
+        return self._member(place) is not None
+
+    def shape(self, place: str | h5py.Reference) -> tuple[int, ...]:
+        """The shape of an array, which is not read."""
+        return tuple(self._dataset(place).shape)
+
+    def numbers(self, place: str | h5py.Reference, dtype: type[np.number]) -> npt.NDArray[Any]:
+        """Read an array of numbers as `dtype`; those to be read as whole numbers must be finite."""
+        found = self._dataset(place)
+        kinds = (h5t.INTEGER, h5t.FLOAT, h5t.ENUM)
+        if found.id.get_type().get_class() not in kinds or found.dtype.kind not in "biuf":
+            raise self.refused(place, "holds no numbers")
+        values = np.asarray(self._read(place, found, np.dtype(dtype).itemsize))
+        if np.issubdtype(dtype, np.integer) and not (np.abs(values.astype(np.float64)) < 2**53).all():
+            raise self.refused(place, "holds no whole numbers")
+        return values.astype(dtype)
+
+    def text(self, place: str | h5py.Reference) -> str:
+        """Read a text of UTF-8, or of MATLAB's UTF-16 codes."""
+        found = self._dataset(place)
+        length, of_texts = math.prod(found.shape), found.id.get_type().get_class() == h5t.STRING
+        if length <= (1 if of_texts else _MAX_TEXT) and (of_texts or found.dtype == np.uint16):
+            values = np.ravel(self._read(place, found))
+            with suppress(UnicodeDecodeError):
+                return bytes(values[0]).decode() if of_texts else values.astype("<u2").tobytes().decode("utf-16-le")
+        raise self.refused(place, "is no text")
+
+    def references(self, place: str) -> list[h5py.Reference]:
+        """Read an array of references to arrays in this file."""
+        found = self._dataset(place)
+        if h5py.check_ref_dtype(found.dtype) is not h5py.Reference:
+            raise self.refused(place, "holds no references")
+        return list(np.ravel(self._read(place, found)))
+
+    def claim(self, place: str | h5py.Reference, size: float) -> None:
+        """Take that many bytes from what the file may fill; KeyframeError if there is no such room."""
+        self._room -= size
+        if self._room < 0:
+            raise self.refused(
+                place,
+                f"would fill {size:.2g} bytes of memory, more than is left for a file of this size or free on this "
+                "machine",
+            )
+
+    def refused(self, place: str | h5py.Reference, reason: str) -> KeyframeError:
+        """The error of a member that cannot be used."""
+        name = f"/{place}" if isinstance(place, str) else "an array behind a reference"
+        return KeyframeError(f"{self.path}: {name} {reason}: give another file as {self.option}")
+
+    def _member(self, place: str) -> h5py.Group | h5py.Dataset | None:
+        """What is at that path; None if there is nothing."""
+        here: h5py.Group | h5py.Dataset | None = self._file
+        for name in place.split("/"):
+            if not isinstance(here, h5py.Group):
+                return None
+            link = here.get(name, getlink=True)
+            if link is None:
+                return None
+            # A soft link may lead to an external one.
+            if not isinstance(link, h5py.HardLink):
+                raise self.refused(place, "is a link to another place, and links are not followed")
+            here = here[name]
+        return here
+
+    def _dataset(self, place: str | h5py.Reference) -> h5py.Dataset:
+        """The array at a place, after all that can be known without reading it has been checked."""
+        found = self._member(place) if isinstance(place, str) else self._file[place]
+        if not isinstance(found, h5py.Dataset):
+            name = f"/{place}" if isinstance(place, str) else "an array that it refers to"
+            raise KeyframeError(f"{self.path} lacks the dataset {name}: give the official file as {self.option}")
+        # Even the shape of a virtual dataset is looked up in other files.
+        made = found.id.get_create_plist()
+        if made.get_layout() == h5d.VIRTUAL or made.get_external_count():
+            raise self.refused(place, "takes its values from other files, which are not read")
+        for number in range(made.get_nfilters()):
+            if not h5z.filter_avail(made.get_filter(number)[0]):
+                raise self.refused(place, "is compressed by a plugin, not by gzip, and plugins are not loaded")
+        if found.shape is None:
+            raise self.refused(place, "is empty")
+        return found
+
+    def _read(self, place: str | h5py.Reference, found: h5py.Dataset, itemsize: int = 1) -> Any:
+        """The values of an array, once there is room for them, `itemsize` bytes each or as many as in the file."""
+        values = max(math.prod(found.shape), math.prod(found.chunks or ()))
+        self.claim(place, values * max(itemsize, found.id.get_type().get_size()))
+        return found[()]
+
+
 @contextmanager
-def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[h5py.File]:
+def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[Hdf5File]:
     """Open an HDF5 file for reading; what is wrong in it, also within the block, is a KeyframeError."""
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        with _no_plugins(), h5py.File(path, "r") as file:
+            yield Hdf5File(path, file, option)
     # h5py raises any of these on damaged files and on arrays of another kind than the format says.
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        reason = one_line(str(error))
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        reason = one_line(str(error)) or type(error).__name__
         remedy = ", or save it with MATLAB's -v7.3" if path.suffix.lower() == ".mat" else ""
         raise KeyframeError(f"{path} cannot be read as HDF5 ({reason}): copy the file again{remedy}") from error
 
 
-def member(group: h5py.Group | h5py.Dataset, name: str, option: str = "data.labels") -> h5py.Dataset:
-    """The dataset `name` of what should be a group; a KeyframeError names file and dataset if there is none."""
-    found = group.get(name) if isinstance(group, h5py.Group) else None
-    if not isinstance(found, h5py.Dataset):
-        key = f"{group.name}/{name}".replace("//", "/")
-        raise KeyframeError(f"{group.file.filename} lacks the dataset {key}: give the official file as {option}")
-    return found
+@contextmanager
+def _no_plugins() -> Iterator[None]:
+    """HDF5 looks for libraries that a file asks for in these folders; none are left within the block."""
+    folders = [h5pl.get(number) for number in range(h5pl.size())]
+    for _ in folders:
+        h5pl.remove(0)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            h5pl.append(folder)
 
 
 @dataclass(frozen=True)
@@ -79,44 +215,53 @@ class ScoreTrack:
     n_frames: int
 
 
-def named_groups(file: h5py.File, option: str = "data.labels") -> Iterator[tuple[str, str, h5py.Group]]:
-    """Yield the key `video_N`, the id and the group of each video of an eccv16-style file, in the order of N.
+def named_videos(file: Hdf5File) -> dict[str, str]:
+    """The group `video_N` of each video of an eccv16-style file -> the video's id, in the order of N.
 
-    The id is the group's `video_name` if it has one (SumMe), else the N-th of TVSum's official order.
+    The id is the group's `video_name` if it has one (SumMe). Without names, a file is TVSum's if each `video_N` has the
+    frames of the N-th video in the official order; then the ids are those, else the names of the groups.
     """
-    path = Path(file.filename)
     keys = sorted((key for key in file if key.startswith("video_")), key=natural_key)
     if not keys:
-        raise KeyframeError(f"{path} holds no group video_N: give an eccv16-style h5 as {option}")
-    of_tvsum = data_set_named(path.name) in (None, "tvsum")
+        raise KeyframeError(f"{file.path} holds no group video_N: give an eccv16-style h5 as {file.option}")
+    named = {key: f"{key}/video_name" in file for key in keys}
+    of_tvsum = all(_has_official_length(file, key) for key in keys if not named[key])
+    ids: dict[str, str] = {}
     seen: set[str] = set()
     for key in keys:
-        group = file[key]
-        name = official_id(key) if of_tvsum else None
-        if isinstance(group, h5py.Group) and "video_name" in group:
-            value = np.asarray(member(group, "video_name", option)[()]).ravel()[0]
-            name = value.decode("utf-8") if isinstance(value, bytes) else str(value)
-        if name is None:
-            raise KeyframeError(f"{path}: {key} is none of TVSum's 50 videos: store its id as {key}/video_name")
-        if name in seen:
-            raise KeyframeError(f"{path}: {key} is the second video named {name}: give each its own video_name")
+        where = f"{file.path}: {key[:40]!a}"
+        name = file.text(f"{key}/video_name") if named[key] else (official_id(key) if of_tvsum else None) or key
+        if checked_id(name, where) in seen:
+            raise KeyframeError(f"{where} is the second video named {name}: give each its own video_name")
         seen.add(name)
-        yield key, name, group
+        ids[key] = name
+    return ids
 
 
-def read_scores(group: h5py.Group, option: str = "data.labels") -> ScoreTrack:
+def _has_official_length(file: Hdf5File, key: str) -> bool:
+    name = official_id(key)
+    return name is not None and _n_frames(file, key) == TVSUM_FRAMES[name]
+
+
+def _n_frames(file: Hdf5File, key: str) -> int:
+    return int(file.numbers(f"{key}/n_frames", np.int64).item())
+
+
+def read_scores(file: Hdf5File, key: str) -> ScoreTrack:
     """Read one video; a gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet."""
-    where = f"{group.file.filename}: {group.name[1:]}"
-    scores = np.asarray(member(group, "gtscore", option)[()], dtype=np.float64).ravel()
-    picks = np.asarray(member(group, "picks", option)[()], dtype=np.int64).ravel()
-    n_frames = int(np.asarray(member(group, "n_frames", option)[()]).item())
-    if not scores.size or scores.size != picks.size or not np.isfinite(scores).all():
-        raise KeyframeError(
-            f"{where} has {scores.size} gtscores and {picks.size} picks: it needs one finite score per pick"
-        )
+    where = f"{file.path}: {key}"
+    n_frames = _n_frames(file, key)
+    n_scores, n_picks = (math.prod(file.shape(f"{key}/{name}")) for name in ("gtscore", "picks"))
+    if not n_scores or n_scores != n_picks:
+        raise KeyframeError(f"{where} has {n_scores} gtscores and {n_picks} picks: it needs one finite score per pick")
+    scores = file.numbers(f"{key}/gtscore", np.float64).ravel()
+    picks = file.numbers(f"{key}/picks", np.int64).ravel()
+    span = np.ptp(scores)
+    if not np.isfinite(span):
+        raise KeyframeError(f"{where} has gtscores of NaN or infinity: it needs one finite score per pick")
     if picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any():
         raise KeyframeError(f"{where} has picks that do not rise within its {n_frames} frames: correct the file")
+    file.claim(f"{key}/n_frames", 4 * n_frames)  # each frame gets a score
     if scores.min() < 0 or scores.max() > 1:
-        span = scores.max() - scores.min()
         scores = (scores - scores.min()) / (span or 1.0)
     return ScoreTrack(scores, picks, n_frames)

@@ -7,14 +7,22 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, member, named_groups, open_hdf5, read_scores
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores
 from keyframe.data.packets import PacketIndex
 from keyframe.files import atomic_file
 from keyframe.system import log_once
-from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
+from keyframe.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int64Array,
+    IntArray,
+    KeyframeError,
+    Labels,
+)
 
 LABEL_SUFFIXES = (".mat", ".tsv", ".h5")
 """In order of preference: the first two hold the annotators, the h5 only one score track at every 15th frame."""
@@ -23,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Above this the file is another cut of the video, and a label would land on the wrong shot.
 _TOLERANCE_PERCENT = 1
+
+_MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a third of it
 
 
 def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
@@ -47,19 +57,33 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
     A row is `video_id<TAB>category<TAB>scores`, one score per frame, separated by commas; there is no header. A video
     has as many rows as annotators, in any place. The scores `lowest` and `highest` become 0 and 1; `importance` is the
     annotators' mean.
+
+    If every score of the file is 0 or 1, and the scale is 0 to 1 or has no room for a 0 (as 1 to 5), the annotators
+    have selected frames, as SumMe's did: the labels are `selections`.
     """
     path = Path(path)
+    if not path.is_file():  # opening a pipe would wait for its writer
+        raise KeyframeError(f"there is no file {path}: set data.labels to the label file")
     if not lowest < highest:
         raise KeyframeError(f"{path}: the lowest score, {lowest}, must be below the highest, {highest}")
     rows: dict[str, list[Float32Array]] = {}
     categories: dict[str, str] = {}
+    binary, off_scale = True, None
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), ""), start=1):
+                where = f"{path}, line {number}"
+                if len(line) > _MAX_LINE:
+                    raise KeyframeError(
+                        f"{where}: the row is longer than {_MAX_LINE} characters: one row per annotator"
+                    )
                 if not line.strip():
                     continue
-                where = f"{path}, line {number}"
-                name, category, scores = _parse_row(line, where, lowest, highest)
+                name, category, scores = _parse_row(line, where)
+                binary = binary and bool(np.isin(scores, (0, 1)).all())
+                off_scale = off_scale or _off_scale(scores, where, lowest, highest)
+                if off_scale is not None and not binary:
+                    raise off_scale
                 known = rows.setdefault(name, [])
                 if known and len(known[0]) != len(scores):
                     raise KeyframeError(
@@ -71,21 +95,26 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
                         f"{where}: {name} is of category {category!r}, its first row of "
                         f"{categories[name]!r}: give it one category"
                     )
-                known.append(scores)
-    except FileNotFoundError as error:
-        raise KeyframeError(f"there is no file {path}: set data.labels to the label file") from error
-    except (OSError, UnicodeDecodeError) as error:
+                known.append(((scores - lowest) / (highest - lowest)).astype(np.float32))
+    except (OSError, UnicodeDecodeError, MemoryError) as error:
         raise KeyframeError(
-            f"{path} cannot be read as text ({error}): give a tab-separated file as data.labels"
+            f"{path} cannot be read as text ({error or 'memory ran out'}): give a tab-separated file as data.labels"
         ) from error
     if not rows:
         raise KeyframeError(f"{path} is empty: give a file with rows `video_id<TAB>category<TAB>scores`")
-    # Popped, so that only one video is in memory twice.
-    return {name: _of_annotators(np.stack(rows.pop(name)), categories[name]) for name in list(rows)}
+    selections = binary and (off_scale is not None or (lowest, highest) == (0, 1))
+    if selections:
+        log_once(log, logging.INFO, (path, "selections"), "%s: all scores are 0 or 1: taken as selected frames", path)
+    kept = np.float32((1 - lowest) / (highest - lowest))
+    labels: dict[str, Labels] = {}
+    for name in list(rows):
+        annotators = np.stack(rows.pop(name))  # popped, so that only one video is in memory twice
+        labels[name] = _of_annotators(annotators == kept if selections else annotators, categories[name], selections)
+    return labels
 
 
-def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[str, str, Float32Array]:
-    """Split a row into id, category and scores in [0, 1]."""
+def _parse_row(line: str, where: str) -> tuple[str, str, Float64Array]:
+    """Split a row into id, category and scores."""
     columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
     if len(columns) != 3 or not columns[0]:
         raise KeyframeError(
@@ -99,14 +128,19 @@ def _parse_row(line: str, where: str, lowest: float, highest: float) -> tuple[st
         raise KeyframeError(
             f"{where}: {_no_number(texts)!r} is no number: the third column must hold numbers separated by commas"
         ) from error
+    return checked_id(columns[0], where), columns[1], scores
+
+
+def _off_scale(scores: Float64Array, where: str, lowest: float, highest: float) -> KeyframeError | None:
+    """What is to be said if a score lies outside the scale."""
     inside = (scores >= lowest) & (scores <= highest)  # False for NaN
-    if not inside.all():
-        frame = int(np.argmin(inside))
-        raise KeyframeError(
-            f"{where}: score {texts[frame].strip()} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
-            "correct the file or give the scale it uses"
-        )
-    return columns[0], columns[1], ((scores - lowest) / (highest - lowest)).astype(np.float32)
+    if inside.all():
+        return None
+    frame = int(np.argmin(inside))
+    return KeyframeError(
+        f"{where}: score {scores[frame]:g} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
+        "correct the file or give the scale it uses"
+    )
 
 
 def _no_number(texts: list[str]) -> str:
@@ -119,11 +153,11 @@ def _no_number(texts: list[str]) -> str:
     return ""
 
 
-def _of_annotators(annotators: FloatArray, category: str) -> Labels:
+def _of_annotators(annotators: FloatArray | BoolArray, category: str, selections: bool = False) -> Labels:
     """Labels of scores in [0, 1], (A, L)."""
     # float64, so that all forms give the same
     importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Labels(importance=importance, annotators=np.asarray(annotators, np.float32), category=category)
+    return Labels(importance, np.asarray(annotators, np.float32), category, selections)
 
 
 def write_tsv(
@@ -164,32 +198,22 @@ def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
     path = Path(path)
     labels: dict[str, Labels] = {}
     with open_hdf5(path) as file:
-        fields = [_references(file, name, path) for name in ("video", "category", "user_anno")]
-        for video, category, scores in zip(*fields, strict=True):
-            name = _text(file, video)
-            raw = np.asarray(file[scores][()], dtype=np.float64)
-            if raw.ndim != 2 or not raw.size or not (raw.min() >= 1 and raw.max() <= 5):
+        videos, categories, scores = (file.references(f"tvsum50/{name}") for name in ("video", "category", "user_anno"))
+        if not len(videos) == len(categories) == len(scores):
+            raise KeyframeError(
+                f"{path} has {len(videos)} videos, {len(categories)} categories and {len(scores)} user_anno: "
+                "copy the file again"
+            )
+        for video, category, annotators in zip(videos, categories, scores, strict=True):
+            name = checked_id(file.text(video), str(path))
+            raw = file.numbers(annotators, np.float64)
+            if name in labels or raw.ndim != 2 or not raw.size or not (raw.min() >= 1 and raw.max() <= 5):
                 raise KeyframeError(
-                    f"{path}: user_anno of {name} is not (annotators, frames) with scores from 1 to 5: "
+                    f"{path}: user_anno of {name} is not one array (annotators, frames) with scores from 1 to 5: "
                     "give the official ydata-tvsum50.mat as data.labels"
                 )
-            labels[name] = _of_annotators((raw - 1) / 4, _text(file, category))
+            labels[name] = _of_annotators((raw - 1) / 4, file.text(category))
     return labels
-
-
-def _references(file: h5py.File, name: str, path: Path) -> list[h5py.Reference]:
-    """The references of one field of the struct array, one per video."""
-    field = member(file, f"tvsum50/{name}")
-    if h5py.check_ref_dtype(field.dtype) is None:
-        raise KeyframeError(
-            f"{path}: /tvsum50/{name} holds no references: give the official ydata-tvsum50.mat as data.labels"
-        )
-    return list(field[()].ravel())
-
-
-def _text(file: h5py.File, reference: h5py.Reference) -> str:
-    """Decode a MATLAB char array: one uint16 code per character."""
-    return "".join(map(chr, file[reference][()].ravel()))
 
 
 def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
@@ -199,8 +223,8 @@ def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
     """
     labels: dict[str, Labels] = {}
     with open_hdf5(Path(path)) as file:
-        for _, name, group in named_groups(file):
-            track = read_scores(group)
+        for key, name in named_videos(file).items():
+            track = read_scores(file, key)
             step = np.searchsorted(track.picks, np.arange(track.n_frames), side="right") - 1
             labels[name] = Labels(
                 importance=track.scores[np.maximum(step, 0)].astype(np.float32),

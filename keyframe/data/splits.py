@@ -15,6 +15,7 @@ from keyframe.files import one_line, write_text
 from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
+_MAX_BYTES = 2**23  # of a split file: five folds of a hundred thousand videos
 # Bounds of a stored split. The largest published set has 31,892 videos.
 _MAX_VIDEOS = 1_000_000
 _MAX_ID = 4096
@@ -143,20 +144,22 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         the data set in front, `TVSum/video_1`.
     """
     path = Path(path)
+    if not path.is_file():  # opening a pipe would wait for its writer
+        raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise KeyframeError(f"{path} is larger than {_MAX_BYTES >> 20} MB: no split file is, give the right one")
     try:
         text = path.read_text(encoding="utf-8-sig")
         match path.suffix.lower():
             case ".json":
                 entries = json.loads(text)
             case ".yml" | ".yaml":
-                entries = yaml.safe_load(text)
+                entries = yaml.load(text, _NoAliases)
             case ".txt":
                 entries = [_text_fold(line, path) for line in text.splitlines() if line.strip()]
             case _:
                 raise KeyframeError(f"{path} is no split file: it must be {_FORMS}")
-    except FileNotFoundError as error:
-        raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as a split file ({reason}): correct or copy it again") from error
     if not isinstance(entries, list) or not entries:
@@ -165,6 +168,15 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         {part: _keys(entry, part, fold, path) for part in ("train_keys", "val_keys", "test_keys")}
         for fold, entry in enumerate(entries)
     ]
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Plain values of which none stands for another: a few aliases of aliases make a small file endless."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases")
+        return super().compose_node(parent, index)
 
 
 def _text_fold(line: str, path: Path) -> dict[str, list[str]]:
@@ -192,7 +204,9 @@ def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], p
     place = prefix.rpartition("/")[2]
     named = data_set_named(place or path.name)
     of_tvsum = named == "tvsum" or (named is None and not place)
-    for name in (key, last, _at_address(last, named, addresses), official_id(last) if of_tvsum else None):
+    # The name of a group in an h5 file is an id only there.
+    ids = () if any(address.rpartition("/")[2] == last for address in addresses) else (key, last)
+    for name in (*ids, _at_address(last, named, addresses), official_id(last) if of_tvsum else None):
         if name is not None and name in known:
             return name
     raise KeyframeError(

@@ -251,19 +251,25 @@ def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_S
     return _keep(frame_scores[None], shots, share)[0]
 
 
-def user_summaries(annotators: FloatArray, shots: IntArray, lowest: float = 1.0, highest: float = 5.0) -> BoolArray:
-    """Whether each annotator keeps each frame, (A, n_frames), for label files that hold scores and no summaries.
+def user_summaries(
+    annotators: FloatArray, shots: IntArray, lowest: float = 1.0, highest: float = 5.0, selections: bool = False
+) -> BoolArray:
+    """Whether each annotator keeps each frame, (A, n_frames).
 
-    Made like `user_summary` in the field's files for TVSum: the same shots and knapsack on one annotator's own scores,
-    on their original scale (Zhang et al.'s evaluate_TVSum.m; Otani et al.'s tvsum_eval_random_summary.py). The scale
-    matters: with 1 ... 5 even a shot of the lowest score is worth something.
+    Selections are summaries as they are, of any length (SumMe). Those of scores are made like `user_summary` in the
+    field's files for TVSum: the same shots and knapsack on one annotator's own scores, on their original scale (Zhang
+    et al.'s evaluate_TVSum.m; Otani et al.'s tvsum_eval_random_summary.py). The scale matters: with 1 ... 5 even a shot
+    of the lowest score is worth something.
 
     Args:
         annotators: scores in [0, 1] as `Labels.annotators` has them, (A, n_frames).
         shots: first and last frame of each shot, both inclusive, (m, 2), covering the video.
         lowest: the original score that 0 stands for.
         highest: the original score that 1 stands for.
+        selections: as of `Labels.selections`.
     """
+    if selections:
+        return annotators > 0
     return _keep(lowest + (highest - lowest) * annotators.astype(np.float64), shots, SUMMARY_SHARE)
 
 

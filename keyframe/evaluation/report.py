@@ -78,6 +78,17 @@ def report_document(
     )
 
 
+def labels_note(selections: bool) -> str:
+    """How labels that are selections are used; "" for scores."""
+    if not selections:
+        return ""
+    return (
+        "Every label is 0 or 1: each annotator has selected frames, and the selections are the users' summaries as "
+        "they are, not cut into shots again. Most frames tie in them: Kendall's tau-b corrects for tied pairs, and "
+        "Spearman's rho gives tied frames their mean rank, both as scipy does."
+    )
+
+
 def scoring_note(protocol: str, window: int | None) -> str:
     """How a model's scores are made: by which protocol, and how many frames the model sees at once (None for all)."""
     if protocol == "sampled":
@@ -361,8 +372,8 @@ def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, st
 # Reference lines
 
 
-def reference_document(labels: Path, metrics: Metrics) -> Document:
-    """The report of a label file: its reference lines, what each is, and the protocol."""
+def reference_document(labels: Path, metrics: Metrics, selections: bool = False) -> Document:
+    """The report of a label file: its reference lines, what each is, and the protocol; see `labels_note`."""
     one, ceiling = (format_number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
     table = Table(reference_rows(metrics), "Mean over videos, with the 95 % bootstrap interval over videos.")
     notes = Notes(reference_notes(metrics) or ["Every correlation is defined."])
@@ -373,7 +384,7 @@ def reference_document(labels: Path, metrics: Metrics) -> Document:
         sections=[
             Section("Rank correlation", [table, notes]),
             Section("What each line is", [_line_meanings(metrics)]),
-            Section("How it was measured", [Text(PROTOCOL)]),
+            Section("How it was measured", [Text(f"{PROTOCOL}\n\n{labels_note(selections)}".strip())]),
         ],
     )
 

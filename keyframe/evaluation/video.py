@@ -58,6 +58,7 @@ class EvalVideo:
     shots: IntArray  # first and last frame of each, both inclusive, covering the video, (m, 2)
     users: BoolArray  # whether each user keeps each frame in a summary, (U, L); U may be 0
     training_free: FloatArray  # the training-free baseline's scores at the entries, in [0, 1], (n,)
+    selections: bool = False  # whether the labels are the users' summaries, see `Labels`
 
     def __post_init__(self) -> None:
         count = len(self.entries)
@@ -120,8 +121,9 @@ def eval_video_from_appearance(
         importance=importance,
         annotators=annotators,
         shots=ranges,
-        users=user_summaries(labels.annotators, ranges, lowest, highest),
+        users=user_summaries(labels.annotators, ranges, lowest, highest, labels.selections),
         training_free=training_free(seen, cut),
+        selections=labels.selections,
     )
 
 
@@ -150,6 +152,7 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
         shots=ranges,
         users=np.empty((0, video.n_frames), dtype=bool) if users is None else users,
         training_free=training_free_of_features(video.features, cut),
+        selections=video.selections,
     )
 
 

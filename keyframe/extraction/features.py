@@ -87,14 +87,15 @@ class FeatureEncoder:
         return EncodedVideo(name, features, picks, index.n_frames, ranges, truth)
 
     def _truth(self, labels: Labels, index: PacketIndex, picks: IntArray, ranges: IntArray) -> GroundTruth:
-        """The reference score at the picks, and the keyshot summaries of its track and of each annotator's."""
+        """The reference score at the picks, and the keyshot summaries of its track and of each annotator's scores."""
         seconds = index.timestamps - index.timestamps[0]
         importance, annotators = sample_labels(
             labels, index.n_frames, np.arange(index.n_frames), seconds, index.duration, index.path
         )
-        tracks = np.concatenate([importance[None], annotators])
-        summaries = user_summaries(tracks, ranges, self.lowest, self.highest)
-        return GroundTruth(importance[picks], summaries[0, picks], summaries[1:])
+        lowest, highest = (0.0, 1.0) if labels.selections else (self.lowest, self.highest)
+        reference = user_summaries(importance[None], ranges, lowest, highest)[0]
+        users = user_summaries(annotators, ranges, lowest, highest, labels.selections)
+        return GroundTruth(importance[picks], reference[picks], users)
 
 
 def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
@@ -111,17 +112,16 @@ def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
 
 
 def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels]:
-    """The labels of these videos by id; a label file may lack some of them, but not all."""
+    """All labels of a file by id, in its order; it may lack some of these videos, but not all."""
     try:
         found = read_labels(path, lowest, highest)
     except KeyframeError as error:  # Its message names the key of training.
         raise KeyframeError(str(error).replace("data.labels", "labels")) from error
-    labels = {name: found[name] for name in videos if name in found}
-    if not labels:
+    if not found.keys() & videos.keys():
         raise KeyframeError(
             f"{path} has labels of {few(found)}, but of none of the videos {few(videos)}: call each file by its id."
         )
-    return labels
+    return found
 
 
 def write_features(
@@ -133,7 +133,7 @@ def write_features(
         out: the file.
         encoder: encodes a video.
         videos: files by id.
-        labels: labels by id, of all or some of the videos.
+        labels: labels by id, in the order of their file, of all or some of the videos.
         weights: the origin of the backbone's weights, for the file's attributes.
 
     Yields:
@@ -143,7 +143,7 @@ def write_features(
     about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step}
     failed: list[str] = []
     with FeatureFile(out, about) as file:
-        for name, number in video_numbers(list(videos)).items():
+        for name, number in video_numbers(videos, labels).items():
             try:
                 video = encoder(name, videos[name], labels.get(name))
             except KeyframeError as error:

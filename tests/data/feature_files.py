@@ -5,6 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from keyframe.data.hdf5 import TVSUM_IDS
+
 WIDTH = 6
 
 
@@ -36,8 +38,9 @@ def write_features(path: Path, groups: dict[str, dict[str, object]]) -> Path:
 
 
 def write_tvsum(path: Path, videos: int = 10, width: int = WIDTH) -> Path:
-    """A file of the first videos of TVSum, of 20 steps and more."""
-    return write_features(path, {f"video_{n}": video(20 + n, n, width) for n in range(1, videos + 1)})
+    """A file of the first videos of TVSum, cut to 20 steps and more, hence named."""
+    groups = {f"video_{n}": {**video(20 + n, n, width), "video_name": TVSUM_IDS[n - 1]} for n in range(1, videos + 1)}
+    return write_features(path, groups)
 
 
 def write_summe(path: Path, names: list[str]) -> Path:

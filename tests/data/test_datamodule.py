@@ -3,6 +3,7 @@
 import json
 from itertools import chain, product
 
+import h5py
 import pytest
 
 from keyframe.data import datamodule as module
@@ -120,8 +121,14 @@ def test_split_files_name_videos_by_their_place_in_the_file(tmp_path):
         assert split_of(tmp_path, summe, "splits.json", place) == sorted(NAMES[4:])
 
 
-def test_a_split_of_another_data_set_is_refused(tmp_path):
+@pytest.mark.parametrize("named", [True, False])
+def test_a_split_of_another_data_set_is_refused(tmp_path, named):
     summe, tvsum = write_summe(tmp_path / "summe.h5", NAMES), write_tvsum(tmp_path / "features.h5", 6)
+    if not named:  # then the ids are the names of the groups
+        with h5py.File(summe, "r+") as file:
+            for group in file.values():
+                del group["video_name"]
+        assert split_of(tmp_path, summe, "splits.json", "summe.h5/") == ["video_5", "video_6"]
     for split_name, place in (("tvsum_splits.json", ""), ("aug.json", "eccv16_dataset_tvsum_google_pool5.h5/")):
         for file, other in ((summe, "tvsum"), (tvsum, "summe")):
             with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):

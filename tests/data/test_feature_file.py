@@ -11,6 +11,7 @@ import pytest
 from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, read_feature_file, video_numbers
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS
 from keyframe.data.labels import read_tvsum_mat, write_tsv
+from keyframe.evaluation.video import feature_eval_video
 from keyframe.summary.shots import check_shots
 from keyframe.types import KeyframeError
 from tests.data.feature_files import video, write_features, write_summe, write_tvsum
@@ -26,7 +27,7 @@ def one(tmp_path, **changes):
 
 def test_what_is_written_is_read(tmp_path):
     videos = read_feature_file(write_tvsum(tmp_path / "a.h5", 10))
-    # video_N is the N-th of the official order, and 10 comes after 9
+    # 10 comes after 9
     assert [(v.key, v.id, v.category) for v in videos.values()] == [
         (f"video_{n}", TVSUM_IDS[n - 1], TVSUM_CATEGORIES[TVSUM_IDS[n - 1]]) for n in range(1, 11)
     ]
@@ -122,9 +123,6 @@ def test_files_that_are_none(tmp_path):
     mixed = {"video_1": video(8, 0), "video_2": video(8, 1, width=5)}
     with pytest.raises(KeyframeError, match=r"several widths.*5 in video_2, 6 in video_1"):
         read_feature_file(write_features(tmp_path / "mixed.h5", mixed))
-    # video_1 of SumMe is none of TVSum's videos
-    with pytest.raises(KeyframeError, match="video_1/video_name"):
-        read_feature_file(write_tvsum(tmp_path / "summe.h5", 1))
 
 
 def test_summe_has_names_of_its_own(tmp_path):
@@ -143,6 +141,25 @@ def test_annotators_are_read_at_the_picks(tmp_path):
         assert read.annotators.dtype == np.float32
         # the importance stays the file's
         np.testing.assert_array_equal(read.importance, read_feature_file(path)[id_].importance)
+
+
+def test_selections_are_the_summaries_whatever_the_file_has(tmp_path):
+    """Otherwise the file's own are."""
+    path = write_tvsum(tmp_path / "a.h5", 2)
+    rng = np.random.default_rng(0)
+    kept = {id_: rng.integers(0, 2, (4, v.n_frames)) for id_, v in read_feature_file(path).items()}
+    rows = [f"{id_}\t\t{','.join(map(str, row))}\n" for id_, users in kept.items() for row in users]
+    (tmp_path / "selected.tsv").write_text("".join(rows))
+    write_tsv(tmp_path / "scores.tsv", {id_: 1 + users for id_, users in kept.items()})
+    own = read_feature_file(path)
+    for id_, read in read_feature_file(path, tmp_path / "selected.tsv").items():
+        np.testing.assert_array_equal(read.user_summaries, kept[id_] == 1)
+        np.testing.assert_array_equal(read.annotators, kept[id_][:, ::15])
+        assert read.selections and feature_eval_video(read).selections
+        np.testing.assert_array_equal(feature_eval_video(read).users, kept[id_] == 1)
+    for id_, read in read_feature_file(path, tmp_path / "scores.tsv").items():
+        np.testing.assert_array_equal(read.user_summaries, own[id_].user_summaries)
+        assert not read.selections
 
 
 def test_labels_of_a_few_frames_more_are_read_by_time(tmp_path):
@@ -178,6 +195,16 @@ def test_the_official_labels_fit_a_file_of_tvsums_true_lengths(tmp_path, officia
     }
     for read in read_feature_file(write_features(tmp_path / "tvsum.h5", groups), official_labels).values():
         np.testing.assert_array_equal(read.annotators, official[read.id].annotators[:, ::15])
+
+
+def test_groups_are_numbered_in_the_order_of_the_labels(official_labels):
+    """Whatever the order of the input; PGL-SUM, DSNet and others take the N-th new id of the label file."""
+    official = list(read_tvsum_mat(official_labels))
+    assert video_numbers(sorted(official), official) == {name: n for n, name in enumerate(official, start=1)}
+    # TVSum's are numbered as published, whatever the labels
+    assert video_numbers([official[8], official[3]], [official[8], official[3]]) == {official[3]: 4, official[8]: 9}
+    assert video_numbers(["a", "c", "b", "x"], ["c", "y", "b", "a"]) == {"c": 1, "b": 3, "a": 4, "x": 5}
+    assert video_numbers(["b", "a"]) == {"b": 1, "a": 2}
 
 
 # What published systems read of `/video_N/`, from the README of KaiyangZhou/pytorch-vsumm-reinforce; 5 steps of 6

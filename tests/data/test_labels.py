@@ -1,6 +1,7 @@
 """Readers of label files, against the official TVSum file and files written by hand; and which label a frame has."""
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +146,7 @@ def test_tsv_with_another_scale(tmp_path):
 
 
 BAD_TSV = {
+    "\x1b[2J\tx\t1,2\n": r"line 1: the id '\\x1b\[2J' is empty, longer",
     "": r"is empty",
     "\n\n": r"is empty",
     "a\tx\t1,2\na\tx\n": r"line 2: a row needs 3 columns",
@@ -174,8 +176,39 @@ def test_tsv_that_cannot_be_opened(tmp_path):
     (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00\x81" * 9)
     with pytest.raises(KeyframeError, match=r"binary\.tsv cannot be read as text"):
         read_tvsum_tsv(tmp_path / "binary.tsv")
-    with pytest.raises(KeyframeError, match="cannot be read as text"):
-        read_tvsum_tsv(tmp_path)
+    os.mkfifo(tmp_path / "pipe.tsv")
+    for path in (tmp_path, tmp_path / "pipe.tsv"):
+        with pytest.raises(KeyframeError, match="no file"):
+            read_tvsum_tsv(path)
+    with (tmp_path / "sparse.tsv").open("wb") as file:
+        file.truncate(4 << 30)
+    with pytest.raises(KeyframeError, match=r"sparse\.tsv, line 1: the row is longer"):
+        read_tvsum_tsv(tmp_path / "sparse.tsv")
+
+
+def test_scores_of_0_and_1_are_selections(tmp_path):
+    path = tmp_path / "anno.tsv"
+    for text, scale, selections in (
+        ("a\tx\t0,1,1\nb\tx\t0,0\n", (1, 5), True),
+        ("a\tx\t0,1.0,1\nb\tx\t0,0\n", (0, 1), True),
+        # Scores of these scales may be 0 and 1, and on 1 to 5 all may be 1.
+        ("a\tx\t0,1,1\n", (0, 10), False),
+        ("a\tx\t0,1,1\n", (-1, 1), False),
+        ("a\tx\t1,1,1\n", (1, 5), False),
+        # One score of the file that is neither, and all are scores.
+        ("a\tx\t0,1,1\nb\tx\t0,0.5\n", (0, 1), False),
+        ("a\tx\t1,5,1\n", (1, 5), False),
+    ):
+        path.write_text(text)
+        labels = read_labels(path, *scale)
+        assert {one.selections for one in labels.values()} == {selections}, (text, scale)
+        if selections:
+            np.testing.assert_array_equal(labels["a"].annotators, [[0, 1, 1]])
+    # The line that leaves the scale is named, be it before or after the one that shows these to be scores.
+    for text in ("a\tx\t2,5\na\tx\t5,0\n", "a\tx\t1,1\na\tx\t1,0\na\tx\t5,5\n"):
+        path.write_text(text)
+        with pytest.raises(KeyframeError, match=r"line 2: score 0 of frame 1 lies outside \[1, 5\]"):
+            read_labels(path)
 
 
 def test_write_tsv_gives_the_official_form(tmp_path):
@@ -227,23 +260,25 @@ def _write_h5(path, **groups):
 def test_eccv16_score_holds_until_the_next_pick(tmp_path):
     path = tmp_path / "eccv16_dataset_tvsum_google_pool5.h5"
     keyshots = np.ones((20, 40), dtype=np.float32)
-    _write_h5(path, video_10={"user_summary": keyshots}, video_2={"n_frames": np.array([31])})
+    _write_h5(
+        path, video_10={"user_summary": keyshots}, video_2={"n_frames": np.array([31]), "video_name": "98MoyGZKHXc"}
+    )
     labels = read_labels(path)
-    # video_N is the N-th block of the official file; keys come in the order of N, not of the alphabet.
-    assert list(labels) == ["98MoyGZKHXc", "akI8YFjEmUw"]
-    assert [one.category for one in labels.values()] == ["VT", "VU"]
+    # Groups come in the order of N, not of the alphabet.
+    assert list(labels) == ["98MoyGZKHXc", "video_10"]
+    assert [one.category for one in labels.values()] == ["VT", ""]
     expected = np.array([0.2] * 15 + [0.4] * 15 + [1.0] * 10, dtype=np.float32)
-    np.testing.assert_array_equal(labels["akI8YFjEmUw"].importance, expected)
+    np.testing.assert_array_equal(labels["video_10"].importance, expected)
     np.testing.assert_array_equal(labels["98MoyGZKHXc"].importance, expected[:31])
-    assert labels["akI8YFjEmUw"].annotators.shape == (0, 40)
+    assert labels["video_10"].annotators.shape == (0, 40)
 
 
 def test_eccv16_score_on_another_scale_is_brought_to_the_unit_interval(tmp_path):
     path = tmp_path / "a.h5"
     _write_h5(path, video_1={"gtscore": [2.0, 3.0, 4.0]}, video_2={"gtscore": [3.0, 3.0, 3.0]})
     labels = read_eccv16_h5(path)
-    np.testing.assert_array_equal(labels["AwmHb44_ouw"].importance[[0, 15, 30]], [0, 0.5, 1])
-    np.testing.assert_array_equal(labels["98MoyGZKHXc"].importance, np.zeros(40))
+    np.testing.assert_array_equal(labels["video_1"].importance[[0, 15, 30]], [0, 0.5, 1])
+    np.testing.assert_array_equal(labels["video_2"].importance, np.zeros(40))
 
 
 def test_eccv16_video_name_is_the_id(tmp_path):
@@ -261,7 +296,6 @@ def test_a_bad_eccv16_file_is_refused(tmp_path):
         ({"video_1": {"gtscore": None}}, "lacks the dataset /video_1/gtscore"),
         ({"video_1": {"picks": None}}, "lacks the dataset /video_1/picks"),
         ({"video_1": {"n_frames": None}}, "lacks the dataset /video_1/n_frames"),
-        ({"video_51": {}}, "video_51 is none of TVSum's 50"),
         ({"video_1": {"picks": [0, 15]}}, "3 gtscores and 2 picks"),
         ({"video_1": {"gtscore": [0.1, np.nan, 1.0]}}, "one finite score per pick"),
         ({"video_1": {"n_frames": 30}}, "do not rise within its 30 frames"),

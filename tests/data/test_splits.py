@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
 
 import pytest
@@ -229,6 +230,11 @@ BAD_FILES = [
     ("a.json", "[{", "cannot be read as a split file"),
     ("a.yml", "- [a: {", "cannot be read as a split file"),
     ("a.yml", "- !!python/object/apply:os.getcwd []", "cannot be read as a split file"),
+    # What a few bytes make endless, or too deep for Python.
+    ("a.json", "[" * 200_000, "cannot be read as a split file"),
+    ("a.yml", "[" * 2000, "cannot be read as a split file"),
+    ("a.yml", "".join(f"- &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 9)}]}}\n" for n in range(1, 9)), "it has aliases"),
+    ("a.txt", " " * 2**24, "larger than 8 MB"),
     ("a.txt", "TVSum/video_1,video_2/video_3\n", "not of the form"),
     ("a.csv", "video_1", "must be .json, .yml, .yaml or .txt"),
 ]
@@ -242,5 +248,7 @@ def test_a_bad_split_file_is_refused(tmp_path):
             for fold in range(2):
                 read_split_file(path, fold, UNKNOWN)
         assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(KeyframeError, match=r"no split file .*gone\.json"):
-        read_split_file(tmp_path / "gone.json", 0, UNKNOWN)
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("gone.json", "pipe.json"):
+        with pytest.raises(KeyframeError, match=f"no split file .*{name}"):
+            read_split_file(tmp_path / name, 0, UNKNOWN)

@@ -116,6 +116,13 @@ def test_the_page_explains_each_line(tmp_path):
     assert rows[0]["ceiling/kendall"] == table["a"]["ceiling"].kendall
 
 
+def test_selections_are_said_to_be_the_summaries(tmp_path):
+    metrics = reference_metrics(dict(reference_table({"a": made_labels()})))
+    scores, selected = (render_text(reference_document(tmp_path / "l.tsv", metrics, kind)) for kind in (False, True))
+    assert "selections are the users' summaries as they are" in " ".join(selected.split()) and "tau-b" in selected
+    assert "selections" not in scores
+
+
 def test_one_video_has_no_interval():
     metrics = reference_metrics(dict(reference_table({"a": made_labels()})))
     assert all(math.isnan(metrics[f"reference/ceiling/kendall{end}"]) for end in ("_lo", "_hi", "_std"))

@@ -11,6 +11,7 @@ from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.evaluation.results import measure
 from keyframe.evaluation.video import at_entries, mean_track, picks, pixel_eval_video
 from keyframe.summary.shots import KtsShots
+from keyframe.types import Labels
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,16 @@ def test_users_depend_on_the_scale_of_the_labels(video, index, eval_video):
     other = pixel_eval_video(video, index, DecordReader(), KtsShots(), lowest=0.0, highest=1.0)
     expected = user_summaries(video.labels.annotators, eval_video.shots, 0.0, 1.0)
     np.testing.assert_array_equal(other.users, expected)
+
+
+def test_users_of_selections_are_the_labels(video, index, eval_video):
+    kept = video.labels.annotators > 0.7
+    selected = replace(video, labels=Labels(kept.mean(0, np.float32), kept.astype(np.float32), selections=True))
+    other = pixel_eval_video(
+        selected, index, PyAVReader(), lambda descriptors, seconds: np.array([[0, len(seconds) - 1]])
+    )
+    np.testing.assert_array_equal(other.users, kept)
+    assert other.selections and not eval_video.selections
 
 
 def test_other_entries_are_compared_with_the_labels_there(video, eval_video):

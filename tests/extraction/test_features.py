@@ -9,6 +9,7 @@ import torch
 from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.evaluation.metrics import f1_user
 from keyframe.extraction.features import FeatureEncoder
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector
@@ -107,6 +108,22 @@ def test_labels_become_scores_and_summaries(labelled, scores):
     held = np.repeat(labelled.truth.gtsummary, 15)[:FRAMES]
     best, means = best_value(scores.mean(0))
     assert value(held, means) == pytest.approx(best) and held.any()
+
+
+def test_a_users_own_summary_is_what_is_stored(path, detector, tmp_path):
+    """Selections as SumMe's, of frames that no shots bound and of more or less than 15 %: none is cut again."""
+    rng = np.random.default_rng(0)
+    kept = np.repeat(rng.random((4, 31)) < np.array([[0.05], [0.1], [0.15], [0.4]]), 13, axis=1)
+    (tmp_path / "labels.tsv").write_text("".join(f"a\t\t{','.join(map(str, row))}\n" for row in kept.astype(int)))
+    labels = read_tvsum_tsv(tmp_path / "labels.tsv")["a"]
+    truth = encoder(detector)("a", path, labels).truth
+    assert kept.any(axis=1).all()
+    for user, stored in zip(kept, truth.user_summary, strict=True):
+        assert f1_user(user, stored[None]) == 1.0
+    # The reference summary is of the users' mean: the shots that most frames are kept of.
+    np.testing.assert_allclose(truth.gtscore, kept.mean(axis=0)[PICKS])
+    best, means = best_value(kept.mean(axis=0))
+    assert value(np.repeat(truth.gtsummary, 15)[:FRAMES], means) == pytest.approx(best)
 
 
 def test_another_step_and_no_labels(path, detector):
