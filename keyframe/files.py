@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and hashes that name content and settings."""
+"""Files and folders that appear whole or not at all, hashes of content and settings, and text that does no harm."""
 
 import csv
 import errno
@@ -24,6 +24,14 @@ FILE_DRAFT = re.compile(r"\.(.+)-[a-z0-9_]{8}", re.DOTALL)
 _FOLDER_DRAFT = re.compile(r"\.(.+)\.draft-[a-z0-9_]{8}", re.DOTALL)
 # What is in the draft of a folder.
 _NEW, _OLD, _LOCK = "new", "old", "lock"
+
+# What acts on a terminal or turns the reading direction: control characters (terminal escapes among them), marks of
+# direction, and halves of surrogate pairs (bytes of a file name that are not UTF-8). A line feed is layout.
+_UNPRINTABLE = "\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_LINE_BREAKS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029"
+# A cell that a spreadsheet computes, the wide forms of these signs in some languages, unless it is a number.
+_FORMULA = re.compile("'*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 # A whole gigabyte takes seconds to hash, these pieces milliseconds; a changed file differs in its size or in a piece.
 _PIECES, _PIECE_BYTES = 16, 1 << 16
@@ -156,12 +164,48 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one CSV row per mapping, at least one; the columns are the keys of the first."""
+    """Write one CSV row per mapping, at least one; the columns are the keys of the first.
+
+    Text that came from files does no harm in it: `cell_text` says how, and `read_table` gives it back.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    for cells in (rows[0].keys(), *(map(row.__getitem__, rows[0]) for row in rows)):
+        writer.writerow([cell_text(cell) if isinstance(cell, str) else cell for cell in cells])
     write_text(path, text.getvalue())
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of `write_table`, every cell as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = ([_of_cell(cell) for cell in row] for row in csv.reader(file))
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def cell_text(text: str) -> str:
+    """A text as a cell of a table: one printable line, and no formula of a spreadsheet.
+
+    An unprintable character becomes a backslash, u and four hexadecimal digits, as in JSON; backslashes before it, or
+    before what looks like it, are doubled. An apostrophe stands before a formula.
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        return 2 * found[1] + (f"\\u{ord(found[2]):04x}" if len(found[2]) == 1 else found[2])
+
+    text = re.sub(rf"(\\*)([\n{_UNPRINTABLE}]|u[0-9a-f]{{4}})", escaped, text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def _of_cell(cell: str) -> str:
+    """The text that `cell_text` wrote as this cell."""
+
+    def plain(found: re.Match[str]) -> str:
+        half, odd = divmod(len(found[1]), 2)
+        return "\\" * half + (chr(int(found[2], 16)) if odd else f"u{found[2]}")
+
+    if cell.startswith("'") and _FORMULA.match(cell):
+        cell = cell[1:]
+    return re.sub(r"(\\+)u([0-9a-f]{4})", plain, cell)
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -179,8 +223,13 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space as one space."""
-    return " ".join(text.split())
+    """The text as one printable line: white space with a line break or a tab in it becomes one space."""
+    return printable(re.sub(f" *[{_LINE_BREAKS}][ {_LINE_BREAKS}]*", " ", text).strip())
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD, the replacement character, for what is unsafe to print; its line feeds stay."""
+    return re.sub(f"[{_UNPRINTABLE}]", "\ufffd", text)
 
 
 def format_clock(seconds: float, decimals: int = 0) -> str:

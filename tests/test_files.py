@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, tables and numbers, names and hashes."""
 
+import csv
 import json
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from keyframe.files import (
     flat,
     format_clock,
     natural_key,
+    one_line,
+    read_table,
     write_metrics,
     write_table,
 )
@@ -56,6 +59,38 @@ def test_numbers_and_tables(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1.5, "b": None, "c": "word"}
     write_table(tmp_path / "a.csv", [{"name": "x, y", "score": 1}, {"name": "z", "score": None}])
     assert (tmp_path / "a.csv").read_text() == 'name,score\n"x, y",1\nz,\n'
+
+
+# A text from a file -> how a table holds it.
+CELLS = {
+    "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
+    "+1 000": "'+1 000",
+    "-rf": "'-rf",
+    "@SUM(A1)": "'@SUM(A1)",
+    "\uff1dcmd()": "'\uff1dcmd()",
+    "'=it was quoted": "''=it was quoted",
+    "'tis a name": "'tis a name",
+    "-0.5": "-0.5",
+    "+1e-3": "+1e-3",
+    "a\x1b[31mb\u202ec\x9bd\udce9": r"a\u001b[31mb\u202ec\u009bd\udce9",
+    "\t=1\r\nb": r"\u0009=1\u000d\u000ab",
+    r"C:\users": r"C:\users",
+    r"\u001b": r"\\u001b",
+    "\\\x1b": r"\\\u001b",
+    "a \u65e5, b": "a \u65e5, b",
+}
+
+
+def test_text_in_a_table_does_no_harm_and_comes_back(tmp_path):
+    write_table(tmp_path / "a.csv", [{"=id": text, "score": -0.5} for text in CELLS])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert (header, rows) == (["'=id", "score"], [[cell, "-0.5"] for cell in CELLS.values()])
+    assert read_table(tmp_path / "a.csv") == [{"=id": text, "score": "-0.5"} for text in CELLS]
+
+
+def test_a_text_as_one_printable_line():
+    assert one_line(" two  spaces\n\t and\u2028more\x1b[2J ") == "two  spaces and more\ufffd[2J"
 
 
 def test_names_times_and_nested_values():

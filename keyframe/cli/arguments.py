@@ -187,7 +187,7 @@ def check_values(config: DictConfig) -> None:
 
 def fail(name: str, sentence: str) -> NoReturn:
     """End the command `keyframe-<name>` with a sentence on stderr and exit status 1."""
-    sys.exit(f"keyframe-{name}: {sentence}")
+    sys.exit(one_line(f"keyframe-{name}: {sentence}"))
 
 
 def sentence_of(error: BaseException, config: DictConfig | None = None) -> str | None:

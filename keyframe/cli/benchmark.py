@@ -48,4 +48,4 @@ def benchmark(config: DictConfig) -> None:
         f"Report:        {from_here(run_dir) / 'report.html'} (also .md, .txt)",
         f"Run directory: {from_here(run_dir)}",
     ]
-    log.info("%s", "\n".join(lines))
+    log.info("\n".join(lines))

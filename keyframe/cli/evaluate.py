@@ -18,7 +18,7 @@ from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.video import EvalVideo
-from keyframe.files import natural_key, write_metrics, write_table
+from keyframe.files import natural_key, one_line, write_metrics, write_table
 from keyframe.report.render import write_report
 from keyframe.runs import Run, RunVideo, load_run
 from keyframe.system import cores
@@ -276,7 +276,9 @@ def report_results(
     finally:
         finish(loggers)
     shown = short_text(document, 5 if evaluation.costs else 2)
-    log.info("%s", "\n".join([shown, *report.skipped_notes(scored.skipped), *report_lines(run_dir, directory)]))
+    log.info(
+        "\n".join([shown, *map(one_line, report.skipped_notes(scored.skipped)), *report_lines(run_dir, directory)])
+    )
 
 
 def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
@@ -302,7 +304,7 @@ def _evaluate_labels(config: DictConfig) -> None:
     write_table(run_dir / "per_video.csv", report.reference_videos(labels, table))
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", metrics)
-    log.info("%s", "\n".join([short_text(document, 1), *report_lines(run_dir)]))
+    log.info("\n".join([short_text(document, 1), *report_lines(run_dir)]))
 
 
 def _labels(config: DictConfig) -> dict[str, Labels]:

@@ -53,7 +53,7 @@ def export(config: DictConfig) -> None:
         log.info("Measuring speed ...")
         seconds = exporter.seconds([card.format for card in cards], config.repeats)
         rows = [_row(card, exporter.path(card.format).name, seconds) for card in cards]
-        log.info("%s", _table(rows, len(seconds["eager"]), part, len(held_out), run_dir))
+        log.info(_table(rows, len(seconds["eager"]), part, len(held_out), run_dir))
     if refused:
         raise KeyframeError(" ".join(refused))
 

@@ -15,7 +15,7 @@ from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.files import one_line, write_table
-from keyframe.report.render import printable, text_table
+from keyframe.report.render import text_table
 from keyframe.system import cores
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
@@ -56,8 +56,6 @@ def extract(config: DictConfig) -> None:
     results = {entry.path: entry for entry in entries if isinstance(entry, VideoResult)}
     refused = [one for one in inputs if isinstance(one, Refused)]
     results |= {one.path: VideoResult(one.path, "failed", notes=one.reason) for one in refused}
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_make_printable)  # A file's name may hold anything.
     try:
         with logging_redirect_tqdm(), closing(progress), closing(engine(spec, jobs, workers)) as finished:
             for number, result in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
@@ -107,29 +105,24 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
     )
 
 
-def _make_printable(record: logging.LogRecord) -> bool:
-    record.msg, record.args = printable(record.getMessage()), ()
-    return True
-
-
 def _line(result: VideoResult) -> str:
     """One video in the log."""
     if result.directory is None:
-        return one_line(f"failed: {result.notes}")
+        return f"failed: {result.notes}"
     found = f"{result.keyframes} {'keyframe' if result.keyframes == 1 else 'keyframes'}"
     notes = f" ({result.notes})" if result.notes else ""
-    return one_line(f"{result.path.name}: {found} in {result.seconds:.1f} s, {from_here(result.directory)}{notes}")
+    return f"{result.path.name}: {found} in {result.seconds:.1f} s, {from_here(result.directory)}{notes}"
 
 
 def _report(results: Sequence[VideoResult], run_dir: Path, output: Path) -> None:
     """Write the table of all videos and log it; refuse if a video failed."""
     rows = [
         {
-            "video": printable(one_line(str(result.path))),
+            "video": str(result.path),
             "result": result.status,
             "keyframes": str(result.keyframes) if result.directory else "",
             "folder": "" if result.directory is None else str(from_here(result.directory)),
-            "notes": printable(one_line(result.notes)),
+            "notes": one_line(result.notes),
         }
         for result in results
     ]
@@ -147,7 +140,7 @@ def _report(results: Sequence[VideoResult], run_dir: Path, output: Path) -> None
         {**row, "video": _shortened(row["video"]), "folder": _shortened(row["folder"])}
         for row in (rows if len(rows) <= _MOST_ROWS else failed)
     ]
-    log.info("\n%s\n", text_table(shown, {"keyframes"}))
+    log.info(f"\n{text_table(shown, {'keyframes'})}\n")
     log.info("%d videos: %s. Results: %s; this table: %s", len(rows), counts, output, from_here(run_dir / "videos.csv"))
     if failed:
         raise KeyframeError(f"{len(failed)} of {len(rows)} videos failed; the table above says why.")

@@ -18,6 +18,7 @@ from keyframe.config import save_config
 from keyframe.data.folder import few
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
+from keyframe.files import one_line
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.models.weights import PACKAGES
@@ -42,7 +43,7 @@ def features(config: DictConfig) -> None:
     save_config(config, Path(config.run_dir))
     with logging_redirect_tqdm(), closing(write_features(out, encoder, videos, labels, weights)) as written:
         reasons = dict(bar(written, "Encoding", len(videos)))
-    log.info("%s", _report(out, encoder.detector.backbone.width, reasons, labels))
+    log.info(_report(out, encoder.detector.backbone.width, reasons, labels))
 
 
 def _checked_out(config: DictConfig) -> Path:
@@ -96,7 +97,7 @@ def _report(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[s
     """The last lines: what is in the file, what is not, and how to train on it."""
     out = from_here(out)
     encoded = [name for name, reason in reasons.items() if not reason]
-    failed = [f"  {name}: {reason}" for name, reason in reasons.items() if reason]
+    failed = [f"  {one_line(f'{name}: {reason}')}" for name, reason in reasons.items() if reason]
     lines = [f"{len(failed)} of {len(reasons)} videos were left out:", *failed] if failed else []
     lines.append(f"Features: {out} ({len(encoded)} videos, {width} channels, {out.stat().st_size / 1e6:.1f} MB)")
     without = [name for name in encoded if name not in labels]

@@ -47,9 +47,9 @@ from keyframe.cli.sweep import (
     write_status,
     write_sweep_table,
 )
-from keyframe.cli.terminal import listen
+from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
-from keyframe.files import make_folder
+from keyframe.files import make_folder, one_line
 from keyframe.system import LOCK, lock_folder
 from keyframe.types import KeyframeError
 
@@ -96,7 +96,7 @@ def command(name: str) -> None:
                 write_status(directory, status("interrupted"))
                 if sweep:
                     write_sweep_table(Path(settings.sweep.dir))
-                print(f"keyframe-{name}: interrupted; what was done is in {directory}", file=sys.stderr)
+                print(one_line(f"keyframe-{name}: interrupted; what was done is in {directory}"), file=sys.stderr)
                 sys.exit(130)
             except Exception as error:
                 sentence = sentence_of(error, config)
@@ -117,6 +117,7 @@ def command(name: str) -> None:
     # Asked for full errors, Hydra raises its own instead of printing them over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     listen()
+    sys.excepthook = show_error
     try:
         if not {"--help", "-h"}.isdisjoint(arguments):
             print(help_page(name, [argument for argument in arguments if not argument.startswith("-")]))
@@ -182,7 +183,7 @@ class OutputGuard(Callback):
         _lock(config, directory, "hydra.sweep.dir")
         atexit.register(_forget_unstarted, directory, made)
         save_record(config, directory)
-        print(f"Sweep: {directory}; if it is stopped, go on with {go_on}")
+        print(one_line(f"Sweep: {directory}; if it is stopped, go on with {go_on}"))
 
 
 def _lock(config: DictConfig, directory: Path, key: str) -> None:

@@ -4,11 +4,9 @@ A sweep writes `sweep.yaml` before its first job: its overrides and its search s
 numbers its jobs as before: a finished one is skipped, an interrupted one goes on from its last checkpoint.
 """
 
-import csv
 import json
 import math
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +18,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from keyframe.cli.arguments import is_first_process, unquoted
+from keyframe.cli.arguments import fail, is_first_process, unquoted
 from keyframe.cli.terminal import from_here, short_text
-from keyframe.files import flat, write_table, write_text
+from keyframe.files import flat, one_line, read_table, write_table, write_text
 from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number
 from keyframe.report.render import write_report
 from keyframe.types import KeyframeError
@@ -292,8 +290,7 @@ def _metrics_with_intervals(directory: Path) -> dict[str, float]:
     table = directory / "per_video.csv"
     if not metrics or not table.is_file():
         return metrics
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(table)
     for name in INTERVALS:
         column = name.partition("/")[2]
         if name in metrics and f"{name}_lo" not in metrics and column in rows[0]:
@@ -330,6 +327,7 @@ class SweepTable(Callback):
         write_report(document, directory, ("html",), "sweep")
         failed = [job.name for job in jobs if not _is_done(job)]
         print(f"\n{short_text(document, 2 if failed else 1)}\n")
-        print(f"Table:  {directory / 'sweep.csv'}\nReport: {directory / 'sweep.html'}")
+        for line in (f"Table:  {directory / 'sweep.csv'}", f"Report: {directory / 'sweep.html'}"):
+            print(one_line(line))
         if failed:
-            sys.exit(f"keyframe-{name}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")
+            fail(name, f"{len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")

@@ -1,20 +1,23 @@
-"""What a user sees while a command runs: progress and the last lines; and Ctrl-C."""
+"""What a user sees while a command runs: log lines, progress and the last lines; and Ctrl-C."""
 
+import copy
 import logging
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from numbers import Number
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from keyframe.files import one_line
+from keyframe.files import one_line, printable
 from keyframe.report.document import Document
-from keyframe.report.render import printable, render_text, text_table
+from keyframe.report.render import render_text, text_table
 
 Item = TypeVar("Item")
 
@@ -35,6 +38,32 @@ _ROWS = (
     ("Spearman with the teacher", "teacher_spearman"),
 )
 _asked = False
+
+
+class PlainFormatter(logging.Formatter):
+    """A formatter of log lines that text from files cannot harm.
+
+    Each value in a message becomes one printable line. The message itself is layout, such as a table, and keeps its
+    line feeds.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        record = copy.copy(record)
+        if isinstance(record.args, Mapping):
+            record.args = {name: _plain(value) for name, value in record.args.items()}
+        elif record.args:
+            record.args = tuple(map(_plain, record.args))
+        return printable(super().format(record))
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, Number) else one_line(str(value))
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug, whose message may hold text from files."""
+    print(printable("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def listen() -> None:
@@ -100,7 +129,7 @@ class VideoProgress:
     @property
     def _title(self) -> str:
         assert self._path is not None
-        return f"Reading {printable(one_line(self._path.name))}, pass {self._pass}"
+        return f"Reading {one_line(self._path.name)}, pass {self._pass}"
 
     def _begin(self, path: Path, of: float, now: float) -> None:
         self.close()  # the bar of a video that has failed in the middle
@@ -132,7 +161,7 @@ def result_lines(metrics: Mapping[str, float], skipped: Mapping[str, str], run_d
         lines.append(f"{undefined} test videos have no rank correlation (constant scores or labels).")
     if skipped:
         lines.append(f"{len(skipped)} videos were left out:")
-        lines += [f"  {video}: {reason}" for video, reason in skipped.items()]
+        lines += [f"  {one_line(f'{video}: {reason}')}" for video, reason in skipped.items()]
     run_dir = from_here(run_dir)
     lines += [
         f"Best checkpoint: {from_here(best)}",

@@ -75,7 +75,7 @@ def train(config: DictConfig) -> None:
     )
     _check_trainer(trainer, config)
     log.info("%s on %s, precision %s", from_here(run_dir), trainer.strategy.root_device, trainer.precision)
-    log.info("\n%s", parameter_table(detector.backbone.name, counts))
+    log.info(f"\n{parameter_table(detector.backbone.name, counts)}")
     if config.compile:
         compile_detector(detector)
     if trainer.is_global_zero:
@@ -88,7 +88,7 @@ def train(config: DictConfig) -> None:
     metrics.update({f"model/params_{name}": count for name, count in counts.items()})
     if trainer.is_global_zero:
         write_metrics(run_dir / "metrics.json", metrics)
-        log.info("%s", result_lines(metrics, datamodule.skipped, run_dir, best))
+        log.info(result_lines(metrics, datamodule.skipped, run_dir, best))
 
 
 def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from keyframe.data.demo import DemoSet, generate
 from keyframe.data.labels import LABEL_SUFFIXES, read_labels
+from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
 # The files of a folder that count as videos, to train on and to extract from. A file of another suffix must be named.
@@ -109,7 +110,7 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
 def few(names: Iterable[str], most: int = 3) -> str:
     """The first names, three or as many as `most`, for a message."""
     listed = list(names)
-    return ", ".join(listed[:most]) + (" ..." if len(listed) > most else "")
+    return ", ".join(map(one_line, listed[:most])) + (" ..." if len(listed) > most else "")
 
 
 class Source(Protocol):

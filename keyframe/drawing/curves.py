@@ -47,7 +47,7 @@ def draw_curves(predictions: Sequence[Prediction], title: str = "") -> Figure:
         _draw_annotators(style.dress(axis), one.seconds, one.importance, one.annotators)
         _draw_model(axis, one.seconds, one.scores, style.PALETTE[0])
         text = f"{one.video}   Spearman {style.two_digits(one.spearman)}"
-        axis.set_title(text, loc="left", size=style.TEXT, parse_math=False)
+        axis.set_title(style.drawable(text), loc="left", size=style.TEXT, parse_math=False)
         axis.margins(x=0)
     axes[-1].set_xlabel("seconds")
     handles, labels = _annotator_key(any(len(one.annotators) > 1 for one in predictions))

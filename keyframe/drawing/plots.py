@@ -155,7 +155,7 @@ def draw_pairs(a: FloatArray, b: FloatArray, names: tuple[str, str], title: str)
     limits = _limits([*x, *y])
     plot.plot(limits, limits, color="0.6", linewidth=1)
     plot.scatter(x, y, s=34, color=style.look(names)[names[0]][0], alpha=0.75, linewidths=0)
-    plot.set(xlim=limits, ylim=limits, xlabel=names[0], ylabel=names[1])
+    plot.set(xlim=limits, ylim=limits, xlabel=style.drawable(names[0]), ylabel=style.drawable(names[1]))
     return figure
 
 

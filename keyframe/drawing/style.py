@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from math import ceil, isfinite
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
 
 # Any two differ by 26 or more in CIELAB, to normal sight and without red, green or blue cones (simulated after
@@ -44,11 +46,21 @@ def two_digits(value: float) -> str:
     return f"{value:.2f}" if isfinite(value) else "n/a"
 
 
+def drawable(text: str) -> str:
+    """The text with a box for each character that the font lacks; matplotlib would warn of it, or fail."""
+    return "".join(letter if ord(letter) in _letters() else "\u25a1" for letter in text)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties())).get_charmap()) | {ord("\n")}
+
+
 def wrap(text: str, inches: float, per_inch: float = _PER_INCH) -> str:
     """Break a text into lines of about `inches`: after a space or one of `_-./`, within a word only if it must."""
     most = max(1, int(inches * per_inch))
     lines = [""]
-    for word in re.findall(r"[^ _\-./]*[ _\-./]?", text):
+    for word in re.findall(r"[^ _\-./]*[ _\-./]?", drawable(text)):
         if lines[-1] and len(lines[-1]) + len(word.rstrip()) > most:
             lines.append("")
         lines[-1] += word
@@ -59,7 +71,7 @@ def wrap(text: str, inches: float, per_inch: float = _PER_INCH) -> str:
 
 def shorten(text: str, inches: float) -> str:
     """Replace the middle of a text of more than about `inches` by an ellipsis: both ends tell names apart."""
-    most = max(3, int(inches * _PER_INCH))
+    most, text = max(3, int(inches * _PER_INCH)), drawable(text)
     return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
 
 
@@ -108,7 +120,7 @@ def key(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], title:
     figure.set_size_inches(width, height + LINE * (ceil(len(labels) / columns) + bool(title)) + 0.1)
     legend = figure.legend(
         handles,
-        labels,
+        list(map(drawable, labels)),
         title=title,
         loc="outside lower left",
         ncols=columns,

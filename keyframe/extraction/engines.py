@@ -271,6 +271,7 @@ class _ConnectionHandler(logging.handlers.QueueHandler):
         self.connection = connection
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        record.msg = one_line(str(record.msg))
         self.connection.send(record)
 
 

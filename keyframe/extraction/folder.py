@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from PIL import Image
 
@@ -137,7 +136,7 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
     """Write `curve.png`: scores from 0 to 1 over the video's clock, its shots, its keyframes and the best ranks."""
     seconds, scores = candidates.seconds, candidates.scores
     colour, mark = PALETTE[1], PALETTE[0]
-    figure = sheet(_drawable(one_line(title)), _HEIGHT, _WIDTH)
+    figure = sheet(one_line(title), _HEIGHT, _WIDTH)
     axis = dress(figure.add_subplot())
     starts = seconds[candidates.shots[1:, 0]]
     axis.vlines(starts, 0, 1, color=FAINT, linewidth=0.7, alpha=shot_opacity(len(starts)), zorder=0)
@@ -158,12 +157,6 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
     axis.set_ylabel("importance")
     time_axis(axis)
     figure.savefig(directory / "curve.png", dpi=_DPI)
-
-
-def _drawable(text: str) -> str:
-    """The text with a box for each character that the plots' font lacks; matplotlib would warn of each."""
-    known = get_font(findfont(FontProperties())).get_charmap()
-    return "".join(character if ord(character) in known else "\u25a1" for character in text)
 
 
 def write_page(directory: Path, summary: Mapping[str, Any]) -> None:

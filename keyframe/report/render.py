@@ -13,19 +13,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from keyframe.files import one_line, write_text
+from keyframe.files import one_line, printable, write_text
 from keyframe.report.document import IMAGE_TYPES, Block, Document, Gallery, ImageFile, Notes, Table, Text
 
-# Control characters (terminal escapes among them), halves of surrogate pairs (bytes of a file name that are not
-# UTF-8), and the marks that turn the reading direction. A line feed is layout, and stays.
-_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LINE_WIDTH = 100
 _GALLERY_COLUMNS = 3
-
-
-def printable(text: str) -> str:
-    """The text with U+FFFD, the replacement character, for each character that is unsafe to print."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def paragraphs(text: str) -> list[str]:
@@ -37,7 +29,8 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
     """A Markdown table, padded to its widest cells: the first row's keys are columns, those in `right` align right."""
     if not rows:
         return ""
-    widths = {name: max(3, _columns(name), *(_columns(row.get(name, "")) for row in rows)) for name in rows[0]}
+    rows = [{name: one_line(row.get(name, "")) for name in rows[0]} for row in rows]
+    widths = {name: max(3, _columns(name), *(_columns(row[name]) for row in rows)) for name in rows[0]}
     last = list(widths)[-1]
     if last not in right and sum(widths.values()) + 3 * len(widths) + 1 > _LINE_WIDTH:
         widths[last] = max(
@@ -47,8 +40,8 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
     def line(row: Mapping[str, str]) -> str:
         cells = []
         for name, width in widths.items():
-            blank = " " * (width - _columns(row.get(name, "")))
-            cells.append(blank + row.get(name, "") if name in right else row.get(name, "") + blank)
+            blank = " " * (width - _columns(row[name]))
+            cells.append(blank + row[name] if name in right else row[name] + blank)
         return f"| {' | '.join(cells)} |"
 
     rule = {name: "-" * (width - 1) + (":" if name in right else "-") for name, width in widths.items()}

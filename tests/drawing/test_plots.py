@@ -78,6 +78,18 @@ def test_videos_are_sorted_by_the_mean_of_what_is_defined(tmp_path):
     draw_per_video({"v": [np.nan, np.nan]}, ["a", "b"]).savefig(tmp_path / "a.png")
 
 
+def test_names_of_any_characters_are_drawn(tmp_path):
+    name = "a\x1b[2J\u202e\udce9\u65e5 $x^{"
+    for figure in (
+        draw_bars({name: 0.1}, {name: (0.0, 0.2)}, {}, name, "rho"),
+        draw_per_video({name: [0.1], "b": [0.2]}, [name], name),
+        draw_pairs(np.array([0.1]), np.array([0.2]), (name, "b"), name),
+        draw_scatter({name: np.arange(3.0)}, np.arange(3.0), {name: 0.5}, name),
+        draw_parallel([{name: name}, {name: "b"}], [0.1, 0.2], name, "rho"),
+    ):
+        figure.savefig(tmp_path / "a.png")
+
+
 # Points
 
 
