@@ -35,6 +35,8 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 # A whole gigabyte takes seconds to hash, these pieces milliseconds; a changed file differs in its size or in a piece.
 _PIECES, _PIECE_BYTES = 16, 1 << 16
+# The longest of our own JSON files are cards with the split of 100,000 videos.
+_MAX_JSON_BYTES = 1 << 23
 
 
 def make_folder(folder: Path) -> None:
@@ -161,6 +163,21 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
     """Write one flat JSON object of numbers or words; what is not finite is null."""
     defined = {key: value if isinstance(value, str) or math.isfinite(value) else None for key, value in metrics.items()}
     write_text(path, json.dumps(defined, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of bounded size and depth holds; it may come from anywhere, so check its values."""
+    try:
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise ValueError("it is not a file")
+        with path.open("rb") as file:
+            content = file.read(_MAX_JSON_BYTES + 1)
+        if len(content) > _MAX_JSON_BYTES:
+            raise ValueError("it is larger than 8 MiB")
+        return json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
+        raise KeyframeError(f"{path} cannot be read as JSON ({reason}): make or copy it again.") from error
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

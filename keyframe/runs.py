@@ -23,6 +23,7 @@ from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.data.splits import Split
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
+from keyframe.export.card import card_path
 from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
 from keyframe.files import flat
 from keyframe.models.backbone import Backbone, NoBackbone
@@ -268,11 +269,11 @@ def load_run(
     path, trust = Path(run).expanduser(), Trust.of(trust)
     if is_exported(path):
         exported = load_exported(path, torch.get_num_threads(), trust)
-        data = _datamodule(path, exported.card.config, root, labels, trust)
+        data = _datamodule(card_path(path), exported.card.config, root, labels, trust)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
         if exported.card.split is not None:
-            data.kept_split = Split.from_plain(exported.card.split, path)
+            data.kept_split = Split.from_plain(exported.card.split, card_path(path))
         loaded = Run(path, exported.card.config, exported, data, exported.card.parameters, path.stat().st_size / 1e6)
     else:
         path = find_run(run, key)

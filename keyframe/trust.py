@@ -139,7 +139,7 @@ def build(
         if isinstance(name, str) and name in classes:
             made = classes[name]
             parts |= (fixed or {}).get(made, {})
-            _check_types(made, parts, path)
+            check_types(made, parts, path)
         else:
             made = _trusted_class(name, trust, path)
         if later:
@@ -191,7 +191,7 @@ def _is_in(module: str, package: str) -> bool:
     return f"{module}.".startswith(f"{package}.")
 
 
-def _check_types(made: type, parts: Mapping[str, Any], path: Path) -> None:
+def check_types(made: type, parts: Mapping[str, Any], path: Path) -> None:
     """Refuse an argument that is not of the type that the class states; names are checked by the call itself."""
     hints: dict[str, Any] = {}
     for base in reversed(made.__mro__):

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
-from keyframe.export.model import OPSETS, SUFFIXES, Card, require_packages
+from keyframe.export.card import SUFFIXES, Card
+from keyframe.export.model import OPSETS, require_packages
 from keyframe.export.write import Exporter, read_clips
 from keyframe.report.render import text_table
 from keyframe.runs import Run, load_run

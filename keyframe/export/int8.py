@@ -19,7 +19,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keyframe.export.model import FRAMES
+from keyframe.export.card import FRAMES
 from keyframe.types import Float32Array, UInt8Array
 
 # For the card.

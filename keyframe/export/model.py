@@ -1,15 +1,14 @@
 """An exported file as a model that scores videos; with an ONNX file no torch is imported.
 
-A file has one of four formats, and a card beside it, a JSON file that holds all that is known of the run.
+An ONNX file is data: it is loaded if it is a straight line of ONNX's own operators. A TorchScript or torch.export file
+is a program, loaded only if the user trusts it. What either computes is checked at each call.
 """
 
-import json
-import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -20,33 +19,18 @@ import numpy as np
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
-from keyframe.files import file_hash, one_line, write_text
+from keyframe.export.card import FRAMES, KINDS, SCORES, Card, read_card
+from keyframe.files import file_hash, one_line
 from keyframe.summary.describe import Appearance
-from keyframe.trust import NO_TRUST, TrustLike
+from keyframe.trust import NO_TRUST, Trust, TrustLike
 from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
 
-log = logging.getLogger(__name__)
-
-# Format -> the end of the file's name.
-SUFFIXES = {"torchscript": ".torchscript.pt", "torch_export": ".pt2", "onnx": ".onnx", "onnx_int8": ".int8.onnx"}
 # Versions of ONNX's operators that torch's exporter and ONNX Runtime both know.
 OPSETS = range(18, 24)
-# The input and the output of a program.
-FRAMES, SCORES = "frames", "scores"
-
-_MADE_BY = "keyframe-export"
-# Version of the card's layout; other versions are refused.
-_CARD_VERSION = 2
-_USE = {
-    "meant_for": ["choosing keyframes of videos", "video summaries, previews and skims"],
-    "not_meant_for": [
-        "judging people or what they do",
-        "finding particular persons, objects or events",
-        "decisions that no person reviews",
-    ],
-    "limits": "It has learned what the annotators of its training videos found important; on other kinds of video, "
-    "measure it before you rely on it.",
-}
+# More are no model of ours, and ONNX Runtime's time grows with their square.
+_MAX_OPERATORS = 50_000
+# How far scores may lie outside [0, 1] by rounding.
+_ROUNDING = 1e-4
 
 # Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
 Program = Callable[[UInt8Array], Float32Array]
@@ -54,7 +38,7 @@ Program = Callable[[UInt8Array], Float32Array]
 
 def is_exported(path: str | Path) -> bool:
     """Whether a model's file is an exported one by its name, not a checkpoint."""
-    return Path(path).suffix in (".pt", ".pt2", ".onnx")
+    return Path(path).suffix in KINDS
 
 
 def find_run(run: str | Path, key: str = "run") -> Path:
@@ -89,113 +73,18 @@ def require_packages() -> None:
             import_module(package)
 
 
-@dataclass(frozen=True)
-class Card:
-    """What is known of an exported file.
-
-    Attributes:
-        format: one of `SUFFIXES`.
-        sha256: of the file; it shows which file the card belongs to, and proves nothing about who made it.
-        checkpoint_sha256: of the checkpoint that was exported.
-        backbone: timm's name.
-        size: (height, width) of a frame in pixels, as in training.
-        window: frames the model was trained to see at once, spread evenly over a video; None for any number.
-        parameters: counts, `total` among them, as of the run.
-        file_mb: MB (10^6 bytes) of the file.
-        making: particular to its format: ONNX's opset, and of int8 the method and the calibration videos.
-        check: how far its scores are from the run's own, and on which videos.
-        config: the run's whole configuration, plain nested values.
-        versions: of the packages that made it.
-        split: ids of the run's videos by part; None in cards of before.
-    """
-
-    format: str
-    sha256: str
-    checkpoint_sha256: str
-    backbone: str
-    size: tuple[int, int]
-    window: int | None
-    parameters: Mapping[str, float]
-    file_mb: float
-    making: Mapping[str, Any]
-    check: Mapping[str, Any]
-    config: Mapping[str, Any]
-    versions: Mapping[str, str]
-    split: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        numbers = [*self.size, *([] if self.window is None else [self.window])]
-        if len(self.size) != 2 or not all(isinstance(number, int) and number > 0 for number in numbers):
-            raise ValueError("size or window")
-        if self.format not in SUFFIXES:
-            raise ValueError("format")
-        if not isinstance(self.config, dict):
-            raise ValueError("config")
-
-
-def card_path(path: Path) -> Path:
-    """Where the card of a file lies."""
-    return path.with_name(f"{path.name}.json")
-
-
-def write_card(path: Path, card: Card) -> None:
-    """Write the card of a file beside it."""
-    content = {
-        "made_by": _MADE_BY,
-        "card": _CARD_VERSION,
-        "input": {
-            "name": FRAMES,
-            "shape": ["videos", "frames", 3, *card.size],
-            "dtype": "uint8",
-            "range": [0, 255],
-            "channels": "RGB",
-            "normalisation": "inside the file: pass pixels as they are",
-        },
-        "output": {"name": SCORES, "shape": ["videos", "frames"], "dtype": "float32", "range": [0, 1]},
-        "use": _USE,
-        **asdict(card),
-    }
-    write_text(card_path(path), json.dumps(content, indent=2) + "\n")
-
-
-def read_card(path: Path) -> Card:
-    """The card of an exported file, checked to be this file's."""
-    place = card_path(path)
-    if not path.is_file():
-        raise KeyframeError(f"there is no exported model {path}: give a file that keyframe-export wrote.")
-    if not place.is_file():
-        raise KeyframeError(f"{path} has no card: put {place.name}, which keyframe-export wrote with it, beside it.")
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        known = (content["made_by"], content["card"]) == (_MADE_BY, _CARD_VERSION)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KeyframeError(
-            f"{place} is not a card of keyframe-export, or is damaged: export the model again."
-        ) from error
-    if not known:
-        raise KeyframeError(f"{place} is a card of another version of keyframe: export the model again with this one.")
-    try:
-        values = {one.name: content[one.name] for one in fields(Card) if one.name != "split"}
-        values["split"] = content.get("split")
-        card = Card(**{**values, "size": tuple(values["size"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise KeyframeError(f"{place} is damaged ({error}): export the model again.") from error
-    if card.sha256 != file_hash(path):
-        raise KeyframeError(
-            f"{place} is the card of another file than {path}, or the file was changed: export it again."
-        )
-    return card
-
-
 def load_program(path: Path, format: str, threads: int = 0) -> Program:
-    """What an exported file computes, on the CPU.
+    """What an exported file computes, on the CPU; nothing is checked before, see `load_exported`.
 
     An ONNX file is data. The other formats are programs that torch unpickles and runs, with all rights of the user.
 
     Args:
         path: the file.
-        format: one of `SUFFIXES`.
+        format: one of `keyframe.export.card.SUFFIXES`.
         threads: to compute with; 0 leaves it to the library.
+
+    Returns:
+        The program; it raises KeyframeError if it fails or its scores are not finite, in [0, 1], or one per frame.
     """
     if format.startswith("onnx"):
         return load_onnx(path, threads)
@@ -208,14 +97,14 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
             warnings.simplefilter("ignore")  # torch.jit is deprecated, as keyframe-export says
             model = torch.jit.load(path) if format == "torchscript" else torch.export.load(path).module()
     except Exception as error:  # for a damaged file torch raises whatever its bytes lead to
-        raise _unreadable(path, error) from error
+        raise _failed(path, "cannot be loaded", error) from error
 
     @torch.inference_mode()
     def program(frames: UInt8Array) -> Float32Array:
         scores: Float32Array = model(torch.from_numpy(frames)).numpy()
         return scores
 
-    return program
+    return _checked(program, path)
 
 
 def load_onnx(path: Path, threads: int = 0) -> Program:
@@ -228,18 +117,65 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
     try:
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has one class per status
-        raise _unreadable(path, error) from error
+        raise _failed(path, "cannot be loaded", error) from error
 
     def program(frames: UInt8Array) -> Float32Array:
         scores: Float32Array = session.run([SCORES], {FRAMES: frames})[0]
         return scores
 
+    return _checked(program, path)
+
+
+def _require_data(path: Path) -> None:
+    """Refuse an ONNX file that could run without end or read other files."""
+    with onnx_packages():
+        import onnx
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf has classes of its own
+        raise _failed(path, "cannot be loaded", error) from error
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(one for part in attributes for one in (part.t, *part.tensors))]
+    unusual = {
+        "loops or branches": any(part.HasField("g") or part.graphs for part in attributes),
+        "functions": bool(model.functions),
+        "weights in other files": any(one.data_location or one.external_data for one in tensors),
+        "sparse weights": bool(model.graph.sparse_initializer)
+        or any(part.HasField("sparse_tensor") or part.sparse_tensors for part in attributes),
+        "operators that are not ONNX's": any(node.domain not in ("", "ai.onnx") for node in model.graph.node),
+        f"more than {_MAX_OPERATORS:,} operators": len(model.graph.node) > _MAX_OPERATORS,
+    }
+    for name, found in unusual.items():
+        if found:
+            raise KeyframeError(
+                f"{path} was not loaded: it has {name}, as no file of keyframe-export; add trust=true if you trust "
+                "who made it."
+            )
+
+
+def _checked(compute: Program, path: Path) -> Program:
+    """A program that raises KeyframeError if it fails or its scores are none."""
+
+    def program(frames: UInt8Array) -> Float32Array:
+        try:
+            scores = compute(frames)
+        except Exception as error:  # a file's maker decides what it raises
+            raise _failed(path, f"cannot score frames of shape {frames.shape}", error) from error
+        if not isinstance(scores, np.ndarray) or scores.dtype != np.float32 or scores.shape != frames.shape[:2]:
+            given = f"{scores.dtype} {scores.shape}" if isinstance(scores, np.ndarray) else type(scores).__name__
+            raise KeyframeError(f"{path} gives {given}, not float32 {frames.shape[:2]} scores: export the model again.")
+        if not (scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING):  # NaN too
+            raise KeyframeError(
+                f"{path} gives scores from {scores.min():g} to {scores.max():g}, not in [0, 1]: export the model again."
+            )
+        return scores
+
     return program
 
 
-def _unreadable(path: Path, error: Exception) -> KeyframeError:
+def _failed(path: Path, what: str, error: Exception) -> KeyframeError:
     reason = one_line(str(error))[:200]
-    return KeyframeError(f"{path} cannot be loaded ({type(error).__name__}: {reason}): export the model again.")
+    return KeyframeError(f"{path} {what} ({type(error).__name__}: {reason}): export the model again.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,23 +249,26 @@ class ExportedModel:
 def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUST) -> ExportedModel:
     """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
 
-    TorchScript and torch.export files are programs: load only those of people you trust.
-
     Args:
         path: the file.
         threads: to compute with; 0 leaves it to the library.
-        trust: what the file may do, see `keyframe.trust.Trust.of`.
+        trust: what the file may do, see `keyframe.trust.Trust.of`; TorchScript and torch.export files are programs.
 
     Raises:
-        KeyframeError: it is no such file, it is damaged, or ONNX Runtime is missing.
+        KeyframeError: it is no such file, it is damaged or not trusted, it gives no scores, or ONNX Runtime is missing.
     """
     path = Path(path).expanduser()
     card = read_card(path)
-    if not card.format.startswith("onnx"):
-        log.warning(
-            "%s is a program that torch runs: load it only if you trust who made it (ONNX files are data)", path
-        )
-    return ExportedModel(path, card, load_program(path, card.format, threads))
+    if not Trust.of(trust).programs:
+        if card.kind != KINDS[".onnx"]:
+            raise KeyframeError(
+                f"{path} was not loaded: it is a program ({card.kind}), which may do all that you may; add trust=true "
+                "if you trust who made it, or use an .onnx file, which needs no trust."
+            )
+        _require_data(path)
+    program = load_program(path, card.format, threads)
+    program(np.random.default_rng(0).integers(0, 256, (1, 2, 3, *card.size), dtype=np.uint8))
+    return ExportedModel(path, card, program)
 
 
 def require_cpu(path: Path, device: str) -> None:

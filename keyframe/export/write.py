@@ -28,7 +28,8 @@ from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.splits import Split
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
-from keyframe.export.model import FRAMES, SCORES, SUFFIXES, Card, card_path, load_program, onnx_packages, write_card
+from keyframe.export.card import FRAMES, SCORES, SUFFIXES, Card, card_path, write_card
+from keyframe.export.model import load_program, onnx_packages
 from keyframe.files import file_hash
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+import socket
 import sys
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_table_of_the_run_and_of_all_its_files(command, exported, old_run, tmp
     out = tmp_path / "out"
     entries = f"runs=[{','.join(map(str, [old_run, *(exported[1] / file for file in FILES.values())]))}]"
     quick = ("speed.videos=[1]", "speed.repeats=1", "memory.videos=[]", "pictures=0")
-    command(entries, *quick, f"hydra.run.dir={out}", program="keyframe-compare").good()
+    command(entries, "trust=true", *quick, f"hydra.run.dir={out}", program="keyframe-compare").good()
     metrics = json.loads((out / "metrics.json").read_text())
     own = "test_efficientnet"
     for format, file in FILES.items():
@@ -133,6 +134,31 @@ def test_a_table_of_the_run_and_of_all_its_files(command, exported, old_run, tmp
         if "int8" not in model:
             for name in ("annotator_kendall", "spearman", "f1_user_mean", "mse"):
                 assert float(row[name]) == pytest.approx(float(rows[own, video][name]), abs=2e-3), (model, video)
+
+
+def test_a_shared_file_runs_nothing(command, exported, tmp_path):
+    program, data = (exported[1] / FILES[format] for format in ("torch_export", "onnx"))
+    named_onnx = shutil.copy(program, tmp_path / "a.onnx")
+    shutil.copy(f"{program}.json", tmp_path / "a.onnx.json")
+    shutil.copy(data, tmp_path / "b.onnx")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        call = {"_target_": "urllib.request.urlopen", "url": url}
+        card = card_of(data)
+        for words, file, datamodule in (
+            ("it is a program (torch.export), which may do all that you may; add trust=true", program, {}),
+            ("it is ONNX by its name, torch.export by its content", named_onnx, {}),
+            ("it asks for urllib.request.urlopen", tmp_path / "b.onnx", call),
+            ("its configuration holds the unresolved value", tmp_path / "b.onnx", {"source": f"${{oc.create:{call}}}"}),
+        ):
+            card["config"]["datamodule"] = datamodule
+            (tmp_path / "b.onnx.json").write_text(json.dumps(card))
+            place = f"hydra.run.dir={tmp_path / 'out'}"
+            assert words in command(f"run={file}", place, program="keyframe-evaluate").sentence()
+            assert not (tmp_path / "out" / "metrics.json").exists()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            listener.accept()
 
 
 def test_evaluation_of_a_file(command, exported, tmp_path):
