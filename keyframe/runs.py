@@ -48,8 +48,8 @@ DATA_CLASSES = (
     *(FeatureDataModule, VideoDataModule, DemoSource, DirectorySource),
     *(DecordReader, PyAVReader, FpsSampling, UniformSampling),
 )
-# Nothing is downloaded or read for a backbone: the checkpoint holds its weights.
-_OWN_WEIGHTS = {Backbone: {"pretrained": False, "weights": None}}
+# Nothing is downloaded, read or generated because a checkpoint says so; it holds the weights itself.
+_FIXED: dict[type, dict[str, Any]] = {Backbone: {"pretrained": False, "weights": None}, DemoSource: {"make": False}}
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _detector(path: Path, checkpoint: Mapping[str, Any], trust: Trust) -> Keyfra
     weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
 
     def make() -> KeyframeDetector:
-        detector = build(checkpoint["hyper_parameters"]["model"], MODEL_CLASSES, path, trust, _OWN_WEIGHTS)
+        detector = build(checkpoint["hyper_parameters"]["model"], MODEL_CLASSES, path, trust, _FIXED)
         if not isinstance(detector, KeyframeDetector):
             raise KeyframeError(f"{path} describes no KeyframeDetector: use a checkpoint that keyframe wrote.")
         return detector
@@ -340,7 +340,7 @@ def _datamodule(
     for name, value in (("root", root), ("labels", labels)):
         if value is not None:
             data = _replaced(data, name, str(Path(value).expanduser()), path)
-    datamodule = build(data, DATA_CLASSES, path, trust)
+    datamodule = build(data, DATA_CLASSES, path, trust, _FIXED)
     if not isinstance(datamodule, KeyframeDataModule):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     return datamodule

@@ -146,8 +146,8 @@ def build(
             return partial(made, **parts)
         try:
             return made(**parts)
-        except KeyframeError:
-            raise
+        except KeyframeError as error:
+            raise KeyframeError(f"{path} was not loaded: {error}") from error
         except Exception as error:  # a class may refuse arguments of another version in any way
             reason = one_line(str(error))[:200]
             if name not in classes:
@@ -200,7 +200,7 @@ def check_types(made: type, parts: Mapping[str, Any], path: Path) -> None:
     for key, value in parts.items():
         hint = hints.get(key, Any)
         if not _fits(value, hint):
-            shown = repr(value)[:80] if _is_plain(value) else f"a {type(value).__name__}"
+            shown = one_line(repr(value))[:80] if _is_plain(value) else f"a {type(value).__name__}"
             raise KeyframeError(
                 f"{path} was not loaded: {key} of its {made.__name__} is {shown}, not {inspect.formatannotation(hint)}."
             )

@@ -24,6 +24,10 @@ from keyframe.types import KeyframeError, LabelledVideo, check_number
 
 log = logging.getLogger(__name__)
 
+# Of a frame, in pixels, and of the frames that a model sees of a video at once, in GB.
+_LARGEST_SIZE = 8192
+_LARGEST_WINDOW = 16.0
+
 Video = TypeVar("Video", LabelledVideo, FeatureVideo)
 
 
@@ -295,8 +299,14 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         super().__init__(**common)
         self.source, self.reader, self.sampling = source, reader, sampling
         for pixels in size if isinstance(size, tuple | list) else (size,):
-            check_number("data.size", pixels, 1)
+            check_number("data.size", pixels, 1, _LARGEST_SIZE)
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        gigabytes = 3e-9 * self.size[0] * self.size[1] * (sampling.window or 1)
+        if gigabytes > _LARGEST_WINDOW:
+            raise KeyframeError(
+                f"data.size={list(self.size)} and sampling.frames={sampling.window} take {gigabytes:.0f} GB per video: "
+                "lower one of them."
+            )
         self.augmentation = augmentation
         self.cache = cache
 

@@ -177,13 +177,17 @@ class DemoSet:
         check_number("data.videos", self.videos, 1)
         check_number("data.shots", self.shots, 12)  # in fewer shots nothing can come back
 
+    def folder(self, root: Path) -> Path:
+        """Where the set lies, or will lie, under `root`."""
+        return root / f"demo-seed{self.seed}-{self.videos}x{self.shots}-v{self.format}"
+
 
 def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
     """Make the data set under `root` unless it is there, and return its directory, an atomic folder.
 
     The directory holds `videos/<id>.mp4`, `ydata-tvsum50-anno.tsv` and `demo.json`.
     """
-    directory = root / f"demo-seed{demo.seed}-{demo.videos}x{demo.shots}-v{demo.format}"
+    directory = demo.folder(root)
     if directory.is_dir():
         return directory
     log.info("Generating %d demo videos (seed %d) in %s", demo.videos, demo.seed, directory)

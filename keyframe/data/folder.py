@@ -160,17 +160,35 @@ class DirectorySource:
 
 
 class DemoSource:
-    """A generated data set (`DemoSet`), made once and kept under `root`; `workers` processes generate it."""
+    """A generated data set (`DemoSet`), kept under `root`.
+
+    Args:
+        root: the directory of all generated sets.
+        seed: see `DemoSet`, as for `videos` and `shots`.
+        videos: number of videos.
+        shots: of the shortest video.
+        workers: processes that generate it; None for one per core.
+        make: whether it is generated if it is missing; a loaded run's is not, as anyone may have written its numbers.
+    """
 
     def __init__(
-        self, root: str, seed: int = 0, videos: int = 120, shots: int = 36, workers: int | None = None
+        self,
+        root: str,
+        seed: int = 0,
+        videos: int = 120,
+        shots: int = 36,
+        workers: int | None = None,
+        make: bool = True,
     ) -> None:
         self.root = Path(root).expanduser()
         self.demo = DemoSet(seed=seed, videos=videos, shots=shots)
         self.workers = workers
+        self.make = make
 
     def prepare(self) -> None:
         """Generate the set unless it is there."""
+        if not self.make:
+            return
         try:
             generate(self.root, self.demo, self.workers)
         except OSError as error:
@@ -180,4 +198,10 @@ class DemoSource:
 
     def videos(self) -> list[LabelledVideo]:
         """All videos of the set."""
-        return DirectorySource(str(generate(self.root, self.demo, self.workers))).videos()
+        folder = self.demo.folder(self.root)
+        if not folder.is_dir():
+            raise KeyframeError(
+                f"the demo videos {folder} are not there: set data.root to the folder that holds {folder.name}, or "
+                "generate them by keyframe-train experiment=demo."
+            )
+        return DirectorySource(str(folder)).videos()

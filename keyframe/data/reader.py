@@ -25,6 +25,8 @@ _SEEKABLE_CODECS = {"h264", "vp8", "vp9"}
 _SEEKABLE_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 
 _ROUNDING_S = 1e-6
+# FFmpeg and decord allocate for each.
+_MOST_THREADS = 1024
 
 
 class VideoReader(ABC):
@@ -48,8 +50,8 @@ class VideoReader(ABC):
     def __init__(self, threads: int = 1, max_missing: float = 0.05, exact: bool = True) -> None:
         if not isinstance(exact, bool):
             raise ValueError(f"reader.exact must be true or false, not {exact!r}")
-        if threads < 0:
-            raise ValueError(f"threads must be 0 (one per core) or more, not {threads}")
+        if not 0 <= threads <= _MOST_THREADS:
+            raise ValueError(f"threads must be 0 (one per core) to {_MOST_THREADS}, not {threads}")
         if not 0 <= max_missing <= 1:
             raise ValueError(f"max_missing must be a share in [0, 1], not {max_missing}")
         self.threads = threads

@@ -16,6 +16,9 @@ _TOLERANCE_S = 1e-3
 # A day at 100 per second: more is a typing error, or a file with absurd times.
 _MOST_STEPS = 10_000_000
 
+# Frames of a window: a section of a video has fewer.
+_LONGEST_WINDOW = 100_000
+
 # Ten minutes at two frames per second, about TVSum's longest video: one section.
 SPAN = 1200
 
@@ -38,7 +41,7 @@ class UniformSampling:
     frames: int = 60
 
     def __post_init__(self) -> None:
-        check_number("sampling.frames", self.frames, 1)
+        check_number("sampling.frames", self.frames, 1, _LONGEST_WINDOW)
 
     @property
     def window(self) -> int:

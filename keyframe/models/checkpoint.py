@@ -84,19 +84,15 @@ def rebuild(make: Callable[[], Model], weights: Mapping[str, Tensor], path: Path
         weights: of the whole model, by name.
         path: the checkpoint, for messages.
     """
-    with _SizeLimit(weights, path):
+    with _SizeLimit(weights):
         model = make()
     try:
         model.load_state_dict(weights)
     except Exception as error:  # of torch, which has several classes for what does not fit
-        raise _other_weights(path) from error
+        raise KeyframeError(
+            f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
+        ) from error
     return model.eval()
-
-
-def _other_weights(path: Path) -> KeyframeError:
-    return KeyframeError(
-        f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
-    )
 
 
 class _SizeLimit(TorchFunctionMode):
@@ -105,9 +101,8 @@ class _SizeLimit(TorchFunctionMode):
     Timm's models make up to 1.3 times as many elements, and 1.4 times as many tensors, as their weights have.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], path: Path) -> None:
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.path = path
         self.elements = 10_000_000 + 2 * sum(value.numel() for value in weights.values())
         self.tensors = 1000 + 4 * len(weights)
 
@@ -118,5 +113,5 @@ class _SizeLimit(TorchFunctionMode):
             self.tensors -= 1
             self.elements -= func(*args, **{**sizes, "device": "meta"}).numel()
             if self.tensors < 0 or self.elements < 0:
-                raise _other_weights(self.path)
+                raise ValueError("its model is larger than the weights in the file")
         return func(*args, **kwargs)
