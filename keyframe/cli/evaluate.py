@@ -313,7 +313,7 @@ def _labels(config: DictConfig) -> dict[str, Labels]:
         if isinstance(config[key], bool) or not isinstance(config[key], int | float):
             raise KeyframeError(f"{key}={config[key]} must be a number, a score of the label file's scale.")
     path = Path(str(config.labels)).expanduser()
-    labels = read_labels(path, config.lowest, config.highest)
+    labels = read_labels(path, config.lowest, config.highest, "labels")
     if not labels:
         raise KeyframeError(f"{path} holds no videos: give another file as labels.")
     without = [video for video, one in labels.items() if not len(one.annotators)]

@@ -173,7 +173,7 @@ class Hdf5File:
 
 
 @contextmanager
-def open_hdf5(path: Path, option: str = "data.labels") -> Iterator[Hdf5File]:
+def open_hdf5(path: Path, option: str) -> Iterator[Hdf5File]:
     """Open an HDF5 file for reading; what is wrong in it, also within the block, is a KeyframeError."""
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")

@@ -35,23 +35,31 @@ _TOLERANCE_PERCENT = 1
 _MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a third of it
 
 
-def read_labels(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
+def read_labels(
+    path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
+) -> dict[str, Labels]:
     """Read a label file by its suffix, .mat, .tsv or .h5: video id -> labels, in file order.
 
-    `lowest` and `highest` are the scores of a .tsv that become 0 and 1.
+    Args:
+        path: the file.
+        lowest: the score of a .tsv that becomes 0.
+        highest: the score of a .tsv that becomes 1.
+        option: the key by which the user names the file, for messages.
     """
     path = Path(path)
     match path.suffix.lower():
         case ".mat":
-            return read_tvsum_mat(path)
+            return read_tvsum_mat(path, option)
         case ".tsv":
-            return read_tvsum_tsv(path, lowest, highest)
+            return read_tvsum_tsv(path, lowest, highest, option)
         case ".h5":
-            return read_eccv16_h5(path)
-    raise KeyframeError(f"{path} is no label file: data.labels must name a {', '.join(LABEL_SUFFIXES)} file")
+            return read_eccv16_h5(path, option)
+    raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
 
 
-def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels]:
+def read_tvsum_tsv(
+    path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
+) -> dict[str, Labels]:
     """Read labels with one row per annotator and video: id -> labels, in the order in which the ids first occur.
 
     A row is `video_id<TAB>category<TAB>scores`, one score per frame, separated by commas; there is no header. A video
@@ -63,7 +71,7 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
     """
     path = Path(path)
     if not path.is_file():  # opening a pipe would wait for its writer
-        raise KeyframeError(f"there is no file {path}: set data.labels to the label file")
+        raise KeyframeError(f"there is no file {path}: set {option} to the label file")
     if not lowest < highest:
         raise KeyframeError(f"{path}: the lowest score, {lowest}, must be below the highest, {highest}")
     rows: dict[str, list[Float32Array]] = {}
@@ -98,7 +106,7 @@ def read_tvsum_tsv(path: str | Path, lowest: float = 1.0, highest: float = 5.0) 
                 known.append(((scores - lowest) / (highest - lowest)).astype(np.float32))
     except (OSError, UnicodeDecodeError, MemoryError) as error:
         raise KeyframeError(
-            f"{path} cannot be read as text ({error or 'memory ran out'}): give a tab-separated file as data.labels"
+            f"{path} cannot be read as text ({error or 'memory ran out'}): give a tab-separated file as {option}"
         ) from error
     if not rows:
         raise KeyframeError(f"{path} is empty: give a file with rows `video_id<TAB>category<TAB>scores`")
@@ -188,7 +196,7 @@ def write_tsv(
                 file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
 
 
-def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
+def read_tvsum_mat(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:
     """Read the official annotation of TVSum, `ydata-tvsum50.mat`: video id -> labels, in file order.
 
     The file is MATLAB v7.3, which is HDF5: `/tvsum50` holds one (50, 1) array of object references per field; behind
@@ -197,7 +205,7 @@ def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
     """
     path = Path(path)
     labels: dict[str, Labels] = {}
-    with open_hdf5(path) as file:
+    with open_hdf5(path, option) as file:
         videos, categories, scores = (file.references(f"tvsum50/{name}") for name in ("video", "category", "user_anno"))
         if not len(videos) == len(categories) == len(scores):
             raise KeyframeError(
@@ -210,19 +218,19 @@ def read_tvsum_mat(path: str | Path) -> dict[str, Labels]:
             if name in labels or raw.ndim != 2 or not raw.size or not (raw.min() >= 1 and raw.max() <= 5):
                 raise KeyframeError(
                     f"{path}: user_anno of {name} is not one array (annotators, frames) with scores from 1 to 5: "
-                    "give the official ydata-tvsum50.mat as data.labels"
+                    f"give the official ydata-tvsum50.mat as {option}"
                 )
             labels[name] = _of_annotators((raw - 1) / 4, file.text(category))
     return labels
 
 
-def read_eccv16_h5(path: str | Path) -> dict[str, Labels]:
+def read_eccv16_h5(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:
     """Read the importance track of each video of an eccv16-style h5 file: id -> labels without annotators.
 
     A score holds from its pick to the next. `user_summary` is not read: the mean of binary keyshots is no importance.
     """
     labels: dict[str, Labels] = {}
-    with open_hdf5(Path(path)) as file:
+    with open_hdf5(Path(path), option) as file:
         for key, name in named_videos(file).items():
             track = read_scores(file, key)
             step = np.searchsorted(track.picks, np.arange(track.n_frames), side="right") - 1

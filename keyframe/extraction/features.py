@@ -113,10 +113,7 @@ def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
 
 def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels]:
     """All labels of a file by id, in its order; it may lack some of these videos, but not all."""
-    try:
-        found = read_labels(path, lowest, highest)
-    except KeyframeError as error:  # Its message names the key of training.
-        raise KeyframeError(str(error).replace("data.labels", "labels")) from error
+    found = read_labels(path, lowest, highest, "labels")
     if not found.keys() & videos.keys():
         raise KeyframeError(
             f"{path} has labels of {few(found)}, but of none of the videos {few(videos)}: call each file by its id."

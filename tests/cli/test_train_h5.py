@@ -59,7 +59,7 @@ def column(run, name, folder="csv"):
 def test_the_run_directory_is_complete(trained):
     _, run = trained
     names = {".hydra", "checkpoints", "config.yaml", "csv", "curves", "metrics.json", "per_video.csv", "status.json"}
-    assert names | {".lock", "train.log"} == {path.name for path in run.iterdir()}
+    assert names | {".lock", "split.json", "train.log"} == {path.name for path in run.iterdir()}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "epoch004.ckpt"}
     assert (run / "curves" / "test.png").read_bytes().startswith(b"\x89PNG")
     config = yaml.safe_load((run / "config.yaml").read_text())

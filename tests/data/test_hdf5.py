@@ -33,12 +33,27 @@ print(used.ru_utime + used.ru_stime, resident_mb()[1])
 """
 
 
+def write_damaged(place, count):
+    """Copies of a good file, each with a few bytes changed."""
+    rng = np.random.default_rng(0)
+    good = np.fromfile(write_features(place / "good.h5", {"video_1": video(8, 0)}), np.uint8)
+    paths = [place / f"damaged{number}.h5" for number in range(count)]
+    for path in paths:
+        changed = good.copy()
+        for first in rng.integers(0, len(good), rng.choice([1, 3, 10])):
+            some = changed[first : first + rng.choice([1, 8])]
+            some[:] = rng.choice([0, 255, rng.integers(256)])
+        changed.tofile(path)
+    return paths
+
+
 def test_a_hostile_file_is_refused_in_one_sentence_in_little_memory_and_time(tmp_path):
     paths = [write_hostile(tmp_path, name) for name in HOSTILE]
     os.mkfifo(tmp_path / "pipe.h5")
+    damaged = write_damaged(tmp_path, 50)
     # In a process of its own: what is not refused may crash it, fill the memory, or wait for ever.
     done = subprocess.run(
-        [sys.executable, "-c", READ, *map(str, paths), str(tmp_path / "pipe.h5")],
+        [sys.executable, "-c", READ, *map(str, [*paths, tmp_path / "pipe.h5", *damaged])],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -50,6 +65,8 @@ def test_a_hostile_file_is_refused_in_one_sentence_in_little_memory_and_time(tmp
     said = dict(zip(lines[::2], lines[1::2], strict=True))
     for path, (words, _) in zip(paths, HOSTILE.values(), strict=True):
         assert words in said[str(path)] and str(path) in said[str(path)], said[str(path)]
+    of_damaged = " ".join(said[str(path)] for path in damaged)
+    assert "read 1" in of_damaged and "cannot be read as HDF5" in of_damaged
     assert "there is no file" in said[str(tmp_path / "pipe.h5")]
     seconds, megabytes = map(float, used.split())
     assert seconds < 10 and megabytes < 300, used
