@@ -284,9 +284,14 @@ def content_hash(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a whole file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a whole file; KeyframeError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise KeyframeError(
+            f"{path} cannot be read ({error.strerror or error}): check its permissions and the disk."
+        ) from error
 
 
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

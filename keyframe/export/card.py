@@ -147,15 +147,15 @@ def read_card(path: Path) -> Card:
     except KeyframeError as error:
         reason = one_line(str(error)).rstrip(".")[:_MAX_NAME]
         raise KeyframeError(f"{place} is damaged ({reason}): export the model again.") from error
+    if card.sha256 != file_hash(path):
+        raise KeyframeError(
+            f"{place} is the card of another file than {path}, or the file was changed: export it again."
+        )
     kinds = (KINDS.get(path.suffix, "another kind"), _kind_of_content(path), card.kind)
     if len(set(kinds)) > 1:
         raise KeyframeError(
             f"{path} was not loaded: it is {kinds[0]} by its name, {kinds[1]} by its content and {kinds[2]} by its "
             "card; use it as keyframe-export wrote it."
-        )
-    if card.sha256 != file_hash(path):
-        raise KeyframeError(
-            f"{place} is the card of another file than {path}, or the file was changed: export it again."
         )
     return card
 

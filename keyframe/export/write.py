@@ -30,7 +30,7 @@ from keyframe.data.splits import Split
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
 from keyframe.export.card import FRAMES, SCORES, SUFFIXES, Card, card_path, write_card
 from keyframe.export.model import load_program, onnx_packages
-from keyframe.files import file_hash
+from keyframe.files import file_hash, one_line
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel
 from keyframe.system import installed_versions
@@ -125,12 +125,21 @@ class Exporter:
 
         Raises:
             KeyframeError: the scores of a float file differ from the model's own, a package is missing, or int8 has
-                nothing to be calibrated on.
+                nothing to be calibrated on; or torch cannot export this model.
         """
         path = self.path(format)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=self.directory) as drafts:
             draft = Path(drafts) / path.name
-            making = self._write(format, draft)
+            try:
+                making = self._write(format, draft)
+            except (KeyframeError, OSError):
+                raise
+            except Exception as error:  # torch's exporters have classes of their own, and many
+                reason = one_line(str(error))[:200]
+                raise KeyframeError(
+                    f"{path.name} was not written: {format} cannot hold this model ({type(error).__name__}: {reason}); "
+                    "use another format."
+                ) from error
             program = load_program(draft, format, torch.get_num_threads())
             scores = [program(clip.frames[None])[0] for clip in self.held_out]
             largest = max(float(np.abs(a - b).max()) for a, b in zip(scores, self._own_scores, strict=True))

@@ -134,13 +134,17 @@ def test_onnx_files_that_are_more_than_a_line_of_operators_are_refused(config, t
     ):
         save_onnx(path, config, *case.pop("nodes"), **case)
         assert f"it has {words}, as no file of keyframe-export; add trust=true" in sentence(path)
-    save_onnx(path, config, *other_files("private.bin").pop("nodes"), tensors=other_files("private.bin")["tensors"])
+    external = other_files("private.bin")
+    save_onnx(path, config, *external["nodes"], tensors=external["tensors"])
     assert load_exported(path, trust=True).format == "onnx"
+    empty = TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[10**6, 10**7])
+    save_onnx(path, config, *external["nodes"], tensors=[empty])
+    assert "a.onnx cannot be loaded (" in sentence(path)
 
 
 def test_what_gives_no_scores_is_refused_when_it_is_loaded(config, tmp_path):
-    def output(kind):
-        return {"output": helper.make_value_info("scores", kind)}
+    def output(kind, name="scores"):
+        return {"output": helper.make_value_info(name, kind)}
 
     node, scores, path = helper.make_node, ["scores"], tmp_path / "a.onnx"
     double = output(helper.make_tensor_type_proto(TensorProto.DOUBLE, None))
@@ -163,6 +167,7 @@ def test_what_gives_no_scores_is_refused_when_it_is_loaded(config, tmp_path):
         ("cannot score frames of", [*much, node("Mul", ["mean", "one"], scores)], [2**20, 2**40], {}),
         ("cannot be loaded (", [node("Identity", ["scores"], scores)], 0.0, {}),
         ("cannot be loaded (", [node("Nothing", ["mean"], scores)], 0.0, {}),
+        ("cannot score frames of", [node("Identity", ["mean"], ["other"])], 0.0, output(floats, "other")),
     ):
         value = np.float32(constant) if isinstance(constant, float) else np.array(constant)
         save_onnx(path, config, *nodes, tensors=[numpy_helper.from_array(value, "c")], **other)

@@ -5,12 +5,22 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from keyframe.export.model import load_program
-from keyframe.export.write import export_program, onnx_program, write_onnx, write_program, write_torchscript
+from keyframe.export.write import (
+    Exporter,
+    export_program,
+    onnx_program,
+    write_onnx,
+    write_program,
+    write_torchscript,
+)
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.pipeline import TrainedModel
+from keyframe.types import KeyframeError
 from tests.models.build import live
 
 SIZE = (32, 48)
@@ -45,6 +55,29 @@ def test_files_score_any_number_of_videos_and_frames_as_the_detector_does(detect
             np.testing.assert_allclose(scores(frames), own, rtol=0, atol=PARITY, err_msg=format)
     assert own.std() > 1e-3  # there is something to be equal to
     assert detector.chunk == 2
+
+
+class LSTMHead(nn.Module):
+    """Steps through the frames one after the other, which torch.export only takes of a fixed number."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.lstm, self.score = nn.LSTM(features, 2, batch_first=True), nn.Linear(2, 1)
+
+    def forward(self, features, mask):
+        return self.score(self.lstm(features)[0])[..., 0]
+
+
+@pytest.mark.full  # tracing takes seconds
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
+def test_a_model_that_torch_cannot_export_is_refused_in_one_sentence(tmp_path):
+    detector = KeyframeDetector(Backbone("test_efficientnet", pretrained=False), LSTMHead).eval()
+    exporter = Exporter(TrainedModel(detector, SIZE), {}, {}, tmp_path, None, "test", [], [], 18)
+    with pytest.raises(KeyframeError) as error:
+        exporter.export("torch_export")
+    assert "test_efficientnet.pt2 was not written: torch_export cannot hold this model (" in str(error.value)
+    assert str(error.value).endswith("; use another format.") and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_detector_in_training_mode_is_refused(detector):
