@@ -38,6 +38,23 @@ def save_config(config: DictConfig, run_dir: Path) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
 
 
+def training_settings() -> dict[str, set[str]]:
+    """The groups of `keyframe-train` with their options, and under "" the keys that its YAML files give plain values.
+
+    What refers to another value is no setting: the place of a file in the run's directory, say.
+    """
+    file = conf_dir() / "train.yaml"
+    options = {group: {path.stem for path in (conf_dir() / group).glob("*.yaml")} for group in _groups(file)}
+    plainly: set[str] = set()
+    referring: set[str] = set()
+    for path in (file, *(conf_dir() / group / f"{name}.yaml" for group, names in options.items() for name in names)):
+        text = path.read_text(encoding="utf-8")
+        package = "" if path == file or "# @package _global_" in text else path.parent.name
+        for key, value in flat(yaml.safe_load(text) or {}, package):
+            (referring if "${" in str(value) else plainly).add(key)
+    return options | {"": {key for key in plainly - referring if not re.search(r"(^|\.)(_|defaults$)|^hydra\.", key)}}
+
+
 def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
     """The configuration of `keyframe-train`; and its `model`, `loss` and what makes the `optimizer` of parameters."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

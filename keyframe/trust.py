@@ -65,12 +65,13 @@ NO_TRUST = Trust()
 TrustLike = Trust | bool | str | Sequence[bool | str] | None
 
 
-def check_plain(value: Any, path: Path) -> None:
+def check_plain(value: Any, path: Path, references: bool = False) -> None:
     """Raise KeyframeError unless all of a value is plain: dicts, lists, texts, numbers, booleans and None.
 
     Args:
         value: what a checkpoint, a card or a sweep's record holds. It may be cyclic or of any size.
         path: the file that holds it, for messages.
+        references: whether texts may hold `${`, if nothing resolves them.
     """
     left = _MAX_VALUES
 
@@ -91,7 +92,7 @@ def check_plain(value: Any, path: Path) -> None:
         elif type(one) is str:
             if len(one) > _MAX_TEXT:
                 raise _refused(path, f"has a text of {len(one):,} characters")
-            if "${" in one:
+            if "${" in one and not references:
                 raise _refused(path, f"holds the unresolved value {one[:80]!r}")
         elif type(one) is int:
             if abs(one) > _MAX_INTEGER:

@@ -33,20 +33,8 @@ from keyframe.cli.arguments import (
     starts_ranks,
     with_one_directory,
 )
-from keyframe.cli.sweep import (
-    RECORD,
-    Status,
-    check_resumable,
-    how_to_go_on,
-    is_over,
-    objective_of,
-    overrides_of,
-    read_status,
-    resumed,
-    save_record,
-    write_status,
-    write_sweep_table,
-)
+from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
+from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
 from keyframe.files import make_folder, one_line
@@ -65,7 +53,13 @@ def command(name: str) -> None:
     """
     typed = sys.argv[1:]
     others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
-    arguments = prepare(resumed(others))
+    try:
+        arguments = prepare(resumed(others))
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        fail(name, sentence)
     # Lightning starts further ranks with these
     sys.argv[1:] = with_one_directory(arguments) if name == "train" else arguments
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
@@ -168,10 +162,10 @@ class OutputGuard(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep directory, and write into it which sweep it is."""
-        directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
+        directory = Path(config.hydra.sweep.dir)
         if several_processes(config) and not starts_ranks(config.hydra):
             _refuse(config, RANKS_IN_SWEEP)
-        go_on = how_to_go_on(name, directory)
+        go_on = how_to_go_on(config, directory)
         if config.sweep.resume is not None:
             try:
                 check_resumable(config, directory)

@@ -1,13 +1,13 @@
-"""Sweeps: the state of each job, resuming a stopped sweep, and the table and report of its jobs.
+"""Sweeps: the state of each job, and the table and report of all.
 
-A sweep writes `sweep.yaml` before its first job: its overrides and its search space. Resumed with `sweep.resume=DIR` it
-numbers its jobs as before: a finished one is skipped, an interrupted one goes on from its last checkpoint.
+A resumed sweep numbers its jobs as before: a finished one is skipped, an interrupted one goes on from its last
+checkpoint.
 """
 
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,18 @@ from hydra.conf import HydraConf
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from keyframe.cli.arguments import fail, is_first_process, unquoted
-from keyframe.cli.terminal import from_here, short_text
-from keyframe.files import flat, one_line, read_table, write_table, write_text
+from keyframe.cli.arguments import fail, is_first_process
+from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
+from keyframe.cli.terminal import short_text
+from keyframe.files import one_line, read_table, write_table, write_text
 from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number
 from keyframe.report.render import write_report
 from keyframe.types import KeyframeError
 
 OBJECTIVE = "val/spearman"  # what a sweeper gets of each job, and jobs are ranked by
 INTERVALS = ("test/spearman", "test/kendall", "test/precision_at_15")  # shown with an interval over the test videos
-RECORD = "sweep.yaml"
-_KEY = "sweep.resume="
-_LAUNCHER = ("hydra/launcher", "hydra.launcher")
-_FREE = ("n_trials", "max_failure_rate")  # settings of a sweeper that leave existing jobs as they are
 _HOW = (
     "Jobs are ranked on validation videos. The numbers in brackets are the 95 % bootstrap interval of the mean over "
     "the job's test videos. Report the test numbers of the job that validation chose: the best of many test numbers is "
@@ -54,72 +51,17 @@ def write_status(directory: Path, status: Status) -> None:
 
 
 def read_status(directory: Path) -> Status | None:
-    """The status in a directory; None if there is none."""
-    path = directory / "status.json"
-    if not path.is_file():
+    """The status in a directory; None if there is none, or a damaged one."""
+    content = _read_object(directory / "status.json")
+    overrides = content.get("overrides", [])
+    if not isinstance(content.get("state"), str) or not isinstance(overrides, list):
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Status(**{**content, "overrides": tuple(content.get("overrides", ()))})
-
-
-def overrides_of(hydra: HydraConf) -> tuple[str, ...]:
-    """The overrides of a job, or of a sweep, as they were typed."""
-    return tuple(override for override in _literal(hydra.overrides.task) if not override.startswith(_KEY))
+    return Status(content["state"], str(content.get("error", "")), tuple(map(str, overrides)))
 
 
 def objective_of(directory: Path) -> float | None:
     """A finished job's `val/spearman`; None if it has none."""
     return _read_metrics(directory).get(OBJECTIVE)
-
-
-def resumed(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the overrides of the sweep that `sweep.resume=DIR` names; another launcher may be chosen."""
-    place = next((argument.removeprefix(_KEY) for argument in arguments if argument.startswith(_KEY)), None)
-    if place is None or place == "null":
-        return list(arguments)
-    given = [argument for argument in arguments if not argument.startswith((_KEY, "-m", "--multirun"))]
-    place = unquoted(place)
-    record = _read_record(Path(place))
-    if not any("=" in argument and not argument.startswith(("hydra", "-")) for argument in given):
-        given += record.get("overrides", [])
-    kept = list(record.get("hydra", []))
-    if any(argument.startswith(_LAUNCHER) for argument in given):
-        kept = [argument for argument in kept if not argument.startswith(_LAUNCHER)]
-    given_keys = {argument.partition("=")[0] for argument in given}
-    kept = [argument for argument in kept if argument.partition("=")[0] not in given_keys]
-    return ["-m", *kept, *given, f"{_KEY}{place}", f"hydra.sweep.dir={place}"]
-
-
-def save_record(config: DictConfig, directory: Path) -> None:
-    """Write `sweep.yaml` into the sweep's directory."""
-    write_text(directory / RECORD, OmegaConf.to_yaml(OmegaConf.create(_record(config))))
-
-
-def check_resumable(config: DictConfig, directory: Path) -> None:
-    """Refuse to go on with a sweep that does not exist, or with another one in its directory."""
-    was = _read_record(directory)
-    if not was:
-        raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({RECORD}); give the directory of a sweep (-m).")
-    now = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(_record(config)))))
-    assert isinstance(now, dict)
-    before, after = _differing(was["overrides"], now["overrides"])
-    if before or after:
-        raise KeyframeError(
-            f"{_KEY}{directory} is a sweep of other overrides (it had {before or 'no more'}, now {after or 'no more'}):"
-            " leave the overrides out, they are read from its directory, or start a new sweep."
-        )
-    old, new = (dict(flat({key: part[key] for key in ("sweeper", "config")})) for part in (was, now))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            raise KeyframeError(
-                f"{_KEY}{directory}: the configuration has changed since ({key.partition('.')[2]} was {old.get(key)}, "
-                f"is {new.get(key)}): undo that, or start a new sweep."
-            )
-    if _is_adaptive(config.hydra.sweeper) and OmegaConf.select(config, "hydra.sweeper.sampler.seed") is None:
-        raise KeyframeError(
-            f"{_KEY}{directory}: without a seed Optuna would draw other jobs now: start sweeps that are to be resumed "
-            "with hydra.sweeper.sampler.seed=0."
-        )
 
 
 def is_over(directory: Path, hydra: HydraConf) -> bool:
@@ -132,51 +74,9 @@ def is_over(directory: Path, hydra: HydraConf) -> bool:
         return False
     now = overrides_of(hydra)
     if status.overrides != now:
-        before, after = _differing(status.overrides, now)
+        before, after = differing(status.overrides, now)
         raise KeyframeError(f"{directory} is of another job (it had {before}, now {after}): start a new sweep.")
-    return status.state == "completed" or (status.state == "failed" and _is_adaptive(hydra.sweeper))
-
-
-def how_to_go_on(name: str, directory: Path) -> str:
-    """The command that resumes a sweep."""
-    return f"keyframe-{name} {_KEY}{shlex.quote(str(from_here(directory)))}"
-
-
-def _record(config: DictConfig) -> dict[str, Any]:
-    hydra = config.hydra
-    sweeper = OmegaConf.to_container(hydra.sweeper, resolve=False)
-    assert isinstance(sweeper, dict)
-    job = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", "sweep")])
-    own = ("hydra.mode=", "hydra.sweep.dir=")  # set by `resumed`
-    return {
-        "overrides": list(overrides_of(hydra)),
-        "hydra": [override for override in _literal(hydra.overrides.hydra) if not override.startswith(own)],
-        "sweeper": {key: value for key, value in sweeper.items() if key not in _FREE},
-        "config": OmegaConf.to_container(job, resolve=False),
-    }
-
-
-def _literal(overrides: Any) -> list[str]:
-    return [str(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[union-attr]
-
-
-def _read_record(directory: Path) -> dict[str, Any]:
-    path = directory.expanduser() / RECORD
-    record = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
-    return {str(key): value for key, value in record.items()} if isinstance(record, dict) else {}
-
-
-def _is_adaptive(sweeper: Any) -> bool:
-    return not str(sweeper._target_).endswith(".BasicSweeper")
-
-
-def _differing(before: Sequence[str], after: Sequence[str]) -> tuple[str, str]:
-    """What only one of two lists of overrides has; all of both if they differ in order alone."""
-    if list(before) == list(after):
-        return "", ""
-    lost = [override for override in before if override not in after]
-    new = [override for override in after if override not in before]
-    return (" ".join(lost), " ".join(new)) if lost or new else (" ".join(before), " ".join(after))
+    return status.state == "completed" or (status.state == "failed" and is_adaptive(hydra.sweeper))
 
 
 @dataclass(frozen=True)
@@ -196,7 +96,8 @@ def read_jobs(directory: Path) -> list[SweepJob]:
     settings: dict[str, list[str]] = {}
     for path in directory.glob("*/status.json"):
         status = read_status(path.parent)
-        assert status is not None
+        if status is None:
+            continue
         settings[path.parent.name] = [override.lstrip("+") for override in status.overrides]
         jobs.append(SweepJob(path.parent.name, status.state, status.error, {}, _metrics_with_intervals(path.parent)))
     shared = set.intersection(*map(set, settings.values())) if jobs else set()
@@ -277,9 +178,17 @@ def _is_done(job: SweepJob) -> bool:
 
 def _read_metrics(directory: Path) -> dict[str, float]:
     """A job's `metrics.json` without what is null."""
-    path = directory / "metrics.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = _read_object(directory / "metrics.json")
     return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if there is none, or a damaged one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _metrics_with_intervals(directory: Path) -> dict[str, float]:
@@ -290,13 +199,14 @@ def _metrics_with_intervals(directory: Path) -> dict[str, float]:
     table = directory / "per_video.csv"
     if not metrics or not table.is_file():
         return metrics
-    rows = read_table(table)
-    for name in INTERVALS:
-        column = name.partition("/")[2]
-        if name in metrics and f"{name}_lo" not in metrics and column in rows[0]:
-            lo, hi = interval([float(row[column]) for row in rows])
-            if not math.isnan(lo):
-                metrics |= {f"{name}_lo": lo, f"{name}_hi": hi}
+    with suppress(OSError, ValueError, LookupError):  # a table from somewhere else
+        rows = read_table(table)
+        for name in INTERVALS:
+            column = name.partition("/")[2]
+            if name in metrics and f"{name}_lo" not in metrics and column in rows[0]:
+                lo, hi = interval([float(row[column]) for row in rows])
+                if not math.isnan(lo):
+                    metrics |= {f"{name}_lo": lo, f"{name}_hi": hi}
     return metrics
 
 

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from keyframe.cli.arguments import add_inputs, prepare, quote, split_inputs
-from keyframe.cli.sweep import resumed
+from keyframe.cli.sweep_record import resumed
 
 PATHS = [
     "plain",

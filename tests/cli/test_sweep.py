@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import pytest
 from hydra.errors import MissingConfigException
@@ -90,6 +91,20 @@ def test_a_directory_that_holds_a_sweep_is_refused(command, swept):
     _, sweep = swept
     sentence = command("-m", *TINY, "seed=1,2", f"hydra.sweep.dir={sweep}").sentence()
     assert "holds a sweep already" in sentence and f"sweep.resume={sweep}" in sentence
+
+
+def test_jobs_stay_in_the_folder_of_a_sweep_that_is_resumed(command, swept, tmp_path):
+    done, original = swept
+    assert f"go on with keyframe-train sweep.resume={original}\n" in done.out
+    sweep, outside = shutil.copytree(original, tmp_path / "sweep"), tmp_path / "outside"
+    (sweep / "0").rename(outside)
+    (sweep / "0").symlink_to(outside)
+    before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
+    assert f"{sweep / '0'} is a link" in command(f"sweep.resume={sweep}").sentence()
+    out = [f"sweep.resume={sweep}", "trust=true", "hydra.sweep.subdir=../x"]
+    assert "hydra.sweep.subdir=../x leads out of the sweep" in command(*out).sentence()
+    assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "sweep"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 
 import pytest
 import yaml
@@ -61,8 +62,11 @@ def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
     assert "it had seed=1,2,3, now seed=1,2,4" in other
     assert files(place / "0") == before and not (place / "2").exists()
 
-    # its overrides need not be repeated; another launcher may run what is left
-    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    # its overrides need not be repeated, but one of them adds a class; another launcher may run what is left
+    assert f"go on with keyframe-train sweep.resume={shlex.quote(str(place))} trust=true" in done.out
+    refused = command(f"sweep.resume={place}").sentence()
+    assert "its override '+callbacks.dies._target_=tests.cli.dying_training.DiesOnce' is more than" in refused
+    joblib = ["trust=true", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     again = cold([*script("train"), f"sweep.resume={place}", *joblib], tmp_path).good()
     assert files(place / "0") == before
     assert f"Resuming from {place / '1' / 'checkpoints' / 'last.ckpt'} after epoch 1" in again.out
