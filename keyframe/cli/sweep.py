@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from keyframe.cli.arguments import fail, is_first_process
 from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
 from keyframe.cli.terminal import short_text
-from keyframe.files import one_line, read_table, write_table, write_text
+from keyframe.files import one_line, read_json, read_table, write_table, write_text
 from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number
 from keyframe.report.render import write_report
 from keyframe.types import KeyframeError
@@ -184,10 +184,9 @@ def _read_metrics(directory: Path) -> dict[str, float]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; an empty one if there is none, or a damaged one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
+    content = None
+    with suppress(KeyframeError):
+        content = read_json(path)
     return content if isinstance(content, dict) else {}
 
 
