@@ -35,8 +35,8 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 # A whole gigabyte takes seconds to hash, these pieces milliseconds; a changed file differs in its size or in a piece.
 _PIECES, _PIECE_BYTES = 16, 1 << 16
-# The longest of our own JSON files are cards with the split of 100,000 videos.
-_MAX_JSON_BYTES = 1 << 23
+# Of a text that is read at once: the longest are splits, of 100,000 videos.
+_MAX_BYTES = 1 << 23
 
 
 def make_folder(folder: Path) -> None:
@@ -165,16 +165,25 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
     write_text(path, json.dumps(defined, indent=2, sort_keys=True) + "\n")
 
 
+def read_small(path: Path) -> str:
+    """The text of a file of at most 8 MiB in UTF-8.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no such file.
+    """
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise ValueError("it is not a file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError("it is larger than 8 MiB")
+    return content.decode("utf-8-sig")
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file of bounded size and depth holds; it may come from anywhere, so check its values."""
     try:
-        if not path.is_file():  # reading a pipe or a device may never end
-            raise ValueError("it is not a file")
-        with path.open("rb") as file:
-            content = file.read(_MAX_JSON_BYTES + 1)
-        if len(content) > _MAX_JSON_BYTES:
-            raise ValueError("it is larger than 8 MiB")
-        return json.loads(content)
+        return json.loads(read_small(path))
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as JSON ({reason}): make or copy it again.") from error

@@ -11,11 +11,10 @@ from typing import Any
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, data_set_named, official_id
-from keyframe.files import one_line, write_text
+from keyframe.files import one_line, read_small, write_text
 from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
-_MAX_BYTES = 2**23  # of a split file: five folds of a hundred thousand videos
 # Bounds of a stored split. The largest published set has 31,892 videos.
 _MAX_VIDEOS = 1_000_000
 _MAX_ID = 4096
@@ -144,12 +143,10 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         the data set in front, `TVSum/video_1`.
     """
     path = Path(path)
-    if not path.is_file():  # opening a pipe would wait for its writer
+    if not path.exists():
         raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise KeyframeError(f"{path} is larger than {_MAX_BYTES >> 20} MB: no split file is, give the right one")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small(path)
         match path.suffix.lower():
             case ".json":
                 entries = json.loads(text)
