@@ -52,16 +52,38 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A draft beside `path` to write; the end of the block renames it to `path`, an error removes it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    draft = Path(name)
+    """A draft beside `path` to write; the end of the block renames it to `path`, an error removes it.
+
+    An OSError that names no file, or the draft, names `path`.
+    """
+    with errors_name(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(handle)
+        draft = Path(name)
+        try:
+            yield draft
+            draft.chmod(0o644)
+            draft.replace(path)
+        except BaseException:
+            with suppress(OSError):  # the folder may be read-only by now
+                draft.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that is written if it names none, as those of a full disk, or only its draft.
+
+    torch raises an error of its own after it.
+    """
     try:
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        fault = error if isinstance(error, OSError) else error.__context__
+        if isinstance(fault, OSError):
+            named = fault.filename
+            if not isinstance(named, str | Path) or Path(named).name.startswith(f".{path.name}"):
+                fault.filename = str(path)
         raise
 
 

@@ -1,10 +1,13 @@
-"""What the system gives this process, and holds for it: cores, memory, locks, child processes, installed packages."""
+"""What the system gives this process: cores, memory, locks, child processes, packages; and its faults in a sentence."""
 
+import errno
 import importlib.metadata
 import logging
 import math
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +26,34 @@ from keyframe.types import KeyframeError
 _OWN_GROUP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_SHARED_MEMORY = Path("/dev/shm")
 
 # The file in a folder that `lock_folder` locks.
 LOCK = ".lock"
+
+_OTHER = "choose another directory"
+# What to do about the errors of the system that no program can mend.
+_REMEDIES = {
+    errno.ENOSPC: f"make room, or {_OTHER}",
+    errno.EDQUOT: f"make room, or {_OTHER}",
+    errno.EFBIG: f"raise the limit on the size of files (ulimit -f), or {_OTHER}",
+    errno.EROFS: _OTHER,
+    errno.ENOTDIR: _OTHER,
+    errno.EACCES: f"give yourself permission, or {_OTHER}",
+    errno.EPERM: f"give yourself permission, or {_OTHER}",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network drive",
+    errno.ENOTCONN: "check the network drive",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "raise the limit on open files (ulimit -n)",
+}
+# These come of writing only: they are the cause also if a library has raised another error after them.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# torch's and C++'s own words if a file cannot be written; they do not say why.
+_TORCH_WRITER = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")
+_KILLED = ("exited unexpectedly", "is killed by signal", "terminated abruptly")
+_RANK_LOST = ("onnection closed", "onnection reset", "imed out")
 
 Item = TypeVar("Item")
 
@@ -54,6 +82,14 @@ def available_bytes() -> int | None:
     lines = _text(_MEMINFO).splitlines()
     free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min(free, default=None)
+
+
+def shared_memory_bytes() -> int | None:
+    """Free bytes of the memory that processes share (/dev/shm; a container has 64 MB); None without a limit."""
+    try:
+        return shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:  # another system than Linux
+        return None
 
 
 def reset_peak() -> bool:
@@ -248,3 +284,69 @@ def log_once(logger: logging.Logger, level: int, topic: Hashable, message: str, 
     if topic not in _logged:
         _logged.add(topic)
         logger.log(level, message, *arguments)
+
+
+def fault_of(error: BaseException, place: Path | None = None, lower: str = "") -> str | None:
+    """Describe an error that the machine has caused in one sentence; None if a bug may be the cause.
+
+    Args:
+        error: any error.
+        place: the directory that the command writes; it stands for a file that the error does not name.
+        lower: the keys to set lower if memory has run out, in words.
+    """
+    handled: BaseException | None = error
+    while handled is not None:
+        if isinstance(handled, OSError) and handled.errno in (*_WRITING, errno.EIO):
+            return disk_fault(handled, place)
+        handled = handled.__cause__ or handled.__context__
+    text = str(error)
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+        return disk_fault(error, place)
+    if isinstance(error, MemoryError | OSError) or (isinstance(error, RuntimeError) and _has(text, _NO_MEMORY)):
+        memory = "the GPU's memory" if "CUDA" in text or "MPS" in text else "memory"
+        tried = re.search(r"allocate ([\d.]+ \w+)", text)
+        return (
+            f"{memory} ran out{f' (allocating {tried[1]})' if tried else ''}: "
+            f"{f'lower {lower}, or ' if lower else ''}free some memory."
+        )
+    if not isinstance(error, RuntimeError):
+        return None
+    if _has(text, _TORCH_WRITER):
+        return f"{place or 'a file'} cannot be written, most likely because the disk is full: make room, or {_OTHER}."
+    if _has(text, _KILLED):
+        return "a process that prepares data was killed, most likely because memory ran out: lower data.workers."
+    if "/dev/shm" in text:  # NCCL's
+        return (
+            "the ranks of a training need more shared memory (/dev/shm): give the container more (--shm-size=1g), or "
+            "set NCCL_SHM_DISABLE=1."
+        )
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError") or ("gloo" in text and _has(text, _RANK_LOST)):
+        return (
+            "another process of this training has ended; its message, if it left one, shows why: "
+            "go on with ckpt_path=last."
+        )
+    return None
+
+
+def _has(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def disk_fault(error: OSError, place: Path | None = None, remedy: str = "") -> str | None:
+    """Describe an error of a disk or a folder in one sentence; None if a bug may be the cause.
+
+    Args:
+        error: of the system.
+        place: the directory that is written, or the file; it stands for a file that the error does not name.
+        remedy: what to do, in place of the usual.
+    """
+    if "No usable temporary directory" in str(error):
+        return "no temporary directory can be written: make room in it, or set TMPDIR to another one."
+    if error.errno == errno.ENOENT and place is not None and not place.exists():
+        return f"{place} has been removed while it was used: start again."
+    usual = _REMEDIES.get(error.errno or 0)
+    if usual is None:
+        return None
+    path = error.filename if isinstance(error.filename, str | Path) else place or "a file"
+    verb = "written" if error.errno in _WRITING else "used"
+    return f"{path} cannot be {verb} ({error.strerror or error}): {remedy or usual}."

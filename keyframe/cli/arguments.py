@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from keyframe.config import conf_dir
 from keyframe.files import flat, one_line
+from keyframe.system import fault_of
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
@@ -168,6 +169,8 @@ _RANGES: dict[str, dict[str, Any]] = {
     "trainer.accumulate_grad_batches": {"lowest": 1},
     "trainer.gradient_clip_val": {"lowest": 0, "whole": False, "optional": True},
 }
+# Keys that decide how much memory a command needs.
+_MEMORY = ("data.batch_size", "sampling.frames", "data.size", "calibration.videos", "workers")
 # Options that Hydra has with the extra `sweep` only.
 _PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "hydra/sweeper": ("optuna",)}
 
@@ -190,11 +193,14 @@ def fail(name: str, sentence: str) -> NoReturn:
     sys.exit(one_line(f"keyframe-{name}: {sentence}"))
 
 
-def sentence_of(error: BaseException, config: DictConfig | None = None) -> str | None:
-    """Describe an error in one sentence; None if a user cannot mend it. The config serves to name keys."""
+def sentence_of(error: BaseException, config: DictConfig | None = None, directory: Path | None = None) -> str | None:
+    """Describe an error in one sentence; None if a user cannot mend it.
+
+    The config serves to name keys; `directory` is what the command writes.
+    """
     match error:
         case KeyframeError():
-            return str(error)
+            return _message(error)
         case InstantiationException():
             return _not_built(error, config)
         case MissingConfigException() if error.missing_cfg_file and error.options:
@@ -216,30 +222,31 @@ def sentence_of(error: BaseException, config: DictConfig | None = None) -> str |
             return "no job of the search has completed: the lines above and sweep.csv in its directory show why."
         case ValueError() if str(error).startswith("Config group override"):  # Hydra's, of loss=3 say
             return f"{str(error).rstrip('.')}: a group takes the name of an option, see --help."
-        case RuntimeError() if _lost_a_process(error):
-            return (
-                "another process of this training has ended; its message, if it left one, shows why: "
-                "go on with ckpt_path=last."
-            )
         case Exception() if _is_misconfiguration(error):
             return one_line(str(error))
         case CompactHydraException() | OmegaConfBaseException():
             lines = [str(error), str(error.__cause__ or "")]
             return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())
-    return None
+    return fault_of(error, directory, _memory_keys(config))
+
+
+def _memory_keys(config: DictConfig | None) -> str:
+    """The keys that take less memory when they are lower, as far as the configuration has them."""
+    keys = [key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None]
+    return " or ".join(keys)
+
+
+def _message(error: KeyframeError) -> str:
+    """The message of an error without the traceback that a DataLoader puts before it if a worker has raised it."""
+    text = str(error)
+    if text.startswith("Caught ") and "DataLoader worker" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return one_line(text)
 
 
 def _is_misconfiguration(error: BaseException | None) -> bool:
     """Whether Lightning refuses its options; its class is too heavy to import here."""
     return type(error).__name__ == "MisconfigurationException"
-
-
-def _lost_a_process(error: RuntimeError) -> bool:
-    """Whether gloo or NCCL reports that a rank does not answer; their classes are too heavy to import here."""
-    text = str(error)
-    return type(error).__name__ in ("DistBackendError", "DistNetworkError") or (
-        "gloo" in text and any(words in text for words in ("onnection closed", "onnection reset", "imed out"))
-    )
 
 
 def _no_key(error: OmegaConfBaseException) -> str:

@@ -12,6 +12,7 @@ from keyframe.benchmark.report import SuiteResult, write_results
 from keyframe.cli.terminal import bar, from_here, short_text
 from keyframe.config import save_config
 from keyframe.drawing.plots import draw_bars
+from keyframe.drawing.style import save_figure
 from keyframe.timing import machine
 from keyframe.types import KeyframeError
 
@@ -32,13 +33,12 @@ def benchmark(config: DictConfig) -> None:
     run_dir = Path(config.run_dir)
     save_config(config, run_dir)
     figures = run_dir / "figures"
-    figures.mkdir(exist_ok=True)
     results: list[SuiteResult] = []
     for suite in suites:
         start = perf_counter()
         result = suite(partial(bar, unit="step"))
         bars = draw_bars(result.bars, {}, {}, f"Suite {result.name}: where the time goes", "seconds")
-        bars.savefig(figures / f"{result.name}.png", dpi=110)
+        save_figure(bars, figures / f"{result.name}.png")
         results.append(result)
         document = write_results(results, machine(), run_dir)  # after each suite, so that a later failure loses nothing
         log.info("Suite %s: %.0f s. %s", result.name, perf_counter() - start, result.summary)

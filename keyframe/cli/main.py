@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -38,7 +38,7 @@ from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, ove
 from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
 from keyframe.files import make_folder, one_line
-from keyframe.system import LOCK, lock_folder
+from keyframe.system import LOCK, disk_fault, lock_folder
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -80,21 +80,24 @@ def command(name: str) -> None:
             return None
         with lock:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-            write_status(directory, status("running"))
             try:
+                write_status(directory, status("running"))
                 check_values(config)
                 if inputs:
                     add_inputs(config, inputs)
                 pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)
+                write_status(directory, status("completed"))
             except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
-                write_status(directory, status("interrupted"))
-                if sweep:
-                    write_sweep_table(Path(settings.sweep.dir))
+                with suppress(OSError):
+                    write_status(directory, status("interrupted"))
+                    if sweep:
+                        write_sweep_table(Path(settings.sweep.dir))
                 print(one_line(f"keyframe-{name}: interrupted; what was done is in {directory}"), file=sys.stderr)
                 sys.exit(130)
             except Exception as error:
-                sentence = sentence_of(error, config)
-                write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
+                sentence = sentence_of(error, config, directory)
+                with suppress(OSError):  # a full disk may be what has failed
+                    write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
                 if sweep:
                     log.error("Job %s failed: %s", settings.job.num, sentence or error, exc_info=sentence is None)
                     return None
@@ -104,7 +107,6 @@ def command(name: str) -> None:
             finally:
                 if sweep:  # the sweeper's own errors come to us again
                     os.environ["HYDRA_FULL_ERROR"] = "1"
-            write_status(directory, status("completed"))
         return objective_of(directory)
 
     guarded.__module__ = f"keyframe.cli.{name}"  # Hydra names the job after it
@@ -120,11 +122,11 @@ def command(name: str) -> None:
     except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one
         print(f"keyframe-{name}: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # such as `--help | head`; at exit Python would write the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # such as `--help | head`
+        _silence_stdout()
         sys.exit(1)
     except Exception as error:
-        sentence = sentence_of(error)
+        sentence = sentence_of(error, directory=Path(str(_locks[0].name)).parent if _locks else None)
         if sentence is None or full_error == "1":
             raise
         fail(name, sentence)
@@ -141,10 +143,34 @@ benchmark = partial(command, "benchmark")
 
 
 class JobLog(logging.FileHandler):
-    """Hydra's log file of a job; of further ranks nothing is written."""
+    """Hydra's log file of a job; of further ranks nothing is written, and on a full disk lines are left out."""
 
     def __init__(self, filename: str) -> None:
         super().__init__(filename if is_first_process() else os.devnull, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave out a line that cannot be written: what matters more fails by itself."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+class Console(logging.StreamHandler[TextIO]):
+    """Lines on stdout; if nobody reads them any more (`| head -1`), the work goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Write nothing more to a closed pipe or a full disk."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        if not isinstance(error, BrokenPipeError):
+            print(f"stdout cannot be written ({error.strerror}): the log file has its lines.", file=sys.stderr)
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    """At exit Python would write what is still to be written, and fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class OutputGuard(Callback):
@@ -176,7 +202,10 @@ class OutputGuard(Callback):
         made = [place for place in (directory, *directory.parents) if not place.exists()]
         _lock(config, directory, "hydra.sweep.dir")
         atexit.register(_forget_unstarted, directory, made)
-        save_record(config, directory)
+        try:
+            save_record(config, directory)
+        except OSError as error:
+            _refuse(config, disk_fault(error) or str(error))
         print(one_line(f"Sweep: {directory}; if it is stopped, go on with {go_on}"))
 
 
@@ -203,9 +232,12 @@ def _forget_unstarted(directory: Path, made: Sequence[Path]) -> None:
 
 
 def _left_nothing(directory: Path) -> bool:
-    """Whether the run there has ended before its first checkpoint: there is nothing to lose or to resume."""
+    """Whether the run there has ended before its first checkpoint: there is nothing to lose or to resume.
+
+    One that was killed, or whose disk was full, still says that it is running; the directory's lock knows better.
+    """
     status = read_status(directory)
-    ended = status is not None and status.state in ("failed", "interrupted")
+    ended = status is not None and status.state != "completed"
     return ended and not any(directory.glob("checkpoints/*.ckpt"))
 
 

@@ -220,6 +220,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report and print the table; exit status 1 if any job failed."""
         from keyframe.drawing.plots import draw_parallel  # matplotlib: `--help` needs none of it
+        from keyframe.drawing.style import save_figure
 
         directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
         jobs = write_sweep_table(directory)
@@ -228,10 +229,9 @@ class SweepTable(Callback):
         figure = None
         if len(jobs) > 1 and any(job.params for job in jobs):
             figure = directory / "figures" / "parallel.png"
-            figure.parent.mkdir(exist_ok=True)
             values = [job.metrics.get(OBJECTIVE, math.nan) for job in jobs]
             plot = draw_parallel([job.params for job in jobs], values, "Parameters and validation", OBJECTIVE)
-            plot.savefig(figure, dpi=150)
+            save_figure(plot, figure, 150)
         document = sweep_document(jobs, directory, figure)
         write_report(document, directory, ("html",), "sweep")
         failed = [job.name for job in jobs if not _is_done(job)]

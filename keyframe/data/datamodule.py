@@ -20,6 +20,7 @@ from keyframe.data.folder import Source, few
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
 from keyframe.data.splits import PARTS, Split, read_split_file, stratified_folds
+from keyframe.system import shared_memory_bytes
 from keyframe.types import KeyframeError, LabelledVideo, check_number
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 # Of a frame, in pixels, and of the frames that a model sees of a video at once, in GB.
 _LARGEST_SIZE = 8192
 _LARGEST_WINDOW = 16.0
+# Shared memory that the locks of workers take at most, in bytes.
+_LEAST_SHARED = 1 << 20
 
 Video = TypeVar("Video", LabelledVideo, FeatureVideo)
 
@@ -259,6 +262,12 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             )
         # a worker would only copy what is in memory
         workers = self.workers if isinstance(dataset, VideoDataset) and dataset.schedule is None else 0
+        free = shared_memory_bytes()
+        if workers and free is not None and free < _LEAST_SHARED:
+            raise KeyframeError(
+                f"data.workers={workers} needs shared memory, and /dev/shm has {free // 1024} KB left: give the "
+                "container more (--shm-size=1g), or set data.workers=0."
+            )
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

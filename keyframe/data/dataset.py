@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
 from keyframe.data.cache import CachedVideo
@@ -19,7 +19,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
 from keyframe.files import content_hash, described
-from keyframe.system import cores, installed_versions
+from keyframe.system import cores, installed_versions, shared_memory_bytes
 from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, LabelledVideo, VideoError
 
 # An array kept of a video: an input, or a teacher's target.
@@ -88,9 +88,28 @@ class Batch:
         """The batch in page-locked memory (the DataLoader calls this)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle tensors as arrays, which leave a worker through its pipe, unless shared memory has room for them.
+
+        That is faster, but a worker that finds none left is killed, or waits forever.
+        """
+        worker, free = get_worker_info(), shared_memory_bytes()
+        fields = vars(self)
+        size = sum(value.nbytes for value in fields.values() if isinstance(value, Tensor))
+        if worker is None or (free is not None and free < 2 * worker.num_workers * size):
+            fields = vars(self._map(Tensor.numpy))
+        return _batch_of, (dict(fields),)
+
+    def _map(self, change: Callable[[Tensor], Any]) -> "Batch":
         changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **changed)
+
+
+def _batch_of(fields: dict[str, Any]) -> Batch:
+    restored: dict[str, Any] = {
+        n: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for n, value in fields.items()
+    }
+    return Batch(**restored)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -116,7 +116,12 @@ class VideoReader(ABC):
     ) -> Frames:
         """Read frames by number, all at once; arguments, result and errors as of `stream`."""
         index = index or index_packets(path)
-        pieces = list(self.stream(path, indices, size, index, chunk=max(1, np.size(indices))))
+        try:
+            pieces = list(self.stream(path, indices, size, index, chunk=max(1, np.size(indices))))
+        except MemoryError as error:
+            raise VideoError(
+                f"{path} needs more memory than is free: take fewer or smaller frames of it, or leave it out."
+            ) from error
         if pieces:
             return pieces[0]
         none = np.array([], np.int64)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from math import ceil, isfinite
+from pathlib import Path
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -11,6 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
+
+from keyframe.files import atomic_file
 
 # Any two differ by 26 or more in CIELAB, to normal sight and without red, green or blue cones (simulated after
 # Machado et al., A physiologically-based model for simulation of color vision deficiency, 2009, severity 1).
@@ -136,3 +139,10 @@ def key(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], title:
     for text in legend.get_texts():
         text.set_parse_math(False)
     return legend
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure as a PNG file, which appears whole or not at all, and the folder that it goes into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as draft:
+        figure.savefig(draft, dpi=dpi, format="png")

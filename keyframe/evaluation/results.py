@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_pairs, draw_per_video, draw_scatter, draw_tradeoff
+from keyframe.drawing.style import save_figure
 from keyframe.evaluation.metrics import (
     Difference,
     defined_mean,
@@ -320,6 +321,5 @@ def chosen_videos(result: ModelResult, count: int) -> list[str]:
 
 
 def _save(figure: Figure, path: Path, alt: str) -> ImageFile:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     return ImageFile(path, alt)

@@ -7,6 +7,7 @@ fixed ones run faster. A program takes its input at once, so memory grows with N
 """
 
 import copy
+import io
 import logging
 import platform
 import tempfile
@@ -276,7 +277,9 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     """Write a program for `torch.export.load`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about how weights that share memory are stored
-        torch.export.save(program, path)
+        content = io.BytesIO()  # torch's own writer ends the process if the disk is full
+        torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
 
 
 def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
@@ -312,7 +315,9 @@ def write_torchscript(detector: KeyframeDetector, path: Path, size: tuple[int, i
         # that torch.jit is deprecated, and that a check of shapes was followed one way
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(_unchunked(detector), (frames,), check_trace=False)
-        torch.jit.freeze(traced).save(path)
+        content = io.BytesIO()  # as in `write_program`
+        torch.jit.save(torch.jit.freeze(traced), content)
+    path.write_bytes(content.getbuffer())
 
 
 def _unchunked(detector: KeyframeDetector) -> KeyframeDetector:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned, remove_draft_of
 from keyframe.files import content_hash, make_folder, one_line
-from keyframe.system import ctrl_c_blocked, follow_parent
+from keyframe.system import ctrl_c_blocked, fault_of, follow_parent
 from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
@@ -200,6 +200,8 @@ def _reason(error: Exception, job: VideoJob) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
+    if fault := fault_of(error, lower="workers"):
+        return f"{job.path} failed because {fault}"
     log.debug("%s", traceback.format_exc())
     message = one_line(f"{type(error).__name__}: {error}")
     return f"{job.path} failed because of a bug in keyframe ({message}): report it."

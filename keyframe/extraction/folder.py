@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from keyframe.drawing.curves import shot_opacity, time_axis
-from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, sheet
+from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, save_figure, sheet
 from keyframe.files import atomic_folder, format_clock, one_line, remove_abandoned_drafts, write_table, write_text
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import write_report
@@ -156,7 +156,7 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
     axis.set_ylim(0, min(max(float(np.max(scores)) * 1.15, 0.1), 1.08))
     axis.set_ylabel("importance")
     time_axis(axis)
-    figure.savefig(directory / "curve.png", dpi=_DPI)
+    save_figure(figure, directory / "curve.png", _DPI)
 
 
 def write_page(directory: Path, summary: Mapping[str, Any]) -> None:

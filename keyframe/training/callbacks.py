@@ -23,6 +23,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 
 from keyframe.drawing.curves import draw_curves
+from keyframe.drawing.style import save_figure
 from keyframe.system import log_once
 from keyframe.training.module import KeyframeModule
 from keyframe.types import check_number
@@ -107,9 +108,8 @@ class CurveImages(Callback):
         if not trainer.is_global_zero:
             return
         figure = draw_curves([p for _, p in sorted(module.predictions.items())[: self.videos]], title)
-        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{name}.png"
-        figure.savefig(path, dpi=110)
+        save_figure(figure, path)
         log_image(trainer.loggers, f"{split}/curves", path, trainer.global_step)
 
 

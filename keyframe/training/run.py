@@ -17,7 +17,7 @@ from torch import nn
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.folder import few
-from keyframe.files import write_table
+from keyframe.files import errors_name, write_table
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
@@ -212,17 +212,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint; after an OSError the file that was there is still whole."""
+        """Write a checkpoint; after an error the file that was there is still whole."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # always the same name, so that the next attempt replaces what a killed process has left
         draft = path.with_name(f".{path.name}.part")
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with errors_name(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with draft.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
