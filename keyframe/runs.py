@@ -32,7 +32,7 @@ from keyframe.models.detector import KeyframeDetector, count_parameters, find_de
 from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
-from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain
+from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
@@ -226,6 +226,21 @@ class Run:
         else:
             self.model.detector.to(find_device(device))
 
+    @property
+    def held_out(self) -> str:
+        """What it is measured on: `test`, or `all` if the videos are another data set."""
+        self.datamodule.prepare_data()
+        return "all" if self.datamodule.other_set else "test"
+
+    def part_of(self, id_: str) -> str:
+        """What the run has to do with a video: `train`, `val`, `test` or `new` (in none of these).
+
+        It is `other` if the videos are another data set, and `unknown` if the run has not stored its split.
+        """
+        if self.datamodule.kept_split is None:
+            return "unknown"
+        return "other" if self.datamodule.other_set else self.datamodule.parts[id_]
+
     def videos(self, split: str) -> dict[str, RunVideo]:
         """The videos of `train`, `val`, `test`, `new` or `all` by id (see `split_videos`); none is decoded."""
         if split not in self._videos:
@@ -249,27 +264,33 @@ def load_run(
     device: str | None = None,
     key: str = "run",
     trust: TrustLike = NO_TRUST,
+    lowest: float | None = None,
+    highest: float | None = None,
 ) -> Run:
     """Rebuild the model of a run together with its data.
 
     Args:
         run: a run directory (its best checkpoint), a checkpoint, or an exported file with its card.
-        root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved.
+        root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved, or another
+            data set.
         labels: the label file to use instead of the run's own.
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
             CPU.
         key: what the user calls `run`, for messages.
         trust: what the file may do besides being data: True for programs, packages whose classes it may name, or both
             in a list.
+        lowest: the score of that label file that means "not important at all"; None for the run's own scale.
+        highest: the score that means "most important".
 
     Raises:
         KeyframeError: there is no such file, it is damaged, of another version of keyframe or not one of ours; or this
             machine has no such device.
     """
     path, trust = Path(run).expanduser(), Trust.of(trust)
+    given = {"root": root, "labels": labels, "lowest": lowest, "highest": highest}
     if is_exported(path):
         exported = load_exported(path, torch.get_num_threads(), trust)
-        data = _datamodule(card_path(path), exported.card.config, root, labels, trust)
+        data = _datamodule(card_path(path), exported.card.config, given, trust)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
         if exported.card.split is not None:
@@ -279,7 +300,7 @@ def load_run(
         path = find_run(run, key)
         checkpoint = _read(path)
         config = checkpoint["hyper_parameters"]
-        detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, root, labels, trust)
+        detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, given, trust)
         data.keep_split(checkpoint, path)
         size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
         finetune = config.get("finetune")
@@ -329,28 +350,40 @@ def _detector(path: Path, checkpoint: Mapping[str, Any], trust: Trust) -> Keyfra
 
 
 def _datamodule(
-    path: Path, config: Mapping[str, Any], root: str | None, labels: str | None, trust: Trust
+    path: Path, config: Mapping[str, Any], given: Mapping[str, Any], trust: Trust
 ) -> KeyframeDataModule[Any]:
-    """The data of a run's configuration, wherever they lie now."""
+    """The data of a run's configuration, with the keys that are given (not None) instead of its own."""
     data = config.get("datamodule")
     if not isinstance(data, dict):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     # without what only training needs
     data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
-    for name, value in (("root", root), ("labels", labels)):
-        if value is not None:
-            data = _replaced(data, name, str(Path(value).expanduser()), path)
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() & {"root", "labels"}:
+        given[name] = str(Path(given[name]).expanduser())
+    if isinstance(source := data.get("source"), dict):
+        data["source"] = _replaced(_source(source, given, path), given, path)
+    else:
+        data = _replaced(data, {"path" if name == "root" else name: value for name, value in given.items()}, path)
     datamodule = build(data, DATA_CLASSES, path, trust, _FIXED)
     if not isinstance(datamodule, KeyframeDataModule):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     return datamodule
 
 
-def _replaced(data: dict[str, Any], name: str, value: str, path: Path) -> dict[str, Any]:
-    """The data with another place or other labels, wherever this kind of data keeps them."""
-    if isinstance(source := data.get("source"), dict):
-        return {**data, "source": _replaced(source, name, value, path)}
-    key = "path" if name == "root" and "path" in data else name
-    if key not in data:
-        raise KeyframeError(f"the run {path} has no data.{name} to replace: leave data.{name} out.")
-    return {**data, key: value}
+def _source(source: dict[str, Any], given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The description of a source with all its keys; where no generated set lies, a folder of videos is meant."""
+    if "root" in given and source.get("_target_") in names_of(DemoSource):
+        demo = build({**source, "root": given["root"]}, DATA_CLASSES, path)
+        if isinstance(demo, DemoSource) and not demo.demo.folder(demo.root).is_dir():
+            source = {"_target_": names_of(DirectorySource)[0], "root": given["root"]}
+    if source.get("_target_") in names_of(DirectorySource):
+        return {"labels": None, "lowest": 1.0, "highest": 5.0, **source}
+    return source
+
+
+def _replaced(described: dict[str, Any], given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    for key in given:
+        if key not in described:
+            raise KeyframeError(f"the run {path} has no data.{key} to replace: leave data.{key} out.")
+    return {**described, **given}

@@ -107,6 +107,12 @@ def _refused(path: Path, reason: str) -> KeyframeError:
     return KeyframeError(f"{path} was not loaded: its configuration {reason}.")
 
 
+def names_of(kind: type) -> list[str]:
+    """The names by which `_target_` may ask for a class, today's first."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return [name, *(old for old, new in _MOVED.items() if new == name)]
+
+
 def build(
     value: Any,
     allowed: Sequence[type],
@@ -124,8 +130,7 @@ def build(
         fixed: arguments of a class that replace those of the file.
     """
     check_plain(value, path)
-    classes = {f"{one.__module__}.{one.__qualname__}": one for one in allowed}
-    classes |= {old: classes[new] for old, new in _MOVED.items() if new in classes}
+    classes = {name: one for one in allowed for name in names_of(one)}
 
     def built(one: Any) -> Any:
         if isinstance(one, list):

@@ -37,7 +37,7 @@ def check_number(
     Args:
         key: as a user sets it, e.g. `head.window`.
         value: what it is set to.
-        lowest: the lowest number that it takes.
+        lowest: the lowest number that it takes; -inf for no limit.
         highest: the highest.
         whole: whether only whole numbers are taken.
         above: whether `lowest` itself is refused.
@@ -49,10 +49,12 @@ def check_number(
     in_range = number and math.isfinite(value) and lowest <= value <= highest  # type: ignore[arg-type, operator]
     if not in_range or (above and value == lowest):
         kind = "a whole number" if whole else "a number"
-        limit = f"from {lowest:g} to {highest:g}" if math.isfinite(highest) else f"from {lowest:g} on"
+        limit = f" from {lowest:g} to {highest:g}" if math.isfinite(highest) else f" from {lowest:g} on"
         if above:
-            limit = f"above {lowest:g}" if highest == math.inf else f"above {lowest:g}, up to {highest:g}"
-        raise KeyframeError(f"{key}={value} must be {kind} {limit}{', or null' if optional else ''}.")
+            limit = f" above {lowest:g}" if highest == math.inf else f" above {lowest:g}, up to {highest:g}"
+        if lowest == -math.inf:
+            limit = ""
+        raise KeyframeError(f"{key}={value} must be {kind}{limit}{', or null' if optional else ''}.")
 
 
 FloatArray = npt.NDArray[np.floating]

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
 from keyframe.data.datamodule import FeatureDataModule, VideoDataModule
-from keyframe.data.folder import DemoSource
+from keyframe.data.folder import DemoSource, DirectorySource
+from keyframe.data.labels import read_labels
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.models.backbone import NoBackbone
@@ -183,3 +184,15 @@ def test_data_that_were_moved(old_run, feature_run):
     assert (moved.path, moved.labels) == (Path("b.h5"), Path("a.mat"))
     with pytest.raises(KeyframeError, match=r"has no data\.labels to replace: leave data\.labels out"):
         load_run(old_run, labels="a.mat")
+
+
+def test_another_data_set_with_another_scale(old_run, tiny_demo, tmp_path):
+    moved = load_run(old_run, root=str(tiny_demo)).video_data.source
+    assert type(moved) is DemoSource
+    # where no generated set lies, none is generated
+    other = load_run(old_run, root=str(tmp_path), lowest=0, highest=10).video_data.source
+    assert type(other) is DirectorySource and (other.root, other.lowest, other.highest) == (tmp_path, 0, 10)
+    with pytest.raises(KeyframeError, match="lowest=5, a score of the label file, must be below highest=5"):
+        load_run(old_run, root=str(tmp_path), lowest=5)
+    with pytest.raises(KeyframeError, match=r"a\.mat has a scale of its own"):
+        read_labels("a.mat", 0, 10)

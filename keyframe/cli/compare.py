@@ -1,16 +1,18 @@
 """keyframe-compare: several models on the same videos, in one report."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from omegaconf import DictConfig
 
-from keyframe.cli.evaluate import check_choices, load_models, report_results, score_runs
+from keyframe.cli.evaluate import check_choices, report_results, score_runs
+from keyframe.cli.models import ChosenVideos, choose_videos, load_models
 from keyframe.cli.terminal import bar
 from keyframe.evaluation.report import REFERENCE_DESIGN
-from keyframe.evaluation.results import Evaluation, compare_pairs, model_result, pair_metrics
+from keyframe.evaluation.results import compare_pairs, model_result, pair_metrics
 from keyframe.pipeline import TrainedModel
 from keyframe.runs import Run, load_detector
 from keyframe.timing import peak_memory, speeds
@@ -28,9 +30,10 @@ def compare(config: DictConfig) -> None:
         for number in numbers:
             check_number(key, number, 1)
     models = load_models(config)
-    asked = _asked_videos(models, config)
+    chosen = choose_videos(list(models.values()), config)
+    asked = _asked_videos(chosen, config)
     runs = [run for group in models.values() for run in group]
-    scored = score_runs(runs, config)
+    scored = score_runs(runs, chosen, config)
     scores = dict(zip(map(id, runs), scored.scores, strict=True))
     results = [
         model_result(name, [scores[id(run)] for run in group], scored.eval_videos, [run.label for run in group])
@@ -43,33 +46,30 @@ def compare(config: DictConfig) -> None:
     costs = _costs({name: group[0] for name, group in models.items()}, config)
     by_backbone = {group[0].name: name for name, group in reversed(models.items())}
     model1, model2 = (by_backbone.get(backbone) for backbone in REFERENCE_DESIGN)
-    evaluation = Evaluation(
-        results,
-        scored.baseline,
-        scored.reference,
-        scored.protocol,
-        scored.skipped,
-        compare_pairs(results),
-        costs,
-        (model1, model2) if model1 and model2 else None,
+    evaluation = replace(
+        scored.evaluation(results),
+        pairs=compare_pairs(results),
+        costs=costs,
+        reference_design=(model1, model2) if model1 and model2 else None,
     )
-    metrics = {f"{one.name}/{config.split}/{key}": value for one in results for key, value in one.metrics.items()}
+    metrics = {f"{one.name}/{scored.split}/{key}": value for one in results for key, value in one.metrics.items()}
     metrics |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
     metrics |= pair_metrics(evaluation.pairs)
     rows: list[Mapping[str, object]] = [
-        {"model": one.name, "video": id_, **row} for one in results for id_, row in one.rows.items()
+        {"model": one.name, "video": id_, "part": scored.parts[id_], **row}
+        for one in results
+        for id_, row in one.rows.items()
     ]
     report_results(config, scored, evaluation, rows, metrics, [id_ for id_ in asked if id_ in scored.eval_videos])
 
 
-def _asked_videos(models: Mapping[str, Sequence[Run]], config: DictConfig) -> list[str]:
+def _asked_videos(chosen: ChosenVideos, config: DictConfig) -> list[str]:
     """The videos of `videos=`; one that no model was tested on is refused before anything takes long."""
     asked = [str(video) for video in config.videos or ()]
-    known = {id_ for group in models.values() for run in group for id_ in run.videos(config.split)}
     for video in asked:
-        if video not in known:
+        if video not in chosen.parts:
             raise KeyframeError(
-                f"videos={video} is none of the {len(known)} videos compared: see a run's per_video.csv."
+                f"videos={video} is none of the {len(chosen.parts)} videos compared: see a run's per_video.csv."
             )
     return asked
 

@@ -1,124 +1,33 @@
 """keyframe-evaluate: trained models beside annotators, chance and a training-free baseline."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
+from keyframe.cli.models import SPLITS, ChosenVideos, check_one_model, choose_videos, load_runs, model_name
 from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import save_config
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.video import EvalVideo
-from keyframe.files import natural_key, one_line, write_metrics, write_table
+from keyframe.files import one_line, write_metrics, write_table
 from keyframe.report.render import write_report
-from keyframe.runs import Run, RunVideo, load_run
+from keyframe.runs import Run, RunVideo
 from keyframe.system import cores
 from keyframe.timing import machine
 from keyframe.training.callbacks import finish, log_report
 from keyframe.types import FloatArray, KeyframeError, Labels, VideoError, check_number
 
 log = logging.getLogger(__name__)
-
-
-def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
-    """Load runs and exported models onto `device`.
-
-    The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
-    """
-    paths = [path for entry in _as_list(value) for path in _run_paths(entry, key)]
-    runs = [load_run(path, config.data.root, config.data.labels, trust=config.trust) for path in paths]
-    for run in runs:
-        run.to(config.device)
-    return runs
-
-
-def load_models(config: DictConfig) -> dict[str, list[Run]]:
-    """The models of a comparison by name, each with its runs; all have the same videos."""
-    entries = _as_list(config.runs)
-    models = []
-    for entry in entries:
-        models.append(load_runs(entry, "runs", config))
-        check_one_model(models[-1])
-    if config.names is None:
-        names = _names(entries, models)
-    else:
-        names = [str(name) for name in _as_list(config.names)]
-        if len(names) != len(models) or len(set(names)) != len(names):
-            raise KeyframeError(f"names={config.names} must give each of the {len(models)} models a name of its own.")
-    if len(models) < 2:
-        raise KeyframeError("runs= names one model, and a comparison needs two: for one model use keyframe-evaluate.")
-    by_name = dict(zip(names, models, strict=True))
-    _check_same_videos(by_name, config.split)
-    return by_name
-
-
-def check_one_model(runs: Sequence[Run]) -> None:
-    """Refuse to join runs of different models into one table."""
-    first = runs[0].recipe
-    for run in runs[1:]:
-        other = run.recipe
-        for key in sorted(first | other):
-            if first.get(key) != other.get(key):
-                raise KeyframeError(
-                    f"{runs[0].directory} and {run.directory} are runs of different models ({key}: {first.get(key)} "
-                    f"and {other.get(key)}): compare them with keyframe-compare, or join their scores with "
-                    "ensemble=mean."
-                )
-
-
-def model_name(runs: Sequence[Run], ensemble: str | None = None) -> str:
-    """The default name of a model: its backbone, or the ensemble of its backbones."""
-    names = list(dict.fromkeys(run.name for run in runs))
-    return f"{ensemble} of {' and '.join(names)}" if ensemble else names[0]
-
-
-def _run_paths(entry: Any, key: str) -> list[Path]:
-    """The runs that an entry means; a folder of runs means all runs in it."""
-    path = Path(str(entry)).expanduser()
-    if path.is_file() or (path / "checkpoints").is_dir() or not path.is_dir():
-        return [path]
-    runs = (place.parents[1] for place in path.glob("*/checkpoints/best.ckpt"))
-    found = sorted(runs, key=lambda run: natural_key(run.name))
-    if not found:
-        raise KeyframeError(f"{key}={entry}: there is no checkpoint {path}/checkpoints/best.ckpt, nor runs below it.")
-    return found
-
-
-def _check_same_videos(models: Mapping[str, Sequence[Run]], split: str) -> None:
-    videos = {name: {id_ for run in runs for id_ in run.videos(split)} for name, runs in models.items()}
-    first, *others = videos
-    for other in others:
-        differing = sorted(videos[first] ^ videos[other])
-        if differing:
-            raise KeyframeError(
-                f"{first} and {other} have different {split} videos ({len(differing)} differ, first {differing[0]}): "
-                "compare runs with the same data, data.folds, data.fold and data.splits."
-            )
-
-
-def _names(entries: Sequence[Any], models: Sequence[Sequence[Run]]) -> list[str]:
-    """Names for models: their backbones if these differ, else their directories' names, else letters."""
-    backbones = [model_name(runs) for runs in models]
-    directories = [Path(str(_as_list(entry)[0])).name for entry in entries]
-    for names in (backbones, directories):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]
-
-
-def _as_list(value: Any) -> list[Any]:
-    """A list of the configuration, or one entry, as a plain list."""
-    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
-    return plain if isinstance(plain, list) else [plain]
 
 
 def evaluate(config: DictConfig) -> None:
@@ -137,31 +46,34 @@ def evaluate(config: DictConfig) -> None:
     runs = load_runs(config[given[0]], given[0], config)
     if config.ensemble is None:
         check_one_model(runs)
-    scored = score_runs(runs, config)
+    scored = score_runs(runs, choose_videos([runs], config), config)
     name = str(config.name or model_name(runs, config.ensemble))
     result = results.model_result(name, scored.scores, scored.eval_videos, [run.label for run in runs], config.ensemble)
-    prefix = config.split if config.protocol == "picks" else f"{config.split}/sampled"
+    prefix = scored.split if config.protocol == "picks" else f"{scored.split}/sampled"
     metrics = {f"{prefix}/{key}": value for key, value in result.metrics.items()}
     rows: list[Mapping[str, object]] = [
-        {"video": id_, "category": scored.eval_videos[id_].category, "runs": result.runs[id_], **row}
+        {
+            **{"video": id_, "category": scored.eval_videos[id_].category, "part": scored.parts[id_]},
+            **{"runs": result.runs[id_], **row},
+        }
         for id_, row in result.rows.items()
     ]
-    evaluation = results.Evaluation([result], scored.baseline, scored.reference, scored.protocol, scored.skipped)
+    evaluation = scored.evaluation([result])
     report_results(config, scored, evaluation, rows, metrics)
 
 
 def check_choices(config: DictConfig) -> None:
     """Refuse values that are none of the known ones."""
-    choices = {"split": ("train", "val", "test"), "protocol": ("picks", "sampled"), "ensemble": results.ENSEMBLES}
+    choices = {"split": SPLITS, "protocol": ("picks", "sampled"), "ensemble": results.ENSEMBLES}
     for key, known in choices.items():
-        if config[key] not in known and not (key == "ensemble" and config[key] is None):
+        if config[key] not in known and not (key != "protocol" and config[key] is None):
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(known)}.")
     check_number("pictures", config.pictures, 0)
 
 
 @dataclass
-class Scored:
-    """The videos of all runs, each run's scores, and what they are compared with."""
+class Scored(ChosenVideos):
+    """The chosen videos of all runs, each run's scores, and what they are compared with."""
 
     videos: dict[str, RunVideo] = field(default_factory=dict)
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
@@ -171,13 +83,20 @@ class Scored:
     baseline: dict[str, float] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
 
+    def evaluation(self, models: Sequence[results.ModelResult]) -> results.Evaluation:
+        """The numbers of models on these videos."""
+        parts = {id_: self.parts[id_] for id_ in self.eval_videos}
+        return results.Evaluation(
+            models, self.baseline, self.reference, self.protocol, self.skipped, parts=parts, notes=self.notes
+        )
 
-def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
-    """Score the videos of a split by the runs that have it; a video that cannot be read is left out and named."""
-    scored = Scored()
+
+def score_runs(runs: Sequence[Run], chosen: ChosenVideos, config: DictConfig) -> Scored:
+    """Score each run's chosen videos; a video that cannot be read is left out and named."""
+    scored = Scored(**vars(chosen))
     shots = instantiate(config.shots)
-    for run in runs:
-        for id_, video in run.videos(config.split).items():
+    for run, videos in zip(runs, scored.by_run, strict=True):
+        for id_, video in videos.items():
             _check_same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
 
     def read(id_: str) -> EvalVideo | VideoError:
@@ -197,7 +116,7 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
         _check_sampling(runs)
         for id_, one in scored.eval_videos.items():
             scored.eval_videos[id_] = scored.videos[id_].sampled(one)
-    add_scores(runs, config.split, scored)
+    add_scores(runs, scored)
     selections = any(video.selections for video in scored.eval_videos.values())
     notes = [report.scoring_note(config.protocol, runs[0].model.window), report.labels_note(selections)]
     scored.protocol = "\n\n".join(filter(None, notes))
@@ -207,10 +126,10 @@ def score_runs(runs: Sequence[Run], config: DictConfig) -> Scored:
     return scored
 
 
-def add_scores(runs: Sequence[Run], split: str, scored: Scored) -> None:
+def add_scores(runs: Sequence[Run], scored: Scored) -> None:
     """Add each run's scores; a video that one run cannot read is left out for all."""
-    for number, run in enumerate(runs, start=1):
-        videos = {id_: video for id_, video in run.videos(split).items() if id_ in scored.eval_videos}
+    for number, (run, chosen) in enumerate(zip(runs, scored.by_run, strict=True), start=1):
+        videos = {id_: video for id_, video in chosen.items() if id_ in scored.eval_videos}
         scored.scores.append({})
         for id_, video in bar(videos.items(), f"Scoring, run {number} of {len(runs)}", len(videos)):
             try:
@@ -219,7 +138,7 @@ def add_scores(runs: Sequence[Run], split: str, scored: Scored) -> None:
                 scored.skipped[id_] = str(error)
                 del scored.eval_videos[id_]
     if not scored.eval_videos:
-        raise KeyframeError(f"No video of the {split} split can be read: {'; '.join(scored.skipped.values())}")
+        raise KeyframeError(f"No video of the {scored.split} split can be read: {'; '.join(scored.skipped.values())}")
 
 
 def _check_same_labels(known: RunVideo, other: RunVideo, first: Run, run: Run) -> None:
@@ -258,6 +177,7 @@ def report_results(
     drawn are given, some from the first model's best to its worst are.
     """
     run_dir = Path(config.run_dir)
+    config.split = scored.split
     save_config(config, run_dir)
     directory = run_dir / "figures"
     overview = results.draw_overview(evaluation, scored.eval_videos, directory)
@@ -266,7 +186,8 @@ def report_results(
     curves = results.draw_videos(evaluation.results, scored.eval_videos, thumbnails, directory)
     document = report.report_document(evaluation, [overview, curves], machine())
     flat = {**metrics, **{f"training_free/{key}": value for key, value in evaluation.baseline.items()}}
-    flat |= {**evaluation.reference, "data/videos_skipped": len(scored.skipped)}
+    flat |= {**evaluation.reference, **scored.numbers, "data/videos_skipped": len(scored.skipped)}
+    flat |= {f"data/videos_{part}": count for part, count in Counter(evaluation.parts.values()).items()}
     write_table(run_dir / "per_video.csv", rows)
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
@@ -309,11 +230,12 @@ def _evaluate_labels(config: DictConfig) -> None:
 
 def _labels(config: DictConfig) -> dict[str, Labels]:
     """The label file that the configuration names; it must hold annotators."""
-    for key in ("lowest", "highest"):
-        if isinstance(config[key], bool) or not isinstance(config[key], int | float):
-            raise KeyframeError(f"{key}={config[key]} must be a number, a score of the label file's scale.")
+    for key in ("root", "labels"):
+        if config.data[key] is not None:
+            raise KeyframeError(f"data.{key} is for a run: leave it out where labels= names a label file.")
     path = Path(str(config.labels)).expanduser()
-    labels = read_labels(path, config.lowest, config.highest, "labels")
+    scale = {key: config.data[key] for key in ("lowest", "highest") if config.data[key] is not None}
+    labels = read_labels(path, option="labels", **scale)
     if not labels:
         raise KeyframeError(f"{path} holds no videos: give another file as labels.")
     without = [video for video, one in labels.items() if not len(one.annotators)]

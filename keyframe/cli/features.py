@@ -1,7 +1,6 @@
 """keyframe-features: a feature file of a user's own videos, as published systems read it."""
 
 import logging
-import math
 import shlex
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
 from keyframe.data.folder import few
+from keyframe.data.labels import check_scale
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
 from keyframe.files import one_line
@@ -50,8 +50,7 @@ def _checked_out(config: DictConfig) -> Path:
     """The file to write, after checks that need nothing to be loaded."""
     check_number("step", config.step, 1)
     check_number("size", config.size, 1, optional=True)
-    for key in ("lowest", "highest"):
-        check_number(key, config[key], -math.inf, whole=False)
+    check_scale(config.lowest, config.highest)
     if config.input is None:
         raise KeyframeError("there is no video to encode: name some, such as keyframe-features videos out=features.h5.")
     out = Path(str(config.out)).expanduser()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from keyframe.data.demo import DemoSet, generate
-from keyframe.data.labels import LABEL_SUFFIXES, read_labels
+from keyframe.data.labels import LABEL_SUFFIXES, check_scale, read_labels
 from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
@@ -93,7 +93,7 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
         place = next(iter(videos.values())).parent if videos else "the data set's folder"
         raise KeyframeError(
             f"none of the {len(labels)} labelled videos ({few(labels)}) is among the {len(videos)} files "
-            f"in {place} ({few(videos)}): set data.root to the folder that holds them"
+            f"in {place} ({few(videos)}): set data.root to their folder, or data.labels to these files' labels"
         )
     alone = {
         "labels without a video": [name for name in labels if name not in videos],
@@ -145,6 +145,7 @@ class DirectorySource:
         self.root = Path(root).expanduser()
         self.labels = Path(labels).expanduser() if labels is not None else None
         self.allow_missing = allow_missing
+        check_scale(lowest, highest)
         self.lowest, self.highest = lowest, highest
 
     def prepare(self) -> None:
@@ -153,10 +154,14 @@ class DirectorySource:
     def videos(self) -> list[LabelledVideo]:
         """All labelled videos."""
         videos = find_videos(self.root)
+        return match(videos, read_labels(self.label_file(), self.lowest, self.highest), self.allow_missing)
+
+    def label_file(self) -> Path:
+        """Where the labels are."""
         labels = self.labels or find_label_file(self.root)
         if not labels.is_file():
-            raise KeyframeError(f"data.labels={labels} is not a file.")
-        return match(videos, read_labels(labels, self.lowest, self.highest), self.allow_missing)
+            raise KeyframeError(f"data.labels={labels} is not a file: set data.labels to the label file.")
+        return labels
 
 
 class DemoSource:

@@ -4,6 +4,7 @@ The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015) and th
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from keyframe.types import (
     IntArray,
     KeyframeError,
     Labels,
+    check_number,
 )
 
 LABEL_SUFFIXES = (".mat", ".tsv", ".h5")
@@ -47,6 +49,9 @@ def read_labels(
         option: the key by which the user names the file, for messages.
     """
     path = Path(path)
+    check_scale(lowest, highest)
+    if path.suffix.lower() != ".tsv" and (lowest, highest) != (1, 5):
+        raise KeyframeError(f"{path} has a scale of its own: lowest and highest are those of a .tsv, leave them out.")
     match path.suffix.lower():
         case ".mat":
             return read_tvsum_mat(path, option)
@@ -55,6 +60,14 @@ def read_labels(
         case ".h5":
             return read_eccv16_h5(path, option)
     raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
+
+
+def check_scale(lowest: float, highest: float) -> None:
+    """Refuse a scale of label files that is no range of numbers."""
+    for key, value in (("lowest", lowest), ("highest", highest)):
+        check_number(key, value, -math.inf, whole=False)
+    if not lowest < highest:
+        raise KeyframeError(f"lowest={lowest}, a score of the label file, must be below highest={highest}.")
 
 
 def read_tvsum_tsv(
@@ -72,8 +85,7 @@ def read_tvsum_tsv(
     path = Path(path)
     if not path.is_file():  # opening a pipe would wait for its writer
         raise KeyframeError(f"there is no file {path}: set {option} to the label file")
-    if not lowest < highest:
-        raise KeyframeError(f"{path}: the lowest score, {lowest}, must be below the highest, {highest}")
+    check_scale(lowest, highest)
     rows: dict[str, list[Float32Array]] = {}
     categories: dict[str, str] = {}
     binary, off_scale = True, None
@@ -147,7 +159,7 @@ def _off_scale(scores: Float64Array, where: str, lowest: float, highest: float) 
     frame = int(np.argmin(inside))
     return KeyframeError(
         f"{where}: score {scores[frame]:g} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
-        "correct the file or give the scale it uses"
+        "correct the file, or give its scale with lowest and highest"
     )
 
 

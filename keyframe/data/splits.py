@@ -10,14 +10,13 @@ from typing import Any
 
 import yaml
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, data_set_named, official_id
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, data_set_named, official_id
 from keyframe.files import one_line, read_small, write_text
 from keyframe.types import KeyframeError
 
 _FORMS = ".json, .yml, .yaml or .txt"
-# Bounds of a stored split. The largest published set has 31,892 videos.
+# Of a stored split. The largest published set has 31,892 videos.
 _MAX_VIDEOS = 1_000_000
-_MAX_ID = 4096
 
 PARTS = ("train", "val", "test")
 
@@ -52,10 +51,10 @@ class Split:
         named = type(value) is dict and value.keys() == set(PARTS) and all(type(ids) is list for ids in value.values())
         if not named or sum(map(len, value.values())) > _MAX_VIDEOS:
             raise KeyframeError(f"{path} was not loaded: its split is not a list of videos for train, val and test.")
-        if not all(type(id_) is str and len(id_) <= _MAX_ID for ids in value.values() for id_ in ids):
+        if not all(type(id_) is str for ids in value.values() for id_ in ids):
             raise KeyframeError(f"{path} was not loaded: its split holds something that is no video's id.")
         try:
-            return cls(**{part: tuple(ids) for part, ids in value.items()})
+            return cls(**{part: tuple(checked_id(id_, part) for id_ in ids) for part, ids in value.items()})
         except KeyframeError as error:
             raise KeyframeError(f"{path} was not loaded: its split is damaged or was changed ({error}).") from error
 

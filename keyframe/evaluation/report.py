@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from keyframe.types import Labels
 
 TRAINING_FREE = "training-free baseline"
 SIGNIFICANT = 0.05
+# What a model may have to do with a video: part -> in words, from what it has learnt most from to least.
+_PARTS = {
+    "train": "it was trained on",
+    "val": "its checkpoint was chosen by",
+    "unknown": "of a split made anew, see the notes",
+    "new": "in no part of its split",
+    "test": "it was not trained on",
+    "other": "of another data set",
+}
+PARTS_BY_RISK = tuple(_PARTS)
 
 _F1 = (
     "Keyshot F1: each score holds until the next, a shot is worth the mean of its frames, an exact knapsack keeps "
@@ -41,7 +52,7 @@ def report_document(
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
-        lead = _lead(results[0], baseline, reference)
+        lead = _lead(results[0], baseline, reference, evaluation.parts)
     else:
         title = f"Comparison of {', '.join(means)}"
         best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
@@ -58,7 +69,8 @@ def report_document(
         )
         comparison.append(Section("The reference design's claims", [table]))
     notes = [
-        *(note for one in results for note in _run_notes(one)),
+        *evaluation.notes,
+        *(note for one in results for note in _run_notes(one, evaluation.parts)),
         *skipped_notes(evaluation.skipped),
         *_undefined_notes(means, reference),
     ]
@@ -109,9 +121,12 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     return [f"Left out: {_videos(len(skipped))}.", *(f"{video}: {reason}" for video, reason in skipped.items())]
 
 
-def _lead(result: ModelResult, baseline: Metrics, reference: Metrics) -> str:
+def _lead(result: ModelResult, baseline: Metrics, reference: Metrics, parts: Mapping[str, str]) -> str:
     name, metrics = result.name, result.metrics
-    videos = f"{int(metrics['videos'])} video{'s' if metrics['videos'] != 1 else ''} it was not trained on"
+    counts = Counter(parts.values())
+    kinds = [f"{counts[part]} {words}" for part, words in _PARTS.items() if counts[part]]
+    videos = _videos(int(metrics["videos"]))
+    videos += f" ({', '.join(kinds)})" if len(kinds) > 1 else "".join(f" {_PARTS[part]}" for part in counts)
     if "reference/one_annotator/spearman" not in reference:
         return (
             f"On {videos}, {name} agrees with the reference importance at Spearman's rho "
@@ -191,15 +206,17 @@ def _videos_section(results: Sequence[ModelResult], metric: str) -> Section:
     return Section("Each video", [Table(rows, caption)])
 
 
-def _run_notes(result: ModelResult) -> list[str]:
+def _run_notes(result: ModelResult, parts: Mapping[str, str]) -> list[str]:
     if len(result.labels) < 2:
         return []
+    learnt = {"train", "val", "unknown"}.intersection(parts.values())
+    runs = "all runs" if learnt else "the runs that were not trained on it"
     least, most = min(result.runs.values()), max(result.runs.values())
     each = f"{least}" if least == most else f"{least} to {most}"
     joined = {
-        None: "a video's numbers are the mean over the runs that were not trained on it",
-        "mean": "the scores of the runs that were not trained on a video are averaged, then measured",
-        "rank": "the ranks of a video's frames by the runs that were not trained on it are averaged, then measured",
+        None: f"a video's numbers are the mean over {runs}",
+        "mean": f"the scores of {runs} are averaged, then measured",
+        "rank": f"the ranks of a video's frames by {runs} are averaged, then measured",
     }[result.ensemble]
     return [f"{result.name}: {len(result.labels)} runs, {each} per video; {joined}."]
 

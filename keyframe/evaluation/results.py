@@ -210,6 +210,8 @@ class Evaluation:
     pairs: Sequence[Pair] = ()
     costs: Mapping[str, Metrics] = field(default_factory=dict)  # by model, see `cost_sections`
     reference_design: tuple[str, str] | None = None  # the models that stand for its ResNet50 and EfficientNet-B0
+    parts: Mapping[str, str] = field(default_factory=dict)  # video -> what the models have to do with it
+    notes: Sequence[str] = ()  # on the choice of videos, sentences
 
     @property
     def main_metric(self) -> str:

@@ -122,8 +122,13 @@ def test_another_scale(tmp_path):
     path = tmp_path / "labels.tsv"
     path.write_text("a\t\t0,10\na\t\t7,3\n")
     assert "score 0" in refused(tmp_path / "run", f"labels={path}")
-    assert "highest=much must be a number" in refused(tmp_path / "run", f"labels={path}", "highest=much")
-    evaluate(tmp_path / "run", f"labels={path}", "lowest=0", "highest=10")
+    for wrong, words in (
+        (["data.highest=much"], "highest=much must be a number."),
+        (["data.lowest=9"], "lowest=9, a score of the label file, must be below highest=5"),
+        (["data.root=videos"], "data.root is for a run"),
+    ):
+        assert words in refused(tmp_path / "run", f"labels={path}", *wrong)
+    evaluate(tmp_path / "run", f"labels={path}", "data.lowest=0", "data.highest=10")
 
 
 def test_bad_label_files(tmp_path):
@@ -227,7 +232,9 @@ def test_seeds_are_averaged_and_an_ensemble_is_not_the_average(evaluated, runs, 
 
 def test_the_other_splits(runs, tmp_path):
     assert evaluate(tmp_path / "val", f"run={runs / 'folds' / '0'}", "split=val")["val/videos"] == 2
-    assert "split=tset is none of train, val, test" in refused(tmp_path, f"run={runs / 'seed1'}", "split=tset")
+    assert "split=tset is none of train, val, test, new, all" in refused(
+        tmp_path, f"run={runs / 'seed1'}", "split=tset"
+    )
 
 
 def test_moved_and_missing_and_broken_videos(command, runs, tiny_demo, tmp_path):
@@ -283,7 +290,7 @@ def test_runs_that_cannot_be_joined(runs, tmp_path):
 
 
 def run_of(bad=()):
-    """A run with the videos a, b and c, of which it cannot read the bad ones."""
+    """The videos a, b and c of a run, of which it cannot read the bad ones."""
 
     def video(name):
         def score(model, eval_video):
@@ -293,16 +300,17 @@ def run_of(bad=()):
 
         return SimpleNamespace(score=score)
 
-    return SimpleNamespace(model=None, videos=lambda split: {name: video(name) for name in "abc"})
+    return {name: video(name) for name in "abc"}
 
 
 def test_a_video_that_one_run_cannot_read_is_left_out_for_all():
-    scored = Scored(eval_videos=dict.fromkeys("abc"))
-    add_scores([run_of(), run_of(bad="b"), run_of()], "test", scored)
+    run = SimpleNamespace(model=None)
+    scored = Scored(by_run=[run_of(), run_of(bad="b"), run_of()], eval_videos=dict.fromkeys("abc"))
+    add_scores([run] * 3, scored)
     assert list(scored.eval_videos) == ["a", "c"] and scored.skipped == {"b": "b is damaged."}
     assert [set(one) for one in scored.scores] == [{"a", "b", "c"}, {"a", "c"}, {"a", "c"}]
     with pytest.raises(KeyframeError, match="No video of the val split"):
-        add_scores([run_of(bad="abc")], "val", Scored(eval_videos=dict.fromkeys("abc")))
+        add_scores([run], Scored("val", [run_of(bad="abc")], eval_videos=dict.fromkeys("abc")))
 
 
 # Runs on feature files, with the shots and summaries of the files

@@ -35,12 +35,17 @@ def test_split_refuses_overlap_and_emptiness():
 
 
 def test_a_stored_split_is_data_from_anyone(tmp_path):
-    split = Split(train=("a", "\udcff"), val=("b",), test=("c",))
+    split = Split(train=("a", "\u00fc"), val=("b",), test=("c",))
     assert Split.from_plain(split.to_plain(), tmp_path) == split
     good = split.to_plain()
     for value in (
         *(None, [], {}, {**good, "more": []}, {**good, "test": "c"}, {**good, "test": {"c": 1}}, {**good, "test": [1]}),
-        *({**good, "test": [["c"]]}, {**good, "test": ["x" * 5000]}, {**good, "test": ["c"] * 1_000_001}),
+        *(
+            {**good, "test": [["c"]]},
+            {**good, "test": ["x" * 5000]},
+            {**good, "test": ["\x1b[2J"]},
+            {**good, "test": ["c"] * 1_000_001},
+        ),
         *({**good, "test": []}, {**good, "test": ["c", "a"]}),
     ):
         with pytest.raises(KeyframeError, match=r"a\.ckpt was not loaded: its split "):

@@ -90,9 +90,19 @@ def test_everything_that_is_left_out_is_named():
         "| seeds | seed 1 | 2 |",
     ):
         assert sentence in page, sentence
-    one = report_document(Evaluation(results[:1], baseline, {}, "How."), [])
+    one = report_document(Evaluation(results[:1], baseline, {}, "How.", parts=dict.fromkeys("abc", "test")), [])
     assert one.title == "Evaluation of seeds" and "Pair by pair" not in [section.title for section in one.sections]
     assert one.lead.startswith("On 3 videos it was not trained on, seeds agrees with the reference importance at")
+    for parts, words in (
+        (["other"] * 3, "On 3 videos of another data set, seeds agrees"),
+        (["train"] * 3, "On 3 videos it was trained on, seeds agrees"),
+        (
+            ["test", "new", "train"],
+            "On 3 videos (1 it was trained on, 1 in no part of its split, 1 it was not trained on), seeds",
+        ),
+    ):
+        mixed = Evaluation(results[:1], baseline, {}, "How.", parts=dict(zip("abc", parts, strict=True)))
+        assert report_document(mixed, []).lead.startswith(words)
 
 
 # Reference lines
