@@ -115,7 +115,12 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # without remarks on shapes that it cannot infer
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            os.fspath(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would try again and print
+        )
     except Exception as error:  # ONNX Runtime has one class per status
         raise _failed(path, "cannot be loaded", error) from error
 

@@ -142,6 +142,21 @@ def test_onnx_files_that_are_more_than_a_line_of_operators_are_refused(config, t
     assert "a.onnx cannot be loaded (" in sentence(path)
 
 
+def test_texts_that_are_no_unicode_are_refused_silently(config, tmp_path, capfd):
+    path = tmp_path / "a.onnx"
+    for texts in (
+        {"op_type": "no text"},
+        {"op_type": "Neg", "domain": "no text"},
+        {"op_type": "Neg", "name": "no text"},
+    ):
+        node = helper.make_node(inputs=["mean"], outputs=["scores"], **texts)
+        save_onnx(path, config, node)
+        path.write_bytes(path.read_bytes().replace(b"no text", b"\xff\xfe text"))
+        add_card(path, config)
+        assert sentence(path).startswith(f"{path} ")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_gives_no_scores_is_refused_when_it_is_loaded(config, tmp_path):
     def output(kind, name="scores"):
         return {"output": helper.make_value_info(name, kind)}
