@@ -89,6 +89,12 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
     assert keys or resolved.get(group) is None or group == "finetune"
 
 
+def test_all_checkpoints_may_be_kept():
+    """Lightning refuses callbacks of one class that it cannot tell apart."""
+    callbacks = composed("train", "experiment=demo", "run_dir=run", "callbacks.regular.every_n_epochs=1").callbacks
+    assert len({instantiate(callbacks[name]).state_key for name in ("best", "last", "regular")}) == 3
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command, tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):

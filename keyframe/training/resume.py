@@ -21,7 +21,6 @@ _CHANGEABLE = (
 )
 _NUMBERS = "optimizer"  # of it, numbers may change; a switch such as amsgrad needs a state that was not kept
 _BEFORE_THE_SWITCH = "finetune.switch_epoch"
-_RATES = {"optimizer.lr", "finetune.lr_factor"}
 
 _ABSENT = object()
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
@@ -36,17 +35,14 @@ class Resume:
         epoch: the first that is trained now, from 0; maybe the rest of it.
         config: of the training that wrote the checkpoint, plain nested values; empty if it is not known.
         changes: key -> (value until then, value from `epoch` on), as texts.
+        new_rates: whether that gives both groups another learning rate in the stage of the checkpoint.
     """
 
     path: Path
     epoch: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-    @property
-    def new_rates(self) -> bool:
-        """Whether the learning rates of both groups are to be set anew."""
-        return not _RATES.isdisjoint(self.changes)
+    new_rates: bool = False
 
     @property
     def lines(self) -> list[str]:
@@ -97,7 +93,8 @@ def compare(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]
             "were, or start a new run without ckpt_path."
         )
     epoch = nested(checkpoint, "loops", "fit_loop", "epoch_progress", "current", "processed")
-    resume = Resume(path, epoch if isinstance(epoch, int) else 0, before, changes)
+    new_rates = "optimizer.lr" in changes or (switched and "finetune.lr_factor" in changes)
+    resume = Resume(path, epoch if isinstance(epoch, int) else 0, before, changes, new_rates)
     epochs = nested(config, "trainer", "max_epochs")
     if isinstance(epochs, int) and epochs < resume.epoch:
         raise KeyframeError(f"{path} has trained {resume.epoch} epochs: trainer.max_epochs={epochs} is over; raise it.")

@@ -102,6 +102,8 @@ def test_each_change_is_said_and_kept(checkpoint, tmp_path):
     resume = compared(checkpoint, tmp_path, *changes)
     assert sorted(resume.lines) == sorted(f"{line}, from epoch 7" for line in changes.values())
     assert resume.new_rates
+    # until the switch the factor is nothing that counts: what a scheduler has made of the rate stays
+    assert not compared(checkpoint, tmp_path, "finetune.lr_factor=0.5").new_rates
     again = {**checkpoint, "hyper_parameters": {**checkpoint["hyper_parameters"], "resumed": resume.history}}
     first, second = compared(again, tmp_path, "optimizer.lr=1e-5").history
     assert first == resume.history[0] and first["changes"]["optimizer.lr"] == ["0.0003", "0.0001"]
