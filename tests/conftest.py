@@ -10,6 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import gzip
 import io
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def old_run(tiny_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint["hyper_parameters"]["datamodule"]["source"]["root"] = str(tiny_demo)
     torch.save(checkpoint, path)
     return path.parent.parent
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of its own; a call gives it a size, such as "64k", and returns its path."""
+    place = tmp_path / "disk"
+
+    def resize(size: str) -> Path:
+        place.mkdir(exist_ok=True)
+        options = f"{'remount,' if place.is_mount() else ''}size={size}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("a small disk needs the right to mount one (root, or CAP_SYS_ADMIN)")
+        return place
+
+    yield resize
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

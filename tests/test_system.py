@@ -6,11 +6,14 @@ import signal
 import time
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from keyframe import system
-from keyframe.system import available_bytes, cores, in_child, installed_versions, lock_folder, log_once
+from keyframe.system import available_bytes, cores, fault_of, in_child, installed_versions, lock_folder, log_once
 from keyframe.types import KeyframeError, VideoError
 
 MB = 1 << 20
@@ -199,3 +202,48 @@ def test_how_it_ends(capfd):
     with pytest.raises(RuntimeError, match="status 1"):
         list(in_child(partial(fail, OSError("no")), "nothing"))
     assert "OSError: no" in capfd.readouterr().err
+
+
+def failed(task):
+    with pytest.raises(Exception) as caught:
+        task()
+    return caught.value
+
+
+def full(write):
+    """Write onto a disk without room."""
+    with Path("/dev/full").open("wb") as file:
+        write(file)
+
+
+MACHINE = {
+    "full disk": (lambda: full(lambda file: file.write(bytes(1 << 20))), "RUN cannot be written (No space left on"),
+    "full disk, torch": (
+        lambda: full(lambda file: torch.save(torch.zeros(1 << 20), file)),
+        "RUN cannot be written (No space left on device): make room, or choose another directory.",
+    ),
+    "memory, numpy": (lambda: np.empty(1 << 47, np.uint8), "memory ran out (allocating 128. TiB): lower T, or free"),
+    "memory, torch": (lambda: torch.empty(1 << 60), "memory ran out (allocating 4611686018427387904 bytes): lower T"),
+    "folder in place of a file": (
+        lambda: list(Path("/dev/null").iterdir()),
+        "/dev/null cannot be used (Not a directory)",
+    ),
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(("task", "sentence"), MACHINE.values(), ids=MACHINE)
+def test_faults_of_the_machine(task, sentence, tmp_path):
+    assert fault_of(failed(task), tmp_path, "T").startswith(sentence.replace("RUN", str(tmp_path)))
+
+
+def test_a_directory_that_has_vanished(tmp_path):
+    gone = tmp_path / "gone"
+    error = failed(lambda: (gone / "file").write_text(""))
+    assert fault_of(error, gone) == f"{gone} has been removed while it was used: start again."
+    assert fault_of(error, tmp_path) is None  # a file that is not there may be a bug
+
+
+@pytest.mark.parametrize("error", [ValueError("out of memory"), KeyError("x"), RuntimeError("shapes differ")])
+def test_bugs_are_no_faults_of_the_machine(error, tmp_path):
+    assert fault_of(error, tmp_path) is None

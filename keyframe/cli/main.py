@@ -8,6 +8,7 @@ import logging
 import os
 import pkgutil
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -114,6 +115,7 @@ def command(name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     listen()
     sys.excepthook = show_error
+    threading.excepthook = _show_error_of_thread
     try:
         if not {"--help", "-h"}.isdisjoint(arguments):
             print(help_page(name, [argument for argument in arguments if not argument.startswith("-")]))
@@ -130,6 +132,13 @@ def command(name: str) -> None:
         if sentence is None or full_error == "1":
             raise
         fail(name, sentence)
+
+
+def _show_error_of_thread(args: threading.ExceptHookArgs) -> None:
+    """Leave out a fault of the machine: TensorBoard's thread raises it again in the main one."""
+    error = args.exc_value or args.exc_type()
+    if sentence_of(error) is None:
+        show_error(args.exc_type, error, args.exc_traceback)
 
 
 # The console scripts.

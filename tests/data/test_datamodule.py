@@ -6,6 +6,7 @@ from itertools import chain, product
 import h5py
 import pytest
 
+from keyframe import system
 from keyframe.data import datamodule as module
 from keyframe.data.datamodule import EpochSampler, FeatureDataModule
 from keyframe.data.hdf5 import TVSUM_IDS
@@ -179,3 +180,13 @@ def test_the_split_of_a_split_file_is_kept_too(tmp_path):
     before.split.write(tmp_path / "split.json")
     again = summe_data(tmp_path / "b.h5", CLIPS, splits=str(tmp_path / "split.json"))
     assert again.split == before.split and ids_of(again, "new") == CLIPS[10:]
+
+
+def test_workers_are_refused_where_their_locks_have_no_room(tiny_demo, disk, monkeypatch):
+    data = make_datamodule(tiny_demo, workers=2)
+    data.setup()
+    monkeypatch.setattr(system, "_SHARED_MEMORY", disk("64k"))
+    with pytest.raises(KeyframeError, match=r"data.workers=2 needs shared memory, and /dev/shm has \d+ KB left"):
+        data.train_dataloader()
+    disk("64m")  # Docker's default
+    data.train_dataloader()

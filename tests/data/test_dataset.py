@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -467,3 +468,22 @@ def test_the_clip_itself_is_not_painted_over():
     before = frames.clone()
     Augmentation(colour=1.0, flip=1.0).paint(frames, rng())
     assert torch.equal(frames, before)
+
+
+def test_a_batch_needs_no_shared_memory_to_leave_a_process():
+    sample = Sample(
+        "a",
+        0,
+        "pixels",
+        torch.arange(3 * 4096).view(3, 1, 64, 64),
+        *torch.rand(2, 3),
+        torch.rand(2, 3),
+        torch.rand(3) > 0,
+    )
+    batch = collate([sample, sample])
+    message = ForkingPickler.dumps(batch)  # as a DataLoader's worker sends it
+    assert len(message) > batch.inputs.nbytes
+    arrived = ForkingPickler.loads(message)
+    assert (arrived.videos, arrived.kind) == (batch.videos, batch.kind)
+    for name in ("numbers", "inputs", "mask", "seconds", "importance", "annotators"):
+        assert torch.equal(getattr(arrived, name), getattr(batch, name))

@@ -354,3 +354,9 @@ def test_a_moved_grid_is_logged_once(reader, video, caplog):
         caplog.clear()
         assert moving.grid(np.array([5, 20, 33]), index_packets(video(name))).tolist() == [5, 20, 33]
         assert "all 3 frames decoded exactly in spite of reader.exact=false" in caplog.text and reason in caplog.text
+
+
+def test_a_video_that_needs_more_memory_than_there_is_concerns_itself_alone(video):
+    path = video("every_frame_key.mp4")
+    with pytest.raises(VideoError, match=f"{path} needs more memory than is free"):
+        PyAVReader().read(path, np.arange(2), (1 << 23, 1 << 23))
