@@ -9,7 +9,10 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import compose
 from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -171,6 +174,7 @@ _RANGES: dict[str, dict[str, Any]] = {
 }
 # Keys that decide how much memory a command needs.
 _MEMORY = ("data.batch_size", "sampling.frames", "data.size", "calibration.videos", "workers")
+_ABSENT = object()  # no value of a key
 # Options that Hydra has with the extra `sweep` only.
 _PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "hydra/sweeper": ("optuna",)}
 
@@ -186,6 +190,37 @@ def check_values(config: DictConfig) -> None:
         if value != "absent":
             check_number(key, value, **allowed)
     Trust.of(config.trust)
+
+
+def check_additions(config: DictConfig, command: str, overrides: Sequence[str]) -> None:
+    """Refuse a key that `+key=value` or `++key=value` adds and that nothing reads: a typo would be swallowed.
+
+    A key is read if the configuration has it anyway (`++`), if something that `_target_` builds takes it, or if an
+    interpolation names it. The option of a group (`+group=option`) is Hydra's to check.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    if not any(one.is_add() or one.is_force_add() for one in parsed):
+        return
+    groups = [one for one in parsed if _chooses_option(one, config)]
+    texts = [value for _, value in flat(OmegaConf.to_container(config)) if isinstance(value, str)]
+    referenced = [found.lstrip(".") for text in texts for found in re.findall(r"\$\{([\w.]+)\}", text)]
+    own = compose(command, [str(one.input_line) for one in groups])
+    for one in parsed:
+        if one in groups or not (one.is_add() or one.is_force_add()):
+            continue
+        key = one.key_or_group
+        parts = [OmegaConf.select(config, part) for part in accumulate(key.split("."), "{}.{}".format)]
+        built = any(OmegaConf.is_dict(part) and "_target_" in part for part in parts)
+        named = any(f"{key}.".startswith(f"{other}.") or key.endswith(f".{other}") for other in referenced)
+        if not (built or named or OmegaConf.select(own, key, default=_ABSENT) is not _ABSENT):
+            raise KeyframeError(_unknown_key(key, own))
+
+
+def _chooses_option(override: Override, config: DictConfig) -> bool:
+    """Whether an override is `group=option`: what is there is not the value, but what the option holds, if anything."""
+    found = OmegaConf.select(config, override.key_or_group, default=_ABSENT)
+    holds = OmegaConf.is_dict(found) and not isinstance(override.value(), dict)
+    return not override.is_delete() and (override.package is not None or holds or found is _ABSENT)
 
 
 def fail(name: str, sentence: str) -> NoReturn:
@@ -250,13 +285,19 @@ def _is_misconfiguration(error: BaseException | None) -> bool:
 
 
 def _no_key(error: OmegaConfBaseException) -> str:
-    """A key that the configuration does not have, and the one that may be meant."""
-    key = str(error.full_key or error.key)
-    siblings = list(error.parent_node) if isinstance(error.parent_node, DictConfig) else []
-    close = difflib.get_close_matches(str(error.key), [str(name) for name in siblings], n=1)
-    meant = ".".join([*key.split(".")[:-1], *close])
-    remedy = f"did you mean {meant}?" if close else "see the keys with --help."
-    return f"there is no key {key}: {remedy}"
+    """A key that the configuration does not have."""
+    root = error.parent_node._get_root() if error.parent_node is not None else None
+    return _unknown_key(str(error.full_key or error.key), root if isinstance(root, DictConfig) else OmegaConf.create())
+
+
+def _unknown_key(key: str, config: DictConfig) -> str:
+    """That the configuration has no such key, and the one that may be meant: beside it, or of that name elsewhere."""
+    parent, _, name = key.rpartition(".")
+    beside = OmegaConf.select(config, parent) if parent else config
+    close = difflib.get_close_matches(name, [str(one) for one in beside] if OmegaConf.is_dict(beside) else [], n=1)
+    known = (one for one, _ in flat(OmegaConf.to_container(config)) if not one.startswith("hydra."))
+    meant = [f"{parent}.{one}".strip(".") for one in close] or [one for one in known if one.endswith(f".{name}")]
+    return f"there is no key {key}: {f'did you mean {meant[0]}?' if meant else 'see the keys with --help.'}"
 
 
 def _no_option(name: str, options: Sequence[str]) -> str:

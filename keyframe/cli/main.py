@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from keyframe.cli.arguments import (
     RANKS_IN_SWEEP,
     add_inputs,
+    check_additions,
     check_values,
     fail,
     is_first_process,
@@ -84,6 +85,7 @@ def command(name: str) -> None:
             try:
                 write_status(directory, status("running"))
                 check_values(config)
+                check_additions(config, name, settings.overrides.task)
                 if inputs:
                     add_inputs(config, inputs)
                 pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)

@@ -4,11 +4,14 @@ import os
 import random
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import add_inputs, prepare, quote, split_inputs
+from keyframe.cli.arguments import add_inputs, check_additions, prepare, quote, split_inputs
 from keyframe.cli.sweep_record import resumed
+from keyframe.config import conf_dir
+from keyframe.types import KeyframeError
 
 PATHS = [
     "plain",
@@ -178,3 +181,34 @@ def test_inputs_and_keys_together(tmp_path, monkeypatch):
     others = ["selection=top", "--cfg", "job", "-m", "+x=1", "~y"]
     assert split_inputs(["a", *others]) == (others, ["a"])
     assert split_inputs(others) == (others, [])
+
+
+def added(*overrides, command="train"):
+    """What is said of a command with these overrides, "" if nothing is wrong."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            check_additions(compose(command, list(overrides)), command, overrides)
+        except KeyframeError as error:
+            return str(error)
+    return ""
+
+
+def test_a_key_that_is_added_and_that_nothing_reads_is_refused():
+    for overrides, command, meant in (
+        (["data=labelled", "++data.lowset=0"], "train", "did you mean data.lowest?"),
+        (["+optimzer={lr: 1}"], "train", "did you mean optimizer?"),
+        (["+data.lowset=0"], "evaluate", "did you mean data.lowest?"),
+        (["+lowest=0"], "evaluate", "did you mean data.lowest?"),
+        (["+size=64"], "export", "see the keys with --help"),
+    ):
+        sentence, key = added(*overrides, command=command), overrides[-1].lstrip("+").split("=")[0]
+        assert sentence == f"there is no key {key}: {meant}{'.' if 'see' in meant else ''}"
+
+
+def test_a_key_that_is_added_and_read_stays():
+    arguments = (
+        *("+trainer.limit_train_batches=2", "++data.batch_size=2", "+rate=1e-3", "optimizer.lr=${rate}"),
+        *("+callbacks.mine={_target_: mylib.Mine, every: 2}", "callbacks.mine.every=3", "+callbacks.mine.more=1"),
+        *("experiment=demo", "+loss@second=spearman", "second.temperature=2", "~head.layers"),
+    )
+    assert added(*arguments) == ""
