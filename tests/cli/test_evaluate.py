@@ -88,20 +88,21 @@ def test_each_line_and_its_interval(measured):
 
 
 def test_text_of_a_label_file_harms_neither_terminal_nor_spreadsheet(command, tmp_path):
-    names = ["=cmd|' /C calc'!A0", "\x1b]0;b\x07\x1b[2J", "moc.\u202egpj", "$x^{|_*[a](b)"]
+    names, category = ["=cmd|' /C calc'!A0", "moc.\u202egpj", "$x^{|_*[a](b)"], "@\x1b]0;b\x07\x1b[2J"
     scores = np.random.default_rng(0).integers(1, 6, (3, 30))
-    write_tsv(tmp_path / "labels.tsv", dict.fromkeys(names, scores), dict.fromkeys(names, "@SUM(A1)"))
+    write_tsv(tmp_path / "labels.tsv", dict.fromkeys(names, scores), dict.fromkeys(names, category))
     run = tmp_path / "run"
     done = command(f"labels={tmp_path / 'labels.tsv'}", f"hydra.run.dir={run}", program="keyframe-evaluate").good()
     texts = [done.out, *(path.read_text(encoding="utf-8") for path in run.iterdir() if path.is_file())]
     assert not any(set(text) & set("\x1b\x07\u202e") for text in texts)
-    assert [row["video"] for row in read_table(run / "per_video.csv")] == names
-    for name, row in rows_of(run).items():
-        assert name[0] not in "=@" and row["category"] == "'@SUM(A1)"
+    assert [(row["video"], row["category"]) for row in read_table(run / "per_video.csv")] == [
+        (name, category) for name in names
+    ]
+    assert all(cell[0] not in "=@" for name, row in rows_of(run).items() for cell in (name, row["category"]))
     with (tmp_path / "labels.tsv").open("a", encoding="utf-8") as file:
-        file.write(f"{names[1]}\t\t1,2\n")
+        file.write(f"{names[1]}\t{category}\t1,2\n")
     sentence = command(f"labels={tmp_path / 'labels.tsv'}", program="keyframe-evaluate").sentence()
-    assert "line 13: \ufffd]0;b\ufffd\ufffd[2J has 2 scores" in sentence
+    assert "line 10: moc.\ufffdgpj has 2 scores" in sentence
 
 
 def test_the_same_labels_give_the_same_numbers(measured, tmp_path):
