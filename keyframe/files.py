@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from keyframe.system import lock_file
 from keyframe.types import KeyframeError, VideoError
@@ -287,6 +287,45 @@ def format_clock(seconds: float, decimals: int = 0) -> str:
     hours, minutes = divmod(minutes, 60)
     clock = f"{rest / unit:0{2 + decimals + (decimals > 0)}.{decimals}f}"
     return f"{hours}:{minutes:02}:{clock}" if hours else f"{minutes}:{clock}"
+
+
+class FileState(NamedTuple):
+    """What differs once a file is written to, or another one comes in its place."""
+
+    size: int  # bytes
+    changed: int  # time of the last change, in nanoseconds
+    inode: int
+
+
+@contextmanager
+def unchanged(
+    path: Path, since: FileState | None = None, error: type[KeyframeError] = KeyframeError
+) -> Iterator[FileState | None]:
+    """Raise an error at the end of the block if a file has changed since its beginning, or since an earlier state.
+
+    Whatever has failed in the block because of the change, this error takes its place. Yields the state at the
+    beginning, None if there is no such file.
+    """
+
+    def state() -> FileState | None:
+        try:
+            found = path.stat()
+        except (OSError, ValueError):
+            return None
+        return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+    before = since or state()
+    sentence = f"{path} has changed while it was read: wait until it is whole, then start again."
+    if state() != before:
+        raise error(sentence)
+    try:
+        yield before
+    except Exception as cause:
+        if state() != before:
+            raise error(sentence) from cause
+        raise
+    if state() != before:
+        raise error(sentence)
 
 
 def content_hash(path: Path) -> str:

@@ -25,7 +25,7 @@ from keyframe.data.splits import Split
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.card import card_path
 from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
-from keyframe.files import flat
+from keyframe.files import flat, unchanged
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint, rebuild
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
@@ -298,7 +298,8 @@ def load_run(
         loaded = Run(path, exported.card.config, exported, data, exported.card.parameters, path.stat().st_size / 1e6)
     else:
         path = find_run(run, key)
-        checkpoint = _read(path)
+        with unchanged(path):
+            checkpoint, description = _read(path), describe_model(path)
         config = checkpoint["hyper_parameters"]
         detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, given, trust)
         data.keep_split(checkpoint, path)
@@ -306,7 +307,7 @@ def load_run(
         finetune = config.get("finetune")
         two_stages = isinstance(finetune, dict) and finetune.get("switch_epoch") is not None
         counts = {name: float(count) for name, count in count_parameters(detector, two_stages).items()}
-        model = TrainedModel(detector, size, window, describe_model(path))
+        model = TrainedModel(detector, size, window, description)
         loaded = Run(path, config, model, data, counts, weights_mb(detector))
     if data.kept_split is not None and isinstance(source := getattr(data, "source", None), DirectorySource):
         source.allow_missing = True  # a video that is gone changes no part, and is named

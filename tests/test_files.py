@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -18,10 +19,11 @@ from keyframe.files import (
     natural_key,
     one_line,
     read_table,
+    unchanged,
     write_metrics,
     write_table,
 )
-from keyframe.types import VideoError
+from keyframe.types import KeyframeError, VideoError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -91,6 +93,36 @@ def test_text_in_a_table_does_no_harm_and_comes_back(tmp_path):
 
 def test_a_text_as_one_printable_line():
     assert one_line(" two  spaces\n\t and\u2028more\x1b[2J ") == "two  spaces and more\ufffd[2J"
+
+
+CHANGES = {
+    "grown": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "touched": lambda path: os.utime(path, ns=(1, 1)),
+    "replaced": lambda path: path.with_name("other").replace(path),
+    "removed": lambda path: path.unlink(),
+}
+
+
+def test_a_file_that_changes_within_the_block(tmp_path):
+    for name, change in CHANGES.items():
+        for place in ("a", "other"):
+            (tmp_path / place).write_bytes(b"same")
+            os.utime(tmp_path / place, ns=(2, 2))
+        path = tmp_path / "a"
+        with unchanged(path) as state:
+            path.read_bytes()
+        with (
+            pytest.raises(VideoError, match="a has changed while it was read: wait"),
+            unchanged(path, error=VideoError),
+        ):
+            change(path)
+        with pytest.raises(KeyframeError, match="has changed"), unchanged(path, state):
+            pytest.fail(name)  # Not entered: it is not what it was.
+    with pytest.raises(KeyframeError, match="has changed"), unchanged(tmp_path / "new"):
+        (tmp_path / "new").touch()
+        raise ValueError("what follows from the change")
+    with pytest.raises(ZeroDivisionError), unchanged(tmp_path / "new"):
+        raise ZeroDivisionError
 
 
 def test_names_times_and_nested_values():

@@ -133,7 +133,7 @@ def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], ru
         raise KeyframeError(f"teacher={config.teacher} is the run to train: name another one.")
     datamodule.prepare_data()
     check_teacher(config.teacher, teacher.datamodule, datamodule)
-    return TeacherTargets(teacher.detector, teacher.path)
+    return TeacherTargets(teacher.detector, teacher.trained_model.description["checkpoint_sha256"])
 
 
 def _batch_size(config: DictConfig, detector: KeyframeDetector, datamodule: KeyframeDataModule[Any]) -> int:

@@ -18,7 +18,7 @@ from keyframe.data.labels import sample_labels
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
-from keyframe.files import content_hash, described
+from keyframe.files import FileState, content_hash, described, unchanged
 from keyframe.system import cores, installed_versions, shared_memory_bytes
 from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, LabelledVideo, VideoError
 
@@ -243,7 +243,7 @@ class VideoDataset(Dataset[Sample]):
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, CachedVideo] = {}
         self._teacher_targets: Mapping[Address, CachedVideo] = {}
-        self._content_hashes: dict[str, str] = {}
+        self._hashed: dict[str, tuple[FileState | None, str]] = {}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -306,7 +306,9 @@ class VideoDataset(Dataset[Sample]):
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
         """Images of a video, (T, 3, H, W), under this draw of the augmentation, if any; may raise `VideoError`."""
         video = self.videos[number]
-        index = index_packets(video.path)
+        state, _ = self._hashed.get(video.id, (None, ""))  # `identity` must be of what is decoded
+        with unchanged(video.path, state, VideoError):
+            index = index_packets(video.path)
         indices = self.sampling.indices(index)
         augmentation = self.augmentation if view is not None else None
         rng = self._rng(video, view or 0, _IMAGES)
@@ -327,11 +329,12 @@ class VideoDataset(Dataset[Sample]):
     def identity(self, number: int, view: int | None = None) -> dict[str, Any]:
         """All that decides what `decode` gives, as plain values; the file is read once. May raise `VideoError`."""
         video = self.videos[number]
-        if video.id not in self._content_hashes:
-            self._content_hashes[video.id] = content_hash(video.path)
+        if video.id not in self._hashed:
+            with unchanged(video.path, error=VideoError) as state:
+                self._hashed[video.id] = state, content_hash(video.path)
         installed = installed_versions(("av", "decord"))
         identity = {
-            "content": self._content_hashes[video.id],
+            "content": self._hashed[video.id][1],
             "reader": described(self.reader, without={"threads", "progress"}),
             "decoders": {name: installed.get(name) for name in ("av", "decord")},
             "sampling": described(self.sampling),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, Hdf5File, named_videos, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
-from keyframe.files import atomic_file, make_folder
+from keyframe.files import atomic_file, make_folder, unchanged
 from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
     of_annotators = None if labels is None else read_labels(labels)
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
-    with open_hdf5(path, _OPTION) as file:
+    with unchanged(path), open_hdf5(path, _OPTION) as file:
         for key, name in named_videos(file).items():
             track = read_scores(file, key)
             shots, regular = _change_points(file, key, track.n_frames)

@@ -12,7 +12,7 @@ import numpy as np
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores
 from keyframe.data.packets import PacketIndex
-from keyframe.files import atomic_file
+from keyframe.files import atomic_file, unchanged
 from keyframe.system import log_once
 from keyframe.types import (
     BoolArray,
@@ -52,13 +52,14 @@ def read_labels(
     check_scale(lowest, highest)
     if path.suffix.lower() != ".tsv" and (lowest, highest) != (1, 5):
         raise KeyframeError(f"{path} has a scale of its own: lowest and highest are those of a .tsv, leave them out.")
-    match path.suffix.lower():
-        case ".mat":
-            return read_tvsum_mat(path, option)
-        case ".tsv":
-            return read_tvsum_tsv(path, lowest, highest, option)
-        case ".h5":
-            return read_eccv16_h5(path, option)
+    with unchanged(path):
+        match path.suffix.lower():
+            case ".mat":
+                return read_tvsum_mat(path, option)
+            case ".tsv":
+                return read_tvsum_tsv(path, lowest, highest, option)
+            case ".h5":
+                return read_eccv16_h5(path, option)
     raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
 
 

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from keyframe.files import FileState, unchanged
 from keyframe.types import BoolArray, Float64Array, Int64Array, VideoError
 
 # FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
@@ -59,6 +60,7 @@ class PacketIndex:
         random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
         steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
+        state: of the file; once that has changed, the index is of no use.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class PacketIndex:
     random_access: bool
     intact: bool
     steady: bool
+    state: FileState
 
     @property
     def n_frames(self) -> int:
@@ -171,7 +174,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def index_packets(path: Path) -> PacketIndex:
     """Index the best video stream by reading its packets; only the first frame is decoded. May raise `VideoError`."""
-    with open_video(path) as (container, stream):
+    with unchanged(path, error=VideoError) as state, open_video(path) as (container, stream):
+        assert state is not None
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
         packets, orientation, ended_well = _read_packets(container, stream)
         if container.format.name in _WITHOUT_PTS:
@@ -204,6 +208,7 @@ def index_packets(path: Path) -> PacketIndex:
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
             intact=ended_well and all(packet.intact for packet in packets),
             steady=_is_steady(packets),
+            state=state,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.files import unchanged
 from keyframe.system import log_once
 from keyframe.types import Frames, Int64Array, IntArray, UInt8Array, VideoError
 
@@ -94,22 +95,24 @@ class VideoReader(ABC):
             that does (else by the nearest later one), under the timestamp and the index of the frame that is shown.
 
         Raises:
-            VideoError: the file cannot be opened, or too many of the wanted frames do not decode (before that piece).
+            VideoError: the file cannot be opened, too many of the wanted frames do not decode (before that piece), or
+                the file has changed since it was indexed (before the first piece or after the last).
         """
         index = index or index_packets(path)
         size = size or index.upright_size
         wanted = _checked(indices, size, index, chunk)
-        if self.progress is None or not len(wanted):
-            yield from self._pieces(path, wanted, size, index, chunk)
-            return
-        first = index.timestamps[0]
-        whole = float(index.timestamps[wanted[-1]] - first)
-        self.progress(path, 0.0, whole)
-        for piece in self._pieces(path, wanted, size, index, chunk):
-            yield piece
-            # The caller asks for more, so it has finished with this piece.
-            self.progress(path, float(piece.timestamps[-1] - first), whole)
-        self.progress(path, whole, whole)
+        with unchanged(index.path, index.state, VideoError):
+            if self.progress is None or not len(wanted):
+                yield from self._pieces(path, wanted, size, index, chunk)
+                return
+            first = index.timestamps[0]
+            whole = float(index.timestamps[wanted[-1]] - first)
+            self.progress(path, 0.0, whole)
+            for piece in self._pieces(path, wanted, size, index, chunk):
+                yield piece
+                # The caller asks for more, so it has finished with this piece.
+                self.progress(path, float(piece.timestamps[-1] - first), whole)
+            self.progress(path, whole, whole)
 
     def read(
         self, path: Path, indices: IntArray, size: tuple[int, int] | None, index: PacketIndex | None = None

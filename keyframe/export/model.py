@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.export.card import FRAMES, KINDS, SCORES, Card, read_card
-from keyframe.files import file_hash, one_line
+from keyframe.files import file_hash, one_line, unchanged
 from keyframe.summary.describe import Appearance
 from keyframe.trust import NO_TRUST, Trust, TrustLike
 from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
@@ -212,10 +211,10 @@ class ExportedModel:
         """What it is, in a few words."""
         return f"an exported model, {self.backbone} ({self.format})"
 
-    @cached_property
+    @property
     def description(self) -> dict[str, Any]:
-        """See `Scorer`."""
-        return describe_model(self.path)
+        """See `Scorer`; as of `describe_model` when the file was loaded."""
+        return {"kind": "exported", "file_sha256": self.card.sha256}
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -263,15 +262,16 @@ def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUS
         KeyframeError: it is no such file, it is damaged or not trusted, it gives no scores, or ONNX Runtime is missing.
     """
     path = Path(path).expanduser()
-    card = read_card(path)
-    if not Trust.of(trust).programs:
-        if card.kind != KINDS[".onnx"]:
-            raise KeyframeError(
-                f"{path} was not loaded: it is a program ({card.kind}), which may do all that you may; add trust=true "
-                "if you trust who made it, or use an .onnx file, which needs no trust."
-            )
-        _require_data(path)
-    program = load_program(path, card.format, threads)
+    with unchanged(path):  # what is checked is what is loaded
+        card = read_card(path)
+        if not Trust.of(trust).programs:
+            if card.kind != KINDS[".onnx"]:
+                raise KeyframeError(
+                    f"{path} was not loaded: it is a program ({card.kind}), which may do all that you may; add "
+                    "trust=true if you trust who made it, or use an .onnx file, which needs no trust."
+                )
+            _require_data(path)
+        program = load_program(path, card.format, threads)
     program(np.random.default_rng(0).integers(0, 256, (1, 2, 3, *card.size), dtype=np.uint8))
     return ExportedModel(path, card, program)
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned, remove_draft_of
-from keyframe.files import content_hash, make_folder, one_line
+from keyframe.files import content_hash, fingerprint, make_folder, one_line
 from keyframe.system import ctrl_c_blocked, fault_of, follow_parent
 from keyframe.types import KeyframeError, VideoError
 
@@ -182,6 +182,8 @@ class Extractor:
     def __init__(self, spec: ExtractionSpec) -> None:
         self.spec = spec
         self.scorer = spec.load_scorer()
+        if fingerprint(self.scorer.description, spec.settings) != spec.fingerprint:
+            raise KeyframeError(f"{spec.checkpoint} has changed since this command began: start it again.")
 
     def __call__(self, job: VideoJob) -> VideoResult:
         """Do one job; any error becomes its result."""
@@ -202,7 +204,7 @@ def _reason(error: Exception, job: VideoJob) -> str:
         return f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
     if fault := fault_of(error, lower="workers"):
         return f"{job.path} failed because {fault}"
-    log.debug("%s", traceback.format_exc())
+    log.debug(traceback.format_exc())
     message = one_line(f"{type(error).__name__}: {error}")
     return f"{job.path} failed because of a bug in keyframe ({message}): report it."
 

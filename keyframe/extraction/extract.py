@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
 from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
-from keyframe.files import content_hash, described, fingerprint
+from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Thumbnails, describe_frames, thumbnails
@@ -23,7 +24,7 @@ from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
 from keyframe.trust import NO_TRUST, Trust
-from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, check_number
+from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, VideoError, check_number
 
 # Decimals of seconds and scores.
 _DIGITS = 6
@@ -82,9 +83,9 @@ class ExtractionSpec:
             "reader": described(self.reader, without={"threads", "progress"}),
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Equal for specs with equal results; no model is loaded."""
+        """Equal for specs with equal results; no model is loaded. It stays what it was at first, also when pickled."""
         scorer = TrainingFree.description if self.checkpoint is None else describe_model(self.checkpoint, self.bf16)
         return fingerprint(scorer, self.settings)
 
@@ -166,17 +167,16 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         scorer: of `spec.load_scorer`.
 
     Raises:
-        VideoError: the video cannot be read.
+        VideoError: the video cannot be read, or has changed meanwhile.
         KeyframeError: the folder holds files and none of ours.
     """
-    content = content_hash(path)
     scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate)
     index, candidates = scored.index, scored.candidates
     selection = spec.selector(candidates)
     keyframes = scored.frames[selection.keyframes]
-    with results_folder(directory) as draft:
+    with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
         stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, spec.quality)
-        summary = _summary(content, scored, selection, stills, spec, scorer)
+        summary = _summary(content_hash(path), scored, selection, stills, spec, scorer)
         write_scores(draft, scored.frames, candidates, selection)
         save_contact_sheet(stills, draft / "contact_sheet.jpg")
         write_curve(draft, path.name, candidates, selection, scorer.name)

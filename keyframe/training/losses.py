@@ -3,7 +3,6 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Kept, VideoDataset
 from keyframe.data.folder import few
-from keyframe.files import content_hash, file_hash
+from keyframe.files import content_hash
 from keyframe.models.detector import KeyframeDetector
 from keyframe.training.encode import Encoded, Encoder, Request, rank_zero_first
 from keyframe.types import KeyframeError, LabelledVideo
@@ -276,13 +275,13 @@ class TeacherTargets(Callback):
 
     Each view of a video is scored once, on exactly the student's frames (augmented views included), with nothing
     hidden, in float32; the targets are kept in the data module's cache, else in memory. Then the teacher is done: no
-    step runs it, and neither checkpoints nor the optimizer hold it. The content of `checkpoint` is part of the cache
+    step runs it, and neither checkpoints nor the optimizer hold it. The SHA-256 of its checkpoint is part of the cache
     keys.
     """
 
-    def __init__(self, teacher: KeyframeDetector, checkpoint: Path) -> None:
+    def __init__(self, teacher: KeyframeDetector, checkpoint_hash: str) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
-        self.checkpoint_hash = file_hash(checkpoint)
+        self.checkpoint_hash = checkpoint_hash
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find or make the targets, on the first rank and then on the others."""

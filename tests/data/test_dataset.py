@@ -223,6 +223,16 @@ def test_the_identity_of_images_is_in_the_video_not_in_its_place(folder, tmp_pat
     assert identity(tmp_path) != identity(folder)
 
 
+def test_what_is_decoded_is_what_the_identity_is_of(folder, tmp_path):
+    shutil.copy(folder / "v0.mp4", tmp_path / "v0.mp4")
+    made = VideoDataset("val", videos(tmp_path, "v0"), PyAVReader(), UniformSampling(12), SIZE)
+    made.identity(0)
+    made.decode(0)
+    shutil.copy(folder / "v1.mp4", tmp_path / "v0.mp4")
+    with pytest.raises(VideoError, match=r"v0\.mp4 has changed"):
+        made.decode(0)
+
+
 def test_an_item_is_a_function_of_seed_epoch_and_video(folder):
     one, again = (dataset(folder, augmentation=EVERYTHING, seed=5) for _ in range(2))
     other = dataset(folder, augmentation=EVERYTHING, seed=6)

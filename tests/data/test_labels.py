@@ -406,3 +406,19 @@ def test_the_frame_of_an_entry_is_found_by_time_where_lengths_differ():
 def test_an_entry_of_another_cut_of_the_video_has_no_frame():
     with pytest.raises(KeyframeError, match=r"film\.mp4"):
         labelled_frames(1000, np.array([0]), film(900, 30))
+
+
+def test_a_label_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "labels.tsv"
+    path.write_text("a\t\t1,2\n")
+    opened = Path.open
+
+    def meanwhile(self, *arguments, **options):
+        file = opened(self, *arguments, **options)
+        with opened(path, "a") as more:
+            more.write("b\t\t1,2\n")
+        return file
+
+    monkeypatch.setattr(Path, "open", meanwhile)
+    with pytest.raises(KeyframeError, match=r"labels\.tsv has changed while it was read"):
+        read_labels(path)

@@ -221,6 +221,17 @@ def test_files_that_end_or_change_midway(reader, video, tmp_path):
     assert numbers(reader.read(path, np.array([2, 11, 12, 20]), SIZE)) == [2, 11, 12, 20]
 
 
+def test_a_file_that_changed_since_it_was_indexed(reader, video, tmp_path):
+    path = write_video(tmp_path / "a.mp4", frames=12)
+    index = index_packets(path)
+    pieces = reader.stream(path, np.arange(12), SIZE, index, chunk=4)
+    next(pieces)
+    write_video(tmp_path / "b.mp4", frames=12, first_number=12).replace(path)
+    for rest in (pieces, reader.stream(path, np.arange(3), SIZE, index)):
+        with pytest.raises(VideoError, match=r"a\.mp4 has changed while it was read"):
+            list(rest)
+
+
 BT601, BT709, BT2020, LIMITED, FULL = 5, 1, 9, 1, 2
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.files import FileState
 from keyframe.types import KeyframeError
 from tests.videos import write_video
 
@@ -36,6 +37,7 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
         random_access=True,
         intact=True,
         steady=True,
+        state=FileState(0, 0, 0),
     )
 
 

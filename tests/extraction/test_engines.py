@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+import pickle
 import shutil
+from collections.abc import Callable
 
 import pytest
+import torch
 
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction import engines
@@ -107,6 +110,39 @@ def test_folders_that_are_links(videos, tmp_path):
     assert "is a link to" in results[2].notes and not (tmp_path / "unmounted").exists()
     assert (tmp_path / "precious").read_text() == "mine" and (out / ".writable").is_symlink()
     assert [one.status for one in do(videos[:2], out)] == ["skipped", "skipped"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Meanwhile(UniformSelection):
+    """Between scoring and saving something happens."""
+
+    happens: Callable[[], object]
+
+    def __call__(self, candidates):
+        self.happens()
+        return super().__call__(candidates)
+
+
+def test_a_video_that_changes_before_it_is_saved(videos, tmp_path):
+    video = copied(videos[1], tmp_path / "in" / "v.mp4")
+    other = copied(videos[0], tmp_path / "in" / "w.mp4")
+    output = tmp_path / "out"
+    for change in (lambda: other.replace(video), lambda: video.open("ab").write(b"x")):
+        extractor = Extractor(dataclasses.replace(SPEC, selector=Meanwhile(k=1, happens=change)))
+        result = extractor(VideoJob(video, output / "v"))
+        assert result.status == "failed" and "v.mp4 has changed while it was read" in result.notes
+        assert not list(output.iterdir())
+    assert do([video], output)[0].status == "done"
+
+
+def test_a_checkpoint_that_changes_after_the_batch_was_planned(old_run, tmp_path):
+    checkpoint = copied(old_run / "checkpoints" / "best.ckpt", tmp_path / "best.ckpt")
+    spec = dataclasses.replace(SPEC, checkpoint=checkpoint, device="cpu")
+    assert plan([], tmp_path / "out", spec) == []
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "epoch": -1}, checkpoint)
+    with pytest.raises(KeyframeError, match=r"best\.ckpt has changed since this command began: start it again"):
+        Extractor(pickle.loads(pickle.dumps(spec)))
 
 
 def test_bad_files_among_good_ones(videos, tmp_path):
