@@ -1,14 +1,21 @@
 """Runs are loaded from checkpoints, also from those of older versions, and nothing but runs is."""
 
+import copy
 import gzip
+import itertools
 import json
+import pickle
+import random
 import re
 import shutil
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
@@ -196,3 +203,217 @@ def test_another_data_set_with_another_scale(old_run, tiny_demo, tmp_path):
         load_run(old_run, root=str(tmp_path), lowest=5)
     with pytest.raises(KeyframeError, match=r"a\.mat has a scale of its own"):
         read_labels("a.mat", 0, 10)
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+class Effects:
+    """What code in a file may have done: made a file, or called this machine."""
+
+    def __init__(self, path, listener):
+        self.path, self.listener = path, listener
+
+    def seen(self):
+        """Whether there were any; they are undone."""
+        try:
+            self.listener.accept()[0].close()
+            called = True
+        except BlockingIOError:
+            called = False
+        made = self.path.exists()
+        self.path.unlink(missing_ok=True)
+        return called or made
+
+
+@pytest.fixture
+def effects(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield Effects(tmp_path / "ran", listener)
+
+
+@pytest.fixture
+def programs(tmp_path, effects):
+    """Configurations that have effects where Hydra instantiates them."""
+    ran, (host, port) = effects.path, effects.listener.getsockname()
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Touch(ran)))
+    np.save(tmp_path / "evil.npy", np.array([Touch(ran)], dtype=object), allow_pickle=True)
+    (tmp_path / "hubconf.py").write_text(f"def evil():\n    open({str(ran)!r}, 'w').close()\n")
+    hub = {"repo_or_dir": str(tmp_path), "model": "evil", "source": "local", "trust_repo": True}
+    return [
+        {"_target_": "torch.load", "f": str(tmp_path / "evil.pkl"), "weights_only": False},
+        {"_target_": "numpy.load", "file": str(tmp_path / "evil.npy"), "allow_pickle": True},
+        {"_target_": "torch.hub.load", **hub},
+        {
+            "_target_": "keyframe.files.write_text",
+            "path": {"_target_": "pathlib.Path", "_args_": [str(ran)]},
+            "text": "",
+        },
+        {"_target_": "urllib.request.urlopen", "url": f"http://{host}:{port}/", "timeout": 0.2},
+    ]
+
+
+def test_no_program_in_a_checkpoint_runs(old_run, tmp_path, programs, effects):
+    best = old_run / "checkpoints" / "best.ckpt"
+    config = torch.load(best, weights_only=True)["hyper_parameters"]
+    model, data = config["model"], config["datamodule"]
+    wheres = itertools.cycle(
+        (
+            lambda value: {"model": value},
+            lambda value: {"model": {**model, "head": value}},
+            lambda value: {"model": {**model, "chunk": value, "x": value}},
+            lambda value: {"datamodule": {**data, "source": {**data["source"], "root": value}}},
+        )
+    )
+    for program in programs:
+        with suppress(Exception):
+            instantiate(program)
+        assert effects.seen(), program  # it is a live one
+        text = f"${{oc.create:{json.dumps(program)}}}"
+        partly = {**program, "_partial_": True}
+        for value in (program, [program], (program,), {"a": [(program,)]}, text, "${.x}", partly):
+            path = changed(best, tmp_path / "a.ckpt", **next(wheres)(value))
+            with pytest.raises(KeyframeError, match=r"^[^\n]*a\.ckpt [^\n]*\.$"):
+                load_run(path, trust=True)
+        assert not effects.seen()
+
+
+def test_a_file_does_not_trust_itself(old_run, tmp_path):
+    best = old_run / "checkpoints" / "best.ckpt"
+    model = torch.load(best, weights_only=True)["hyper_parameters"]["model"]
+    own = {**model, "head": {**model["head"], "_target_": "tests.test_runs.OwnHead"}}
+    path = changed(best, tmp_path / "a.ckpt", model=own, trust=["tests"])
+    with pytest.raises(KeyframeError, match=r"asks for tests\.test_runs\.OwnHead, .* add trust=\[tests\]\.$"):
+        load_run(path)
+
+
+class OwnHead(TemporalHead):
+    """A user's own."""
+
+
+def test_a_run_with_an_own_head(old_run, tmp_path, monkeypatch):
+    """It scores as the run whose head it has under another name, from Python and by its detector alone."""
+    (tmp_path / "ownlib.py").write_text(
+        "from keyframe.models.head import TemporalHead\n\nclass Head(TemporalHead):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    best = old_run / "checkpoints" / "best.ckpt"
+    model = torch.load(best, weights_only=True)["hyper_parameters"]["model"]
+    own = {**model, "head": {**model["head"], "_target_": "ownlib.Head"}}
+    path = changed(best, tmp_path / "a.ckpt", model=own)
+    frames = torch.randint(256, (1, 12, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        for detector in (load_run(path, trust="ownlib").detector, load_detector(path, trust=["ownlib"])):
+            assert type(detector.head).__module__ == "ownlib"
+            assert torch.equal(detector(frames), load_detector(old_run)(frames))
+
+
+SAMPLES = [
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1,
+        3,
+        1.5,
+        float("nan"),
+        float("inf"),
+        10**6,
+        10**9,
+        2**53,
+        2**70,
+        "",
+        "x",
+        "auto",
+        "/dev/zero",
+    ),
+    *([], {}, [[]], [1] * 1000, (1, 2), {1: 2}, b"x", 1j, torch.zeros(2), "${a}", "\x1b[31m", deep(15), deep(300)),
+    *({"_target_": f"{one.__module__}.{one.__qualname__}"} for one in (*MODEL_CLASSES, *DATA_CLASSES)),
+    *({"_target_": "os.system"}, {"_target_": 3}, {"_target_": "mylib.Head", "_partial_": True}),
+]
+
+
+def places(value, start=()):
+    """The path of each part of nested values."""
+    found = [start] if start else []
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            found += places(child, (*start, key))
+    return found
+
+
+def mutated(config, rng):
+    """The configuration with one or two parts changed, and what was done."""
+    config, done = copy.deepcopy(config), []
+    for _ in range(rng.choice((1, 1, 2))):
+        area = rng.choice(("model", "datamodule"))
+        *parents, key = rng.choice(places(config[area], (area,)) if area in config else [(next(iter(config)),)])
+        part = config
+        for parent in parents:
+            part = part[parent]
+        how = rng.choice(("drop", "replace", "replace", "replace", "wrap", "rename", "add"))
+        sample = copy.deepcopy(rng.choice(SAMPLES))
+        if how == "drop":
+            del part[key]
+        elif how == "replace":
+            part[key] = sample
+        elif how == "wrap":
+            part[key] = rng.choice(
+                ([part[key]], {"a": part[key]}, {"_target_": "keyframe.models.backbone.NoBackbone", "width": part[key]})
+            )
+        elif isinstance(part, dict):
+            more = (
+                "_partial_",
+                "_args_",
+                "labels",
+                "splits",
+                "folds",
+                "path",
+                "width",
+                "features",
+                "make",
+                "weights",
+                "new",
+            )
+            part[rng.choice(more)] = part.pop(key) if how == "rename" else sample
+        done.append((how, *parents, key, sample))
+    return config, done
+
+
+def test_a_mutated_run_is_loaded_or_refused_in_one_sentence(old_run, tmp_path):
+    best, path = torch.load(old_run / "checkpoints" / "best.ckpt", weights_only=True), tmp_path / "a.ckpt"
+    config, rng = best["hyper_parameters"], random.Random(0)
+    results = []
+    for _ in range(60):
+        parts, done = mutated({key: config[key] for key in ("model", "datamodule")}, rng)
+        torch.save(
+            {
+                **best,
+                "hyper_parameters": {
+                    **{key: config[key] for key in config if key not in ("model", "datamodule")},
+                    **parts,
+                },
+            },
+            path,
+        )
+        try:
+            run = load_run(path)
+            run.videos("test")
+            if run.model.size is not None:
+                assert run.detector(torch.zeros(1, 3, 3, 64, 64, dtype=torch.uint8)).shape == (1, 3)
+            results.append(True)
+        except KeyframeError as error:
+            assert "\n" not in str(error), done
+            results.append(False)
+        except Exception as error:
+            raise AssertionError(done) from error
+    assert 5 < sum(results) < 50  # both happen

@@ -1,7 +1,9 @@
 """What a file from somebody else may hold."""
 
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -219,3 +221,42 @@ def test_arguments_are_of_the_type_that_the_class_states():
                     build({"_target_": INNER, key: value, **later}, [Inner], Path("a.ckpt"))
     with pytest.raises(KeyframeError, match="unexpected keyword argument 'other'"):
         build({"_target_": TYPED_ONLY, "other": 1}, [TypedOnly], Path("a.ckpt"))
+
+
+def test_any_plain_value_builds_what_is_allowed_or_is_refused():
+    rng = random.Random(0)
+    allowed = (Typed, Inner, TypedOnly)
+    names = [f"{__name__}.{one.__name__}" for one in allowed] + ["os.system", "mylib.Head", f"{__name__}.GOOD", "x", 3]
+    keys = ["_target_", "_partial_", "_args_", *GOOD]
+
+    def value(depth):
+        kind = rng.randrange(8 if depth else 5)
+        if kind < 5:
+            return (rng.randrange(9), rng.random(), rng.choice(names), None, True)[kind]
+        if kind == 5:
+            return [value(depth - 1) for _ in range(rng.randrange(4))]
+        parts = {rng.choice(keys): value(depth - 1) for _ in range(rng.randrange(4))}
+        return {"_target_": rng.choice(names[:4]), **parts} if kind == 6 else parts
+
+    def check(built):
+        if isinstance(built, partial):
+            built = [built.func, built.keywords]
+        if isinstance(built, type) or type(built) in allowed:
+            assert built in allowed or type(built) in allowed
+        elif isinstance(built, dict | list):
+            for child in built.values() if isinstance(built, dict) else built:
+                check(child)
+        else:
+            assert built is None or isinstance(built, str | int | float)
+
+    kinds = set()
+    for _ in range(3000):
+        try:
+            built = build(value(4), allowed, Path("a.ckpt"))
+        except KeyframeError as error:
+            assert "\n" not in str(error)
+            kinds.add("refused")
+        else:
+            check(built)
+            kinds.add(type(built))
+    assert {"refused", dict, list, partial, *allowed} <= kinds

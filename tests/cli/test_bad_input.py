@@ -295,6 +295,29 @@ def test_code_in_a_checkpoint_does_not_run(train, good, tmp_path, form):
     assert mark.exists()
 
 
+def test_every_command_hands_trust_to_what_loads_the_run(command, good, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    content["hyper_parameters"]["model"]["head"]["_target_"] = "mylib.heads.Head"
+    path, video = tmp_path / "shared.ckpt", good / "videos" / "clip0.mp4"
+    torch.save(content, path)
+    extract = ("extract", video, f"run={path}", "device=cpu")
+    for name, *arguments in (
+        *(
+            extract,
+            ("evaluate", f"run={path}"),
+            ("compare", f"runs=[{path},{path}]"),
+            ("export", f"run={path}", "format=torchscript"),
+        ),
+        *(("features", video, f"run={path}", "out=a.h5"), ("train", *TRAIN, "experiment=distill", f"teacher={path}")),
+    ):
+        data = (f"data.root={good}",) if name in ("evaluate", "compare", "export", "train") else ()
+        trusted = in_process(name, *arguments, *data, "trust=[mylib]", run_dir=tmp_path / name)
+        refused(trusted, path, "importing it fails", "No module named 'mylib'", "PYTHONPATH")
+    refused(command(*extract[1:], program="keyframe-extract"), path, "asks for mylib.heads.Head", "trust=[mylib]")
+    refused(in_process(*extract, "trust=[my lib]", run_dir=tmp_path / "typo"), "trust=['my lib']", "trust=[PACKAGE]")
+
+
 # Output directories
 def test_output_below_a_file(command, good, tmp_path):
     (tmp_path / "file").touch()
