@@ -29,9 +29,11 @@ _PLUGINS = "keyframe.plugins"
 _NEVER_TRUSTED = sys.stdlib_module_names | {"keyframe"}
 # Names in files of older versions -> the names now.
 _MOVED = {
+    "keyframe.data.augment.Augmentation": "keyframe.data.dataset.Augmentation",
     "keyframe.data.sources.DemoSource": "keyframe.data.folder.DemoSource",
     "keyframe.data.sources.DirectorySource": "keyframe.data.folder.DirectorySource",
     "keyframe.models.no_backbone.NoBackbone": "keyframe.models.backbone.NoBackbone",
+    "keyframe.training.distillation.Distillation": "keyframe.training.losses.Distillation",
 }
 
 
@@ -105,6 +107,11 @@ def check_plain(value: Any, path: Path, references: bool = False) -> None:
 
 def _refused(path: Path, reason: str) -> KeyframeError:
     return KeyframeError(f"{path} was not loaded: its configuration {reason}.")
+
+
+def current_name(name: str) -> str:
+    """Today's name of a class that may have another one in a file of an older version."""
+    return _MOVED.get(name, name)
 
 
 def names_of(kind: type) -> list[str]:

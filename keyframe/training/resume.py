@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keyframe.files import one_line
-from keyframe.trust import check_plain
+from keyframe.trust import check_plain, current_name
 from keyframe.types import KeyframeError
 
 # Keys of one start alone: where it writes and who follows it.
@@ -128,7 +128,7 @@ def _differences(was: Any, now: Any, written: Any, key: str = "") -> Iterator[tu
             child = f"{key}.{name}" if key else name
             before, after, text = (part.get(name, _ABSENT) for part in (was, now, written))
             yield from _differences(before, after, text, child)
-    elif was != now:
+    elif was != now and not (isinstance(was, str) and current_name(was) == now):
         yield key, was, now
 
 
