@@ -7,6 +7,7 @@ using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published spli
 """
 
 import math
+import mmap
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -178,6 +179,7 @@ def open_hdf5(path: Path, option: str) -> Iterator[Hdf5File]:
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
     try:
+        _check_heaps(path)
         with _no_plugins(), h5py.File(path, "r") as file:
             yield Hdf5File(path, file, option)
     # h5py raises any of these on damaged files and on arrays of another kind than the format says.
@@ -185,6 +187,41 @@ def open_hdf5(path: Path, option: str) -> Iterator[Hdf5File]:
         reason = one_line(str(error)) or type(error).__name__
         remedy = ", or save it with MATLAB's -v7.3" if path.suffix.lower() == ".mat" else ""
         raise KeyframeError(f"{path} cannot be read as HDF5 ({reason}): copy the file again{remedy}") from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a file whose heaps lead HDF5 in a circle: it would never end, or fill the memory, and not be interrupted.
+
+    HDF5 (2.0 at least) follows sizes in collections of texts, `GCOL`, and free blocks of names, `HEAP`, without looking
+    whether it gets on. Layouts: HDF5 file format specification 3.0, III.D and III.E.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        places = (0, *(2**power for power in range(9, len(content).bit_length())))
+        start = next((at for at in places if content[at : at + 8] == b"\x89HDF\r\n\x1a\n"), None)
+        if start is None:
+            raise ValueError("it has no HDF5 signature")
+        sizes = start + (13 if content[start + 8] < 2 else 9)
+        if content[sizes : sizes + 2] != b"\x08\x08":
+            raise ValueError("its addresses are not of 8 bytes")
+
+        def number(at: int, length: int = 8) -> int:
+            return int.from_bytes(content[at : at + length], "little")
+
+        at, left = -1, len(content) // 16  # steps: every text and every free block takes 16 bytes at least
+        while (at := content.find(b"GCOL\x01", at + 1)) >= 0:
+            place, end = at + 16, at + number(at + 8)
+            while place + 16 <= end <= len(content):
+                size, left = number(place + 8), left - 1
+                step = -(-size // 8) * 8 + 16 if number(place, 2) else size
+                if not 16 <= step <= end - place or left < 0:
+                    raise ValueError(f"a collection of texts at byte {at} is damaged")
+                place += step
+        while (at := content.find(b"HEAP\x00", at + 1)) >= 0:
+            size, block, values = number(at + 8), number(at + 16), start + number(at + 24)
+            while block + 16 <= size and values + size <= len(content):
+                block, left = number(values + block), left - 1
+                if left < 0:
+                    raise ValueError(f"the free blocks of the names at byte {at} are damaged")
 
 
 @contextmanager

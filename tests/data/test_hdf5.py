@@ -47,13 +47,28 @@ def write_damaged(place, count):
     return paths
 
 
+def write_circles(place):
+    """Two files in which HDF5 never ends: a text of no size, and a free block of names that is followed by itself."""
+    good = write_features(place / "good.h5", {"video_1": {**video(8, 0), "video_name": "a video"}}).read_bytes()
+    texts, names = bytearray(good), bytearray(good)
+    first = texts.index(b"GCOL") + 16
+    texts[first : first + 2] = bytes(2)
+    texts[first + 8 : first + 16] = bytes(8)
+    heap = names.index(b"HEAP")
+    block, values = (int.from_bytes(names[heap + at : heap + at + 8], "little") for at in (16, 24))
+    names[values + block : values + block + 8] = block.to_bytes(8, "little")
+    for name, content in (("texts", texts), ("names", names)):
+        (place / f"{name}.h5").write_bytes(content)
+    return [place / "texts.h5", place / "names.h5"]
+
+
 def test_a_hostile_file_is_refused_in_one_sentence_in_little_memory_and_time(tmp_path):
     paths = [write_hostile(tmp_path, name) for name in HOSTILE]
     os.mkfifo(tmp_path / "pipe.h5")
-    damaged = write_damaged(tmp_path, 50)
+    damaged, circles = write_damaged(tmp_path, 50), write_circles(tmp_path)
     # In a process of its own: what is not refused may crash it, fill the memory, or wait for ever.
     done = subprocess.run(
-        [sys.executable, "-c", READ, *map(str, [*paths, tmp_path / "pipe.h5", *damaged])],
+        [sys.executable, "-c", READ, *map(str, [*paths, tmp_path / "pipe.h5", *damaged, *circles])],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -65,6 +80,7 @@ def test_a_hostile_file_is_refused_in_one_sentence_in_little_memory_and_time(tmp
     said = dict(zip(lines[::2], lines[1::2], strict=True))
     for path, (words, _) in zip(paths, HOSTILE.values(), strict=True):
         assert words in said[str(path)] and str(path) in said[str(path)], said[str(path)]
+    assert all("is damaged" in said[str(path)] or "are damaged" in said[str(path)] for path in circles)
     of_damaged = " ".join(said[str(path)] for path in damaged)
     assert "read 1" in of_damaged and "cannot be read as HDF5" in of_damaged
     assert "there is no file" in said[str(tmp_path / "pipe.h5")]

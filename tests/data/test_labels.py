@@ -1,5 +1,6 @@
 """Readers of label files, against the official TVSum file and files written by hand; and which label a frame has."""
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -238,7 +239,7 @@ def test_write_tsv_leaves_nothing_half_written(tmp_path, monkeypatch):
     path.write_text("kept")
 
     def fail(self, target):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="no space left"):
