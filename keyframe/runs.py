@@ -24,7 +24,15 @@ from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.data.splits import Split
 from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
 from keyframe.export.card import card_path
-from keyframe.export.model import ExportedModel, describe_model, find_run, is_exported, load_exported, require_cpu
+from keyframe.export.model import (
+    ExportedModel,
+    describe_model,
+    find_run,
+    is_exported,
+    load_exported,
+    require_checkpoint,
+    require_cpu,
+)
 from keyframe.files import flat, unchanged
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint, rebuild
@@ -145,10 +153,8 @@ class Run:
     @property
     def trained_model(self) -> TrainedModel:
         """The model of a checkpoint."""
-        if isinstance(self.model, ExportedModel):
-            raise KeyframeError(
-                f"{self.path} is an exported file, which holds no checkpoint: give the run that it was made of."
-            )
+        require_checkpoint(self.path)
+        assert isinstance(self.model, TrainedModel)
         return self.model
 
     @property
@@ -323,6 +329,7 @@ def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetec
         run: a run directory (its best checkpoint), or a checkpoint file.
         trust: see `load_run`.
     """
+    require_checkpoint(run)
     path = find_run(run)
     return _detector(path, _read(path), Trust.of(trust))
 

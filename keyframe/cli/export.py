@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
 from keyframe.export.card import SUFFIXES, Card
-from keyframe.export.model import OPSETS, require_packages
+from keyframe.export.model import OPSETS, require_checkpoint, require_packages
 from keyframe.export.write import Exporter, read_clips
 from keyframe.report.render import text_table
 from keyframe.runs import Run, load_run
@@ -29,6 +29,7 @@ def export(config: DictConfig) -> None:
     }.items():
         check_number(key, value, 1)
 
+    require_checkpoint(config.run)
     run = load_run(config.run, config.data.root, trust=config.trust)
     model, data = run.trained_model, run.video_data
     if "torchscript" in formats:

@@ -16,6 +16,7 @@ from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
 from keyframe.data.folder import few
 from keyframe.data.labels import check_scale
+from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
 from keyframe.files import one_line
@@ -69,6 +70,7 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
     """The encoder, and the origin of its backbone's weights."""
     size = (_USUAL_SIZE, _USUAL_SIZE)
     if config.run is not None:
+        require_checkpoint(config.run)
         run = load_run(config.run, trust=config.trust)
         detector, size = run.detector, run.model.size or size
     else:

@@ -19,6 +19,7 @@ from keyframe.cli.main import train as main
 from keyframe.cli.terminal import from_here, result_lines
 from keyframe.config import plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
+from keyframe.export.model import require_checkpoint
 from keyframe.files import write_metrics
 from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
@@ -128,6 +129,7 @@ def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], ru
     if config.teacher is None:
         raise KeyframeError("distillation needs a teacher: add teacher=RUN, a run directory or a checkpoint.")
 
+    require_checkpoint(config.teacher)
     teacher = load_run(config.teacher, key="teacher", trust=config.trust)
     if teacher.directory.resolve() == run_dir.resolve():
         raise KeyframeError(f"teacher={config.teacher} is the run to train: name another one.")

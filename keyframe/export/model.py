@@ -282,6 +282,12 @@ def require_cpu(path: Path, device: str) -> None:
         raise KeyframeError(f"device={device}: the exported model {path} computes on the CPU; leave device out.")
 
 
+def require_checkpoint(run: str | Path) -> None:
+    """Refuse an exported file where only the model of a checkpoint will do."""
+    if is_exported(run):
+        raise KeyframeError(f"{run} is an exported file, which holds no checkpoint: give the run that it was made of.")
+
+
 class _HeldFrames:
     """The frames that windows ask for, from a stream; those before the latest window's first are dropped."""
 

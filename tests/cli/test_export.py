@@ -213,7 +213,8 @@ def test_bad_input(export, exported, old_run, tmp_path, monkeypatch):
     assert "opset=9 is not supported: choose one from 18 to 23" in refused("run=a", "opset=9")
     assert "run=/no/where: there is no checkpoint" in refused("run=/no/where")
     assert "there is no checkpoint" in refused(f"run={tmp_path}")
-    assert "which holds no checkpoint" in refused(f"run={exported[1] / FILES['onnx']}")
+    for format in ("onnx", "torch_export"):  # and not that one should trust it
+        assert "which holds no checkpoint" in refused(f"run={exported[1] / FILES[format]}")
     sentence = export(f"run={old_run}", "calibration.videos=0", f"hydra.run.dir={tmp_path / 'out'}").sentence()
     assert "calibration.videos=0 must be a whole number from 1" in sentence
     again = export(f"run={old_run}", f"hydra.run.dir={exported[1]}")
