@@ -1,6 +1,7 @@
 """keyframe-features: a feature file of a user's own videos, as published systems read it."""
 
 import logging
+import os
 import shlex
 from collections.abc import Mapping
 from contextlib import closing
@@ -63,7 +64,12 @@ def _checked_out(config: DictConfig) -> Path:
     backbone = [key for key in overridden if key == "backbone" or key.startswith("backbone.")]
     if config.run is not None and backbone:
         raise KeyframeError(f"run= and {backbone[0]}= exclude each other: a run has its own backbone.")
-    return out
+    if not out.is_symlink():
+        return out
+    target = Path(os.path.realpath(out))
+    if not target.parent.is_dir():
+        raise KeyframeError(f"out={out} is a link to {target}, whose folder is not there: make it, or remove the link.")
+    return target  # The link stays.
 
 
 def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:

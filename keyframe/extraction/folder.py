@@ -15,7 +15,15 @@ from PIL import Image
 
 from keyframe.drawing.curves import shot_opacity, time_axis
 from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, save_figure, sheet
-from keyframe.files import atomic_folder, format_clock, one_line, remove_abandoned_drafts, write_table, write_text
+from keyframe.files import (
+    atomic_folder,
+    format_clock,
+    one_line,
+    read_json,
+    remove_abandoned_drafts,
+    write_table,
+    write_text,
+)
 from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
 from keyframe.report.render import write_report
 from keyframe.summary.candidates import Candidates, Selection
@@ -52,10 +60,9 @@ def folder_name(path: Path) -> str:
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
     """The summary in a folder of ours; None if there is none, or it was not written by us."""
-    path = directory / _SUMMARY
     try:
-        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        summary = read_json(directory / _SUMMARY)
+    except KeyframeError:
         return None
     if not isinstance(summary, dict) or summary.get("made_by") != MADE_BY:
         return None

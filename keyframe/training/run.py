@@ -218,6 +218,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         draft = path.with_name(f".{path.name}.part")
         with errors_name(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            draft.unlink(missing_ok=True)  # a link would lead elsewhere
             try:
                 with draft.open("wb") as file:
                     torch.save(checkpoint, file)

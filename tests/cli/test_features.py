@@ -139,7 +139,10 @@ def test_videos_without_labels(features, own, tmp_path, caplog):
 
 def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, caplog):
     write_tsv(tmp_path / "l.tsv", {f"clip{n}": np.ones((2, FRAMES * (1 + n)), int) for n in range(3)})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a.h5").symlink_to(tmp_path / "disk" / "b.h5")
     assert not features(own / "videos", f"out={tmp_path / 'a.h5'}", f"labels={tmp_path / 'l.tsv'}", *SMALL)
+    assert (tmp_path / "a.h5").is_symlink() and (tmp_path / "disk" / "b.h5").is_file()
     assert "2 of 3 videos were left out" in caplog.text and f"its labels {2 * FRAMES}" in caplog.text
     assert list(read_feature_file(tmp_path / "a.h5")) == ["clip0"]
 
@@ -151,6 +154,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
         (["input={videos}"], ["out is not set"]),
         (["input={videos}", "out={there}"], ["there.h5 exists already", "overwrite=true"]),
         (["input={videos}", "out={videos}"], ["videos is a folder", "features.h5"]),
+        (["input={videos}", "out={dangling}"], ["dangling.h5 is a link to", "whose folder is not there"]),
         (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
         (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
         (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
@@ -169,6 +173,8 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
 def test_bad_input_is_one_sentence(features, own, tmp_path, arguments, words):
     places = {"videos": own / "videos", "out": tmp_path / "out.h5", "there": tmp_path / "there.h5"}
     places |= {"torn": tmp_path / "torn.mp4", "copy": tmp_path / "clip1.mp4", "stranger": tmp_path / "strange.tsv"}
+    places["dangling"] = tmp_path / "dangling.h5"
+    places["dangling"].symlink_to(tmp_path / "unmounted" / "a.h5")
     places["there"].write_text("precious")
     places["torn"].write_text("no video")
     shutil.copy(places["videos"] / "clip1.mp4", places["copy"])
