@@ -67,7 +67,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         if _key_of(override) not in given_keys and not (another and override.startswith(_LAUNCHER))
     ]
     trust = next((argument for argument in reversed(given) if argument.startswith(_TRUST)), f"{_TRUST}null")
-    value: Any = OverridesParser.create().parse_override(trust).value()
+    value: Any = OverridesParser.create().parse_overrides([trust])[0].value()
     if reason := _more_than_data([*kept, *replayed], Trust.of(value).programs):
         raise KeyframeError(f"{Path(place) / RECORD} was not followed: {reason}.")
     return ["-m", *kept, *given, *replayed, f"{_KEY}{place}", f"hydra.sweep.dir={place}"]
@@ -176,7 +176,7 @@ def _read_record(directory: Path) -> dict[str, Any]:
         if not all(isinstance(override, str) for override in (*record["overrides"], *record["hydra"])):
             raise TypeError("overrides that are no text")
     except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError) as error:
-        reason = one_line(str(error))[:100]
+        reason = one_line(str(getattr(error, "problem", None) or error))[:100]
         raise KeyframeError(
             f"{path} is not the record of a sweep, or is damaged ({reason}): start a new sweep."
         ) from error

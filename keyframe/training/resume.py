@@ -85,7 +85,8 @@ def compare(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]
         if _may_change(key, was, now, switched):
             changes[name] = values
         elif _is_below(key, _NUMBERS) or _ABSENT not in (was, now):  # else another version of keyframe has no such key
-            refused.append(f"{name}={values[0]}, now {values[1]}")
+            was, now = (text if len(text) <= 40 else f"{text[:37]}..." for text in values)
+            refused.append(f"{name}={was}, now {now}")
     if refused:
         more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
         raise KeyframeError(
