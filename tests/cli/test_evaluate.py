@@ -363,6 +363,17 @@ def test_a_feature_file_that_was_moved_or_cannot_be_sampled(feature_runs, tmp_pa
     evaluate(tmp_path / "out", run, f"data.root={moved}", "pictures=0")
 
 
+def test_another_data_set_is_measured_as_a_whole(feature_runs, tmp_path):
+    run, other = f"run={feature_runs / 'dual'}", write_summe(tmp_path / "other.h5", [f"clip{n}" for n in range(10)])
+    metrics = evaluate(tmp_path / "out", run, f"data.root={other}", "pictures=0")
+    assert metrics["all/videos"] == metrics["data/videos_other"] == 10
+    page = " ".join((tmp_path / "out" / "report.txt").read_text().split())
+    assert "On 10 videos of another data set" in page and "None of these 10 videos is in the split of" in page
+    for key in ("lowest", "highest"):
+        sentence = refused(tmp_path / "refused", run, f"data.root={other}", f"data.{key}=2")
+        assert f"has no data.{key} to replace: leave data.{key} out" in sentence
+
+
 def test_summe(command, tmp_path):
     path = write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", [f"clip {n}" for n in range(12)])
     common = ("data=h5", f"data.path={path}", f"data.width={WIDTH}", "trainer=cpu", "logger=csv")

@@ -59,6 +59,7 @@ def test_everything_lies_in_the_run_directory(trained, tmp_path):
         "curves",
         "metrics.json",
         "per_video.csv",
+        "split.json",
         "status.json",
         "train.log",
     }

@@ -58,7 +58,8 @@ def column(run, name, folder="csv"):
 
 def test_the_run_directory_is_complete(trained):
     _, run = trained
-    names = {".hydra", "checkpoints", "config.yaml", "csv", "curves", "metrics.json", "per_video.csv", "status.json"}
+    names = {".hydra", "checkpoints", "config.yaml", "csv", "curves", "metrics.json", "per_video.csv"}
+    names |= {"split.json", "status.json"}
     assert names | {".lock", "split.json", "train.log"} == {path.name for path in run.iterdir()}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "epoch004.ckpt"}
     assert (run / "curves" / "test.png").read_bytes().startswith(b"\x89PNG")

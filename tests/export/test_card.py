@@ -6,6 +6,7 @@ import shutil
 from copy import deepcopy
 
 import numpy as np
+import pytest
 
 from keyframe.export.card import Card, card_path, read_card
 from keyframe.runs import load_run
@@ -59,6 +60,19 @@ def test_bad_values_are_refused_by_the_names_of_card_and_key(exported):
         card_path(path).write_text(good)
         changed(path, **changes)
         assert words in sentence(path) and "a.onnx.json" in sentence(path), changes
+
+
+def test_a_file_is_measured_by_the_split_of_its_run(exported):
+    path, _ = exported
+    ids = [f"demo-0-{number:03}" for number in range(4)]
+    split = {"train": ids[:2], "val": [ids[2]], "test": [ids[3]]}
+    assert load_run(path).part_of(ids[0]) == "unknown"
+    changed(path, split=split)
+    run = load_run(path)
+    assert list(run.videos("test")) == [ids[3]] and len(run.videos("new")) == 11 and run.part_of(ids[0]) == "train"
+    changed(path, split={**split, "test": ids[:1]})
+    with pytest.raises(KeyframeError, match=r"a\.onnx\.json was not loaded: its split is damaged"):
+        load_run(path)
 
 
 def test_what_is_no_card_is_refused(exported):
