@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.summary.describe import Appearance
 from keyframe.summary.training_free import training_free
-from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray
+from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,4 +183,7 @@ def score_windows(score: "Callable[[Tensor], Tensor]", features: "Tensor", lengt
         scores: FloatArray = score(features[places]).detach().float().cpu().numpy()
         return scores
 
-    return average_windows(score_group, len(features), length, batch=_WINDOWS_AT_ONCE)
+    averaged = average_windows(score_group, len(features), length, batch=_WINDOWS_AT_ONCE)
+    if not np.isfinite(averaged).all():
+        raise KeyframeError("The model's scores are not numbers: use another checkpoint, or train it again.")
+    return averaged

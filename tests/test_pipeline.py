@@ -11,6 +11,7 @@ from keyframe.pipeline import score_windows
 from keyframe.runs import load_run
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
+from keyframe.types import KeyframeError
 from tests.training.tiny import make_trainer
 
 
@@ -94,3 +95,8 @@ def test_how_many_windows_are_scored_at_once_changes_nothing():
 
     alone = average_windows(score, 500, 60, batch=1)
     np.testing.assert_allclose(average_windows(score, 500, 60, batch=16), alone, atol=1e-6)
+
+
+def test_scores_that_are_not_numbers_are_refused():
+    with pytest.raises(KeyframeError, match="scores are not numbers"):
+        score_windows(lambda features: features.sum(2), torch.tensor([[0.1], [float("nan")]]))

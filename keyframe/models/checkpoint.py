@@ -92,6 +92,11 @@ def rebuild(make: Callable[[], Model], weights: Mapping[str, Tensor], path: Path
         raise KeyframeError(
             f"{path} holds other weights than its model has: it is of another version of keyframe; train it again."
         ) from error
+    if not all(torch.isfinite(value).all() for value in model.parameters()):
+        raise KeyframeError(
+            f"{path} holds weights that are not numbers: its training has diverged; use another checkpoint, or train "
+            "again with a lower optimizer.lr."
+        )
     return model.eval()
 
 

@@ -126,11 +126,14 @@ def test_a_model_that_fits_its_weights_is_made(tmp_path):
     make = partial(timm.create_model, "tiny_vit_11m_224", num_classes=0)
     with torch.device("meta"):
         shapes = make().state_dict()
-    rebuild(make, {name: torch.empty(value.shape, dtype=value.dtype) for name, value in shapes.items()}, tmp_path / "a")
+    rebuild(make, {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in shapes.items()}, tmp_path / "a")
 
 
 def test_other_weights_than_the_models(tmp_path):
     weights = dict(SMALL().state_dict())
+    for number in ("nan", "inf"):
+        with pytest.raises(KeyframeError, match=r"a\.ckpt holds weights that are not numbers"):
+            rebuild(SMALL, weights | {"head.norm.weight": torch.full((8,), float(number))}, tmp_path / "a.ckpt")
     for other in ({}, weights | {"more": torch.zeros(1)}, weights | {"head.norm.weight": torch.zeros(9)}):
         with pytest.raises(KeyframeError, match=r"a\.ckpt holds other weights than its model has"):
             rebuild(SMALL, other, tmp_path / "a.ckpt")
