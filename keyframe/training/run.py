@@ -17,7 +17,7 @@ from torch import nn
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.folder import few
-from keyframe.files import errors_name, write_table
+from keyframe.files import errors_name, one_line, write_table
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
@@ -27,8 +27,8 @@ from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
 
-# Parts of a checkpoint that Lightning needs beside the weights to resume.
-_STATE = ("epoch", "global_step", "loops", "callbacks", "optimizer_states")
+# Parts of a checkpoint that Lightning needs beside the weights to resume, and their types.
+_STATE = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
 
 
 def train_and_test(
@@ -59,7 +59,9 @@ def train_and_test(
         log.info("Resuming from %s after epoch %d", resume.path, checkpoint["epoch"])
         for line in resume.lines:
             log.info("%s", line)
-        metrics.update(checkpoint.get(TRAIN_NUMBERS, {}))
+        numbers = checkpoint.get(TRAIN_NUMBERS)
+        if isinstance(numbers, dict):
+            metrics.update({name: value for name, value in numbers.items() if isinstance(value, float)})
         del checkpoint
         if resume.new_rates:
             two_stage = find_two_stage(trainer)
@@ -71,7 +73,16 @@ def train_and_test(
     datamodule.setup()
     if trainer.is_global_zero:
         datamodule.split.write(run_dir / "split.json")
-    trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if resume is None or _numbers(trainer, "val/"):
+            raise
+        # Lightning and optimizers take any state, and fail where they first use it, within an epoch
+        raise KeyframeError(
+            f"{resume.path} cannot be resumed from ({type(error).__name__}: {one_line(str(error))[:200]}): if another "
+            "checkpoint can, this one is damaged; HYDRA_FULL_ERROR=1 shows where it fails."
+        ) from error
     metrics.update(_numbers(trainer, "train/"))
     best = _best(trainer)
     for measure in (trainer.validate, trainer.test):
@@ -194,7 +205,7 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
             f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
             f"resume with the backbone and head it was trained with.{was}"
         )
-    missing = [name for name in _STATE if name not in checkpoint]
+    missing = [name for name, kind in _STATE.items() if not isinstance(checkpoint.get(name), kind)]
     if missing:
         raise KeyframeError(
             f"{path} holds weights but not the state of a training run (no {missing[0]}): resume from a checkpoint "

@@ -248,7 +248,27 @@ def without_weights(path, run):
     return [], path
 
 
+def with_another(*keys, value):
+    """The part of a checkpoint's training state at these keys is another value."""
+
+    def make(path, run):
+        content = part = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        for key in keys[:-1]:
+            part = part[key if key != "first" else min(part)]
+        part[keys[-1]] = value
+        torch.save(content, path)
+        return [], path
+
+    return make
+
+
 CHECKPOINTS = {
+    "an epoch of text": (with_another("epoch", value="x"), ["not the state of a training run"]),
+    "loops": (with_another("loops", "fit_loop", value=3), ["cannot be resumed from (AttributeError", "is damaged"]),
+    "optimizer": (
+        with_another("optimizer_states", 0, "state", "first", "exp_avg", value=[]),
+        ["cannot be resumed from (", "is damaged"],
+    ),
     "another architecture": (of_another_architecture, ["head.layers=3, now 1", "a new run without ckpt_path"]),
     "corrupted": (corrupted, ["damaged", "another one"]),
     "text": (text, ["not a checkpoint"]),
