@@ -195,6 +195,11 @@ class OutputGuard(Callback):
         if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt_path"):
             remedy = ", or resume it with ckpt_path=auto" if "ckpt_path" in config else ""
             _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
+        # Hydra, the log and the lock write through links, which a run from somebody else may hold.
+        written = [directory / LOCK, directory / f"{config.hydra.job.name}.log", directory / ".hydra"]
+        for place in (*written, *directory.glob(".hydra/*")):
+            if place.is_symlink():
+                _refuse(config, f"{place} is a link: remove it, or choose another hydra.run.dir.")
         _lock(config, directory, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

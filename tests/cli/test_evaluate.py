@@ -105,6 +105,17 @@ def test_text_of_a_label_file_harms_neither_terminal_nor_spreadsheet(command, tm
     assert "line 10: moc.\ufffdgpj has 2 scores" in sentence
 
 
+def test_a_run_directory_with_links_out_of_it_is_refused(command, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for name in ("evaluate.log", ".lock", ".hydra/config.yaml"):
+        run = tmp_path / name.replace("/", "_") / "run"
+        (run / name).parent.mkdir(parents=True)
+        (run / name).symlink_to(tmp_path / "mine")
+        sentence = command("labels=l.tsv", f"hydra.run.dir={run}", program="keyframe-evaluate").sentence()
+        assert f"{run / name} is a link: remove it" in sentence
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_the_same_labels_give_the_same_numbers(measured, tmp_path):
     path = write_labels(tmp_path / "labels.tsv")
     assert evaluate(tmp_path / "run", f"labels={path}") == read(measured[1])
