@@ -294,15 +294,23 @@ def fault_of(error: BaseException, place: Path | None = None, lower: str = "") -
         place: the directory that the command writes; it stands for a file that the error does not name.
         lower: the keys to set lower if memory has run out, in words.
     """
-    handled: BaseException | None = error
-    while handled is not None:
-        if isinstance(handled, OSError) and handled.errno in (*_WRITING, errno.EIO):
-            return disk_fault(handled, place)
-        handled = handled.__cause__ or handled.__context__
-    text = str(error)
+    chain: list[BaseException] = [error]
+    while handled := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(handled)
+    for one in chain:
+        if isinstance(one, OSError) and one.errno in (*_WRITING, errno.EIO):
+            return disk_fault(one, place)
     if isinstance(error, OSError) and error.errno != errno.ENOMEM:
         return disk_fault(error, place)
-    if isinstance(error, MemoryError | OSError) or (isinstance(error, RuntimeError) and _has(text, _NO_MEMORY)):
+    # Lightning, while it handles one of these, raises another
+    return next((sentence for one in chain if (sentence := _other_fault(one, place, lower))), None)
+
+
+def _other_fault(error: BaseException, place: Path | None, lower: str) -> str | None:
+    """Describe an error of memory or of processes, or of torch's writer, in one sentence."""
+    text = str(error)
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if no_memory or isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _has(text, _NO_MEMORY)):
         memory = "the GPU's memory" if "CUDA" in text or "MPS" in text else "memory"
         tried = re.search(r"allocate ([\d.]+ \w+)", text)
         return (
@@ -314,7 +322,10 @@ def fault_of(error: BaseException, place: Path | None = None, lower: str = "") -
     if _has(text, _TORCH_WRITER):
         return f"{place or 'a file'} cannot be written, most likely because the disk is full: make room, or {_OTHER}."
     if _has(text, _KILLED):
-        return "a process that prepares data was killed, most likely because memory ran out: lower data.workers."
+        return (
+            "a process that prepares data was killed, most likely because memory ran out: lower data.workers, or free "
+            "some memory."
+        )
     if "/dev/shm" in text:  # NCCL's
         return (
             "the ranks of a training need more shared memory (/dev/shm): give the container more (--shm-size=1g), or "
@@ -332,21 +343,20 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
-def disk_fault(error: OSError, place: Path | None = None, remedy: str = "") -> str | None:
+def disk_fault(error: OSError, place: Path | None = None) -> str | None:
     """Describe an error of a disk or a folder in one sentence; None if a bug may be the cause.
 
     Args:
         error: of the system.
         place: the directory that is written, or the file; it stands for a file that the error does not name.
-        remedy: what to do, in place of the usual.
     """
     if "No usable temporary directory" in str(error):
         return "no temporary directory can be written: make room in it, or set TMPDIR to another one."
     if error.errno == errno.ENOENT and place is not None and not place.exists():
         return f"{place} has been removed while it was used: start again."
-    usual = _REMEDIES.get(error.errno or 0)
-    if usual is None:
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
         return None
     path = error.filename if isinstance(error.filename, str | Path) else place or "a file"
     verb = "written" if error.errno in _WRITING else "used"
-    return f"{path} cannot be {verb} ({error.strerror or error}): {remedy or usual}."
+    return f"{path} cannot be {verb} ({error.strerror or error}): {remedy}."

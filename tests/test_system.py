@@ -244,6 +244,12 @@ def test_a_directory_that_has_vanished(tmp_path):
     assert fault_of(error, tmp_path) is None  # a file that is not there may be a bug
 
 
+def test_a_killed_worker_is_the_cause_of_the_error_that_lightning_raises_after_it(tmp_path):
+    error = RuntimeError("Please call `iter(combined_loader)` first.")
+    error.__context__ = RuntimeError("DataLoader worker (pid 12623) is killed by signal: Killed. ")
+    assert "was killed, most likely because memory ran out: lower data.workers" in str(fault_of(error, tmp_path))
+
+
 @pytest.mark.parametrize("error", [ValueError("out of memory"), KeyError("x"), RuntimeError("shapes differ")])
 def test_bugs_are_no_faults_of_the_machine(error, tmp_path):
     assert fault_of(error, tmp_path) is None

@@ -267,8 +267,7 @@ def sentence_of(error: BaseException, config: DictConfig | None = None, director
 
 def _memory_keys(config: DictConfig | None) -> str:
     """The keys that take less memory when they are lower, as far as the configuration has them."""
-    keys = [key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None]
-    return " or ".join(keys)
+    return ", ".join(key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None)
 
 
 def _message(error: KeyframeError) -> str:
