@@ -139,7 +139,9 @@ def choose_videos(models: Sequence[Sequence[Run]], config: DictConfig) -> Chosen
             f"the models have different {chosen.split} videos, and none in common: compare runs with the same data, "
             "data.folds, data.fold and data.splits."
         )
-    chosen.notes += dict.fromkeys(note for run in runs for note in run.datamodule.split_notes(str(run.directory)))
+    for run in runs:
+        name = run.path if run.model.format else run.directory  # exported files may share a folder
+        chosen.notes += run.datamodule.split_notes(str(name))
     if alone := sorted(set.union(*by_model) - common):
         chosen.notes.append(
             f"The models have different {chosen.split} videos: they are compared on the {len(common)} that all have, "
