@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -274,6 +275,20 @@ def _version(distribution: str) -> str | None:
 def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
     """Versions of those distributions that are installed."""
     return {name: version for name in distributions if (version := _version(name)) is not None}
+
+
+def pip_install(extra: str) -> str:
+    """The pip command for the packages of an extra of ours.
+
+    It names the packages: `keyframe` itself is another project's name on the public index.
+    """
+    try:
+        requirements = importlib.metadata.requires("keyframe") or []
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+        requirements = []
+    parts = [requirement.partition(";") for requirement in requirements]
+    packages = [package.strip() for package, _, marker in parts if re.search(rf"extra == ['\"]{extra}['\"]", marker)]
+    return f"pip install {shlex.join(packages)}" if packages else f"pip install -e '.[{extra}]' in the checkout"
 
 
 _logged: set[Hashable] = set()

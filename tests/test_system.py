@@ -2,8 +2,11 @@
 
 import logging
 import os
+import re
+import shlex
 import signal
 import time
+import tomllib
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,8 +16,18 @@ import pytest
 import torch
 
 from keyframe import system
-from keyframe.system import available_bytes, cores, fault_of, in_child, installed_versions, lock_folder, log_once
+from keyframe.system import (
+    available_bytes,
+    cores,
+    fault_of,
+    in_child,
+    installed_versions,
+    lock_folder,
+    log_once,
+    pip_install,
+)
 from keyframe.types import KeyframeError, VideoError
+from tests.commands import ROOT
 
 MB = 1 << 20
 
@@ -253,3 +266,26 @@ def test_a_killed_worker_is_the_cause_of_the_error_that_lightning_raises_after_i
 @pytest.mark.parametrize("error", [ValueError("out of memory"), KeyError("x"), RuntimeError("shapes differ")])
 def test_bugs_are_no_faults_of_the_machine(error, tmp_path):
     assert fault_of(error, tmp_path) is None
+
+
+def test_an_extra_is_installed_by_the_names_of_its_packages(tmp_path, monkeypatch):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    metadata = ["Metadata-Version: 2.4", "Name: keyframe", "Version: 9"]
+    metadata += [f"Requires-Dist: {package}; extra == '{extra}'" for extra in extras for package in extras[extra]]
+    (tmp_path / "keyframe-9.dist-info").mkdir()
+    (tmp_path / "keyframe-9.dist-info" / "METADATA").write_text("\n".join(metadata))
+    monkeypatch.syspath_prepend(tmp_path)
+    for extra, packages in extras.items():
+        assert shlex.split(pip_install(extra)) == ["pip", "install", *packages]
+    assert pip_install("no-such-extra") == "pip install -e '.[no-such-extra]' in the checkout"
+
+
+def test_nothing_tells_a_user_to_install_the_project_of_our_name_on_the_index():
+    texts = [
+        *ROOT.glob("*.md"),
+        *(path for name in ("conf", "docs", "keyframe") for path in (ROOT / name).rglob("*.*")),
+    ]
+    texts = [path for path in texts if path.suffix in (".md", ".yaml", ".py", ".html")]
+    assert len(texts) > 100
+    wrong = re.compile(r"pip install [^\n]*\bkeyframe\b(?!-)")
+    assert not [str(path) for path in texts if wrong.search(path.read_text(encoding="utf-8"))]

@@ -20,7 +20,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
-from keyframe.system import in_child, resident_mb
+from keyframe.system import in_child, pip_install, resident_mb
 from keyframe.types import Frames, KeyframeError, UInt8Array, VideoError, check_number
 
 READERS: dict[str, type[DecordReader] | type[PyAVReader]] = {"pyav": PyAVReader, "decord": DecordReader}
@@ -52,7 +52,7 @@ def import_opencv() -> ModuleType:
         return import_module("cv2")
     except ImportError as error:
         raise KeyframeError(
-            "This suite measures against OpenCV, which is missing: pip install 'keyframe[benchmark]'."
+            f"This suite measures against OpenCV, which is missing: {pip_install('benchmark')}."
         ) from error
 
 
@@ -105,7 +105,7 @@ def find_ffmpeg() -> str:
         return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         raise KeyframeError(
-            "suite=decode measures against ffmpeg, which is missing: pip install 'keyframe[benchmark]'."
+            f"suite=decode measures against ffmpeg, which is missing: {pip_install('benchmark')}."
         ) from error
 
 

@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from keyframe.config import conf_dir
 from keyframe.files import flat, one_line
-from keyframe.system import fault_of
+from keyframe.system import fault_of, pip_install
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
@@ -303,7 +303,7 @@ def _no_option(name: str, options: Sequence[str]) -> str:
     """An option that a configuration group does not have."""
     group, _, option = name.rpartition("/")
     if option in _PLUGINS.get(group, ()):
-        return f"{group}={option} is a plugin that is not installed: pip install 'keyframe[sweep]'."
+        return f"{group}={option} is a plugin that is not installed: {pip_install('sweep')}."
     known = ", ".join(option for option in options if not option.startswith("base"))
     more = " (any other timm model: backbone=timm backbone.name=NAME)" if group == "backbone" else ""
     return f"{group}={option} is not there: choose one of {known}{more}."

@@ -21,6 +21,7 @@ from keyframe.data.sampling import average_windows
 from keyframe.export.card import FRAMES, KINDS, SCORES, Card, read_card
 from keyframe.files import file_hash, one_line, unchanged
 from keyframe.summary.describe import Appearance
+from keyframe.system import pip_install
 from keyframe.trust import NO_TRUST, Trust, TrustLike
 from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
 
@@ -62,7 +63,7 @@ def onnx_packages() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise KeyframeError(f"ONNX needs the package {error.name}: pip install 'keyframe[onnx]'.") from error
+        raise KeyframeError(f"ONNX needs the package {error.name}: {pip_install('onnx')}.") from error
 
 
 def require_packages() -> None:

@@ -19,7 +19,7 @@ from keyframe.extraction.engines import PATIENCE, VideoJob, VideoResult, Worker
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.folder import remove_abandoned
 from keyframe.files import one_line
-from keyframe.system import cores
+from keyframe.system import cores, pip_install
 from keyframe.types import KeyframeError
 
 # Bytes of shared memory: only names of files pass through it.
@@ -43,7 +43,7 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         if any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow", "pandas")):
-            raise KeyframeError("engine=ray needs Ray Data: pip install 'keyframe[ray]', or use engine=local.")
+            raise KeyframeError(f"engine=ray needs Ray Data: {pip_install('ray')}, or use engine=local.")
 
     def __call__(
         self, spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int | None = None

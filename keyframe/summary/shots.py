@@ -17,6 +17,7 @@ import numpy as np
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.summary.describe import Appearance
+from keyframe.system import pip_install
 from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray, KeyframeError
 
 _Floats = Float64Array
@@ -310,7 +311,7 @@ class ContentShots:
         if not (self.min_length >= 0 and np.isfinite(self.min_length)):
             raise ValueError(f"min_length must be a finite number >= 0, not {self.min_length}")
         if importlib.util.find_spec("scenedetect") is None:
-            raise KeyframeError("shots=content needs PySceneDetect: pip install 'keyframe[shots]', or use shots=kts.")
+            raise KeyframeError(f"shots=content needs PySceneDetect: {pip_install('shots')}, or use shots=kts.")
 
     def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
         """Raise KeyframeError: descriptors of sampled frames are not enough to cut by."""

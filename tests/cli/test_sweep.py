@@ -125,10 +125,11 @@ def test_jobs_that_would_start_processes_fail(command, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["hydra/launcher=joblib", "hydra/launcher=submitit_slurm", "hydra/sweeper=optuna"])
-def test_without_the_extra_its_name_is_told(option):
+def test_without_the_extra_its_packages_are_named(option):
     group, _, name = option.partition("=")
     error = MissingConfigException("Could not find", f"{group}/{name}", ["basic"])
-    assert sentence_of(error) == f"{option} is a plugin that is not installed: pip install 'keyframe[sweep]'."
+    sentence = sentence_of(error)
+    assert sentence is not None and f"{option} is a plugin that is not installed: pip install 'hydra-" in sentence
 
 
 def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp_path):

@@ -383,5 +383,5 @@ def test_content_shots_need_the_library_and_every_frame(monkeypatch, scenedetect
         with pytest.raises(ValueError, match=next(iter(setting))):
             ContentShots(**setting)
     monkeypatch.setitem(sys.modules, "scenedetect", None)
-    with pytest.raises(KeyframeError, match=r"pip install 'keyframe\[shots\]'"):
+    with pytest.raises(KeyframeError, match=r"pip install 'scenedetect-headless>="):
         ContentShots()
