@@ -1,4 +1,4 @@
-"""Where the videos and labels of a data set lie: TVSum as released, a user's own folder, or a generated one."""
+"""Where videos and labels of a data set lie: TVSum or SumMe as released, a user's own folder, or a generated one."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from keyframe.data.demo import DemoSet, generate
-from keyframe.data.labels import LABEL_SUFFIXES, check_scale, read_labels
+from keyframe.data.labels import LABEL_SUFFIXES, check_scale, label_files, read_labels
 from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
@@ -20,20 +20,34 @@ VIDEO_SUFFIXES = (
 # those unpack to data/, matlab/ and video/, either in place or each in a folder of the zip's name.
 _RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
 
+# Folders with one label file per video: SumMe's, and those of a user's own.
+_PER_VIDEO = ("GT", "labels")
+
+# A file of this suffix beside another of the same name and folder is its copy for browsers.
+_BROWSER_COPY = ".webm"
+
 log = logging.getLogger(__name__)
 
 
 def find_videos(root: str | Path) -> dict[str, Path]:
     """Find the videos of a data set, id -> file, sorted by id; a file's stem is the video's id.
 
-    It searches `root`, `root/videos`, `root/video` and the same places of the official TVSum release below `root`.
+    It searches `root`, `root/videos`, `root/video` and the same places of the official TVSum release below `root`. Of
+    `a.mp4` and `a.webm` in one folder it takes the first.
     """
     root = Path(root)
     videos: dict[str, Path] = {}
-    for path in _files_below(root, ("videos", "video"), VIDEO_SUFFIXES):
-        other = videos.setdefault(path.stem, path)
-        if other != path:
-            raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
+    for folder in _folders_below(root, ("videos", "video")):
+        # macOS leaves a hidden "._<name>" beside what it unpacks.
+        files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file()]
+        files = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+        others = {path.stem for path in files if path.suffix.lower() != _BROWSER_COPY}
+        for path in files:
+            if path.suffix.lower() == _BROWSER_COPY and path.stem in others:
+                continue
+            other = videos.setdefault(path.stem, path)
+            if other != path:
+                raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
     if not videos:
         raise KeyframeError(
             f"there is no video ({', '.join(VIDEO_SUFFIXES)}) in {root}, its videos/ or video/: "
@@ -43,30 +57,35 @@ def find_videos(root: str | Path) -> dict[str, Path]:
 
 
 def find_label_file(root: str | Path) -> Path:
-    """Find the label file of a data set: a .mat before a .tsv, a .tsv before an .h5.
+    """Find the label file of a data set, by `LABEL_SUFFIXES`, or the folder that holds one file per video.
 
-    It searches `root`, `root/data`, `root/matlab` and the same places of the official TVSum release below `root`.
-    TVSum's `...-info.tsv` is no label file.
+    It searches `root`, `root/data`, `root/matlab` and the same places of the official TVSum release below `root`, then
+    the folders of one file per video, `root/GT` (SumMe) and `root/labels`.
     """
     root = Path(root)
-    files = _files_below(root, ("data", "matlab"), LABEL_SUFFIXES)
+    folders = _folders_below(root, ("data", "matlab"))
+    found = {folder: files for folder in folders if (files := label_files(folder))}
     for suffix in LABEL_SUFFIXES:
-        found = [path for path in files if path.suffix.lower() == suffix and not path.name.endswith("-info.tsv")]
-        if len(found) > 1:
-            names = [str(path.relative_to(root)) for path in found]
+        files = [file for each in found.values() for file in each if file.suffix.lower() == suffix]
+        if len(files) > 1:
+            names = [str(path.relative_to(root)) for path in files]
             raise KeyframeError(
-                f"{root} holds {len(found)} {suffix} files ({few(names)}): name the label file with data.labels"
+                f"{root} holds {len(files)} {suffix} files ({few(names)}): name the label file with data.labels"
             )
-        if found:
-            return found[0]
+        if files:
+            return files[0]
+    for name in _PER_VIDEO:
+        if (root / name).is_dir() and label_files(root / name):
+            return root / name
     suffixes = ", ".join(LABEL_SUFFIXES)
     raise KeyframeError(
-        f"there is no label file ({suffixes}) in {root}, its data/ or matlab/: name it with data.labels"
+        f"there is no label file ({suffixes}) in {root}, its data/, matlab/, {'/, '.join(_PER_VIDEO)}/: "
+        "name it with data.labels"
     )
 
 
-def _files_below(root: Path, kinds: Collection[str], suffixes: Collection[str]) -> list[Path]:
-    """The files with one of the suffixes in the usual folders of a data set, sorted within each; none is hidden."""
+def _folders_below(root: Path, kinds: Collection[str]) -> list[Path]:
+    """The usual folders of a data set."""
     if not root.is_dir():
         raise KeyframeError(f"there is no directory {root}: set data.root to the folder that holds the data set")
     names = ["", *(name for kind in kinds for name in (kind, f"ydata-tvsum50-{kind}/{kind}"))]
@@ -74,13 +93,7 @@ def _files_below(root: Path, kinds: Collection[str], suffixes: Collection[str]) 
     for folder in (root / release / name for release in _RELEASE_FOLDERS for name in names):
         if folder.is_dir():
             folders.setdefault(folder.resolve(), folder)
-    return [
-        path
-        for folder in folders.values()
-        for path in sorted(folder.iterdir())
-        # macOS leaves a hidden "._<name>" beside what it unpacks.
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
+    return list(folders.values())
 
 
 def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
@@ -124,11 +137,11 @@ class Source(Protocol):
 
 
 class DirectorySource:
-    """Videos and a label file in a directory: TVSum as released, or a user's own in the same form.
+    """Videos and labels in a directory: TVSum or SumMe as released, or a user's own.
 
     Args:
         root: the directory; see `find_videos` and `find_label_file` for the places in it.
-        labels: the label file, `None` to find it under `root`.
+        labels: the label file or the folder of label files, `None` to find it under `root`.
         allow_missing: as of `match`.
         lowest: the score in the label file that means "not important at all".
         highest: the score that means "most important".
@@ -159,8 +172,8 @@ class DirectorySource:
     def label_file(self) -> Path:
         """Where the labels are."""
         labels = self.labels or find_label_file(self.root)
-        if not labels.is_file():
-            raise KeyframeError(f"data.labels={labels} is not a file: set data.labels to the label file.")
+        if not labels.is_file() and not labels.is_dir():
+            raise KeyframeError(f"data.labels={labels} does not exist: set data.labels to the label file.")
         return labels
 
 

@@ -65,6 +65,12 @@ def checked_id(name: str, where: str) -> str:
     return name
 
 
+def room_for(path: Path) -> float:
+    """The bytes of memory that the arrays of a file may fill."""
+    free = available_bytes()
+    return min(_ROOM + _RATIO * path.stat().st_size, math.inf if free is None else free)
+
+
 class Hdf5File:
     """An open HDF5 file whose members are looked at before they are read.
 
@@ -77,8 +83,7 @@ class Hdf5File:
     def __init__(self, path: Path, file: h5py.File, option: str) -> None:
         self.path, self.option = path, option
         self._file = file
-        free = available_bytes()
-        self._room = min(_ROOM + _RATIO * path.stat().st_size, math.inf if free is None else free)
+        self._room = room_for(path)
 
     def __iter__(self) -> Iterator[str]:
         """The names at the top."""

@@ -1,6 +1,7 @@
 """Labels of videos: the forms in which they are shared, and which label belongs to which frame.
 
-The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015) and the eccv16-style `.h5`.
+The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015), SumMe's folder of `.mat` (Gygli et al., ECCV
+2014), and the eccv16-style `.h5`.
 """
 
 import logging
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores
+from keyframe.data.mat5 import MAT5_START, read_mat5
 from keyframe.data.packets import PacketIndex
-from keyframe.files import atomic_file, unchanged
+from keyframe.files import atomic_file, one_line, unchanged
 from keyframe.system import log_once
 from keyframe.types import (
     BoolArray,
@@ -40,27 +42,57 @@ _MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a 
 def read_labels(
     path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
 ) -> dict[str, Labels]:
-    """Read a label file by its suffix, .mat, .tsv or .h5: video id -> labels, in file order.
+    """Read a label file, or a folder with one file per video: video id -> labels, in file order.
+
+    What a file holds decides how it is read. In a folder the files are those of one suffix, the first of
+    `LABEL_SUFFIXES` that is there, by name.
 
     Args:
-        path: the file.
+        path: the file or folder.
         lowest: the score of a .tsv that becomes 0.
         highest: the score of a .tsv that becomes 1.
         option: the key by which the user names the file, for messages.
     """
     path = Path(path)
     check_scale(lowest, highest)
-    if path.suffix.lower() != ".tsv" and (lowest, highest) != (1, 5):
+    if not path.is_dir():
+        return _read_file(path, lowest, highest, option)
+    labels: dict[str, Labels] = {}
+    for file in label_files(path):
+        for name, one in _read_file(file, lowest, highest, option).items():
+            if name in labels:
+                raise KeyframeError(f"{file} has labels of {name}, as another file of {path} has: remove one of them")
+            labels[name] = one
+    if not labels:
+        raise KeyframeError(f"{path} holds no label file ({', '.join(LABEL_SUFFIXES)}): set {option} to one")
+    return labels
+
+
+def label_files(folder: Path) -> list[Path]:
+    """The label files in a folder: those of one suffix, the first of `LABEL_SUFFIXES` that is there, by name."""
+    # macOS leaves a hidden "._<name>" beside what it unpacks. TVSum's ...-info.tsv holds no labels.
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in files if not path.name.endswith("-info.tsv")]
+    of_suffix = ([path for path in files if path.suffix.lower() == suffix] for suffix in LABEL_SUFFIXES)
+    return next((found for found in of_suffix if found), [])
+
+
+def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels]:
+    suffix = path.suffix.lower()
+    if suffix in (".mat", ".h5") and (lowest, highest) != (1, 5):
         raise KeyframeError(f"{path} has a scale of its own: lowest and highest are those of a .tsv, leave them out.")
+    if not path.is_file():  # opening a pipe would wait for its writer
+        raise KeyframeError(f"there is no file {path}: set {option} to the label file")
+    if suffix not in LABEL_SUFFIXES:
+        raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
     with unchanged(path):
-        match path.suffix.lower():
-            case ".mat":
-                return read_tvsum_mat(path, option)
-            case ".tsv":
-                return read_tvsum_tsv(path, lowest, highest, option)
-            case ".h5":
-                return read_eccv16_h5(path, option)
-    raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
+        if suffix == ".tsv":
+            return read_tvsum_tsv(path, lowest, highest, option)
+        if suffix == ".h5":
+            return read_eccv16_h5(path, option)
+        with path.open("rb") as file:
+            of_summe = file.read(len(MAT5_START)) == MAT5_START
+        return (read_summe_mat if of_summe else read_tvsum_mat)(path, option)
 
 
 def check_scale(lowest: float, highest: float) -> None:
@@ -235,6 +267,26 @@ def read_tvsum_mat(path: str | Path, option: str = "data.labels") -> dict[str, L
                 )
             labels[name] = _of_annotators((raw - 1) / 4, file.text(category))
     return labels
+
+
+def read_summe_mat(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:
+    """Read the annotation of one video of SumMe, `GT/<id>.mat`: the id -> labels that are selections.
+
+    The file is MATLAB 5. `user_score` is (n_frames, users); what is not 0 is in the user's summary. `nFrames` must
+    agree. `importance` is the share of users that keep a frame, which is the file's `gt_score`.
+    """
+    path = Path(path)
+    arrays = read_mat5(path, ("user_score", "nFrames"), option)
+    score = arrays.get("user_score", np.empty(0))
+    if score.ndim != 2 or not score.size:
+        raise KeyframeError(f"{path} holds no user_score (frames, users): give a file of SumMe's GT as {option}")
+    frames = arrays.get("nFrames", np.array(len(score)))
+    if frames.size != 1 or frames.item() != len(score):
+        raise KeyframeError(
+            f"{path} has a user_score of {len(score)} rows and nFrames {one_line(str(frames.ravel()[:3]))}: "
+            "it needs one row per frame"
+        )
+    return {checked_id(path.stem, str(path)): _of_annotators((score != 0).T, "", selections=True)}
 
 
 def read_eccv16_h5(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:

@@ -96,8 +96,10 @@ def labels_note(selections: bool) -> str:
         return ""
     return (
         "Every label is 0 or 1: each annotator has selected frames, and the selections are the users' summaries as "
-        "they are, not cut into shots again. Most frames tie in them: Kendall's tau-b corrects for tied pairs, and "
-        "Spearman's rho gives tied frames their mean rank, both as scipy does."
+        "they are, not cut into shots again. SumMe's protocol (Gygli et al., ECCV 2014, as the field applies it) takes "
+        "keyshot F1 with the best user of a video, then the mean over videos: `f1_user_max`. Most frames tie in such "
+        "labels: Kendall's tau-b corrects for tied pairs, and Spearman's rho gives tied frames their mean rank, both "
+        "as scipy does."
     )
 
 

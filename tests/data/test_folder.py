@@ -58,6 +58,14 @@ def test_two_files_of_one_video(tmp_path):
     assert str(tmp_path / "videos" / "a.mkv") in str(caught.value)
 
 
+def test_a_webm_beside_another_file_of_its_name_is_a_copy(tmp_path):
+    _touch(tmp_path, "videos/a.mp4", "videos/a.webm", "videos/b.webm")
+    assert [path.name for path in find_videos(tmp_path).values()] == ["a.mp4", "b.webm"]
+    _touch(tmp_path, "b.mp4")
+    with pytest.raises(KeyframeError, match=r"are both the video b"):
+        find_videos(tmp_path)
+
+
 def test_one_folder_under_two_names_is_one_folder(tmp_path):
     _touch(tmp_path, "video/a.mp4")
     try:
@@ -118,6 +126,8 @@ LABEL_FILES = [
     (["data/anno.TSV", "a.h5"], "data/anno.TSV"),
     (["a.h5", "anno.tsv", "matlab/ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
     (["matlab/ydata-tvsum50.mat", "matlab/._ydata-tvsum50.mat"], "matlab/ydata-tvsum50.mat"),
+    (["GT/b.mat", "GT/a.mat", "GT/._a.mat", "videos/a.mp4"], "GT"),
+    (["anno.tsv", "GT/a.mat"], "anno.tsv"),
     # the release as its archives unpack: in place, each into its own folder, or below the outer folder
     ([f"{RELEASE}/data/anno.tsv", f"{RELEASE}/data/ydata-tvsum50-info.tsv"], f"{RELEASE}/data/anno.tsv"),
     ([f"{RELEASE}/data/anno.tsv", f"{RELEASE}/matlab/a.mat"], f"{RELEASE}/matlab/a.mat"),

@@ -309,8 +309,13 @@ def test_a_bad_eccv16_file_is_refused(tmp_path):
 
 
 def test_read_labels_refuses_other_suffixes(tmp_path):
-    with pytest.raises(KeyframeError, match=r"labels\.csv is no label file: data\.labels"):
-        read_labels(tmp_path / "labels.csv")
+    with pytest.raises(KeyframeError, match=r"there is no file .*labels\.xls: set data\.labels"):
+        read_labels(tmp_path / "labels.xls")
+    (tmp_path / "labels.xls").touch()
+    with pytest.raises(KeyframeError, match=r"labels\.xls is no label file: data\.labels"):
+        read_labels(tmp_path / "labels.xls")
+    with pytest.raises(KeyframeError, match=r"holds no label file .*set data\.labels"):
+        read_labels(tmp_path)
 
 
 def test_one_entry_a_frame_is_read_by_frame_number_whatever_the_times():
