@@ -4,6 +4,7 @@ import csv
 import errno
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -48,6 +49,16 @@ def make_folder(folder: Path) -> None:
                 raise NotADirectoryError(errno.ENOTDIR, f"{what} is no folder")
             break
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder that was not there: `folder`, or `folder-2` and so on; no two processes get the same one."""
+    make_folder(folder.parent)
+    for place in itertools.chain([folder], (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))):
+        with suppress(FileExistsError):
+            place.mkdir()
+            break
+    return place
 
 
 @contextmanager

@@ -10,11 +10,13 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cache
 from math import nan
 from multiprocessing.connection import Connection
@@ -143,7 +145,7 @@ def _number(path: Path) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -165,10 +167,11 @@ def lock_file(file: IO[bytes]) -> bool:
     return True
 
 
-def lock_folder(folder: Path) -> IO[bytes]:
+def lock_folder(folder: Path, remedy: str = "stop it") -> IO[bytes]:
     """Reserve a folder for this process until the returned file is closed or the process ends.
 
-    Child processes do not prolong that. On a system without locks no process is refused.
+    Child processes do not prolong that. On a system without locks no process is refused. `remedy` is for the message:
+    what else to do than to wait.
     """
     file = (folder / LOCK).open("ab")
     try:
@@ -177,7 +180,13 @@ def lock_folder(folder: Path) -> IO[bytes]:
         return file
     if not free:
         file.close()
-        raise KeyframeError(f"{folder} is in use by another process: wait until that has ended, or stop it.")
+        owner = _text(folder / LOCK)[:200] or "another process"
+        raise KeyframeError(f"{folder} is in use by {owner}: wait until that has ended, or {remedy}.")
+    with suppress(OSError):  # a full disk; whoever is refused learns less
+        os.ftruncate(file.fileno(), 0)
+        os.write(
+            file.fileno(), f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}".encode()
+        )
     os.register_at_fork(after_in_child=file.close)
     return file
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,7 @@ from keyframe.files import (
     flat,
     format_clock,
     natural_key,
+    new_folder,
     one_line,
     read_table,
     unchanged,
@@ -162,3 +164,13 @@ def test_a_hash_of_content_sees_size_and_pieces_and_not_the_place(tmp_path):
     for path, why in ((tmp_path / "gone", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(VideoError, match=why):
             content_hash(path)
+
+
+def test_of_many_that_want_one_folder_each_gets_its_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(new_folder, [tmp_path / "new" / "run"] * 8))
+    names = {"run", *(f"run-{number}" for number in range(2, 9))}
+    assert {path.name for path in made} == names == {path.name for path in (tmp_path / "new").iterdir()}
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        new_folder(tmp_path / "file" / "run")

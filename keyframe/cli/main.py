@@ -19,7 +19,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from keyframe.cli.arguments import (
     RANKS_IN_SWEEP,
@@ -29,6 +29,7 @@ from keyframe.cli.arguments import (
     fail,
     is_first_process,
     prepare,
+    quote,
     sentence_of,
     several_processes,
     split_inputs,
@@ -39,7 +40,7 @@ from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
-from keyframe.files import make_folder, one_line
+from keyframe.files import make_folder, new_folder, one_line
 from keyframe.system import LOCK, disk_fault, lock_folder
 from keyframe.types import KeyframeError
 
@@ -188,35 +189,36 @@ class OutputGuard(Callback):
     """Refuses an output directory that cannot be written, is in use, or holds another run or sweep."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the run directory."""
+        """Take the run directory."""
         directory = Path(config.hydra.run.dir)
         if not is_first_process():
             return
-        if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt_path"):
-            remedy = ", or resume it with ckpt_path=auto" if "ckpt_path" in config else ""
-            _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
         # Hydra, the log and the lock write through links, which a run from somebody else may hold.
         written = [directory / LOCK, directory / f"{config.hydra.job.name}.log", directory / ".hydra"]
         for place in (*written, *directory.glob(".hydra/*")):
             if place.is_symlink():
                 _refuse(config, f"{place} is a link: remove it, or choose another hydra.run.dir.")
-        _lock(config, directory, "hydra.run.dir")
+        directory = _take_directory(config, "run")
+        if (directory / "config.yaml").is_file() and not _left_nothing(directory) and not config.get("ckpt_path"):
+            remedy = ", or resume it with ckpt_path=auto" if "ckpt_path" in config else ""
+            _refuse(config, f"{directory} holds a run already: choose another hydra.run.dir{remedy}.")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep directory, and write into it which sweep it is."""
         directory = Path(config.hydra.sweep.dir)
         if several_processes(config) and not starts_ranks(config.hydra):
             _refuse(config, RANKS_IN_SWEEP)
-        go_on = how_to_go_on(config, directory)
         if config.sweep.resume is not None:
             try:
                 check_resumable(config, directory)
             except KeyframeError as error:
                 _refuse(config, str(error))
-        elif any(directory.glob("*/status.json")):
+        there = [place for place in (directory, *directory.parents) if place.exists()]
+        directory = _take_directory(config, "sweep")
+        made = [place for place in (directory, *directory.parents) if place not in there]
+        go_on = how_to_go_on(config, directory)
+        if config.sweep.resume is None and any(directory.glob("*/status.json")):
             _refuse(config, f"{directory} holds a sweep already: choose another hydra.sweep.dir, or resume it: {go_on}")
-        made = [place for place in (directory, *directory.parents) if not place.exists()]
-        _lock(config, directory, "hydra.sweep.dir")
         atexit.register(_forget_unstarted, directory, made)
         try:
             save_record(config, directory)
@@ -225,15 +227,30 @@ class OutputGuard(Callback):
         print(one_line(f"Sweep: {directory}; if it is stopped, go on with {go_on}"))
 
 
-def _lock(config: DictConfig, directory: Path, key: str) -> None:
-    """Make the directory and lock it for this process, to its end: two would write the same checkpoints."""
+def _take_directory(config: DictConfig, kind: str) -> Path:
+    """Make the directory of a `run` or a `sweep` and lock it until this process ends: two would write the same files.
+
+    A directory that is named after the time by default is a new one: `<time>-2` if another start in the same second has
+    `<time>`.
+    """
+    key, settings = f"hydra.{kind}.dir", config.hydra[kind]
+    directory = Path(settings.dir)
+    named = any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
     try:
-        make_folder(directory)
-        _locks.append(lock_folder(directory))
+        if named or "${now:" not in str(OmegaConf.to_container(settings, resolve=False)):
+            make_folder(directory)
+        else:
+            directory = new_folder(directory)
+            with read_write(config.hydra):
+                settings.dir = str(directory)
+                if kind == "sweep":  # its jobs are composed anew, from the overrides
+                    config.hydra.overrides.hydra.append(f"{key}={quote(str(directory))}")
+        _locks.append(lock_folder(directory, f"choose another {key}"))
     except KeyframeError as error:
         _refuse(config, str(error))
     except OSError as error:
         _refuse(config, f"{key}={directory} cannot be written ({error.strerror}): choose another directory.")
+    return directory
 
 
 def _forget_unstarted(directory: Path, made: Sequence[Path]) -> None:

@@ -1,15 +1,22 @@
 """Bad input ends in one sentence on stderr that names the file or key and what to do, and exit status 1."""
 
+import copy
 import json
+import os
 import pickle
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from keyframe.cli import main
+from keyframe.cli.main import OutputGuard
+from keyframe.config import conf_dir
 from keyframe.data.labels import write_tsv
 from keyframe.system import lock_folder
 from tests.commands import TINY, cold, in_process, script
@@ -356,7 +363,7 @@ def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, g
     run.mkdir()
     again = [*OWN, f"data.root={good}", "ckpt_path=auto", f"hydra.run.dir={run}"]
     with lock_folder(run):
-        refused(command(*again), run, "in use by another process")
+        refused(command(*again), run, f"in use by process {os.getpid()} on", "choose another hydra.run.dir")
         assert [path.name for path in run.iterdir()] == [".lock"]
     # a further rank takes part in the run of the first, which has the directory
     with lock_folder(run):
@@ -368,12 +375,50 @@ def test_a_sweep_directory_and_its_jobs_in_use_are_refused(command, good, tmp_pa
     (sweep / "0").mkdir(parents=True)
     start = ["-m", *OWN, f"data.root={good}", "data.fold=7,8", f"hydra.sweep.dir={sweep}"]
     with lock_folder(sweep):
-        refused(command(*start), sweep, "in use by another process")
+        refused(command(*start), sweep, f"in use by process {os.getpid()} on", "choose another hydra.sweep.dir")
         assert not list(sweep.glob("*.yaml"))
     with lock_folder(sweep / "0"):  # by a job that has outlived the command that began the sweep
         done = command(*start)
     assert f"Job 0 was not run: {sweep / '0'} is in use" in done.out
     assert json.loads((sweep / "1" / "status.json").read_text())["state"] == "failed"  # there is no fold 8
+
+
+def test_a_run_that_still_works_is_not_offered_to_be_resumed(command, good, tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with lock_folder(tmp_path):
+        refused(command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "in use by process")
+    refused(command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "holds a run already")
+
+
+def test_two_runs_that_start_within_a_second_have_two_directories(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "_locks", [])
+    for program in ("train", "extract"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose(program, return_hydra_config=True)
+        first = Path(config.hydra.run.dir)
+        starts = [copy.deepcopy(config) for _ in range(3)]
+        for start in starts:
+            OutputGuard().on_run_start(start)
+        assert [Path(start.hydra.run.dir).name for start in starts] == [
+            first.name,
+            f"{first.name}-2",
+            f"{first.name}-3",
+        ]
+        assert all((tmp_path / start.hydra.run.dir).is_dir() for start in starts)
+
+
+def test_a_sweep_whose_directory_is_taken_within_the_second_gets_another(command, good, tmp_path):
+    place = tmp_path / f"{datetime.now():%Y}"  # a year in place of a second
+    place.mkdir()
+    own = tmp_path / "conf" / "experiment" / "yearly.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"# @package _global_\nhydra:\n  sweep:\n    dir: {tmp_path}/${{now:%Y}}\n")
+    start = [f"--config-dir={own.parents[1]}", "-m", "experiment=yearly", *OWN, f"data.root={good}", "data.fold=7,8"]
+    done = command(*start)
+    assert f"keyframe-train sweep.resume={place}-2" in done.out
+    assert {path.parent.name for path in tmp_path.glob("*-2/*/status.json")} == {"0", "1"}
+    assert not list(place.iterdir())
 
 
 def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, data, tmp_path):
