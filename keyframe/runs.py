@@ -265,7 +265,7 @@ def _no_frames(path: Path) -> KeyframeError:
 
 def load_run(
     run: str | Path,
-    root: str | None = None,
+    root: str | Sequence[str] | None = None,
     labels: str | None = None,
     device: str | None = None,
     key: str = "run",
@@ -277,7 +277,7 @@ def load_run(
 
     Args:
         run: a run directory (its best checkpoint), a checkpoint, or an exported file with its card.
-        root: where the data lie now (`data.root`, or `data.path` of a feature file), if they were moved, or another
+        root: where the data lie now (`data.root`, or `data.path` of feature files), if they were moved, or another
             data set.
         labels: the label file to use instead of the run's own.
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
@@ -368,7 +368,10 @@ def _datamodule(
     data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() & {"root", "labels"}:
-        given[name] = str(Path(given[name]).expanduser())
+        paths = [
+            str(Path(one).expanduser()) for one in ([given[name]] if isinstance(given[name], str) else given[name])
+        ]
+        given[name] = paths[0] if isinstance(given[name], str) else paths
     if isinstance(source := data.get("source"), dict):
         data["source"] = _replaced(_source(source, given, path), given, path)
     else:

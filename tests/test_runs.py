@@ -188,7 +188,8 @@ def test_what_is_no_run(old_run, tmp_path):
 def test_data_that_were_moved(old_run, feature_run):
     assert load_run(old_run, root="~/elsewhere").video_data.source.root == Path.home() / "elsewhere"
     moved = load_run(feature_run, root="b.h5", labels="a.mat").datamodule
-    assert (moved.path, moved.labels) == (Path("b.h5"), Path("a.mat"))
+    assert (moved.paths, moved.labels) == ([Path("b.h5")], Path("a.mat"))
+    assert load_run(feature_run, root=["~/a.h5", "b.h5"]).datamodule.paths == [Path.home() / "a.h5", Path("b.h5")]
     with pytest.raises(KeyframeError, match=r"has no data\.labels to replace: leave data\.labels out"):
         load_run(old_run, labels="a.mat")
 

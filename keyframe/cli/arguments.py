@@ -25,10 +25,10 @@ from keyframe.types import KeyframeError, check_number
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
-    *("data.root", "data.path", "data.labels", "data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
+    *("data.labels", "data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "run", "teacher", "output", "out", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
 )
-_LISTS = ("input", "runs")  # keys whose value is a path or a list of paths
+_LISTS = ("input", "runs", "data.root", "data.path")  # keys whose value is a path or a list of paths
 _ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import Augmentation, FeatureDataset, VideoDataset, collate
-from keyframe.data.feature_file import FeatureVideo, read_feature_file
+from keyframe.data.feature_file import FeatureVideo, read_feature_files
 from keyframe.data.folder import Source, few
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
@@ -351,10 +351,10 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
 
 
 class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
-    """Batches of features from an eccv16-style file; no video file is needed.
+    """Batches of features from eccv16-style files; no video file is needed.
 
     Args:
-        path: the file.
+        path: the file, or several of one width.
         labels: the .mat or .tsv with each annotator's scores; None goes without annotators.
         width: channels of a feature, as the model expects.
         augmentation: must be None: it changes images.
@@ -363,7 +363,7 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
 
     def __init__(
         self,
-        path: str,
+        path: str | Sequence[str],
         labels: str | None = None,
         width: int = 1024,
         augmentation: Augmentation | None = None,
@@ -372,21 +372,23 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
         super().__init__(**common)
         if augmentation is not None:
             raise KeyframeError("Augmentation changes images, and a feature file has none: leave augmentation out.")
-        self.path = Path(path).expanduser()
+        self.paths = [Path(one).expanduser() for one in ([path] if isinstance(path, str) else path)]
         self.labels = Path(labels).expanduser() if labels is not None else None
         self.width = width
 
     def _find(self) -> list[FeatureVideo]:
-        videos = list(read_feature_file(self.path, self.labels).values())
+        videos = list(read_feature_files(self.paths, self.labels).values())
         if (width := videos[0].features.shape[1]) != self.width:
-            raise KeyframeError(f"{self.path} has features of width {width}, not {self.width}: set data.width={width}.")
+            raise KeyframeError(
+                f"{self.paths[0]} has features of width {width}, not {self.width}: set data.width={width}."
+            )
         return videos
 
     def _category(self, video: FeatureVideo) -> str:
         return video.category
 
     def _address(self, video: FeatureVideo) -> str:
-        return f"{self.path.name}/{video.key}"
+        return f"{video.file}/{video.key}"
 
     def _dataset(self, name: str, videos: list[FeatureVideo]) -> FeatureDataset:
         return FeatureDataset(name, videos)

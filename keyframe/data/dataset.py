@@ -31,9 +31,6 @@ Address = tuple[str, Kept, int | None]
 # What random numbers are drawn for: hiding frames changes no image, so it takes no part in their draw.
 _IMAGES, _HIDING = 0, 1
 
-# Feature files know frame numbers, not times; the field takes 30 frames per second (a pick every 15th: two per second).
-_FRAME_RATE = 30.0
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -396,7 +393,7 @@ class FeatureDataset(Dataset[Sample]):
                 number=number,
                 kind="features",
                 inputs=torch.from_numpy(video.features),
-                seconds=torch.from_numpy(video.picks / _FRAME_RATE).float(),
+                seconds=torch.from_numpy(video.seconds).float(),
                 importance=torch.from_numpy(video.importance),
                 annotators=torch.from_numpy(video.annotators),
                 visible=torch.ones(len(video.picks), dtype=torch.bool),

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,25 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.data.folder import few
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, Hdf5File, named_videos, open_hdf5, read_scores
 from keyframe.data.labels import read_labels, sample_labels
-from keyframe.files import atomic_file, make_folder, unchanged
-from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
+from keyframe.files import atomic_file, make_folder, one_line, unchanged
+from keyframe.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int64Array,
+    IntArray,
+    KeyframeError,
+    Labels,
+)
 
 log = logging.getLogger(__name__)
 
 _OPTION = "data.path"
+_SUMMARIES = ("gt_summary", "gtsummary")
 _COMPRESSED = ("features", "user_summary")
 
 
@@ -30,11 +41,13 @@ class FeatureVideo:
 
     Attributes:
         id: of the video.
+        file: the name of its file.
         key: its group in the file, `video_N`.
         category: "" if it is not known.
         features: float32 (n, d).
         picks: frame number of each feature, rising, int64 (n,).
         n_frames: frames of the video.
+        rate: frames per second.
         importance: the reference score at each pick in [0, 1], float32 (n,).
         annotators: each annotator's score at each pick in [0, 1], float32 (A, n); A may be 0.
         change_points: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2); or None.
@@ -43,38 +56,91 @@ class FeatureVideo:
     """
 
     id: str
+    file: str
     key: str
     category: str
     features: Float32Array
     picks: Int64Array
     n_frames: int
+    rate: float
     importance: Float32Array
     annotators: Float32Array
     change_points: Int64Array | None
     user_summaries: BoolArray | None
     selections: bool = False
 
+    @property
+    def seconds(self) -> Float64Array:
+        """The time of each pick, (n,)."""
+        return self.picks / self.rate
+
 
 def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
-    """Read every video of an eccv16-style feature file: video id -> video, in the order of N.
+    """Read every video of one feature file; see `read_feature_files`."""
+    return read_feature_files([path], labels)
 
-    Each `video_N` needs `features` (n_steps, d), `gtscore` and `picks` (n_steps,) and `n_frames`, of any dtype, and may
-    have `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames).
+
+def read_feature_files(paths: Sequence[str | Path], labels: str | Path | None = None) -> dict[str, FeatureVideo]:
+    """Read every video of eccv16-style feature files: video id -> video, file by file in the order of N.
+
+    Each `video_N` needs `features` (n_steps, d) and `gtscore` (n_steps,), of any dtype, and may have `picks`
+    (n_steps,), `n_frames`, `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames), or Mr.HiSum's
+    `gt_summary` (n_steps,). `read_scores` says what stands for missing picks.
 
     Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
     the last ends with it, and those that begin after its end are left out.
 
+    Several files must be of one width. There a video without a name is called `<file>/video_N`, as in published splits
+    over several files, where `<file>` is the file's name without its suffix.
+
     Args:
-        path: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
-        labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. The importance is the
-            file's gtscore either way, because published systems train on that. Selections replace `user_summary`.
+        paths: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
+        labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. Of several files,
+            those of which it has no video go without. The importance is the file's gtscore either way, because
+            published systems train on that. Selections replace `user_summary`.
     """
-    path = Path(path)
+    files = {path.stem: path for path in map(Path, paths)}
+    if not paths or len(files) < len(paths):
+        raise KeyframeError(f"data.path={few(map(str, paths))} must name one file or several, each of another name")
     of_annotators = None if labels is None else read_labels(labels)
+    videos: dict[str, FeatureVideo] = {}
+    labelled = 0
+    for path in files.values():
+        found = _read_file(path, len(files) > 1, of_annotators, str(labels))
+        if twice := found.keys() & videos.keys():
+            raise KeyframeError(
+                f"{path} and {videos[min(twice)].file} both have the video {one_line(min(twice))}: leave one file out"
+            )
+        labelled += any(len(video.annotators) for video in found.values())
+        videos |= found
+    if of_annotators is not None and not labelled:
+        raise KeyframeError(
+            f"{labels} has labels of {few(of_annotators)}, but of no video of data.path ({few(videos)}): "
+            "give the labels of that data set"
+        )
+    widths = {video.features.shape[1]: video for video in videos.values()}
+    if len(widths) > 1:
+        listed = ", ".join(
+            f"{width} in {video.key}" + (f" of {video.file}" if len(files) > 1 else "")
+            for width, video in sorted(widths.items())
+        )
+        raise KeyframeError(
+            f"{few(map(str, paths))}: features are of several widths ({listed}): use files of one backbone"
+        )
+    return videos
+
+
+def _read_file(
+    path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str
+) -> dict[str, FeatureVideo]:
+    """Read one of one or several files."""
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
     with unchanged(path), open_hdf5(path, _OPTION) as file:
-        for key, name in named_videos(file).items():
+        names = named_videos(file)
+        if several and of_annotators is not None and not of_annotators.keys() & set(names.values()):
+            of_annotators = None
+        for key, name in names.items():
             track = read_scores(file, key)
             shots, regular = _change_points(file, key, track.n_frames)
             if not regular:
@@ -83,28 +149,27 @@ def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dic
             users, selections = _user_summaries(file, key, track.n_frames), False
             if of_annotators is not None:
                 where = f"{path}: {name}"
-                known = _labels(of_annotators, str(labels), name, path)
+                known = _labels(of_annotators, labels, name, path)
                 annotators = _annotators(known, track.picks, track.n_frames, where)
                 selections = known.selections
                 if selections:
                     users = _annotators(known, np.arange(track.n_frames), track.n_frames, where) > 0
-            videos[name] = FeatureVideo(
-                id=name,
+            id_ = f"{path.stem}/{key}" if several and name == key else name
+            videos[id_] = FeatureVideo(
+                id=id_,
+                file=path.name,
                 key=key,
                 category=TVSUM_CATEGORIES.get(name, ""),
                 features=_features(file, key, len(track.picks)),
                 picks=track.picks,
                 n_frames=track.n_frames,
+                rate=track.rate,
                 importance=track.scores.astype(np.float32),
                 annotators=annotators,
                 change_points=shots,
                 user_summaries=users,
                 selections=selections,
             )
-    widths = {video.features.shape[1]: video.key for video in videos.values()}
-    if len(widths) > 1:
-        listed = ", ".join(f"{width} in {key}" for width, key in sorted(widths.items()))
-        raise KeyframeError(f"{path}: features are of several widths ({listed}): use a file of one backbone")
     if corrected:
         message = (
             "%s: shots of %d videos (first %s) left gaps, overlapped or missed the start: each lasts until the next"
@@ -137,15 +202,20 @@ def _change_points(file: Hdf5File, key: str, n_frames: int) -> tuple[Int64Array 
         raise KeyframeError(f"{where} has change_points that begin after its {n_frames} frames: correct the file")
     starts[0] = 0
     shots = np.stack([starts, np.append(starts[1:] - 1, n_frames - 1)], axis=1)
-    regular = len(shots) == len(given) and np.array_equal(given.ravel()[:-1], shots.ravel()[:-1])
-    # many published files count one frame more or less at the very end
-    return shots, bool(regular and abs(given[-1, 1] - shots[-1, 1]) <= 1)
+    if len(shots) < len(given) or given[0, 0]:
+        return shots, False
+    # Many published files count one frame more or less at the very end; Mr.HiSum's shots all end with the next start.
+    late = given[:, 1] - shots[:, 1]
+    return shots, bool((not late[:-1].any() and abs(late[-1]) <= 1) or (late == 1).all())
 
 
 def _user_summaries(file: Hdf5File, key: str, n_frames: int) -> BoolArray | None:
     place = f"{key}/user_summary"
     if place not in file:
-        return None
+        # Mr.HiSum's reference summary has one entry per second, its frame; an eccv16 gtsummary one per pick.
+        place = next((other for name in _SUMMARIES if (other := f"{key}/{name}") in file), "")
+        if not place or file.shape(place) != (n_frames,):
+            return None
     shape = file.shape(place)
     if len(shape) not in (1, 2) or shape[-1] != n_frames:
         raise KeyframeError(

@@ -38,6 +38,9 @@ TVSUM_FRAMES: dict[str, int] = {name: int(n_frames) for name, _, n_frames in _TV
 
 _KEY = re.compile(r"video_([1-9][0-9]?)")
 
+# Feature files know frame numbers, not times; the field takes 30 frames per second and a pick every 15th.
+_RATE, _STEP = 30.0, 15
+
 # What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
 # thousandth, but a whole file of labels at most to a fiftieth (TVSum's own).
 _ROOM, _RATIO = 2**24, 200
@@ -51,8 +54,8 @@ def official_id(key: str) -> str | None:
 
 
 def data_set_named(text: str) -> str | None:
-    """The data set that a file name contains: `tvsum`, `summe`, `ovp` or `youtube`; each has its own `video_1`."""
-    return next((name for name in ("tvsum", "summe", "ovp", "youtube") if name in text.lower()), None)
+    """The data set that a file name contains, `tvsum`, `summe`, `ovp`, `youtube` or `hisum`: each has a `video_1`."""
+    return next((name for name in ("tvsum", "summe", "ovp", "youtube", "hisum") if name in text.lower()), None)
 
 
 def checked_id(name: str, where: str) -> str:
@@ -250,22 +253,26 @@ class ScoreTrack:
         scores: one per pick, in [0, 1], float64 (n,).
         picks: frame number of each score, rising, int64 (n,).
         n_frames: frames of the video, more than the last pick.
+        rate: frames per second.
     """
 
     scores: Float64Array
     picks: Int64Array
     n_frames: int
+    rate: float = _RATE
 
 
 def named_videos(file: Hdf5File) -> dict[str, str]:
-    """The group `video_N` of each video of an eccv16-style file -> the video's id, in the order of N.
+    """The group of each video of an eccv16-style file, `video_N` -> the video's id, in the order of N.
 
     The id is the group's `video_name` if it has one (SumMe). Without names, a file is TVSum's if each `video_N` has the
-    frames of the N-th video in the official order; then the ids are those, else the names of the groups.
+    frames of the N-th video in the official order; then the ids are those, else the names of the groups. A file without
+    any `video_N` may call its groups by the videos, as DSNet does with a user's own.
     """
-    keys = sorted((key for key in file if key.startswith("video_")), key=natural_key)
+    keys = [key for key in file if key.startswith("video_")] or [key for key in file if f"{key}/gtscore" in file]
     if not keys:
         raise KeyframeError(f"{file.path} holds no group video_N: give an eccv16-style h5 as {file.option}")
+    keys.sort(key=natural_key)
     named = {key: f"{key}/video_name" in file for key in keys}
     of_tvsum = all(_has_official_length(file, key) for key in keys if not named[key])
     ids: dict[str, str] = {}
@@ -282,7 +289,7 @@ def named_videos(file: Hdf5File) -> dict[str, str]:
 
 def _has_official_length(file: Hdf5File, key: str) -> bool:
     name = official_id(key)
-    return name is not None and _n_frames(file, key) == TVSUM_FRAMES[name]
+    return name is not None and f"{key}/n_frames" in file and _n_frames(file, key) == TVSUM_FRAMES[name]
 
 
 def _n_frames(file: Hdf5File, key: str) -> int:
@@ -290,14 +297,20 @@ def _n_frames(file: Hdf5File, key: str) -> int:
 
 
 def read_scores(file: Hdf5File, key: str) -> ScoreTrack:
-    """Read one video; a gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet."""
+    """Read one video; a gtscore outside [0, 1] is scaled by its own minimum and maximum, as in DSNet.
+
+    Missing `picks` (OVP, YouTube) are every 15th frame, or evenly spaced where that does not fit `n_frames`; missing
+    `n_frames` end with the shots or the last pick. If shots or frames are counted in features, each is a second
+    (Mr.HiSum).
+    """
     where = f"{file.path}: {key}"
-    n_frames = _n_frames(file, key)
-    n_scores, n_picks = (math.prod(file.shape(f"{key}/{name}")) for name in ("gtscore", "picks"))
+    n_scores = n_picks = math.prod(file.shape(f"{key}/gtscore"))
+    if f"{key}/picks" in file:
+        n_picks = math.prod(file.shape(f"{key}/picks"))
     if not n_scores or n_scores != n_picks:
         raise KeyframeError(f"{where} has {n_scores} gtscores and {n_picks} picks: it needs one finite score per pick")
     scores = file.numbers(f"{key}/gtscore", np.float64).ravel()
-    picks = file.numbers(f"{key}/picks", np.int64).ravel()
+    picks, n_frames, rate = _timeline(file, key, n_scores)
     span = np.ptp(scores)
     if not np.isfinite(span):
         raise KeyframeError(f"{where} has gtscores of NaN or infinity: it needs one finite score per pick")
@@ -306,4 +319,26 @@ def read_scores(file: Hdf5File, key: str) -> ScoreTrack:
     file.claim(f"{key}/n_frames", 4 * n_frames)  # each frame gets a score
     if scores.min() < 0 or scores.max() > 1:
         scores = (scores - scores.min()) / (span or 1.0)
-    return ScoreTrack(scores, picks, n_frames)
+    return ScoreTrack(scores, picks, n_frames, rate)
+
+
+def _timeline(file: Hdf5File, key: str, n_scores: int) -> tuple[Int64Array, int, float]:
+    """The picks, the number of frames and the frames per second of a video; what the file lacks is made."""
+    n_frames = _n_frames(file, key) if f"{key}/n_frames" in file else None
+    if f"{key}/picks" in file:
+        picks = file.numbers(f"{key}/picks", np.int64).ravel()
+        return picks, max(int(picks[-1]) + 1, _shots_end(file, key)) if n_frames is None else n_frames, _RATE
+    known = _shots_end(file, key) if n_frames is None else n_frames
+    # Mr.HiSum's shots end where the next begins.
+    if n_scores > 1 and (known == n_scores if n_frames is not None else 0 < known <= n_scores + 1):
+        return np.arange(n_scores, dtype=np.int64), n_scores, 1.0
+    known = known or _STEP * n_scores
+    step = _STEP if n_scores == -(-known // _STEP) else max(1, known // n_scores)
+    return step * np.arange(n_scores, dtype=np.int64), known, _RATE
+
+
+def _shots_end(file: Hdf5File, key: str) -> int:
+    """The frame after the last shot; 0 without shots."""
+    place = f"{key}/change_points"
+    shots = file.numbers(place, np.int64) if place in file else np.empty(0, np.int64)
+    return int(shots.max()) + 1 if shots.size else 0

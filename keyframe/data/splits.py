@@ -111,13 +111,18 @@ def read_split_file(
         fold: which entry of it, from 0.
         categories: id of each video of the data set -> category, "" if there is none.
         val_fraction: share of train that validates if the file does not say, in (0, 1).
-        addresses: for videos from an h5 file, `<file name>/video_N` -> id; a split of the same data set may use them.
+        addresses: for videos from h5 files, `<file name>/video_N` -> id. Of a key such as `FILE.h5/video_29`, or
+            `FILE/video_29`, the file's name chooses the file, or else the data set in the name.
     """
     path = Path(path)
     entries = read_folds(path)
     _check_fold(fold, len(entries))
+    groups: dict[str, dict[str, str]] = {}
+    for address, id_ in (addresses or {}).items():
+        file, _, group = address.rpartition("/")
+        groups.setdefault(group, {})[file] = id_
     train, val, test = (
-        tuple(sorted(_resolve(key, categories, addresses or {}, path) for key in entries[fold][part]))
+        tuple(sorted(_resolve(key, categories, groups, path) for key in entries[fold][part]))
         for part in ("train_keys", "val_keys", "test_keys")
     )
     try:
@@ -136,7 +141,8 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
     """Read every fold of a split file: `train_keys`, `val_keys` (empty if the file names none) and `test_keys`.
 
     The suffix names the form:
-      - JSON, a list of `{"train_keys": [...], "test_keys": [...]}`: DR-DSN, VASNet, PGL-SUM, CA-SUM.
+      - JSON, a list of `{"train_keys": [...], "test_keys": [...]}`: DR-DSN, VASNet, PGL-SUM, CA-SUM; or one of these
+        by itself: Mr.HiSum.
       - YAML, the same list: DSNet.
       - text, one line per fold, `TVSum/split0/video_1,video_2.../video_7,video_12...`, train first: CSTA. Its keys get
         the data set in front, `TVSum/video_1`.
@@ -158,6 +164,8 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as a split file ({reason}): correct or copy it again") from error
+    if isinstance(entries, dict) and "test_keys" in entries:
+        entries = [entries]
     if not isinstance(entries, list) or not entries:
         raise KeyframeError(f"{path} must hold a list of folds, each with train_keys and test_keys")
     return [
@@ -193,16 +201,18 @@ def _keys(entry: Any, part: str, fold: int, path: Path) -> list[str]:
     return keys
 
 
-def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], path: Path) -> str:
-    """Turn a key of a split file into an id of the data set."""
+def _resolve(key: str, known: Mapping[str, str], groups: Mapping[str, Mapping[str, str]], path: Path) -> str:
+    """Turn a key of a split file into an id of the data set; `groups` are those of h5 files: group -> file -> id."""
     prefix, _, last = key.rpartition("/")
     # `video_7` of SumMe, OVP or YouTube is another video.
     place = prefix.rpartition("/")[2]
     named = data_set_named(place or path.name)
     of_tvsum = named == "tvsum" or (named is None and not place)
     # The name of a group in an h5 file is an id only there.
-    ids = () if any(address.rpartition("/")[2] == last for address in addresses) else (key, last)
-    for name in (*ids, _at_address(last, named, addresses), official_id(last) if of_tvsum else None):
+    ids = _in_files(groups[last], place, named) if last in groups else (key, last)
+    if last in groups and len(ids) > 1:
+        raise KeyframeError(f"{path} names the video {key}, which may be {' or '.join(ids)}: name its file as well")
+    for name in (*ids, official_id(last) if of_tvsum else None):
         if name is not None and name in known:
             return name
     raise KeyframeError(
@@ -210,14 +220,13 @@ def _resolve(key: str, known: Mapping[str, str], addresses: Mapping[str, str], p
     )
 
 
-def _at_address(last: str, named: str | None, addresses: Mapping[str, str]) -> str | None:
-    """The id of an h5 file's `video_N`, unless the split names another data set than the file's."""
-    for address, name in addresses.items():
-        file, _, group = address.rpartition("/")
-        own = "tvsum" if name in TVSUM_CATEGORIES else data_set_named(file)
-        if group == last and (named is None or own in (None, named)):
-            return name
-    return None
+def _in_files(files: Mapping[str, str], place: str, named: str | None) -> tuple[str, ...]:
+    """The ids of an h5 group, file -> id, in the file that a split names, else in those of the data set it names."""
+    if exact := tuple(id_ for file, id_ in files.items() if place in (file, Path(file).stem)):
+        return exact
+    own = {id_: "tvsum" if id_ in TVSUM_CATEGORIES else data_set_named(file) for file, id_ in files.items()}
+    same = tuple(id_ for id_ in own if own[id_] is not None and own[id_] == named)
+    return same or tuple(id_ for id_ in own if named is None or own[id_] is None)
 
 
 def _check_fold(fold: int, folds: int) -> None:

@@ -16,7 +16,6 @@ from keyframe.summary.training_free import training_free, training_free_of_featu
 from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray, LabelledVideo, Labels
 
 PICK_STEP = 15  # about two picks per second, as in the feature files that published systems share
-_FEATURE_FILE_RATE = 30.0  # frames per second, for the time axis of figures: feature files do not hold it
 
 PROTOCOL = (
     "Rank correlation (Kendall's tau-b, Spearman's rho) at every 15th frame with each annotator separately, averaged "
@@ -146,7 +145,7 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
         category=video.category,
         n_frames=video.n_frames,
         entries=video.picks,
-        seconds=video.picks / _FEATURE_FILE_RATE,
+        seconds=video.seconds,
         importance=video.importance.astype(np.float64),
         annotators=video.annotators.astype(np.float64),
         shots=ranges,

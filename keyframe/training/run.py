@@ -46,7 +46,7 @@ def train_and_test(
     backbone = module.detector.backbone
     if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
         raise KeyframeError(
-            f"{datamodule.path} holds features, and {backbone.name} cannot train on them: leave backbone out."
+            f"{datamodule.paths[0]} holds features, and {backbone.name} cannot train on them: leave backbone out."
         )
     if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
         raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")

@@ -15,7 +15,7 @@ from keyframe.data.labels import write_tsv
 from keyframe.evaluation.metrics import VIDEO_METRICS
 from keyframe.runs import load_detector
 from keyframe.types import KeyframeError
-from tests.data.feature_files import WIDTH, write_summe, write_tvsum
+from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
 
 EPOCHS = 6
 QUIET = ("trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
@@ -157,13 +157,22 @@ def test_the_model_comes_back_and_scores_features_only(trained, features):
         detector(torch.zeros(1, 2, 3, 8, 8))
 
 
-def test_summe_and_its_split_file(command, tmp_path):
-    path = write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", [f"clip {n}" for n in range(6)])
-    keys = [f"../datasets/{path.name}/video_{n}" for n in range(1, 7)]
-    (tmp_path / "summe.yml").write_text(yaml.safe_dump([{"train_keys": keys[:4], "test_keys": keys[4:]}]))
+def test_several_files_and_an_augmented_split(command, tmp_path):
+    place = tmp_path / "my sets"
+    place.mkdir()
+    summe = write_summe(place / "eccv16_dataset_summe_google_pool5.h5", [f"clip {n}" for n in range(6)])
+    ovp = place / "eccv16_dataset_ovp_google_pool5.h5"
+    bare = dict.fromkeys(("picks", "n_frames", "change_points", "user_summary"))
+    write_features(ovp, {f"video_{n}": video(20, n) | bare for n in (1, 29)})
+    keys = [f"../datasets/{summe.name}/video_{n}" for n in range(1, 7)]
+    fold = {"train_keys": [*keys[:4], f"../datasets/{ovp.name}/video_29"], "test_keys": keys[4:]}
+    (tmp_path / "summe_aug.yml").write_text(yaml.safe_dump([fold]))
     run = tmp_path / "run"
-    settings = [f"data.width={WIDTH}", f"data.splits={tmp_path / 'summe.yml'}", "trainer.max_epochs=1"]
-    command("data=h5", f"data.path={path}", *settings, *QUIET, f"hydra.run.dir={run}").good()
+    settings = [f"data.width={WIDTH}", f"data.splits={tmp_path / 'summe_aug.yml'}", "trainer.max_epochs=1"]
+    done = command("data=h5", f"data.path=[{summe},{ovp}]", *settings, *QUIET, f"hydra.run.dir={run}").good()
+    assert "leaves 1 of the data set's videos unused" in done.out
+    (split,) = json.loads((run / "split.json").read_text())
+    assert "eccv16_dataset_ovp_google_pool5/video_29" in split["train_keys"] + split["val_keys"]
     with (run / "per_video.csv").open() as file:
         rows = {row["video"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"clip 4", "clip 5"}

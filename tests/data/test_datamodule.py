@@ -2,6 +2,7 @@
 
 import json
 from itertools import chain, product
+from pathlib import Path
 
 import h5py
 import pytest
@@ -12,7 +13,7 @@ from keyframe.data.datamodule import EpochSampler, FeatureDataModule
 from keyframe.data.hdf5 import TVSUM_IDS
 from keyframe.data.splits import PARTS
 from keyframe.types import KeyframeError
-from tests.data.feature_files import WIDTH, write_summe, write_tvsum
+from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
 from tests.training.tiny import make_datamodule
 
 NAMES = ["Air_Force_One", "Base jumping", "Bearpark_climbing", "Bike Polo", "Bus_in_Rock_Tunnel", "Cooking"]
@@ -134,6 +135,43 @@ def test_a_split_of_another_data_set_is_refused(tmp_path, named):
         for file, other in ((summe, "tvsum"), (tvsum, "summe")):
             with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
                 split_of(tmp_path, file, split_name.replace("tvsum", other), place.replace("tvsum", other))
+
+
+FOUR = ("tvsum", "summe", "ovp", "youtube")
+
+
+@pytest.mark.parametrize("form", ["../datasets/eccv16_dataset_{}_google_pool5.h5/", "eccv16_dataset_{}_google_pool5/"])
+@pytest.mark.parametrize("stem", ["eccv16_dataset_{}_google_pool5", "my {} features"])
+def test_published_augmented_splits_name_the_videos_of_several_files(tmp_path, form, stem):
+    """DSNet's and VASNet's forms of one fold: TVSum's last videos are tested, three data sets are added to train."""
+    paths = [str(tmp_path / f"{stem.format(name)}.h5") for name in FOUR]
+    write_tvsum(Path(paths[0]), 4)
+    write_summe(Path(paths[1]), NAMES[:2])
+    for path in paths[2:]:
+        write_features(Path(path), {f"video_{n}": video(20, n) for n in (1, 2)})
+    keys = {name: [f"{form.format(name)}video_{n}" for n in range(1, 5 if name == "tvsum" else 3)] for name in FOUR}
+    fold = {"test_keys": keys["tvsum"][2:], "train_keys": keys["tvsum"][:2] + keys["summe"] + keys["ovp"]}
+    (tmp_path / "tvsum_aug.json").write_text(json.dumps([fold]))
+    ovp, youtube = map(stem.format, FOUR[2:])
+    for given in (paths, paths[2::-1]):
+        datamodule = FeatureDataModule(given, width=WIDTH, splits=str(tmp_path / "tvsum_aug.json"))
+        assert ids_of(datamodule, "test") == sorted(TVSUM_IDS[2:4])
+        rest = {*TVSUM_IDS[:2], *NAMES[:2], f"{ovp}/video_1", f"{ovp}/video_2"}
+        assert {*ids_of(datamodule, "train"), *ids_of(datamodule, "val")} == rest
+    with pytest.raises(KeyframeError, match=r"ovp_google_pool5.*/video_1, which the data set does not have"):
+        FeatureDataModule(paths[:2], width=WIDTH, splits=str(tmp_path / "tvsum_aug.json")).split_videos("test")
+    # a name alone does not say which file
+    (tmp_path / "a.json").write_text(json.dumps([{"train_keys": ["video_1"], "test_keys": ["video_2"]}]))
+    with pytest.raises(KeyframeError, match=f"video_1, which may be {ovp}/video_1 or {youtube}/video_1: name its file"):
+        FeatureDataModule(paths[2:], width=WIDTH, splits=str(tmp_path / "a.json")).split_videos("test")
+
+
+def test_a_split_over_several_files_comes_back(tmp_path):
+    groups = {f"video_{n}": video(20, n) for n in range(1, 6)}
+    paths = [str(write_features(tmp_path / f"{name}.h5", groups)) for name in ("a", "b")]
+    before = FeatureDataModule(paths, width=WIDTH)
+    before.split.write(tmp_path / "split.json")
+    assert FeatureDataModule(paths, width=WIDTH, splits=str(tmp_path / "split.json")).split == before.split
 
 
 def summe_data(path, names, kept_split=None, **options):

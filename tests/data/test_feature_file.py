@@ -8,7 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, read_feature_file, video_numbers
+from keyframe.data.feature_file import (
+    EncodedVideo,
+    FeatureFile,
+    GroundTruth,
+    read_feature_file,
+    read_feature_files,
+    video_numbers,
+)
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS
 from keyframe.data.labels import read_tvsum_mat, write_tsv
 from keyframe.evaluation.video import feature_eval_video
@@ -71,6 +78,64 @@ def test_what_is_only_good_for_f1_may_be_missing(tmp_path):
     assert read.change_points is None and read.user_summaries is None
 
 
+def test_what_ovp_and_youtube_lack_is_made(tmp_path):
+    bare = {"n_frames": None, "change_points": None, "user_summary": None, "n_steps": None}
+    read = one(tmp_path, picks=None, **bare)
+    np.testing.assert_array_equal(read.picks, 15 * np.arange(8))
+    np.testing.assert_allclose(read.seconds, np.arange(8) / 2)
+    assert read.n_frames == 120
+    check_shots(feature_eval_video(read).shots, 120)
+    for n_frames, step in ((113, 15), (106, 15), (80, 10), (8 * 30, 30)):
+        read = one(tmp_path, picks=None, **{**bare, "n_frames": n_frames})
+        np.testing.assert_array_equal(read.picks, step * np.arange(8))
+        assert read.n_frames == n_frames
+    assert one(tmp_path, **bare).n_frames == 106
+    assert one(tmp_path, **{**bare, "change_points": np.array([[0, 49], [50, 112]])}).n_frames == 113
+    with pytest.raises(KeyframeError, match="do not rise within its 5 frames"):
+        one(tmp_path, picks=None, n_frames=5, change_points=None, user_summary=None)
+
+
+def test_mr_hisum_has_a_feature_and_a_frame_a_second(tmp_path, caplog):
+    group = {name: video(8, 0)[name] for name in ("features", "gtscore")}
+    group |= {"change_points": np.array([[0, 3], [3, 6], [6, 8]]), "gt_summary": np.array([0, 0, 0, 1, 1, 1, 0, 0])}
+    (read,) = read_feature_file(write_features(tmp_path / "mr_hisum.h5", {"video_31892": group})).values()
+    assert (read.id, read.n_frames) == ("video_31892", 8) and not caplog.text
+    np.testing.assert_array_equal(read.picks, np.arange(8))
+    np.testing.assert_array_equal(read.seconds, np.arange(8))
+    np.testing.assert_array_equal(read.change_points, [[0, 2], [3, 5], [6, 7]])
+    np.testing.assert_array_equal(read.user_summaries, [[False] * 3 + [True] * 3 + [False] * 2])
+
+
+def test_groups_may_have_the_names_of_the_videos(tmp_path):
+    path = write_features(tmp_path / "custom.h5", {"St Maarten Landing": video(8, 0), "about": {"text": "no video"}})
+    (read,) = read_feature_file(path).values()
+    assert read.id == read.key == "St Maarten Landing"
+
+
+def test_several_files_are_one_data_set(tmp_path):
+    summe = write_summe(tmp_path / "summe.h5", NAMES[:2])
+    ovp = write_features(tmp_path / "ovp.h5", {f"video_{n}": video(9, n) for n in (1, 2)})
+    youtube = write_features(tmp_path / "youtube.h5", {"video_2": video(9, 9)})
+    videos = read_feature_files([summe, ovp, youtube])
+    assert list(videos) == [*NAMES[:2], "ovp/video_1", "ovp/video_2", "youtube/video_2"]
+    assert [(v.file, v.key) for v in videos.values()][-2:] == [("ovp.h5", "video_2"), ("youtube.h5", "video_2")]
+    assert all(id_ == v.id for id_, v in videos.items())
+    # labels of one of the data sets
+    scores = {name: np.full((2, videos[name].n_frames), 3) for name in NAMES[:2]}
+    write_tsv(tmp_path / "anno.tsv", scores)
+    counts = [len(v.annotators) for v in read_feature_files([summe, ovp], tmp_path / "anno.tsv").values()]
+    assert counts == [2, 2, 0, 0]
+    with pytest.raises(KeyframeError, match=r"anno\.tsv has labels of Air_Force_One, Base jumping, but of no video"):
+        read_feature_files([ovp, youtube], tmp_path / "anno.tsv")
+    with pytest.raises(KeyframeError, match=r"again\.h5 and summe\.h5 both have the video Air_Force_One: leave one"):
+        read_feature_files([summe, write_summe(tmp_path / "again.h5", NAMES[:1])])
+    with pytest.raises(KeyframeError, match=r"5 in video_1 of wide\.h5, 6 in video_2 of ovp\.h5"):
+        read_feature_files([ovp, write_features(tmp_path / "wide.h5", {"video_1": video(9, 1, width=5)})])
+    for paths in ([], [ovp, ovp]):
+        with pytest.raises(KeyframeError, match="must name one file or several, each of another name"):
+            read_feature_files(paths)
+
+
 def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog):
     caplog.set_level(logging.WARNING, "keyframe")
     for given, expected, logged in (  # 8 steps make 113 frames
@@ -82,6 +147,7 @@ def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog):
         ([[5, 49], [50, 112]], [[0, 49], [50, 112]], True),
         ([[0, 40], [50, 112]], [[0, 49], [50, 112]], True),
         ([[0, 50], [50, 112]], [[0, 49], [50, 112]], True),
+        ([[0, 50], [50, 113]], [[0, 49], [50, 112]], False),
         ([[0, 112]], [[0, 112]], False),
     ):
         caplog.clear()
@@ -92,9 +158,7 @@ def test_shots_cover_the_video_without_gap_or_overlap(tmp_path, caplog):
 
 
 def test_bad_arrays_are_refused_with_the_file_and_the_video(tmp_path):
-    wrong = [
-        ({name: None}, f"lacks the dataset /video_1/{name}") for name in ("features", "gtscore", "picks", "n_frames")
-    ]
+    wrong = [({name: None}, f"lacks the dataset /video_1/{name}") for name in ("features", "gtscore")]
     wrong += [
         ({"features": np.zeros((7, 6))}, r"features \(7, 6\) and 8 picks"),
         ({"features": np.zeros(8)}, r"features \(8,\) and 8 picks"),

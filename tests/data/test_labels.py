@@ -295,8 +295,6 @@ def test_a_bad_eccv16_file_is_refused(tmp_path):
     for groups, message in (
         ({}, "holds no group video_N"),
         ({"video_1": {"gtscore": None}}, "lacks the dataset /video_1/gtscore"),
-        ({"video_1": {"picks": None}}, "lacks the dataset /video_1/picks"),
-        ({"video_1": {"n_frames": None}}, "lacks the dataset /video_1/n_frames"),
         ({"video_1": {"picks": [0, 15]}}, "3 gtscores and 2 picks"),
         ({"video_1": {"gtscore": [0.1, np.nan, 1.0]}}, "one finite score per pick"),
         ({"video_1": {"n_frames": 30}}, "do not rise within its 30 frames"),

@@ -192,6 +192,14 @@ def test_named_validation_is_used(tmp_path):
     assert _parts(split) == ({IDS[0], IDS[1]}, {IDS[2], IDS[3]}, {IDS[4]})
 
 
+def test_one_fold_by_itself_is_mr_hisums_form(tmp_path):
+    parts = {"train_keys": ["video_10050"], "val_keys": ["video_7"], "test_keys": ["video_31892"]}
+    (tmp_path / "mr_hisum_split.json").write_text(json.dumps(parts))
+    addresses = {f"mr_hisum.h5/{key}": key for (key,) in parts.values()}
+    split = read_split_file(tmp_path / "mr_hisum_split.json", 0, dict.fromkeys(addresses.values(), ""), 0.2, addresses)
+    assert split.to_plain() == {part.removesuffix("_keys"): keys for part, keys in parts.items()}
+
+
 def test_carved_validation_follows_categories(tmp_path):
     path = tmp_path / "all.json"
     keys = [f"video_{n}" for n in range(1, 51)]
