@@ -38,6 +38,7 @@ from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint, rebuild
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
 from keyframe.models.head import TemporalHead
+from keyframe.models.published_heads import PUBLISHED_HEADS
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
@@ -51,7 +52,7 @@ _THUMBNAIL = 100
 _RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling", "augmentation")
 
 # What a checkpoint may build.
-MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead)
+MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead, *PUBLISHED_HEADS)
 DATA_CLASSES = (
     *(FeatureDataModule, VideoDataModule, DemoSource, DirectorySource),
     *(DecordReader, PyAVReader, FpsSampling, UniformSampling),

@@ -29,6 +29,7 @@ ALSO = {
     "data/h5": ["data.path=a.h5"],
     "experiment/cross_validation": ["data=demo"],
     "experiment/distill": ["data=demo"],
+    "experiment/heads": ["data=demo"],
     "hparams_search/optuna": ["data=demo"],
     "debug/fast": ["data=demo"],
     "datamodule/features": ["data=h5", "data.path=a.h5"],

@@ -269,8 +269,15 @@ def export_program(detector: KeyframeDetector, size: tuple[int, int]) -> Exporte
     # two and three, because the exporter takes an example's 1 for a constant, and equal numbers for one
     frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
     dynamic = {FRAMES: {0: Dim("videos", min=1), 1: Dim("time", min=1)}}
-    with torch.no_grad():
-        return torch.export.export(_unchunked(detector), (frames,), dynamic_shapes=dynamic, strict=False)
+    whole = _unchunked(detector)
+    try:
+        with torch.no_grad():
+            return torch.export.export(whole, (frames,), dynamic_shapes=dynamic, strict=False)
+    except Exception as error:  # of the exporter, which has many
+        raise KeyframeError(
+            f"{type(detector.head).__name__} cannot be exported for any number of frames in this format "
+            f"({type(error).__name__}), as recurrent and convolutional heads cannot: use format=torchscript."
+        ) from error
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:

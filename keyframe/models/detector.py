@@ -9,7 +9,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.models.backbone import Backbone, NoBackbone
-from keyframe.models.head import TemporalHead
+from keyframe.models.head import Head
 from keyframe.system import available_bytes
 from keyframe.types import InputKind, KeyframeError
 
@@ -70,7 +70,7 @@ class KeyframeDetector(nn.Module):
     def __init__(
         self,
         backbone: Backbone | NoBackbone,
-        head: Callable[..., TemporalHead],
+        head: Callable[..., Head],
         chunk: int | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class KeyframeDetector(nn.Module):
             raise ValueError(f"chunk must be auto, null or a whole number from 1 on, not {chunk}")
         self.backbone = backbone
         self.standardizer = FeatureStandardizer(backbone.width)
-        self.head: TemporalHead = head(features=backbone.width)
+        self.head: Head = head(features=backbone.width)
         self.chunk: int | Literal["auto"] | None = chunk
         self.register_buffer("pixel_mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -134,7 +134,8 @@ class KeyframeDetector(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Backbone features (B, T, width) -> embeddings (B, T, W) of each frame alone, before attention."""
-        return self.head.projection(self.standardizer(features))
+        embedded: Tensor = self.head.projection(self.standardizer(features))
+        return embedded
 
     def normalize(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W), uint8 or float in [0, 1] -> float, less the backbone's mean, over its deviation."""

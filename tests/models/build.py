@@ -10,6 +10,7 @@ from keyframe.config import conf_dir
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.models.published_heads import CSTA, MLP, PGLSUM, VASNet, VsLSTM
 
 CUT = (
     "resnet50",
@@ -20,6 +21,14 @@ CUT = (
     "efficientnet_lite0",
 )
 HEADS = ("dual", "local", "global", "framewise")
+# The heads of published systems, small; CSTA has one size.
+PUBLISHED = {
+    "vasnet": partial(VASNet, width=16),
+    "pgl_sum": partial(PGLSUM, width=16, heads=4, local_heads=2),
+    "bilstm": partial(VsLSTM, hidden=8),
+    "mlp": partial(MLP, hidden=(8, 8)),
+    "csta": CSTA,
+}
 
 
 @cache
@@ -52,6 +61,8 @@ def head_options(name, **changes):
 
 def make_head(name, features=12, **changes):
     """A small head of that kind, in eval mode."""
+    if name in PUBLISHED:
+        return PUBLISHED[name](features, **changes).eval()
     small = {"projection": (16, 16), "layers": 2, "heads": 4, "feedforward": 24, **changes}
     options = head_options(name, **small)
     options["local_heads"] = {"dual": 2, "global": 0}.get(name, 4)

@@ -259,8 +259,6 @@ def test_a_compiled_detector_is_the_detector_in_both_stages_at_any_length():
     for module in eager.head.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        elif hasattr(module, "dropout"):
-            module.dropout = 0.0
     live(eager.backbone)
     compiled = copy.deepcopy(eager)
     compile_detector(compiled, backend="eager")
