@@ -7,7 +7,6 @@ import json
 import pickle
 import random
 import re
-import shutil
 import socket
 from contextlib import suppress
 from pathlib import Path
