@@ -323,7 +323,11 @@ def _not_built(error: InstantiationException, config: DictConfig | None) -> str 
             return f"{_set_key(config, f'{key}.{argument[0]}')}{message[argument.end() :]}"
         return f"{_set_key(config, key) or 'the configuration'}: {message}"
     if lines[0].startswith("Error locating target"):
-        return f"{_set_key(config, key)}._target_ cannot be imported: {lines[0].split(', set env')[0]}."
+        reason = lines[0].split(", set env")[0]
+        return (
+            f"{_set_key(config, key)}._target_ cannot be imported ({reason}): correct it, or set PYTHONPATH to the "
+            "folder that holds its package."
+        )
     return None
 
 

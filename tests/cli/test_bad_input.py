@@ -68,6 +68,10 @@ VALUES = {
     "unknown backbone": (["backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),
     "backbone without a name": (["backbone=timm"], ["backbone.name is not set: add backbone.name=..."]),
     "backbone cut at nothing": (["backbone.prefix=[conv9]"], ["backbone.prefix", "conv9"]),
+    "an own class that is not there": (
+        ["head._target_=mylib.heads.Head"],
+        ["head._target_ cannot be imported", "mylib.heads.Head", "PYTHONPATH"],
+    ),
     "weights that are not there": (["backbone.weights=/no/file"], ["backbone.weights=/no/file", "not a file"]),
     "norm": (["finetune.norm=melted"], ["finetune.norm=melted", "frozen, train, sync"]),
     "T of 0": (["sampling.frames=0"], ["sampling.frames", "whole number from 1"]),
