@@ -5,7 +5,7 @@ Anything more, the user confirms where the file is used.
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -239,7 +239,12 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_fits(one, arguments[1]) for one in value.values())
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return isinstance(value, list) and all(_fits(one, arguments[0]) for one in value)
-    return not _is_plain(value)  # a class, a protocol or a callable, which a user's own class may stand in for
+    if _is_plain(value):
+        return False
+    if origin is Callable:
+        return callable(value)
+    # a user's own class may stand in the place of a protocol, or of a class of ours
+    return all(hasattr(value, name) for name in dir(hint) if not name.startswith("_"))
 
 
 def _is_plain(value: Any) -> bool:

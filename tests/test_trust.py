@@ -176,6 +176,8 @@ class Inner(Typed):
     def __init__(self, seed: int = 0, **common: Any) -> None:
         super().__init__(**common)
 
+    def read(self) -> None: ...
+
 
 class TypedOnly:
     def __init__(self, whole: int = 0) -> None: ...
@@ -204,8 +206,8 @@ BAD: dict[str, list[Any]] = {
     "widths": [3, "ab", [1, "2"], {"a": 1}, [{"_target_": INNER}]],
     "shares": [["a"], {"a": "b"}, 1],
     "norm": ["sync", 3, ["frozen"]],
-    "reader": ["pyav", 3, {"a": 1}, [1]],
-    "make": ["os.system", {"a": 1}],
+    "reader": ["pyav", 3, {"a": 1}, [1], {"_target_": TYPED_ONLY}, {"_target_": INNER, "_partial_": True}],
+    "make": ["os.system", {"a": 1}, {"_target_": INNER}],
     "seed": ["3", None],
 }
 
@@ -218,7 +220,7 @@ def test_arguments_are_of_the_type_that_the_class_states():
         for value in values:
             for later in ({}, {"_partial_": True}):
                 with pytest.raises(KeyframeError, match=rf"^a\.ckpt was not loaded: {key} of its Inner is [^\n]*\.$"):
-                    build({"_target_": INNER, key: value, **later}, [Inner], Path("a.ckpt"))
+                    build({"_target_": INNER, key: value, **later}, [Inner, TypedOnly], Path("a.ckpt"))
     with pytest.raises(KeyframeError, match="unexpected keyword argument 'other'"):
         build({"_target_": TYPED_ONLY, "other": 1}, [TypedOnly], Path("a.ckpt"))
 
