@@ -28,7 +28,7 @@ _PATHS = (
     *("data.labels", "data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "run", "teacher", "output", "out", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
 )
-_LISTS = ("input", "runs", "data.root", "data.path")  # keys whose value is a path or a list of paths
+_LISTS = ("input", "runs", "splits", "data.root", "data.path")  # keys whose value is a path or a list of paths
 _ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")

@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
+from keyframe.data.feature_file import video_numbers
 from keyframe.data.folder import few
 from keyframe.data.labels import check_scale
+from keyframe.data.splits import SPLIT_SUFFIXES, write_folds
 from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
-from keyframe.files import one_line
+from keyframe.files import make_folder, one_line
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.models.weights import PACKAGES
@@ -41,17 +43,21 @@ def features(config: DictConfig) -> None:
     labels: dict[str, Labels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)
+    splits = _checked_splits(config, len(labels.keys() & videos.keys()) or len(videos))
     encoder, weights = _encoder(config)
     save_config(config, Path(config.run_dir))
     with logging_redirect_tqdm(), closing(write_features(out, encoder, videos, labels, weights)) as written:
         reasons = dict(bar(written, "Encoding", len(videos)))
-    log.info(_report(out, encoder.detector.backbone.width, reasons, labels))
+    log.info(_report(out, encoder.channels, reasons, labels))
+    if splits:
+        _write_splits(splits, config.folds, out.name, reasons, labels)
 
 
 def _checked_out(config: DictConfig) -> Path:
     """The file to write, after checks that need nothing to be loaded."""
     check_number("step", config.step, 1)
     check_number("size", config.size, 1, optional=True)
+    check_number("width", config.width, 1, optional=True)
     check_scale(config.lowest, config.highest)
     if config.input is None:
         raise KeyframeError("there is no video to encode: name some, such as keyframe-features videos out=features.h5.")
@@ -87,8 +93,46 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
         size = (config.size, config.size)
     detector = detector.eval().to(find_device(config.device))
     reader, shots = instantiate(config.reader), instantiate(config.shots)
-    encoder = FeatureEncoder(detector, size, reader, shots, config.step, config.lowest, config.highest)
+    encoder = FeatureEncoder(
+        detector, size, reader, shots, config.step, config.lowest, config.highest, config.width, config.unit_length
+    )
     return encoder, "of a training run" if config.run is not None else _weights(config)
+
+
+def _checked_splits(config: DictConfig, count: int) -> list[Path]:
+    """The split files to write for that many videos, before anything is encoded."""
+    named = config.splits if OmegaConf.is_list(config.splits) else [config.splits]
+    paths = [Path(str(path)).expanduser() for path in named if path is not None]
+    check_number("folds", config.folds, 2)
+    if paths and count < config.folds:
+        raise KeyframeError(f"folds={config.folds} are too many for {count} videos: lower folds, or leave splits out.")
+    for path in paths:
+        if path.suffix.lower() not in SPLIT_SUFFIXES:
+            raise KeyframeError(f"splits={path} has no form: end it in .json, .yml or .txt.")
+        if path.exists() and not config.overwrite:
+            raise KeyframeError(
+                f"splits={path} exists already: choose another file, or replace it with overwrite=true."
+            )
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise KeyframeError(f"splits={path} cannot be written ({error.strerror}): choose another file.") from error
+    return paths
+
+
+def _write_splits(
+    paths: Sequence[Path], folds: int, file: str, reasons: Mapping[str, str], labels: Mapping[str, Labels]
+) -> None:
+    """Write folds of the encoded videos, of those with labels if there are any."""
+    encoded = [name for name, reason in reasons.items() if not reason]
+    chosen = [name for name in encoded if name in labels] or encoded
+    if len(chosen) < folds:
+        raise KeyframeError(f"{file} is written; folds={folds} are too many for its {len(chosen)} videos: lower folds.")
+    groups = {name: f"video_{number}" for name, number in video_numbers(reasons, labels).items()}
+    categories = {name: labels[name].category if name in labels else "" for name in chosen}
+    for path in paths:
+        write_folds(path, categories, folds, groups, file)
+        log.info("Folds: %s (%d of %d videos)", from_here(path), folds, len(chosen))
 
 
 def _weights(config: DictConfig) -> str:

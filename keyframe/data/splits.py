@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, data_set_named, official_id
-from keyframe.files import one_line, read_small, write_text
+from keyframe.files import natural_key, one_line, read_small, write_text
 from keyframe.types import KeyframeError
 
+SPLIT_SUFFIXES = (".json", ".yml", ".yaml", ".txt")
 _FORMS = ".json, .yml, .yaml or .txt"
 # Of a stored split. The largest published set has 31,892 videos.
 _MAX_VIDEOS = 1_000_000
@@ -172,6 +173,35 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
         {part: _keys(entry, part, fold, path) for part in ("train_keys", "val_keys", "test_keys")}
         for fold, entry in enumerate(entries)
     ]
+
+
+def write_folds(path: Path, categories: Mapping[str, str], folds: int, groups: Mapping[str, str], file: str) -> None:
+    """Write folds of a feature file's videos as published systems read them; the suffix names the form (`read_folds`).
+
+    The test parts are those of `stratified_folds`; all other videos train, as these systems carve no validation.
+
+    Args:
+        path: .json (`video_7`), .yml or .yaml (`../datasets/FILE/video_7`), or .txt (the data set is the file's stem).
+        categories: video id -> category, "" if there is none.
+        folds: their number, at least 2.
+        groups: video id -> its group in the feature file.
+        file: the feature file's name.
+    """
+    prefix = f"../datasets/{file}/" if path.suffix.lower() in (".yml", ".yaml") else ""
+    order, entries = _stratified_order(categories, categories, "fold/0"), []
+    for fold in range(folds):
+        test = set(order[fold::folds])
+        parts = {"train_keys": [id_ for id_ in order if id_ not in test], "test_keys": test}
+        keys = {part: sorted((groups[id_] for id_ in ids), key=natural_key) for part, ids in parts.items()}
+        entries.append({part: [prefix + key for key in listed] for part, listed in keys.items()})
+    if prefix:
+        text = yaml.safe_dump(entries, sort_keys=False)
+    elif path.suffix.lower() == ".txt":
+        rows = ("/".join(",".join(keys) for keys in entry.values()) for entry in entries)
+        text = "".join(f"{Path(file).stem}/split{number}/{row}\n" for number, row in enumerate(rows))
+    else:
+        text = json.dumps(entries, indent=1) + "\n"
+    write_text(path, text)
 
 
 class _NoAliases(yaml.SafeLoader):

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import encode_video
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import ShotCutter, segments_to_frames
-from keyframe.types import IntArray, KeyframeError, Labels
+from keyframe.types import Float32Array, IntArray, KeyframeError, Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,8 @@ class FeatureEncoder:
         step: frames from one pick to the next, at least 1; 15 in published files.
         lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
         highest: the score that 1 stands for.
+        width: channels to bring the features to, by `orthonormal`; None leaves them as they are.
+        unit_length: whether each feature is divided by its length.
     """
 
     detector: KeyframeDetector
@@ -47,6 +50,17 @@ class FeatureEncoder:
     step: int = 15
     lowest: float = 1.0
     highest: float = 5.0
+    width: int | None = None
+    unit_length: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the features that are written."""
+        return self.width or self.detector.backbone.width
+
+    @cached_property
+    def _projection(self) -> Float32Array | None:
+        return None if self.width is None else orthonormal(self.detector.backbone.width, self.width)
 
     def __post_init__(self) -> None:
         if not isinstance(self.detector.backbone, Backbone):
@@ -84,6 +98,10 @@ class FeatureEncoder:
         ranges = segments_to_frames(self.shots.of_video(index, picks, seen, self.reader), picks, index.n_frames)
         truth = None if labels is None else self._truth(labels, index, picks, ranges)
         features = encode_video(index, picks, self.reader, self.detector, self.size).float().cpu().numpy()
+        if self._projection is not None:
+            features = features @ self._projection
+        if self.unit_length:
+            features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         return EncodedVideo(name, features, picks, index.n_frames, ranges, truth)
 
     def _truth(self, labels: Labels, index: PacketIndex, picks: IntArray, ranges: IntArray) -> GroundTruth:
@@ -96,6 +114,18 @@ class FeatureEncoder:
         reference = user_summaries(importance[None], ranges, lowest, highest)[0]
         users = user_summaries(annotators, ranges, lowest, highest, labels.selections)
         return GroundTruth(importance[picks], reference[picks], users)
+
+
+def orthonormal(given: int, width: int) -> Float32Array:
+    """A fixed matrix (given, width), drawn at random, whose columns are orthonormal, or its rows if it widens.
+
+    A wider feature keeps its length and its angles to others exactly, a narrower one nearly its angles (Johnson and
+    Lindenstrauss, 1984). Nothing is fitted, so no test video takes part in it.
+    """
+    drawn = np.random.default_rng(0).standard_normal((max(given, width), min(given, width)))
+    basis, upper = np.linalg.qr(drawn)
+    basis *= np.sign(np.diag(upper))  # the one decomposition with a positive diagonal
+    return (basis if given >= width else basis.T).astype(np.float32)
 
 
 def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
@@ -137,7 +167,10 @@ def write_features(
         The id of each video, and why it was left out, or "".
     """
     about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
-    about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step}
+    about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step, "channels": encoder.channels}
+    if encoder.width is not None:
+        about["projection"] = f"fixed random orthonormal, from {encoder.detector.backbone.width} channels"
+    about["unit_length"] = int(encoder.unit_length)
     failed: list[str] = []
     with FeatureFile(out, about) as file:
         for name, number in video_numbers(videos, labels).items():

@@ -14,6 +14,7 @@ from keyframe.data.feature_file import read_feature_file
 from keyframe.data.labels import read_labels, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.splits import read_folds
 from keyframe.runs import load_detector
 from keyframe.summary.shots import check_shots
 from tests.commands import in_process
@@ -116,8 +117,19 @@ def test_the_backbone_of_a_run_encodes_at_its_size(command, runs, demo, tmp_path
 
 def test_videos_without_labels(features, own, tmp_path, caplog):
     out = tmp_path / "none.h5"
-    arguments = (f"input={own / 'videos'}", f"out={out}", *SMALL)
-    assert not features(*arguments)
+    arguments = (f"input={own / 'videos'}", f"out={out}", *SMALL, "width=16", "unit_length=true", "folds=3")
+    assert not features(*arguments, f"splits=[{tmp_path / 'a b.json'},{tmp_path / 'new' / 'c.txt'}]")
+    assert "Folds: " in caplog.text and "(3 of 3 videos)" in caplog.text and "3 videos, 16 channels" in caplog.text
+    with h5py.File(out) as file:
+        assert (file.attrs["channels"], file.attrs["unit_length"]) == (16, 1)
+        assert file.attrs["projection"] == "fixed random orthonormal, from 512 channels"
+        np.testing.assert_allclose(np.linalg.norm(file["video_3/features"], axis=1), 1, rtol=1e-5)
+    tested = [fold["test_keys"] for fold in read_folds(tmp_path / "a b.json")]
+    assert sorted(tested) == [["video_1"], ["video_2"], ["video_3"]]
+    assert (tmp_path / "new" / "c.txt").read_text().startswith("none/split0/video_")
+    assert "a b.json exists already" in features(
+        *arguments, f"splits={tmp_path / 'a b.json'}", f"out={tmp_path / 'b.h5'}"
+    )
     assert "labels=FILE" in caplog.text and "Train on it" not in caplog.text
     assert "features of random weights (seed=0)" in caplog.text
     with h5py.File(out) as file:
@@ -158,6 +170,13 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
         (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
         (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
         (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
+        (["input={videos}", "out={out}", "width=0"], ["width=0 must be a whole number from 1"]),
+        (
+            ["input={videos}", "out={out}", "splits=folds.csv", "folds=2"],
+            ["splits=folds.csv", "in .json, .yml or .txt"],
+        ),
+        (["input={videos}", "out={out}", "splits=a.yml"], ["folds=5 are too many for 3 videos"]),
+        (["input={videos}", "out={out}", "splits={there}/a.yml", "folds=2"], ["a.yml cannot be written"]),
         (["input={videos}", "out={out}", "lowest=low"], ["lowest=low must be a number"]),
         (["input={videos}", "out={out}", "backbone=resnet5000"], ["backbone.name=resnet5000", "near it: resnet50"]),
         (["input={videos}", "out={out}", "backbone=none"], ["no image backbone", "backbone=resnet50"]),

@@ -5,12 +5,13 @@ import json
 import logging
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES
-from keyframe.data.splits import Split, read_split_file, stratified_folds
+from keyframe.data.splits import Split, read_split_file, stratified_folds, write_folds
 from keyframe.types import KeyframeError
 
 IDS = list(TVSUM_CATEGORIES)
@@ -170,6 +171,26 @@ def test_published_forms_give_the_same_folds(tmp_path):
             assert split == read_split_file(path, fold, dict(reversed(UNKNOWN.items())), val_fraction=0.25)
         with pytest.raises(KeyframeError, match=r"data\.fold=2 .*2 folds"):
             read_split_file(path, 2, UNKNOWN)
+
+
+def test_folds_are_written_in_the_forms_of_published_systems(tmp_path):
+    groups = {name: f"video_{number}" for number, name in enumerate(IDS, start=1)}
+    tested = {}
+    for suffix in ("json", "yml", "txt"):
+        path = tmp_path / f"splits.{suffix}"
+        write_folds(path, TVSUM_CATEGORIES, 5, groups, "tvsum.h5")
+        for fold in range(5):
+            ours = stratified_folds(TVSUM_CATEGORIES, 5, fold)
+            split = read_split_file(path, fold, TVSUM_CATEGORIES, addresses={f"tvsum.h5/{groups[n]}": n for n in IDS})
+            assert split.test == ours.test and {*split.train, *split.val} == {*ours.train, *ours.val}
+            tested.setdefault(fold, ours.test)
+    # as the systems read them: PGL-SUM, DSNet (the h5 is the key's parent) and CSTA
+    first = sorted((groups[name] for name in tested[0]), key=lambda key: int(key.removeprefix("video_")))
+    assert json.loads((tmp_path / "splits.json").read_text())[0]["test_keys"] == first
+    listed = yaml.safe_load((tmp_path / "splits.yml").read_text())[0]["test_keys"]
+    assert [(str(Path(key).parent), Path(key).name) for key in listed] == [("../datasets/tvsum.h5", k) for k in first]
+    _, _, train, test = (tmp_path / "splits.txt").read_text().splitlines()[0].split("/")
+    assert test.split(",") == first and len(train.split(",")) == 40
 
 
 def test_own_ids_are_keys_too(tmp_path):

@@ -10,7 +10,7 @@ from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.evaluation.metrics import f1_user
-from keyframe.extraction.features import FeatureEncoder
+from keyframe.extraction.features import FeatureEncoder, orthonormal
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
@@ -167,3 +167,14 @@ def test_picks_move_to_i_frames(detector, tmp_path):
 def test_a_model_without_an_image_backbone_is_refused():
     with pytest.raises(KeyframeError, match="has no image backbone"):
         encoder(KeyframeDetector(NoBackbone(8), TemporalHead))
+
+
+def test_another_width_keeps_lengths_and_angles():
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((30, 512)).astype(np.float32)
+    wider = features @ orthonormal(512, 1024)
+    assert wider.shape == (30, 1024) and wider.dtype == np.float32
+    np.testing.assert_allclose(wider @ wider.T, features @ features.T, atol=1e-2)
+    narrow = orthonormal(2048, 1024)
+    np.testing.assert_allclose(narrow.T @ narrow, np.eye(1024), atol=1e-5)
+    np.testing.assert_array_equal(orthonormal(20, 30), orthonormal(20, 30))
