@@ -32,6 +32,7 @@ _LISTS = ("input", "runs", "splits", "data.root", "data.path")  # keys whose val
 _ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+_OPTIONS = (*_WITH_VALUE, "--info", "-i", "--experimental-rerun")  # those that may stand before a "="
 _PRINTING = ("--help", "-h", "--hydra-help", "--info", "--cfg", "-c")  # these write nothing
 _RUNS = Path("outputs/train")  # where hydra.run.dir puts runs by default
 # Text that Hydra reads as it stands; anything else may be a number or grammar.
@@ -42,6 +43,19 @@ RANKS_IN_SWEEP = (
     "trainer=auto, start each job by itself, or let SLURM start the processes (hydra/launcher=submitit_slurm "
     "hydra.launcher.tasks_per_node=DEVICES)."
 )
+
+
+def without_hyphens(arguments: Sequence[str]) -> list[str]:
+    """`--key=value`, as W&B's agents write it, as Hydra's `key=value`; and their None as null."""
+    changed = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key not in _OPTIONS:
+            if not os.path.lexists(value):
+                value = ",".join("null" if one == "None" else one for one in value.split(","))
+            argument = f"{key.removeprefix('--')}={value}"
+        changed.append(argument)
+    return changed
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:

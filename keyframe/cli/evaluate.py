@@ -24,7 +24,7 @@ from keyframe.report.render import write_report
 from keyframe.runs import Run, RunVideo
 from keyframe.system import cores
 from keyframe.timing import machine
-from keyframe.training.callbacks import finish, log_report
+from keyframe.training.trackers import finish, log_report
 from keyframe.types import FloatArray, KeyframeError, Labels, VideoError, check_number
 
 log = logging.getLogger(__name__)

@@ -35,6 +35,7 @@ from keyframe.cli.arguments import (
     split_inputs,
     starts_ranks,
     with_one_directory,
+    without_hyphens,
 )
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
@@ -57,7 +58,7 @@ def command(name: str) -> None:
     typed = sys.argv[1:]
     others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
     try:
-        arguments = prepare(resumed(others))
+        arguments = prepare(resumed(without_hyphens(others)))
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,11 +25,12 @@ from keyframe.files import write_metrics
 from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
 from keyframe.runs import load_run
-from keyframe.training.callbacks import finish, log_artifact, quiet_lightning
+from keyframe.training.callbacks import quiet_lightning
 from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
 from keyframe.training.resume import Resume, compare, nested
 from keyframe.training.run import find_batch_size, find_checkpoint, resume_split, train_and_test
+from keyframe.training.trackers import finish, log_artifact
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -96,8 +98,8 @@ def _place_in_sweep(config: DictConfig, run_dir: Path) -> None:
     """Let a job of a sweep go on from its own last checkpoint; trackers group jobs by the sweep's directory."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        config.group = config.group or Path(hydra.sweep.dir).name
-        config.name = config.name or f"job {hydra.job.num}"
+        config.group = config.group or os.environ.get("WANDB_RUN_GROUP") or Path(hydra.sweep.dir).name
+        config.name = config.name or os.environ.get("WANDB_NAME") or f"job {hydra.job.num}"
         if (run_dir / "checkpoints" / "last.ckpt").is_file():
             config.ckpt_path = "last"
 

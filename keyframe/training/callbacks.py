@@ -1,31 +1,24 @@
-"""Callbacks of training: seeding, progress, curve images, Ctrl-C and other signals; and the trackers."""
+"""Callbacks of training: seeding, progress, curve images, Ctrl-C and other signals."""
 
 import logging
-import math
-import netrc
 import os
 import signal
 import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlparse
 
-import matplotlib.image
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from keyframe.drawing.curves import draw_curves
 from keyframe.drawing.style import save_figure
-from keyframe.system import log_once
 from keyframe.training.module import KeyframeModule
+from keyframe.training.trackers import log_image
 from keyframe.types import check_number
 
 log = logging.getLogger(__name__)
@@ -226,88 +219,3 @@ def quiet_lightning() -> None:
         r".*The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def csv_logger(save_dir: str) -> CSVLogger:
-    """A CSV logger into `csv` of the run directory, after a resume `csv-2`, ...: Lightning's deletes old files."""
-    names = ["csv", *(f"csv-{number}" for number in range(2, 1000))]
-    free = next(name for name in names if not (Path(save_dir) / name).exists())
-    return CSVLogger(save_dir=save_dir, name=None, version=free)
-
-
-def wandb_logger(
-    save_dir: str,
-    project: str = "keyframe",
-    name: str | None = None,
-    group: str | None = None,
-    tags: Sequence[str] = (),
-    offline: bool | None = None,
-) -> WandbLogger:
-    """A W&B logger that never prompts; `offline=None` goes online if WANDB_API_KEY is set or `wandb login` was run."""
-    if offline is None:
-        offline = os.environ.get("WANDB_MODE", "") in ("offline", "dryrun") or not _has_key()
-        if offline:
-            hint = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
-            log_once(log, logging.INFO, "W&B offline", hint)
-    # offline-run-<time>-<id>, or run-<time>-<id>: a resumed run keeps its id
-    earlier = sorted((Path(save_dir) / "wandb").glob("*run-*-*"))
-    return WandbLogger(
-        save_dir=save_dir,
-        version=earlier[-1].name.rsplit("-", 1)[1] if earlier else None,
-        project=project,
-        name=name,
-        group=group,
-        tags=list(tags),
-        # not Lightning's offline=True, which sets an environment variable for the rest of the process
-        mode="offline" if offline else "online",
-        log_model=False,
-    )
-
-
-@rank_zero_only
-def log_artifact(loggers: Sequence[Logger], checkpoint: Path) -> None:
-    """Keep a checkpoint as a W&B artifact, if W&B is on."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            name = f"keyframe-{logger.version}"
-            logger.experiment.log_artifact(str(checkpoint), name=name, type="model", aliases=["best"])
-
-
-def log_image(loggers: Sequence[Logger], name: str, path: Path, step: int | None = None) -> None:
-    """Send a PNG image to W&B and TensorBoard if they are on."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(path)])
-        elif isinstance(logger, TensorBoardLogger):
-            pixels = (matplotlib.image.imread(path) * 255).astype(np.uint8)
-            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
-
-
-def log_report(loggers: Sequence[Logger], metrics: Mapping[str, float], images: Sequence[Path]) -> None:
-    """Send the numbers and the PNG images of an evaluation or comparison to the trackers."""
-    for logger in loggers:
-        logger.log_metrics({name: value for name, value in metrics.items() if math.isfinite(value)})
-        for image in images:
-            log_image([logger], image.stem, image)
-        logger.finalize("success")
-
-
-@rank_zero_only
-def finish(loggers: Sequence[Logger]) -> None:
-    """End W&B's run, else the next job of a sweep would write into it."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
-        wandb.finish()
-
-
-def _has_key() -> bool:
-    """Whether WANDB_API_KEY or the netrc file has a key; wandb itself reads the environment only once."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

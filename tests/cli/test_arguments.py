@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import add_inputs, check_additions, prepare, quote, split_inputs
+from keyframe.cli.arguments import add_inputs, check_additions, prepare, quote, split_inputs, without_hyphens
 from keyframe.cli.sweep_record import resumed
 from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
@@ -212,3 +212,16 @@ def test_a_key_that_is_added_and_read_stays():
         *("experiment=demo", "+loss@second=spearman", "second.temperature=2", "~head.layers"),
     )
     assert added(*arguments) == ""
+
+
+def test_arguments_of_an_agent_become_overrides_and_options_stay():
+    options = ["--cfg=job", "--config-name=mine", "--config-dir=a=b", "--info=all", "-m", "--cfg", "job", "seed=1"]
+    assert without_hyphens(options) == options
+    given = ["--optimizer.lr=1e-05", "--+a=[b, c]", "loss=None", "seed=1,None", "--name=x=y"]
+    assert without_hyphens(given) == ["optimizer.lr=1e-05", "+a=[b, c]", "loss=null", "seed=1,null", "name=x=y"]
+
+
+def test_none_in_the_name_of_a_file_stays(tmp_path):
+    path = tmp_path / "a,None"
+    path.touch()
+    assert without_hyphens([f"--data.labels={path}"]) == [f"data.labels={path}"]
