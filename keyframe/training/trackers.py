@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from keyframe.files import one_line, write_text
+from keyframe.files import make_folder, one_line, write_text
 from keyframe.system import log_once, pip_install
 from keyframe.types import KeyframeError
 
@@ -89,8 +89,8 @@ def wandb_logger(
     mode = os.environ.get("WANDB_MODE", "") if offline is None else "offline" if offline else "online"
     if mode == "disabled":
         return DummyLogger()
-    if rank_zero_only.rank == 0 and mode not in ("offline", "dryrun"):
-        mode = _reachable_mode(mode)
+    if mode not in ("offline", "dryrun"):
+        mode = rank_zero_only(_reachable_mode, "offline")(mode)
     return _Wandb(
         save_dir=save_dir or os.environ.get("WANDB_DIR") or run_dir,
         version=_run_id(Path(run_dir)),
@@ -171,9 +171,8 @@ def _run_id(run_dir: Path) -> str:
     if file.is_file():
         kept = file.read_text(encoding="utf-8").strip()
     kept = os.environ.get("WANDB_RUN_ID") or kept
-    if rank_zero_only.rank == 0:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_text(file, kept)
+    make_folder(run_dir)
+    rank_zero_only(write_text)(file, kept)
     return kept
 
 
