@@ -198,8 +198,8 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
     write_text(path, json.dumps(defined, indent=2, sort_keys=True) + "\n")
 
 
-def read_small(path: Path) -> str:
-    """The text of a file of at most 8 MiB in UTF-8.
+def read_small(path: Path, most: int = _MAX_BYTES) -> str:
+    """The text of a file of at most so many bytes in UTF-8.
 
     Raises:
         OSError, ValueError: it cannot be read, or is no such file.
@@ -207,23 +207,28 @@ def read_small(path: Path) -> str:
     if not path.is_file():  # reading a pipe or a device may never end
         raise ValueError("it is not a file")
     with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError("it is larger than 8 MiB")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is larger than {most >> 20} MiB")
     return content.decode("utf-8-sig")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = _MAX_BYTES) -> Any:
     """What a JSON file of bounded size and depth holds; it may come from anywhere, so check its values."""
     try:
-        return json.loads(read_small(path))
+        return json.loads(read_small(path, most))
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as JSON ({reason}): make or copy it again.") from error
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one CSV row per mapping, at least one; the columns are the keys of the first.
+    """Write `table_text` as an atomic file."""
+    write_text(path, table_text(rows))
+
+
+def table_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """One CSV row per mapping, at least one; the columns are the keys of the first.
 
     Text that came from files does no harm in it: `cell_text` says how, and `read_table` gives it back.
     """
@@ -231,13 +236,13 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     for cells in (rows[0].keys(), *(map(row.__getitem__, rows[0]) for row in rows)):
         writer.writerow([cell_text(cell) if isinstance(cell, str) else cell for cell in cells])
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of `write_table`, every cell as text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = ([_of_cell(cell) for cell in row] for row in csv.reader(file))
+def read_table(path: Path, most: int = _MAX_BYTES) -> list[dict[str, str]]:
+    """The rows of `write_table`, every cell as text; the file is bounded as by `read_small`."""
+    lines = io.StringIO(read_small(path, most), newline="")
+    header, *rows = ([_of_cell(cell) for cell in row] for row in csv.reader(lines))
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

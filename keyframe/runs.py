@@ -22,7 +22,14 @@ from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.data.splits import Split
-from keyframe.evaluation.video import EvalVideo, Shots, at_entries, feature_eval_video, pixel_eval_video
+from keyframe.evaluation.video import (
+    EvalVideo,
+    Shots,
+    at_entries,
+    feature_eval_video,
+    label_eval_video,
+    pixel_eval_video,
+)
 from keyframe.export.card import card_path
 from keyframe.export.model import (
     ExportedModel,
@@ -42,7 +49,7 @@ from keyframe.models.published_heads import PUBLISHED_HEADS
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
-from keyframe.types import FloatArray, KeyframeError, LabelledVideo, UInt8Array, VideoError
+from keyframe.types import FloatArray, KeyframeError, LabelledVideo, Labels, UInt8Array, VideoError
 
 # Frames of a video for timing, if the model takes any number of them.
 _USUAL_FRAMES = 60
@@ -124,6 +131,22 @@ class FeatureFileVideo(FeatureVideo):
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
         """None: a feature file holds no frames."""
+        return []
+
+
+@dataclass(frozen=True)
+class LabelVideo:
+    """The labels of a video whose frames are not there, with the methods of `PixelVideo` but `score`."""
+
+    id: str
+    labels: Labels
+
+    def eval_video(self, shots: Shots) -> EvalVideo:
+        """At every pick, without shots."""
+        return label_eval_video(self.id, self.labels)
+
+    def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
+        """None."""
         return []
 
 

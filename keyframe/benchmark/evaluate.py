@@ -103,6 +103,7 @@ class EvaluateSuite:
             kept.append(entry)
             timer.lap("people")
             rows += model_result("model", [{video.id: video.scores}], {video.id: entry}).rows.values()
+            assert entry.training_free is not None
             baseline.append(measure(entry.training_free, entry))
             timer.lap("measure")
             f1.append(reference_f1(entry, draws_of(video.id, self.seed)))

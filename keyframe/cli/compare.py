@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from omegaconf import DictConfig
 
-from keyframe.cli.evaluate import check_choices, report_results, score_runs
+from keyframe.cli.evaluate import check_choices, report_results, score_videos
 from keyframe.cli.models import ChosenVideos, choose_videos, load_models
 from keyframe.cli.terminal import bar
 from keyframe.evaluation.report import REFERENCE_DESIGN
@@ -23,28 +23,32 @@ log = logging.getLogger(__name__)
 
 
 def compare(config: DictConfig) -> None:
-    """Score the videos by all models, measure what the models cost, and report both."""
+    """Score the videos by all models and score files, measure what the models cost, and report both."""
     check_choices(config)
     check_number("speed.repeats", config.speed.repeats, 1)
     for key, numbers in (("speed.videos", config.speed.videos), ("memory.videos", config.memory.videos)):
         for number in numbers:
             check_number(key, number, 1)
+    if config.scores is not None and config.protocol != "picks":
+        raise KeyframeError("protocol=sampled is for runs: leave it out where scores= names score files.")
     models = load_models(config)
     chosen = choose_videos(list(models.values()), config)
     asked = _asked_videos(chosen, config)
-    runs = [run for group in models.values() for run in group]
-    scored = score_runs(runs, chosen, config)
-    scores = dict(zip(map(id, runs), scored.scores, strict=True))
+    members = [member for group in models.values() for member in group]
+    runs = [member for member in members if isinstance(member, Run)]
+    scored = score_videos(chosen, runs, config)
+    scores = dict(zip(map(id, members), scored.scores, strict=True))
     results = [
-        model_result(name, [scores[id(run)] for run in group], scored.eval_videos, [run.label for run in group])
+        model_result(name, [scores[id(one)] for one in group], scored.eval_videos, [one.label for one in group])
         for name, group in models.items()
     ]
     if config.ensemble is not None:
-        labels = [run.label for run in runs]
+        labels = [member.label for member in members]
         name = f"{config.ensemble} of all"
         results.append(model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble))
-    costs = _costs({name: group[0] for name, group in models.items()}, config)
-    by_backbone = {group[0].name: name for name, group in reversed(models.items())}
+    measured = {name: group[0] for name, group in models.items() if isinstance(group[0], Run)}
+    costs = _costs(measured, config)
+    by_backbone = {run.name: name for name, run in reversed(measured.items())}
     model1, model2 = (by_backbone.get(backbone) for backbone in REFERENCE_DESIGN)
     evaluation = replace(
         scored.evaluation(results),

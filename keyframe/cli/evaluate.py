@@ -7,21 +7,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from keyframe.cli.models import SPLITS, ChosenVideos, check_one_model, choose_videos, load_runs, model_name
+from keyframe.cli.models import (
+    SPLITS,
+    ChosenVideos,
+    check_one_model,
+    choose_labelled,
+    choose_videos,
+    load_runs,
+    load_scores,
+    model_name,
+)
 from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import save_config
-from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.folder import few
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
+from keyframe.evaluation.scores import ScoreFile, check_new, write_scores_file
 from keyframe.evaluation.video import EvalVideo
 from keyframe.files import one_line, write_metrics, write_table
 from keyframe.report.render import write_report
-from keyframe.runs import Run, RunVideo
+from keyframe.runs import LabelVideo, Run
 from keyframe.system import cores
 from keyframe.timing import machine
 from keyframe.training.trackers import finish, log_report
@@ -31,24 +40,42 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: DictConfig) -> None:
-    """Evaluate the runs of one model, or compute the reference lines of a label file."""
-    given = [key for key in ("run", "runs", "labels") if config[key] is not None]
-    if len(given) != 1:
+    """Evaluate the runs of one model or the score files of any system, or compute a label file's reference lines."""
+    given = [key for key in ("run", "runs", "scores", "labels") if config[key] is not None]
+    labelled = ["scores"] if config.data.root is not None else ["scores", "labels"]
+    if given not in (["run"], ["runs"], ["labels"], ["scores", "labels"], labelled):
         found = " and ".join(f"{key}=" for key in given)
+        problem = f"{found} exclude each other" if len(given) > 1 else "there is nothing to evaluate"
         raise KeyframeError(
-            f"{f'{found} exclude each other' if given else 'there is nothing to evaluate'}: give run=RUN for a trained "
-            "model, runs=[A,B] for several runs of one, or labels=FILE for the reference lines of a label file."
+            f"{'scores= needs labels' if given == ['scores'] else problem}: give run=RUN for a trained model, "
+            "runs=[A,B] for several runs of one, scores=FILE labels=FILE for the scores of any system, or labels=FILE "
+            "for the reference lines of a label file."
         )
-    if config.labels is not None:
+    written = None if config.write_scores is None else Path(str(config.write_scores)).expanduser()
+    if written is not None:
+        if given == ["labels"] or config.protocol != "picks":
+            raise KeyframeError("write_scores= is for models and protocol=picks: leave it out.")
+        check_new(written)
+    if given == ["labels"]:
         _evaluate_labels(config)
         return
     check_choices(config)
-    runs = load_runs(config[given[0]], given[0], config)
-    if config.ensemble is None:
-        check_one_model(runs)
-    scored = score_runs(runs, choose_videos([runs], config), config)
-    name = str(config.name or model_name(runs, config.ensemble))
-    result = results.model_result(name, scored.scores, scored.eval_videos, [run.label for run in runs], config.ensemble)
+    runs: list[Run] = []
+    members: Sequence[Run] | Sequence[ScoreFile]
+    if given[0] == "scores":
+        if config.split is not None or config.protocol != "picks":
+            raise KeyframeError("split= and protocol= are for runs: leave them out where scores= names score files.")
+        members = load_scores(config.scores)
+        chosen = choose_labelled(members, config)
+    else:
+        members = runs = load_runs(config[given[0]], given[0], config)
+        if config.ensemble is None:
+            check_one_model(runs)
+        chosen = choose_videos([runs], config)
+    scored = score_videos(chosen, runs, config)
+    name = str(config.name or model_name(members, config.ensemble))
+    labels = [one.label for one in members]
+    result = results.model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble)
     prefix = scored.split if config.protocol == "picks" else f"{scored.split}/sampled"
     metrics = {f"{prefix}/{key}": value for key, value in result.metrics.items()}
     rows: list[Mapping[str, object]] = [
@@ -60,6 +87,9 @@ def evaluate(config: DictConfig) -> None:
     ]
     evaluation = scored.evaluation([result])
     report_results(config, scored, evaluation, rows, metrics)
+    if written is not None:
+        write_scores_file(written, result.scores)
+        log.info("Scores:        %s", written)
 
 
 def check_choices(config: DictConfig) -> None:
@@ -75,7 +105,6 @@ def check_choices(config: DictConfig) -> None:
 class Scored(ChosenVideos):
     """The chosen videos of all runs, each run's scores, and what they are compared with."""
 
-    videos: dict[str, RunVideo] = field(default_factory=dict)
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
     scores: list[dict[str, FloatArray]] = field(default_factory=list)  # per run, video -> scores at the entries
     skipped: dict[str, str] = field(default_factory=dict)  # video -> why it was left out
@@ -91,13 +120,13 @@ class Scored(ChosenVideos):
         )
 
 
-def score_runs(runs: Sequence[Run], chosen: ChosenVideos, config: DictConfig) -> Scored:
-    """Score each run's chosen videos; a video that cannot be read is left out and named."""
+def score_videos(chosen: ChosenVideos, runs: Sequence[Run], config: DictConfig) -> Scored:
+    """Score the chosen videos by each run or file; a video that cannot be read is left out and named.
+
+    `runs` are those among them that are runs.
+    """
     scored = Scored(**vars(chosen))
     shots = instantiate(config.shots)
-    for run, videos in zip(runs, scored.by_run, strict=True):
-        for id_, video in videos.items():
-            _check_same_labels(scored.videos.setdefault(id_, video), video, runs[0], run)
 
     def read(id_: str) -> EvalVideo | VideoError:
         try:
@@ -115,43 +144,34 @@ def score_runs(runs: Sequence[Run], chosen: ChosenVideos, config: DictConfig) ->
     if config.protocol == "sampled":
         _check_sampling(runs)
         for id_, one in scored.eval_videos.items():
-            scored.eval_videos[id_] = scored.videos[id_].sampled(one)
-    add_scores(runs, scored)
+            video = scored.videos[id_]
+            assert not isinstance(video, LabelVideo)
+            scored.eval_videos[id_] = video.sampled(one)
+    add_scores(scored)
     selections = any(video.selections for video in scored.eval_videos.values())
-    notes = [report.scoring_note(config.protocol, runs[0].model.window), report.labels_note(selections)]
-    scored.protocol = "\n\n".join(filter(None, notes))
-    baseline = [results.measure(video.training_free, video) for video in scored.eval_videos.values()]
-    scored.baseline = results.overall_metrics(baseline)
+    notes = [report.scoring_note(config.protocol, runs[0].model.window)] if runs else []
+    notes += [file.note(scored.eval_videos.values()) for file in scored.files]
+    scored.protocol = "\n\n".join(filter(None, [*notes, report.labels_note(selections)]))
+    tracks = [(one.training_free, one) for one in scored.eval_videos.values()]
+    baseline = [results.measure(track, one) for track, one in tracks if track is not None]
+    scored.baseline = results.overall_metrics(baseline) if baseline else {}
     scored.reference = _reference(scored.eval_videos, config.seed)
     return scored
 
 
-def add_scores(runs: Sequence[Run], scored: Scored) -> None:
+def add_scores(scored: Scored) -> None:
     """Add each run's scores; a video that one run cannot read is left out for all."""
-    for number, (run, chosen) in enumerate(zip(runs, scored.by_run, strict=True), start=1):
-        videos = {id_: video for id_, video in chosen.items() if id_ in scored.eval_videos}
+    for number, scorers in enumerate(scored.by_run, start=1):
+        chosen = {id_: score for id_, score in scorers.items() if id_ in scored.eval_videos}
         scored.scores.append({})
-        for id_, video in bar(videos.items(), f"Scoring, run {number} of {len(runs)}", len(videos)):
+        for id_, score in bar(chosen.items(), f"Scoring, run {number} of {len(scored.by_run)}", len(chosen)):
             try:
-                scored.scores[-1][id_] = video.score(run.model, scored.eval_videos[id_])
+                scored.scores[-1][id_] = score(scored.eval_videos[id_])
             except VideoError as error:
                 scored.skipped[id_] = str(error)
                 del scored.eval_videos[id_]
     if not scored.eval_videos:
-        raise KeyframeError(f"No video of the {scored.split} split can be read: {'; '.join(scored.skipped.values())}")
-
-
-def _check_same_labels(known: RunVideo, other: RunVideo, first: Run, run: Run) -> None:
-    if not all(np.array_equal(a, b) for a, b in zip(_tracks(known), _tracks(other), strict=True)):
-        raise KeyframeError(
-            f"{first.directory} and {run.directory} have different labels for the video {other.id}: they are of "
-            "different data sets and cannot be joined or compared."
-        )
-
-
-def _tracks(video: RunVideo) -> tuple[FloatArray, FloatArray]:
-    labels = video if isinstance(video, FeatureVideo) else video.labels
-    return labels.importance, labels.annotators
+        raise KeyframeError(f"No video can be measured: {few(scored.skipped.values())}")
 
 
 def _check_sampling(runs: Sequence[Run]) -> None:

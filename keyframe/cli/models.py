@@ -2,18 +2,28 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.feature_file import read_feature_file
 from keyframe.data.folder import DirectorySource, few
+from keyframe.data.hdf5 import TVSUM_IDS
+from keyframe.data.labels import read_labels
+from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.sampling import UniformSampling
 from keyframe.evaluation.report import PARTS_BY_RISK
+from keyframe.evaluation.scores import ScoreFile, read_scores_file
+from keyframe.evaluation.video import EvalVideo
 from keyframe.files import natural_key
-from keyframe.runs import Run, RunVideo, load_run
-from keyframe.types import KeyframeError
+from keyframe.runs import FeatureFileVideo, LabelVideo, PixelVideo, Run, RunVideo, load_run
+from keyframe.types import FloatArray, KeyframeError
 
 SPLITS = ("train", "val", "test", "new", "all")
 
@@ -32,13 +42,23 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
     return runs
 
 
-def load_models(config: DictConfig) -> dict[str, list[Run]]:
-    """The models of a comparison by name, each with its runs."""
+def load_scores(value: Any) -> list[ScoreFile]:
+    """The score files of one system: one, or those of its splits or seeds."""
+    return [read_scores_file(str(path)) for path in _as_list(value)]
+
+
+def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreFile]]:
+    """The models of a comparison by name, each with its runs, then other systems, each with its score files."""
     entries = _as_list(config.runs)
-    models = []
+    models: list[Sequence[Run] | Sequence[ScoreFile]] = []
     for entry in entries:
-        models.append(load_runs(entry, "runs", config))
-        check_one_model(models[-1])
+        runs = load_runs(entry, "runs", config)
+        check_one_model(runs)
+        models.append(runs)
+    if config.scores is not None:
+        others = _as_list(config.scores)
+        entries += others
+        models += [load_scores(entry) for entry in others]
     if config.names is None:
         names = _names(entries, models)
     else:
@@ -46,7 +66,10 @@ def load_models(config: DictConfig) -> dict[str, list[Run]]:
         if len(names) != len(models) or len(set(names)) != len(names):
             raise KeyframeError(f"names={config.names} must give each of the {len(models)} models a name of its own.")
     if len(models) < 2:
-        raise KeyframeError("runs= names one model, and a comparison needs two: for one model use keyframe-evaluate.")
+        raise KeyframeError(
+            "runs= names one model, and a comparison needs two: add another run or scores=FILE, or use "
+            "keyframe-evaluate for one model."
+        )
     return dict(zip(names, models, strict=True))
 
 
@@ -64,8 +87,8 @@ def check_one_model(runs: Sequence[Run]) -> None:
                 )
 
 
-def model_name(runs: Sequence[Run], ensemble: str | None = None) -> str:
-    """The default name of a model: its backbone, or the ensemble of its backbones."""
+def model_name(runs: Sequence[Run] | Sequence[ScoreFile], ensemble: str | None = None) -> str:
+    """The default name of a model: its backbone or the name of its first score file, or the ensemble of all."""
     names = list(dict.fromkeys(run.name for run in runs))
     return f"{ensemble} of {' and '.join(names)}" if ensemble else names[0]
 
@@ -82,7 +105,7 @@ def _run_paths(entry: Any, key: str) -> list[Path]:
     return found
 
 
-def _names(entries: Sequence[Any], models: Sequence[Sequence[Run]]) -> list[str]:
+def _names(entries: Sequence[Any], models: Sequence[Sequence[Run] | Sequence[ScoreFile]]) -> list[str]:
     """Names for models: their backbones if these differ, else their directories' names, else letters."""
     backbones = [model_name(runs) for runs in models]
     directories = [Path(str(_as_list(entry)[0])).name for entry in entries]
@@ -100,39 +123,70 @@ def _as_list(value: Any) -> list[Any]:
 
 @dataclass
 class ChosenVideos:
-    """The videos that runs are measured on.
+    """The videos that runs and score files are measured on.
 
     Attributes:
         split: one of `SPLITS`, for the names of numbers.
-        by_run: for each run, id -> video.
-        parts: id -> its `Run.part_of`, of several runs the first in `PARTS_BY_RISK`.
+        videos: id -> video.
+        by_run: for each run or score file, id -> what scores that video at its entries, in [0, 1] if it is a run.
+        files: the score files among them, with the scores of these videos.
+        parts: id -> its `Run.part_of`, of several runs the first in `PARTS_BY_RISK`; `unrecorded` without runs.
         notes: what a reader should know of the choice, sentences.
         numbers: of the choice, by the names in metrics.json.
     """
 
     split: str = "test"
-    by_run: list[dict[str, RunVideo]] = field(default_factory=list)
+    videos: dict[str, RunVideo | LabelVideo] = field(default_factory=dict)
+    by_run: list[dict[str, Callable[[EvalVideo], FloatArray]]] = field(default_factory=list)
+    files: list[ScoreFile] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     numbers: dict[str, float] = field(default_factory=dict)
 
+    def add_file(self, file: ScoreFile) -> None:
+        """Have the videos of a file scored by it; those of its scores that are not measured are named in a note."""
+        self.files.append(file)
+        self.by_run.append(dict.fromkeys(file.scores, file.at))
+        if file.others:
+            self.notes.append(
+                f"{file.path} has scores of {len(file.others)} videos that are not measured: {few(file.others, 10)}."
+            )
 
-def choose_videos(models: Sequence[Sequence[Run]], config: DictConfig) -> ChosenVideos:
-    """The videos of `split=` that all models have.
+    def add_labels(self, labels: Path, source: DirectorySource | None) -> None:
+        """Name the label file, and the scale of a .tsv."""
+        note = f"Labels: {labels}"
+        if source is not None and labels.suffix.lower() == ".tsv":
+            self.numbers = {"data/lowest": float(source.lowest), "data/highest": float(source.highest)}
+            note += f", whose scores go from {source.lowest:g} to {source.highest:g}"
+        self.notes.append(f"{note}.")
+
+
+def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config: DictConfig) -> ChosenVideos:
+    """The videos of `split=` that all models have; the first model is of runs.
 
     Without `split=` they are a run's test videos, or all videos if they are another data set than the run's.
     """
-    runs = [run for model in models for run in model]
+    members = [member for model in models for member in model]
+    runs = [member for member in members if isinstance(member, Run)]
     asked = [config.split or run.held_out for run in runs]
     chosen = ChosenVideos(split=asked[0] if len(set(asked)) == 1 else "test")
     found = {id(run): run.videos(split) for run, split in zip(runs, asked, strict=True)}
-    by_model = [{id_ for run in model for id_ in found[id(run)]} for model in models]
-    if not any(by_model):
-        there = Counter(map(runs[0].part_of, runs[0].videos("all")))
+    there: dict[str, RunVideo] = {}
+    for run in runs:
+        for id_, video in found[id(run)].items():
+            _check_same_labels(there.setdefault(id_, video), video, runs[0], run)
+    if not there:
+        present = Counter(map(runs[0].part_of, runs[0].videos("all")))
         raise KeyframeError(
             f"{runs[0].directory} has no {chosen.split} video among those that are there "
-            f"({', '.join(f'{count} {part}' for part, count in there.items())}): choose another split=, or data.root=."
+            f"({', '.join(f'{count} {part}' for part, count in present.items())}): choose another split=, or "
+            "data.root=."
         )
+    files = {id(one): one.of(_other_names(there)) for one in members if isinstance(one, ScoreFile)}
+    known = {one: videos.keys() for one, videos in found.items()} | {
+        one: file.scores.keys() for one, file in files.items()
+    }
+    by_model = [{id_ for member in model for id_ in known[id(member)]} for model in models]
     common = set.intersection(*by_model)
     if not common:
         raise KeyframeError(
@@ -147,18 +201,75 @@ def choose_videos(models: Sequence[Sequence[Run]], config: DictConfig) -> Chosen
             f"The models have different {chosen.split} videos: they are compared on the {len(common)} that all have, "
             f"without {few(alone, 10)}."
         )
+    chosen.videos = {id_: video for id_, video in there.items() if id_ in common}
+    for member in members:
+        if isinstance(member, ScoreFile):
+            chosen.add_file(member.of(_other_names(chosen.videos)))
+            continue
+        videos = {id_: video for id_, video in found[id(member)].items() if id_ in common}
+        chosen.by_run.append({id_: partial(video.score, member.model) for id_, video in videos.items()})
+        for id_ in videos:
+            parts = member.part_of(id_), chosen.parts.get(id_, PARTS_BY_RISK[-1])
+            chosen.parts[id_] = min(parts, key=PARTS_BY_RISK.index)
+    if files:
+        chosen.notes.append("It is not known which videos the systems of the score files were trained on.")
     for note in chosen.notes:
         log.warning("%s", note)
-    for run in runs:
-        chosen.by_run.append({id_: video for id_, video in found[id(run)].items() if id_ in common})
-        for id_ in chosen.by_run[-1]:
-            chosen.parts[id_] = min(run.part_of(id_), chosen.parts.get(id_, PARTS_BY_RISK[-1]), key=PARTS_BY_RISK.index)
     source = getattr(runs[0].datamodule, "source", None)
     if isinstance(source, DirectorySource):
-        labels = source.label_file()
-        chosen.notes.append(f"Labels: {labels}")
-        if labels.suffix.lower() == ".tsv":
-            chosen.numbers = {"data/lowest": float(source.lowest), "data/highest": float(source.highest)}
-            chosen.notes[-1] += f", whose scores go from {source.lowest:g} to {source.highest:g}"
-        chosen.notes[-1] += "."
+        chosen.add_labels(source.label_file(), source)
     return chosen
+
+
+def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVideos:
+    """The labelled videos, with their frames, their features or alone, that score files have scores of."""
+    videos: Mapping[str, RunVideo | LabelVideo]
+    root, labels = config.data.root, config.labels or config.data.labels
+    scale = {key: config.data[key] for key in ("lowest", "highest") if config.data[key] is not None}
+    path = Path(str(labels)).expanduser()
+    chosen, source = ChosenVideos(split="all"), None
+    if root is not None:
+        source = DirectorySource(str(root), labels, allow_missing=True, **scale)
+        data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
+        videos, path = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}, source.label_file()
+    elif path.suffix.lower() == ".h5" and not scale:
+        named = config.data.labels if config.labels is not None else None
+        annotators = None if named is None else Path(str(named)).expanduser()
+        features = read_feature_file(path, annotators, option="labels")
+        videos = {id_: FeatureFileVideo(**vars(one)) for id_, one in features.items()}
+    else:
+        videos = {id_: LabelVideo(id_, one) for id_, one in read_labels(path, option="labels", **scale).items()}
+        chosen.notes.append(
+            "No frames were looked at: without shots there is neither keyshot F1 nor a training-free baseline. "
+            "data.root=DIR, the folder of the videos, or a feature file as labels= gives both."
+        )
+    for file in files:
+        chosen.add_file(file.of(_other_names(videos)))
+    chosen.videos = {id_: one for id_, one in videos.items() if any(id_ in file.scores for file in chosen.files)}
+    chosen.parts = dict.fromkeys(chosen.videos, "unrecorded")
+    if missing := [id_ for id_ in videos if id_ not in chosen.videos]:
+        chosen.notes.append(f"No scores are there of {len(missing)} labelled videos: {few(missing, 10)}.")
+    for note in chosen.notes:
+        log.warning("%s", note)
+    chosen.add_labels(path, source)
+    return chosen
+
+
+def _other_names(videos: Mapping[str, RunVideo | LabelVideo]) -> dict[str, str]:
+    """Video id -> its `video_N` in the field's files, or the id if there is none."""
+    keys = {id_: video.key for id_, video in videos.items() if isinstance(video, FeatureFileVideo)}
+    official = {id_: f"video_{number}" for number, id_ in enumerate(TVSUM_IDS, start=1)}
+    return {id_: keys.get(id_) or official.get(id_, id_) for id_ in videos}
+
+
+def _check_same_labels(known: RunVideo, other: RunVideo, first: Run, run: Run) -> None:
+    if not all(np.array_equal(a, b) for a, b in zip(_tracks(known), _tracks(other), strict=True)):
+        raise KeyframeError(
+            f"{first.directory} and {run.directory} have different labels for the video {other.id}: they are of "
+            "different data sets and cannot be joined or compared."
+        )
+
+
+def _tracks(video: RunVideo) -> tuple[FloatArray, FloatArray]:
+    labels = video if isinstance(video, FeatureFileVideo) else video.labels
+    return labels.importance, labels.annotators

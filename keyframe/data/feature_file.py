@@ -75,12 +75,16 @@ class FeatureVideo:
         return self.picks / self.rate
 
 
-def read_feature_file(path: str | Path, labels: str | Path | None = None) -> dict[str, FeatureVideo]:
+def read_feature_file(
+    path: str | Path, labels: str | Path | None = None, option: str = _OPTION
+) -> dict[str, FeatureVideo]:
     """Read every video of one feature file; see `read_feature_files`."""
-    return read_feature_files([path], labels)
+    return read_feature_files([path], labels, option)
 
 
-def read_feature_files(paths: Sequence[str | Path], labels: str | Path | None = None) -> dict[str, FeatureVideo]:
+def read_feature_files(
+    paths: Sequence[str | Path], labels: str | Path | None = None, option: str = _OPTION
+) -> dict[str, FeatureVideo]:
     """Read every video of eccv16-style feature files: video id -> video, file by file in the order of N.
 
     Each `video_N` needs `features` (n_steps, d) and `gtscore` (n_steps,), of any dtype, and may have `picks`
@@ -98,15 +102,16 @@ def read_feature_files(paths: Sequence[str | Path], labels: str | Path | None = 
         labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. Of several files,
             those of which it has no video go without. The importance is the file's gtscore either way, because
             published systems train on that. Selections replace `user_summary`.
+        option: the key by which the user names the files, for messages.
     """
     files = {path.stem: path for path in map(Path, paths)}
     if not paths or len(files) < len(paths):
-        raise KeyframeError(f"data.path={few(map(str, paths))} must name one file or several, each of another name")
+        raise KeyframeError(f"{option}={few(map(str, paths))} must name one file or several, each of another name")
     of_annotators = None if labels is None else read_labels(labels)
     videos: dict[str, FeatureVideo] = {}
     labelled = 0
     for path in files.values():
-        found = _read_file(path, len(files) > 1, of_annotators, str(labels))
+        found = _read_file(path, len(files) > 1, of_annotators, str(labels), option)
         if twice := found.keys() & videos.keys():
             raise KeyframeError(
                 f"{path} and {videos[min(twice)].file} both have the video {one_line(min(twice))}: leave one file out"
@@ -115,7 +120,7 @@ def read_feature_files(paths: Sequence[str | Path], labels: str | Path | None = 
         videos |= found
     if of_annotators is not None and not labelled:
         raise KeyframeError(
-            f"{labels} has labels of {few(of_annotators)}, but of no video of data.path ({few(videos)}): "
+            f"{labels} has labels of {few(of_annotators)}, but of no video of {option} ({few(videos)}): "
             "give the labels of that data set"
         )
     widths = {video.features.shape[1]: video for video in videos.values()}
@@ -131,12 +136,12 @@ def read_feature_files(paths: Sequence[str | Path], labels: str | Path | None = 
 
 
 def _read_file(
-    path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str
+    path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str, option: str
 ) -> dict[str, FeatureVideo]:
     """Read one of one or several files."""
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
-    with unchanged(path), open_hdf5(path, _OPTION) as file:
+    with unchanged(path), open_hdf5(path, option) as file:
         names = named_videos(file)
         if several and of_annotators is not None and not of_annotators.keys() & set(names.values()):
             of_annotators = None

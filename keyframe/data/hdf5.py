@@ -39,7 +39,7 @@ TVSUM_FRAMES: dict[str, int] = {name: int(n_frames) for name, _, n_frames in _TV
 _KEY = re.compile(r"video_([1-9][0-9]?)")
 
 # Feature files know frame numbers, not times; the field takes 30 frames per second and a pick every 15th.
-_RATE, _STEP = 30.0, 15
+USUAL_RATE, _STEP = 30.0, 15
 
 # What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
 # thousandth, but a whole file of labels at most to a fiftieth (TVSum's own).
@@ -259,7 +259,7 @@ class ScoreTrack:
     scores: Float64Array
     picks: Int64Array
     n_frames: int
-    rate: float = _RATE
+    rate: float = USUAL_RATE
 
 
 def named_videos(file: Hdf5File) -> dict[str, str]:
@@ -327,14 +327,14 @@ def _timeline(file: Hdf5File, key: str, n_scores: int) -> tuple[Int64Array, int,
     n_frames = _n_frames(file, key) if f"{key}/n_frames" in file else None
     if f"{key}/picks" in file:
         picks = file.numbers(f"{key}/picks", np.int64).ravel()
-        return picks, max(int(picks[-1]) + 1, _shots_end(file, key)) if n_frames is None else n_frames, _RATE
+        return picks, max(int(picks[-1]) + 1, _shots_end(file, key)) if n_frames is None else n_frames, USUAL_RATE
     known = _shots_end(file, key) if n_frames is None else n_frames
     # Mr.HiSum's shots end where the next begins.
     if n_scores > 1 and (known == n_scores if n_frames is not None else 0 < known <= n_scores + 1):
         return np.arange(n_scores, dtype=np.int64), n_scores, 1.0
     known = known or _STEP * n_scores
     step = _STEP if n_scores == -(-known // _STEP) else max(1, known // n_scores)
-    return step * np.arange(n_scores, dtype=np.int64), known, _RATE
+    return step * np.arange(n_scores, dtype=np.int64), known, USUAL_RATE
 
 
 def _shots_end(file: Hdf5File, key: str) -> int:

@@ -167,7 +167,7 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
         "random": list(rng.random((F1_DRAWS, length))),
         "uniform": [evenly_spaced(length)],
         "position": [1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)],
-        "training_free": [video.training_free],
+        "training_free": [] if video.training_free is None else [video.training_free],
     }
     lines = {
         "one_annotator": _mean_and_best(between),

@@ -6,20 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keyframe.data.folder import few
 from keyframe.evaluation.metrics import Difference
 from keyframe.evaluation.reference import LINES, Line
-from keyframe.evaluation.results import METRICS, Evaluation, Metrics, ModelResult, Pair
+from keyframe.evaluation.results import METRICS, TRAINING_FREE, Evaluation, Metrics, ModelResult, Pair
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
 from keyframe.report.document import Document, Notes, Section, Table, Text, format_interval, format_mean, format_number
 from keyframe.types import Labels
 
-TRAINING_FREE = "training-free baseline"
 SIGNIFICANT = 0.05
 # What a model may have to do with a video: part -> in words, from what it has learnt most from to least.
 _PARTS = {
     "train": "it was trained on",
     "val": "its checkpoint was chosen by",
     "unknown": "of a split made anew, see the notes",
+    "unrecorded": "that it may have been trained on, which is not known",
     "new": "in no part of its split",
     "test": "it was not trained on",
     "other": "of another data set",
@@ -72,16 +73,16 @@ def report_document(
         *evaluation.notes,
         *(note for one in results for note in _run_notes(one, evaluation.parts)),
         *skipped_notes(evaluation.skipped),
-        *_undefined_notes(means, reference),
+        *_undefined_notes(results, reference),
     ]
     method = Text(f"{evaluation.protocol}\n\n{PROTOCOL}\n\n{_F1}")
     return Document(
         title=title,
         lead=lead,
         sections=[
-            _agreement_section(means, baseline, reference),
+            _agreement_section(evaluation.means, reference),
             *comparison,
-            _metrics_section(means, baseline),
+            _metrics_section(evaluation.means),
             *_runs_sections(results),
             *figures,
             _videos_section(results, metric),
@@ -129,21 +130,23 @@ def _lead(result: ModelResult, baseline: Metrics, reference: Metrics, parts: Map
     kinds = [f"{counts[part]} {words}" for part, words in _PARTS.items() if counts[part]]
     videos = _videos(int(metrics["videos"]))
     videos += f" ({', '.join(kinds)})" if len(kinds) > 1 else "".join(f" {_PARTS[part]}" for part in counts)
-    if "reference/one_annotator/spearman" not in reference:
+    metric = "annotator_spearman" if "reference/one_annotator/spearman" in reference else "spearman"
+    beside = f"; the {TRAINING_FREE} at {format_mean(baseline, metric)}." if baseline else "."
+    if metric == "spearman":
         return (
             f"On {videos}, {name} agrees with the reference importance at Spearman's rho "
-            f"{format_mean(metrics, 'spearman')}; the training-free baseline at {format_mean(baseline, 'spearman')}."
+            f"{format_mean(metrics, metric)}{beside}"
         )
     one, ceiling = (format_mean(reference, f"reference/{line}/spearman") for line in ("one_annotator", "ceiling"))
     return (
         f"On {videos}, {name} agrees with each annotator at Spearman's rho "
-        f"{format_mean(metrics, 'annotator_spearman')}. One annotator agrees with another at {one}, the mean of all "
-        f"with each at {ceiling}; the training-free baseline at {format_mean(baseline, 'annotator_spearman')}."
+        f"{format_mean(metrics, metric)}. One annotator agrees with another at {one}, the mean of all "
+        f"with each at {ceiling}{beside}"
     )
 
 
-def _agreement_section(models: Mapping[str, Metrics], baseline: Metrics, reference: Metrics) -> Section:
-    """Models, the baseline and the reference lines in one table, by the published protocol."""
+def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Section:
+    """Models, the baseline among them, and the reference lines in one table, by the published protocol."""
 
     def row(name: str, metrics: Metrics, tau: str, rho: str, prefix: str = "") -> dict[str, str]:
         return {
@@ -154,10 +157,7 @@ def _agreement_section(models: Mapping[str, Metrics], baseline: Metrics, referen
             "F1, best user": format_number(metrics.get(f"{prefix}f1_user_max", math.nan)),
         }
 
-    rows = [
-        row(name, metrics, "annotator_kendall", "annotator_spearman")
-        for name, metrics in {**models, TRAINING_FREE: baseline}.items()
-    ]
+    rows = [row(name, metrics, "annotator_kendall", "annotator_spearman") for name, metrics in models.items()]
     lines = _line_names(reference)
     for line in lines:
         if line != "training_free":
@@ -170,13 +170,10 @@ def _agreement_section(models: Mapping[str, Metrics], baseline: Metrics, referen
     return Section("Agreement with each annotator", [table, meanings])
 
 
-def _metrics_section(models: Mapping[str, Metrics], baseline: Metrics) -> Section:
+def _metrics_section(models: Mapping[str, Metrics]) -> Section:
     rows = [
         {"metric": metric, "what": meaning}
-        | {
-            name: format_mean(metrics, metric, spread=True)
-            for name, metrics in {**models, TRAINING_FREE: baseline}.items()
-        }
+        | {name: format_mean(metrics, metric, spread=True) for name, metrics in models.items()}
         for metric, meaning in METRICS.items()
     ]
     return Section("All metrics", [Table(rows, _INTERVALS, numeric=())])
@@ -223,10 +220,11 @@ def _run_notes(result: ModelResult, parts: Mapping[str, str]) -> list[str]:
     return [f"{result.name}: {len(result.labels)} runs, {each} per video; {joined}."]
 
 
-def _undefined_notes(models: Mapping[str, Metrics], reference: Metrics) -> list[str]:
+def _undefined_notes(results: Sequence[ModelResult], reference: Metrics) -> list[str]:
     """One sentence per number that is not defined for some videos."""
     notes = []
-    for name, metrics in models.items():
+    for one in results:
+        name, metrics = one.name, one.metrics
         videos = int(metrics["videos"])
         if missing := metrics["undefined_annotators"]:
             notes.append(
@@ -236,7 +234,8 @@ def _undefined_notes(models: Mapping[str, Metrics], reference: Metrics) -> list[
         if metrics["undefined"]:
             notes.append(
                 f"{name}: {int(metrics['undefined'])} of {videos} videos have no rank correlation with the annotators' "
-                "mean (scores or labels constant) and are left out of that mean."
+                "mean (scores or labels constant) and are left out of that mean: "
+                f"{few(video for video, row in one.rows.items() if math.isnan(row['spearman']))}."
             )
         notes += [
             f"{name}: {key} is not available for {videos - int(metrics[f'{key}_videos'])} of {videos} videos."

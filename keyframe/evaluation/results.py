@@ -42,6 +42,7 @@ METRICS = {
     "mae": "mean absolute error against the annotators' mean",
 }
 ENSEMBLES = ("mean", "rank")
+TRAINING_FREE = "training-free baseline"
 
 
 def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
@@ -133,10 +134,18 @@ def model_result(
         videos: video -> what the scores are compared with.
         labels: for each run, what tells it apart from the others.
         ensemble: None measures each run by itself and averages the numbers. `mean` measures the mean of the scores,
-            `rank` the mean of their ranks within the video; ranks are no scores, so `mse` and `mae` are NaN.
+            `rank` the mean of their ranks within the video.
+
+    `mse` and `mae` are NaN for ranks, and for all videos if some scores are outside [0, 1], the labels' scale.
     """
     if ensemble not in (None, *ENSEMBLES):
         raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")
+    tracks_of_all = [one[id_] for one in scored for id_ in one.keys() & videos.keys()]
+    other_scale = ensemble == "rank" or any(track.min() < 0 or track.max() > 1 for track in tracks_of_all)
+
+    def numbers(track: FloatArray, video: EvalVideo) -> dict[str, float]:
+        return measure(track, video) | (dict.fromkeys(("mse", "mae"), float("nan")) if other_scale else {})
+
     rows, scores, runs = {}, {}, {}
     by_run: list[list[dict[str, float]]] = [[] for _ in scored]
     for id_, video in videos.items():
@@ -150,14 +159,12 @@ def model_result(
         else:
             scores[id_] = np.mean(list(tracks.values()), axis=0)
         if ensemble is None:
-            measured = {place: measure(track, video) for place, track in tracks.items()}
+            measured = {place: numbers(track, video) for place, track in tracks.items()}
             rows[id_] = _mean_row(list(measured.values()))
             for place, row in measured.items():
                 by_run[place].append(row)
         else:
-            rows[id_] = measure(scores[id_], video)
-            if ensemble == "rank":
-                rows[id_] |= {"mse": float("nan"), "mae": float("nan")}
+            rows[id_] = numbers(scores[id_], video)
     means = [_mean_row(measured) | {"videos": float(len(measured))} for measured in by_run]
     return ModelResult(name, rows, scores, runs, [] if ensemble else means, labels, ensemble)
 
@@ -203,7 +210,7 @@ class Evaluation:
     """Everything in a report of one model, or of several models on the same videos."""
 
     results: Sequence[ModelResult]  # one at least
-    baseline: Metrics  # the training-free baseline's `overall_metrics`
+    baseline: Metrics  # the training-free baseline's `overall_metrics`; empty if no frames are there
     reference: Metrics  # `reference_metrics` and `f1_metrics`; may be empty
     protocol: str  # how the models' scores were made, in words
     skipped: Mapping[str, str] = field(default_factory=dict)  # video -> why it was left out
@@ -212,6 +219,13 @@ class Evaluation:
     reference_design: tuple[str, str] | None = None  # the models that stand for its ResNet50 and EfficientNet-B0
     parts: Mapping[str, str] = field(default_factory=dict)  # video -> what the models have to do with it
     notes: Sequence[str] = ()  # on the choice of videos, sentences
+
+    @property
+    def means(self) -> dict[str, Metrics]:
+        """The `overall_metrics` of each model and of the baseline, if there is one, by name."""
+        return {one.name: one.metrics for one in self.results} | (
+            {TRAINING_FREE: self.baseline} if self.baseline else {}
+        )
 
     @property
     def main_metric(self) -> str:
@@ -230,7 +244,7 @@ ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, UInt8Array]]]
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
     """PNG files of bars beside the reference lines, a dot per video, predictions against labels; pairs, and costs."""
     results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
-    means = {one.name: one.metrics for one in results} | {"training-free baseline": evaluation.baseline}
+    means = evaluation.means
     metric = evaluation.main_metric
     what = "Spearman's rho with each annotator" if metric == "annotator_spearman" else "Spearman's rho"
     intervals = {name: (values[f"{metric}_lo"], values[f"{metric}_hi"]) for name, values in means.items()}

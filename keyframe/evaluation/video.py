@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keyframe.data.feature_file import FeatureVideo
+from keyframe.data.hdf5 import USUAL_RATE
 from keyframe.data.labels import labelled_frames
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
@@ -56,12 +57,13 @@ class EvalVideo:
     annotators: FloatArray  # each annotator's scores there, (A, n); A may be 0
     shots: IntArray  # first and last frame of each, both inclusive, covering the video, (m, 2)
     users: BoolArray  # whether each user keeps each frame in a summary, (U, L); U may be 0
-    training_free: FloatArray  # the training-free baseline's scores at the entries, in [0, 1], (n,)
+    training_free: FloatArray | None  # the training-free baseline's scores at the entries, in [0, 1], (n,)
     selections: bool = False  # whether the labels are the users' summaries, see `Labels`
 
     def __post_init__(self) -> None:
         count = len(self.entries)
-        shapes = (self.seconds.shape, self.importance.shape, self.training_free.shape, self.annotators.shape[1:])
+        baseline = self.seconds if self.training_free is None else self.training_free
+        shapes = (self.seconds.shape, self.importance.shape, baseline.shape, self.annotators.shape[1:])
         if shapes != ((count,),) * 4 or self.users.shape[1:] != (self.n_frames,):
             raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
 
@@ -155,16 +157,38 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
     )
 
 
+def label_eval_video(video: str, labels: Labels) -> EvalVideo:
+    """The same from labels alone: without frames there are no shots, hence no summaries, and no baseline."""
+    entries = picks(len(labels))
+    importance, annotators = _labels_at(labels, entries)
+    return EvalVideo(
+        video=video,
+        category=labels.category,
+        n_frames=len(labels),
+        entries=entries,
+        seconds=entries / USUAL_RATE,
+        importance=importance,
+        annotators=annotators,
+        shots=np.array([[0, len(labels) - 1]]),
+        users=np.empty((0, len(labels)), dtype=bool),
+        training_free=None,
+        selections=labels.selections,
+    )
+
+
 def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds: FloatArray) -> EvalVideo:
     """The same video scored at other entries, rising, (n,), such as the frames of a model's own sampling."""
     importance, annotators = _labels_at(labels, entries)
+    baseline = eval_video.training_free
     return replace(
         eval_video,
         entries=entries.astype(np.int64),
         seconds=seconds,
         importance=importance,
         annotators=annotators,
-        training_free=hold_scores(eval_video.training_free, eval_video.entries, eval_video.n_frames)[entries],
+        training_free=None
+        if baseline is None
+        else hold_scores(baseline, eval_video.entries, eval_video.n_frames)[entries],
     )
 
 

@@ -1,20 +1,21 @@
 """keyframe-evaluate: on label files, on trained runs, and on runs on feature files."""
 
 import csv
+import itertools
 import json
 import math
 import re
 import shutil
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kendalltau, spearmanr
 
 from keyframe.cli.evaluate import Scored, add_scores
 from keyframe.data.feature_file import read_feature_file
-from keyframe.data.labels import write_tsv
+from keyframe.data.labels import read_labels, write_tsv
 from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES
 from keyframe.evaluation.results import METRICS
@@ -172,6 +173,105 @@ def test_nothing_to_evaluate_and_a_misspelled_key(command, tmp_path):
     assert "did you mean labels?" in command("label=x.tsv", program="keyframe-evaluate").sentence()
 
 
+# Scores of any system
+
+
+def test_scores_by_hand_give_the_numbers_of_scipy(tmp_path):
+    """A peer's arithmetic: ranks by scipy, and F1 by trying every choice of shots."""
+    path, rng = write_tvsum(tmp_path / "features.h5", 4), np.random.default_rng(0)
+    scores, expected = {}, []
+    with h5py.File(path) as file:
+        for number, (key, video) in enumerate(file.items()):
+            truth, n_frames, picks = video["gtscore"][()], int(video["n_frames"][()]), video["picks"][()]
+            track = rng.random(len(picks))
+            held = np.array([track[pick // 15] for pick in range(n_frames)])
+            scores[key] = (held if number else track).tolist()  # one video has a score per pick, the others per frame
+            lengths = [int(last - first + 1) for first, last in video["change_points"][()]]
+            means = [held[first : last + 1].mean() for first, last in video["change_points"][()]]
+            choices = itertools.product((False, True), repeat=len(lengths))
+            fitting = [one for one in choices if np.dot(one, lengths) <= int(0.15 * n_frames)]
+            summary = np.repeat(max(fitting, key=lambda one: np.dot(one, means)), lengths)
+            users = video["user_summary"][()] > 0
+            f1 = [2 * (summary & user).sum() / (summary.sum() + user.sum()) for user in users]
+            row = (kendalltau(track, truth).statistic, spearmanr(track, truth).statistic, np.mean(f1), max(f1))
+            expected.append((*row, np.mean((track - truth) ** 2), np.mean(np.abs(track - truth))))
+    (tmp_path / "theirs.json").write_text(json.dumps(scores))
+    metrics = evaluate(tmp_path / "run", f"scores={tmp_path / 'theirs.json'}", f"labels={path}", "pictures=1")
+    names = ("kendall", "spearman", "f1_user_mean", "f1_user_max", "mse", "mae")
+    for name, value in zip(names, np.mean(expected, axis=0), strict=True):
+        assert metrics[f"all/{name}"] == pytest.approx(value, abs=1e-6), name
+    assert metrics["training_free/f1_user_mean"] is not None and metrics["data/videos_unrecorded"] == 4
+    page = " ".join((tmp_path / "run" / "report.txt").read_text().split())
+    assert "Evaluation of theirs" in page and "a score per pick (1 video), per frame (3 videos)" in page
+
+
+def test_scores_on_labels_alone_and_what_is_left_out(tmp_path):
+    path, rng = write_labels(tmp_path / "labels.tsv", videos=8), np.random.default_rng(1)
+    labels = read_labels(path)
+    tracks = {f"clip{number}": rng.normal(5, 3, 90) for number in range(3)}
+    bad = {"clip3": [0.5] * 91, "clip4": [float("nan")] * 90, "clip5": [1.0] * 6}
+    scores = {name: track.tolist() for name, track in tracks.items()} | bad | {"else": [1.0]}
+    (tmp_path / "my (1).json").write_text(json.dumps(scores))
+    where = f"scores={tmp_path / 'my (1).json'}"
+    metrics = evaluate(tmp_path / "run", where, f"labels={path}", f"write_scores={tmp_path / 'picks.csv'}")
+    for name, correlation in (("annotator_kendall", kendalltau), ("annotator_spearman", spearmanr)):
+        each = [
+            np.mean([correlation(track[::15], one[::15]).statistic for one in labels[video].annotators])
+            for video, track in tracks.items()
+        ]
+        assert metrics[f"all/{name}"] == pytest.approx(np.mean(each))
+    assert (metrics["all/videos"], metrics["all/undefined"], metrics["data/videos_skipped"]) == (4, 1, 2)
+    assert metrics["all/f1_user_mean"] is metrics["all/mse"] is None and "training_free/spearman" not in metrics
+    assert metrics["reference/ceiling/spearman"] > metrics["reference/random/spearman"]
+    page = " ".join((tmp_path / "run" / "report.txt").read_text().split())
+    for sentence in (
+        "clip3: " + f"{tmp_path / 'my (1).json'} has 91 scores of clip3, which has 90 frames and 6 picks",
+        "score 0 of clip4 is no finite number",
+        "(scores or labels constant) and are left out of that mean: clip5.",
+        "has scores of 1 videos that are not measured: else.",
+        "No scores are there of 2 labelled videos: clip6, clip7.",
+        "No frames were looked at",
+    ):
+        assert sentence in page, sentence
+    again = evaluate(tmp_path / "again", f"scores={tmp_path / 'picks.csv'}", f"labels={path}")
+    assert {key: again[key] for key in again if key.startswith("all/")} == {
+        key: metrics[key] for key in metrics if key.startswith("all/")
+    }
+
+
+def test_scores_that_cannot_be_measured(tmp_path):
+    path, file = write_labels(tmp_path / "labels.tsv"), tmp_path / "theirs.json"
+    file.write_text(json.dumps({"clip0": [1.0] * 80}))
+    both = [f"scores={file}", f"labels={path}"]
+    for arguments, words in (
+        (both[:1], "scores= needs labels"),
+        ([*both, "run=outputs/train/A"], "run= and scores= and labels= exclude each other"),
+        ([both[0], f"labels={tmp_path / 'gone.tsv'}"], "there is no file"),
+        ([f"scores={tmp_path / 'gone.json'}", both[1]], "there is no file"),
+        (both, "No video can be measured: "),
+        ([*both, "split=test"], "split= and protocol= are for runs"),
+        ([*both, f"write_scores={file}"], "is there already"),
+        ([both[1], f"write_scores={tmp_path / 'new.json'}"], "write_scores= is for models"),
+    ):
+        assert words in refused(tmp_path / "run", *arguments)
+    file.write_text(json.dumps({"video_1": [1.0, 2.0]}))
+    assert "of none of the 3 videos" in refused(tmp_path / "run", *both)
+
+
+def measured_as(metrics, prefix):
+    return {key.partition("/")[2]: value for key, value in metrics.items() if key.startswith(prefix)}
+
+
+def test_scores_of_a_run_give_its_numbers_again(evaluated, runs, tiny_demo, tmp_path):
+    (folder,) = tiny_demo.glob("demo-*")
+    before, file = read(evaluated[1]), tmp_path / "ours.json"
+    run = f"run={runs / 'folds' / '0'}"
+    assert evaluate(tmp_path / "run", run, "pictures=0", f"write_scores={file}") == before
+    again = evaluate(tmp_path / "again", f"scores={file}", f"data.root={folder}", "pictures=1")
+    for prefix in ("test/", "training_free/", "reference/"):
+        assert measured_as(again, prefix.replace("test", "all")) == measured_as(before, prefix)
+
+
 # Runs
 
 
@@ -304,25 +404,24 @@ def test_runs_that_cannot_be_joined(runs, tmp_path):
 def run_of(bad=()):
     """The videos a, b and c of a run, of which it cannot read the bad ones."""
 
-    def video(name):
-        def score(model, eval_video):
+    def scorer(name):
+        def score(eval_video):
             if name in bad:
                 raise VideoError(f"{name} is damaged.")
             return np.zeros(3)
 
-        return SimpleNamespace(score=score)
+        return score
 
-    return {name: video(name) for name in "abc"}
+    return {name: scorer(name) for name in "abc"}
 
 
 def test_a_video_that_one_run_cannot_read_is_left_out_for_all():
-    run = SimpleNamespace(model=None)
     scored = Scored(by_run=[run_of(), run_of(bad="b"), run_of()], eval_videos=dict.fromkeys("abc"))
-    add_scores([run] * 3, scored)
+    add_scores(scored)
     assert list(scored.eval_videos) == ["a", "c"] and scored.skipped == {"b": "b is damaged."}
     assert [set(one) for one in scored.scores] == [{"a", "b", "c"}, {"a", "c"}, {"a", "c"}]
-    with pytest.raises(KeyframeError, match="No video of the val split"):
-        add_scores([run], Scored("val", [run_of(bad="abc")], eval_videos=dict.fromkeys("abc")))
+    with pytest.raises(KeyframeError, match=r"No video can be measured: a is damaged\."):
+        add_scores(Scored("val", by_run=[run_of(bad="abc")], eval_videos=dict.fromkeys("abc")))
 
 
 # Runs on feature files, with the shots and summaries of the files
@@ -364,6 +463,27 @@ def test_two_heads_are_compared_on_equal_features(feature_runs, tmp_path):
     assert metrics["dual/params_backbone"] == 0 and metrics["framewise/seconds_1"] > 0
     assert metrics["difference/framewise-dual/spearman_p"] <= 1
     assert "peak memory" in (tmp_path / "report.txt").read_text().lower()
+
+
+def test_a_run_beside_the_scores_of_others(feature_runs, tmp_path):
+    run, file = feature_runs / "dual", tmp_path / "theirs.npz"
+    ours = evaluate(tmp_path / "run", f"run={run}", "pictures=0", f"write_scores={file}")
+    better = {one.key: one.importance for one in read_feature_file(feature_runs / "features.h5").values()}
+    np.savez(tmp_path / "oracle.npz", **better)
+    files = f"scores=[{file},{tmp_path / 'oracle.npz'}]"
+    assert not in_process("compare", f"runs=[{run}]", files, "speed.videos=[1]", "speed.repeats=1", run_dir=tmp_path)
+    metrics = read(tmp_path)
+    assert measured_as(metrics, "theirs/") == {
+        f"test/{key}": value for key, value in measured_as(ours, "test/").items()
+    }
+    name = next(key.partition("/")[0] for key in metrics if key.endswith("/params_total"))
+    for metric in ("kendall", "spearman", "f1_user_mean", "mse"):
+        key = f"difference/theirs-{name}/{metric}"
+        assert (metrics[key], metrics[f"{key}_p"]) == (0, 1)
+    assert metrics["oracle/test/spearman"] == pytest.approx(1) and metrics["oracle/test/mse"] == 0
+    page = " ".join((tmp_path / "report.txt").read_text().split())
+    assert "oracle.npz has scores of 12 videos that are not measured" in page
+    assert "not known which videos the systems of the score files were trained on" in page
 
 
 def test_a_feature_file_that_was_moved_or_cannot_be_sampled(feature_runs, tmp_path):
