@@ -262,6 +262,6 @@ def _labels(config: DictConfig) -> dict[str, Labels]:
     if without:
         raise KeyframeError(
             f"{path} holds no annotators of {without[0]}, and reference lines need each annotator's scores: "
-            "give a .mat or .tsv file as labels."
+            "give a label file that has them."
         )
     return labels

@@ -17,7 +17,7 @@ from keyframe.cli.terminal import bar, from_here
 from keyframe.config import save_config
 from keyframe.data.feature_file import video_numbers
 from keyframe.data.folder import few
-from keyframe.data.labels import check_scale
+from keyframe.data.label_tables import TimedLabels, check_scale
 from keyframe.data.splits import SPLIT_SUFFIXES, write_folds
 from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
@@ -40,7 +40,7 @@ def features(config: DictConfig) -> None:
     out = _checked_out(config)
     named = config.input if OmegaConf.is_list(config.input) else [config.input]
     videos = videos_by_id(find_inputs([str(entry) for entry in named], bool(config.recursive), [out]))
-    labels: dict[str, Labels] = {}
+    labels: dict[str, Labels | TimedLabels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)
     splits = _checked_splits(config, len(labels.keys() & videos.keys()) or len(videos))
@@ -121,7 +121,7 @@ def _checked_splits(config: DictConfig, count: int) -> list[Path]:
 
 
 def _write_splits(
-    paths: Sequence[Path], folds: int, file: str, reasons: Mapping[str, str], labels: Mapping[str, Labels]
+    paths: Sequence[Path], folds: int, file: str, reasons: Mapping[str, str], labels: Mapping[str, Labels | TimedLabels]
 ) -> None:
     """Write folds of the encoded videos, of those with labels if there are any."""
     encoded = [name for name, reason in reasons.items() if not reason]
@@ -144,7 +144,7 @@ def _weights(config: DictConfig) -> str:
     return f"random, seed {config.seed}"
 
 
-def _report(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[str, Labels]) -> str:
+def _report(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[str, Labels | TimedLabels]) -> str:
     """The last lines: what is in the file, what is not, and how to train on it."""
     out = from_here(out)
     encoded = [name for name, reason in reasons.items() if not reason]

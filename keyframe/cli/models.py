@@ -15,7 +15,7 @@ from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.feature_file import read_feature_file
 from keyframe.data.folder import DirectorySource, few
 from keyframe.data.hdf5 import TVSUM_IDS
-from keyframe.data.labels import read_labels
+from keyframe.data.labels import SCALED_SUFFIXES, read_labels
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.evaluation.report import PARTS_BY_RISK
@@ -153,9 +153,9 @@ class ChosenVideos:
             )
 
     def add_labels(self, labels: Path, source: DirectorySource | None) -> None:
-        """Name the label file, and the scale of a .tsv."""
+        """Name the label file, and its scale if it has none of its own."""
         note = f"Labels: {labels}"
-        if source is not None and labels.suffix.lower() == ".tsv":
+        if source is not None and labels.suffix.lower() in SCALED_SUFFIXES:
             self.numbers = {"data/lowest": float(source.lowest), "data/highest": float(source.highest)}
             note += f", whose scores go from {source.lowest:g} to {source.highest:g}"
         self.notes.append(f"{note}.")

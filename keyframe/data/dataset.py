@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
+from keyframe.data.alignment import sample_labels
 from keyframe.data.cache import CachedVideo
 from keyframe.data.feature_file import FeatureVideo
-from keyframe.data.labels import sample_labels
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling

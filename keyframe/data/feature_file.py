@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.data.alignment import sample_labels
 from keyframe.data.folder import few
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, Hdf5File, named_videos, open_hdf5, read_scores
-from keyframe.data.labels import read_labels, sample_labels
+from keyframe.data.labels import read_labels
 from keyframe.files import atomic_file, make_folder, one_line, unchanged
 from keyframe.types import (
     BoolArray,

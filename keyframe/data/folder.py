@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from keyframe.data.alignment import frame_labels
 from keyframe.data.demo import DemoSet, generate
-from keyframe.data.labels import LABEL_SUFFIXES, check_scale, label_files, read_labels
+from keyframe.data.label_tables import TimedLabels, check_scale
+from keyframe.data.labels import LABEL_SUFFIXES, label_files, read_video_labels
 from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
@@ -19,6 +21,9 @@ VIDEO_SUFFIXES = (
 # TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds ydata-tvsum50-{data,matlab,video}.zip;
 # those unpack to data/, matlab/ and video/, either in place or each in a folder of the zip's name.
 _RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
+
+# Tables and JSON may be anything: they are found by themselves under these names only.
+_NAMED = ("labels.csv", "labels.json")
 
 # Folders with one label file per video: SumMe's, and those of a user's own.
 _PER_VIDEO = ("GT", "labels")
@@ -64,9 +69,9 @@ def find_label_file(root: str | Path) -> Path:
     """
     root = Path(root)
     folders = _folders_below(root, ("data", "matlab"))
-    found = {folder: files for folder in folders if (files := label_files(folder))}
+    found = [file for folder in folders for file in label_files(folder, _NAMED)]
     for suffix in LABEL_SUFFIXES:
-        files = [file for each in found.values() for file in each if file.suffix.lower() == suffix]
+        files = [file for file in found if file.suffix.lower() == suffix]
         if len(files) > 1:
             names = [str(path.relative_to(root)) for path in files]
             raise KeyframeError(
@@ -96,12 +101,14 @@ def _folders_below(root: Path, kinds: Collection[str]) -> list[Path]:
     return list(folders.values())
 
 
-def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missing: bool = False) -> list[LabelledVideo]:
+def match(
+    videos: Mapping[str, Path], labels: Mapping[str, Labels | TimedLabels], allow_missing: bool = False
+) -> list[LabelledVideo]:
     """Pair video files with labels by id, in the order of the labels.
 
     `allow_missing` leaves out a video without labels, or labels without a video, instead of refusing.
     """
-    both = [LabelledVideo(name, videos[name], labels[name]) for name in labels if name in videos]
+    both = [name for name in labels if name in videos]
     if not both:
         place = next(iter(videos.values())).parent if videos else "the data set's folder"
         raise KeyframeError(
@@ -117,7 +124,7 @@ def match(videos: Mapping[str, Path], labels: Mapping[str, Labels], allow_missin
         raise KeyframeError(f"there are {complaints}: add them, or leave them out with data.allow_missing=true")
     if complaints:
         log.warning("left out %s; %d labelled videos remain", complaints, len(both))
-    return both
+    return [LabelledVideo(name, videos[name], frame_labels(labels[name], videos[name])) for name in both]
 
 
 def few(names: Iterable[str], most: int = 3) -> str:
@@ -167,7 +174,7 @@ class DirectorySource:
     def videos(self) -> list[LabelledVideo]:
         """All labelled videos."""
         videos = find_videos(self.root)
-        return match(videos, read_labels(self.label_file(), self.lowest, self.highest), self.allow_missing)
+        return match(videos, read_video_labels(self.label_file(), self.lowest, self.highest), self.allow_missing)
 
     def label_file(self) -> Path:
         """Where the labels are."""

@@ -1,47 +1,65 @@
-"""Labels of videos: the forms in which they are shared, and which label belongs to which frame.
+"""Labels of videos: the forms in which they are shared.
 
 The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015), SumMe's folder of `.mat` (Gygli et al., ECCV
-2014), and the eccv16-style `.h5`.
+2014), the eccv16-style `.h5`, and the JSON and tables of `label_tables.py`.
 """
 
 import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores
+from keyframe.data.label_tables import (
+    TimedLabels,
+    check_scale,
+    is_table,
+    of_annotators,
+    outside_scale,
+    read_json_labels,
+    read_label_table,
+)
 from keyframe.data.mat5 import MAT5_START, read_mat5
-from keyframe.data.packets import PacketIndex
 from keyframe.files import atomic_file, one_line, unchanged
 from keyframe.system import log_once
 from keyframe.types import (
-    BoolArray,
     Float32Array,
     Float64Array,
-    FloatArray,
-    Int64Array,
     IntArray,
     KeyframeError,
     Labels,
-    check_number,
 )
 
-LABEL_SUFFIXES = (".mat", ".tsv", ".h5")
-"""In order of preference: the first two hold the annotators, the h5 only one score track at every 15th frame."""
+LABEL_SUFFIXES = (".mat", ".tsv", ".csv", ".json", ".h5")
+"""In order of preference; an h5 holds only one score track at every 15th frame, and no annotators."""
+
+SCALED_SUFFIXES = (".tsv", ".csv", ".json")
+"""Those whose scores are on a scale that the user gives, `lowest` to `highest`."""
 
 log = logging.getLogger(__name__)
 
-# Above this the file is another cut of the video, and a label would land on the wrong shot.
-_TOLERANCE_PERCENT = 1
-
+_START = 2**12  # bytes that tell what a file is
 _MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a third of it
 
 
 def read_labels(
     path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
 ) -> dict[str, Labels]:
+    """The same as `read_video_labels`, if the file has labels for frames; KeyframeError if it has times."""
+    labels: dict[str, Labels] = {}
+    for name, one in read_video_labels(path, lowest, highest, option).items():
+        if isinstance(one, TimedLabels):
+            raise KeyframeError(
+                f"{path} holds times, which need the videos: give {option} as scores for every frame here"
+            )
+        labels[name] = one
+    return labels
+
+
+def read_video_labels(
+    path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
+) -> dict[str, Labels | TimedLabels]:
     """Read a label file, or a folder with one file per video: video id -> labels, in file order.
 
     What a file holds decides how it is read. In a folder the files are those of one suffix, the first of
@@ -49,15 +67,15 @@ def read_labels(
 
     Args:
         path: the file or folder.
-        lowest: the score of a .tsv that becomes 0.
-        highest: the score of a .tsv that becomes 1.
+        lowest: the score that becomes 0, of a file of `SCALED_SUFFIXES`.
+        highest: the score that becomes 1.
         option: the key by which the user names the file, for messages.
     """
     path = Path(path)
     check_scale(lowest, highest)
     if not path.is_dir():
         return _read_file(path, lowest, highest, option)
-    labels: dict[str, Labels] = {}
+    labels: dict[str, Labels | TimedLabels] = {}
     for file in label_files(path):
         for name, one in _read_file(file, lowest, highest, option).items():
             if name in labels:
@@ -68,39 +86,57 @@ def read_labels(
     return labels
 
 
-def label_files(folder: Path) -> list[Path]:
-    """The label files in a folder: those of one suffix, the first of `LABEL_SUFFIXES` that is there, by name."""
+def label_files(folder: Path, named: Collection[str] | None = None) -> list[Path]:
+    """The label files in a folder: those of one suffix, the first of `LABEL_SUFFIXES` that is there, by name.
+
+    Of .csv and .json it takes only those called as `named` says, if it is given.
+    """
     # macOS leaves a hidden "._<name>" beside what it unpacks. TVSum's ...-info.tsv holds no labels.
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     files = [path for path in files if not path.name.endswith("-info.tsv")]
+    if named is not None:
+        files = [path for path in files if path.suffix.lower() not in (".csv", ".json") or path.name.lower() in named]
     of_suffix = ([path for path in files if path.suffix.lower() == suffix] for suffix in LABEL_SUFFIXES)
     return next((found for found in of_suffix if found), [])
 
 
-def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels]:
+def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels | TimedLabels]:
     suffix = path.suffix.lower()
-    if suffix in (".mat", ".h5") and (lowest, highest) != (1, 5):
-        raise KeyframeError(f"{path} has a scale of its own: lowest and highest are those of a .tsv, leave them out.")
+    if suffix in LABEL_SUFFIXES and suffix not in SCALED_SUFFIXES and (lowest, highest) != (1, 5):
+        raise KeyframeError(
+            f"{path} has a scale of its own: lowest and highest are those of a .tsv, .csv or .json, leave them out."
+        )
     if not path.is_file():  # opening a pipe would wait for its writer
         raise KeyframeError(f"there is no file {path}: set {option} to the label file")
     if suffix not in LABEL_SUFFIXES:
         raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
     with unchanged(path):
-        if suffix == ".tsv":
-            return read_tvsum_tsv(path, lowest, highest, option)
-        if suffix == ".h5":
-            return read_eccv16_h5(path, option)
-        with path.open("rb") as file:
-            of_summe = file.read(len(MAT5_START)) == MAT5_START
-        return (read_summe_mat if of_summe else read_tvsum_mat)(path, option)
+        match _form(path):
+            case "mat5":
+                return dict(read_summe_mat(path, option))
+            case "mat":
+                return dict(read_tvsum_mat(path, option))
+            case "h5":
+                return dict(read_eccv16_h5(path, option))
+            case "json":
+                return read_json_labels(path, lowest, highest)
+            case "table":
+                return dict(read_label_table(path, lowest, highest))
+            case _:
+                return dict(read_tvsum_tsv(path, lowest, highest, option))
 
 
-def check_scale(lowest: float, highest: float) -> None:
-    """Refuse a scale of label files that is no range of numbers."""
-    for key, value in (("lowest", lowest), ("highest", highest)):
-        check_number(key, value, -math.inf, whole=False)
-    if not lowest < highest:
-        raise KeyframeError(f"lowest={lowest}, a score of the label file, must be below highest={highest}.")
+def _form(path: Path) -> str:
+    """What a label file is, by how it begins; of HDF5 by its suffix."""
+    with path.open("rb") as file:
+        start = file.read(_START)
+    suffix = path.suffix.lower()
+    if suffix not in SCALED_SUFFIXES:
+        return "mat5" if suffix == ".mat" and start.startswith(MAT5_START) else suffix[1:]
+    text = start.decode("utf-8-sig", "replace").lstrip()
+    if suffix == ".json" or text.startswith(("{", "[")):
+        return "json"
+    return "table" if is_table(text.partition("\n")[0]) else "tsv"
 
 
 def read_tvsum_tsv(
@@ -134,7 +170,7 @@ def read_tvsum_tsv(
                     continue
                 name, category, scores = _parse_row(line, where)
                 binary = binary and bool(np.isin(scores, (0, 1)).all())
-                off_scale = off_scale or _off_scale(scores, where, lowest, highest)
+                off_scale = off_scale or outside_scale(scores, where, lowest, highest)
                 if off_scale is not None and not binary:
                     raise off_scale
                 known = rows.setdefault(name, [])
@@ -162,7 +198,7 @@ def read_tvsum_tsv(
     labels: dict[str, Labels] = {}
     for name in list(rows):
         annotators = np.stack(rows.pop(name))  # popped, so that only one video is in memory twice
-        labels[name] = _of_annotators(annotators == kept if selections else annotators, categories[name], selections)
+        labels[name] = of_annotators(annotators == kept if selections else annotators, categories[name], selections)
     return labels
 
 
@@ -184,18 +220,6 @@ def _parse_row(line: str, where: str) -> tuple[str, str, Float64Array]:
     return checked_id(columns[0], where), columns[1], scores
 
 
-def _off_scale(scores: Float64Array, where: str, lowest: float, highest: float) -> KeyframeError | None:
-    """What is to be said if a score lies outside the scale."""
-    inside = (scores >= lowest) & (scores <= highest)  # False for NaN
-    if inside.all():
-        return None
-    frame = int(np.argmin(inside))
-    return KeyframeError(
-        f"{where}: score {scores[frame]:g} of frame {frame} lies outside [{lowest:g}, {highest:g}]: "
-        "correct the file, or give its scale with lowest and highest"
-    )
-
-
 def _no_number(texts: list[str]) -> str:
     """The first text that is no number, at most 40 characters of it."""
     for text in texts:
@@ -204,13 +228,6 @@ def _no_number(texts: list[str]) -> str:
         except ValueError:
             return text.strip()[:40]
     return ""
-
-
-def _of_annotators(annotators: FloatArray | BoolArray, category: str, selections: bool = False) -> Labels:
-    """Labels of scores in [0, 1], (A, L)."""
-    # float64, so that all forms give the same
-    importance = annotators.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Labels(importance, np.asarray(annotators, np.float32), category, selections)
 
 
 def write_tsv(
@@ -265,7 +282,7 @@ def read_tvsum_mat(path: str | Path, option: str = "data.labels") -> dict[str, L
                     f"{path}: user_anno of {name} is not one array (annotators, frames) with scores from 1 to 5: "
                     f"give the official ydata-tvsum50.mat as {option}"
                 )
-            labels[name] = _of_annotators((raw - 1) / 4, file.text(category))
+            labels[name] = of_annotators((raw - 1) / 4, file.text(category))
     return labels
 
 
@@ -286,7 +303,7 @@ def read_summe_mat(path: str | Path, option: str = "data.labels") -> dict[str, L
             f"{path} has a user_score of {len(score)} rows and nFrames {one_line(str(frames.ravel()[:3]))}: "
             "it needs one row per frame"
         )
-    return {checked_id(path.stem, str(path)): _of_annotators((score != 0).T, "", selections=True)}
+    return {checked_id(path.stem, str(path)): of_annotators((score != 0).T, "", selections=True)}
 
 
 def read_eccv16_h5(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:
@@ -305,63 +322,3 @@ def read_eccv16_h5(path: str | Path, option: str = "data.labels") -> dict[str, L
                 category=TVSUM_CATEGORIES.get(name, ""),
             )
     return labels
-
-
-def check_alignment(n_labels: int, n_frames: int, duration: float, video: str | Path) -> None:
-    """Check that a label track fits a video of that many frames and seconds: one entry per frame, within 1 %."""
-    if n_labels == n_frames:
-        return
-    if 100 * abs(n_labels - n_frames) > _TOLERANCE_PERCENT * n_labels:
-        raise KeyframeError(
-            f"{video} has {n_frames} frames and its labels {n_labels}, over {_TOLERANCE_PERCENT} % apart: "
-            "use the video file that was labelled, or labels made for this file"
-        )
-    if not (np.isfinite(duration) and duration > 0):
-        raise KeyframeError(
-            f"{video} has {n_frames} frames, its labels {n_labels}, and no duration to align them by: "
-            "re-encode the file or label each of its frames"
-        )
-    message = "%s has %d frames and its labels %d: aligned by time"
-    log_once(log, logging.WARNING, (str(video), "labels"), message, video, n_frames, n_labels)
-
-
-def label_positions(
-    n_labels: int, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
-) -> Int64Array:
-    """Find the entry of the label track, in [0, L), that belongs to each chosen frame, int64 (T,).
-
-    A track with one entry per frame is read by frame number. Another one that passes `check_alignment` is read by time,
-    entry floor(t / duration * n_labels), which is logged once per video. The chosen frames are given by their numbers
-    `indices`, (T,), and by `seconds`, (T,), their timestamps minus the video's first.
-    """
-    if indices.ndim != 1 or indices.shape != seconds.shape:
-        raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
-    if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
-        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
-    check_alignment(n_labels, n_frames, duration, video)
-    if n_labels == n_frames:
-        return indices.astype(np.int64)
-    entries = np.floor(np.asarray(seconds, dtype=np.float64) / duration * n_labels)
-    return np.clip(entries, 0, n_labels - 1).astype(np.int64)
-
-
-def labelled_frames(n_labels: int, entries: IntArray, index: PacketIndex) -> Int64Array:
-    """Find the frame of each chosen entry of a label track, int64 (T,): the inverse of `label_positions`.
-
-    A track with one entry per frame is read by frame number; another one by time, the frame that is shown at
-    entry / n_labels * duration. Entries are (T,), in [0, n_labels).
-    """
-    check_alignment(n_labels, index.n_frames, index.duration, index.path)
-    if n_labels == index.n_frames:
-        return entries.astype(np.int64)
-    times = index.timestamps[0] + entries / n_labels * index.duration
-    frames = np.searchsorted(index.timestamps, times + 1e-6, side="right") - 1
-    return np.clip(frames, 0, index.n_frames - 1).astype(np.int64)
-
-
-def sample_labels(
-    labels: Labels, n_frames: int, indices: IntArray, seconds: FloatArray, duration: float, video: str | Path
-) -> tuple[Float32Array, Float32Array]:
-    """The importance, float32 (T,), and each annotator's scores, float32 (A, T), in [0, 1] at `label_positions`."""
-    entries = label_positions(len(labels), n_frames, indices, seconds, duration, video)
-    return labels.importance[entries], labels.annotators[:, entries]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keyframe.data.alignment import labelled_frames
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.hdf5 import USUAL_RATE
-from keyframe.data.labels import labelled_frames
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from keyframe.data.alignment import check_alignment, frame_labels, sample_labels
 from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, video_numbers
 from keyframe.data.folder import few
-from keyframe.data.labels import check_alignment, read_labels, sample_labels
+from keyframe.data.label_tables import TimedLabels
+from keyframe.data.labels import read_video_labels
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.metrics import user_summaries
@@ -77,7 +79,7 @@ class FeatureEncoder:
                 f"({one_line(str(error))[:120]}): set size."
             ) from error
 
-    def __call__(self, name: str, path: Path, labels: Labels | None = None) -> EncodedVideo:
+    def __call__(self, name: str, path: Path, labels: Labels | TimedLabels | None = None) -> EncodedVideo:
         """Encode a video.
 
         Args:
@@ -90,6 +92,7 @@ class FeatureEncoder:
         """
         index = index_packets(path)
         if labels is not None:
+            labels = frame_labels(labels, path, index)
             check_alignment(len(labels), index.n_frames, index.duration, path)
         picks = self.reader.grid(np.arange(0, index.n_frames, self.step, dtype=np.int64), index)
         seen = Appearance.join(
@@ -141,9 +144,9 @@ def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
     return videos
 
 
-def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels]:
+def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels | TimedLabels]:
     """All labels of a file by id, in its order; it may lack some of these videos, but not all."""
-    found = read_labels(path, lowest, highest, "labels")
+    found = read_video_labels(path, lowest, highest, "labels")
     if not found.keys() & videos.keys():
         raise KeyframeError(
             f"{path} has labels of {few(found)}, but of none of the videos {few(videos)}: call each file by its id."
@@ -152,7 +155,11 @@ def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: fl
 
 
 def write_features(
-    out: Path, encoder: FeatureEncoder, videos: Mapping[str, Path], labels: Mapping[str, Labels], weights: str
+    out: Path,
+    encoder: FeatureEncoder,
+    videos: Mapping[str, Path],
+    labels: Mapping[str, Labels | TimedLabels],
+    weights: str,
 ) -> Generator[tuple[str, str], None, None]:
     """Encode videos into a feature file, which appears whole at the end.
 
