@@ -33,6 +33,12 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
+def build_all(part: DictConfig | None) -> list[Any]:
+    """The objects that each entry of a part makes, `logger` say; without entries that are null or make None."""
+    built = [instantiate(entry, _convert_="all") for entry in (part or {}).values()]
+    return [one for one in built if one is not None]
+
+
 def save_config(config: DictConfig, run_dir: Path) -> None:
     """Write `config.yaml`, resolved, into a run directory."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))

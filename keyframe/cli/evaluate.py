@@ -22,7 +22,7 @@ from keyframe.cli.models import (
     model_name,
 )
 from keyframe.cli.terminal import bar, report_lines, short_text
-from keyframe.config import save_config
+from keyframe.config import build_all, save_config
 from keyframe.data.folder import few
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
@@ -211,7 +211,7 @@ def report_results(
     write_table(run_dir / "per_video.csv", rows)
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
-    loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
+    loggers = build_all(config.logger)
     try:
         log_report(loggers, flat, sorted(directory.glob("*.png")))
     finally:

@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer, seed_everything
 from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
 from keyframe.cli.main import train as main
 from keyframe.cli.terminal import from_here, result_lines
-from keyframe.config import plain, save_config
+from keyframe.config import build_all, plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
 from keyframe.export.model import require_checkpoint
 from keyframe.files import write_metrics
@@ -62,7 +62,7 @@ def train(config: DictConfig) -> None:
         config={**plain(config), "params": counts},
         distillation=instantiate(config.distillation, _convert_="all"),
     )
-    loggers = [instantiate(entry, _convert_="all") for entry in (config.logger or {}).values()]
+    loggers = build_all(config.logger)
     # without a logger Lightning's monitor of learning rates refuses to work
     wanted = [entry for name, entry in config.callbacks.items() if entry and (loggers or name != "learning_rate")]
     callbacks = [instantiate(entry, _convert_="all") for entry in wanted]

@@ -17,7 +17,6 @@ from urllib.request import urlopen
 import matplotlib.image
 import numpy as np
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from keyframe.files import make_folder, one_line, write_text
@@ -80,15 +79,16 @@ def wandb_logger(
     group: str | None = None,
     tags: Sequence[str] = (),
     offline: bool | None = None,
-) -> Logger:
+) -> WandbLogger | None:
     """A W&B logger that never prompts, and waits seconds for a server that does not answer; one of rank 0 alone writes.
 
     What is None, or empty, is what the variables of W&B say. With `offline=None` that is WANDB_MODE, else online if
-    there is a key, of WANDB_API_KEY or `wandb login`, and an answer. A run keeps its id in `run_dir`, to be resumed.
+    there is a key, of WANDB_API_KEY or `wandb login`, and an answer; "disabled" gives None. A run keeps its id in
+    `run_dir`, to be resumed.
     """
     mode = os.environ.get("WANDB_MODE", "") if offline is None else "offline" if offline else "online"
     if mode == "disabled":
-        return DummyLogger()
+        return None
     if mode not in ("offline", "dryrun"):
         mode = rank_zero_only(_reachable_mode, "offline")(mode)
     return _Wandb(

@@ -13,10 +13,11 @@ import wandb
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from pytorch_lightning.loggers import CSVLogger
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from keyframe.cli.arguments import prepare, without_hyphens
-from keyframe.config import conf_dir
+from keyframe.config import build_all, conf_dir
 from keyframe.training import trackers
 from keyframe.training.trackers import mlflow_logger, wandb_logger
 from keyframe.types import KeyframeError
@@ -102,9 +103,9 @@ def test_who_is_asked_for_a_mode(begun, server, tmp_path, monkeypatch):
     assert begun(wandb_logger(run, offline=False))["mode"] == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert begun(wandb_logger(run, offline=True))["mode"] == "offline"
-    logger = wandb_logger(str(tmp_path / "none"))
-    logger.log_metrics({"loss": 1.0}, 1)
-    trackers.finish([logger])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", ["data=demo", f"run_dir={tmp_path / 'none'}"])
+    assert [type(logger) for logger in build_all(config.logger)] == [CSVLogger]
     assert not (tmp_path / "none").exists()
 
 
