@@ -392,10 +392,13 @@ def _datamodule(
     data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() & {"root", "labels"}:
-        paths = [
-            str(Path(one).expanduser()) for one in ([given[name]] if isinstance(given[name], str) else given[name])
-        ]
-        given[name] = paths[0] if isinstance(given[name], str) else paths
+        places = [given[name]] if isinstance(given[name], str) else list(given[name])
+        expanded = [str(Path(place).expanduser()) for place in places]
+        # The ids of a list's videos name their file.
+        several = name == "root" and isinstance(data.get("path"), list)
+        if not several and not isinstance(given[name], str):
+            raise KeyframeError(f"the run {path} was trained on one file or folder: give data.{name} one, not a list.")
+        given[name] = expanded if several else expanded[0]
     if isinstance(source := data.get("source"), dict):
         data["source"] = _replaced(_source(source, given, path), given, path)
     else:

@@ -189,11 +189,17 @@ def test_what_is_no_run(old_run, tmp_path):
         load_run(path)
 
 
-def test_data_that_were_moved(old_run, feature_run):
+def test_data_that_were_moved(old_run, feature_run, tmp_path):
     assert load_run(old_run, root="~/elsewhere").video_data.source.root == Path.home() / "elsewhere"
     moved = load_run(feature_run, root="b.h5", labels="a.mat").datamodule
     assert (moved.paths, moved.labels) == ([Path("b.h5")], Path("a.mat"))
-    assert load_run(feature_run, root=["~/a.h5", "b.h5"]).datamodule.paths == [Path.home() / "a.h5", Path("b.h5")]
+    with pytest.raises(KeyframeError, match=r"trained on one file or folder: give data\.root one, not a list"):
+        load_run(feature_run, root=["a.h5", "b.h5"])
+    data = torch.load(feature_run, weights_only=True)["hyper_parameters"]["datamodule"]
+    several = changed(feature_run, tmp_path / "a.ckpt", datamodule=data | {"path": ["ovp.h5", "youtube.h5"]})
+    for root in ("~/a.h5", ["~/a.h5", "b.h5"]):
+        moved = load_run(several, root=root).datamodule
+        assert moved.several and moved.paths[0] == Path.home() / "a.h5"
     with pytest.raises(KeyframeError, match=r"has no data\.labels to replace: leave data\.labels out"):
         load_run(old_run, labels="a.mat")
 

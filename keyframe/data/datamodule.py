@@ -372,12 +372,13 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
         super().__init__(**common)
         if augmentation is not None:
             raise KeyframeError("Augmentation changes images, and a feature file has none: leave augmentation out.")
+        self.several = not isinstance(path, str)
         self.paths = [Path(one).expanduser() for one in ([path] if isinstance(path, str) else path)]
         self.labels = Path(labels).expanduser() if labels is not None else None
         self.width = width
 
     def _find(self) -> list[FeatureVideo]:
-        videos = list(read_feature_files(self.paths, self.labels).values())
+        videos = list(read_feature_files(self.paths if self.several else self.paths[0], self.labels).values())
         if (width := videos[0].features.shape[1]) != self.width:
             raise KeyframeError(
                 f"{self.paths[0]} has features of width {width}, not {self.width}: set data.width={width}."

@@ -1,4 +1,4 @@
-"""Eccv16-style h5 files (`keyframe.data.hdf5`), in which the field shares features of TVSum and SumMe."""
+"""Eccv16-style h5 files (`keyframe.data.hdf5`), in which the field shares features of TVSum, SumMe and more."""
 
 import io
 import logging
@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from keyframe.data.alignment import sample_labels
 from keyframe.data.folder import few
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_IDS, Hdf5File, named_videos, open_hdf5, read_scores
+from keyframe.data.hdf5 import (
+    TVSUM_CATEGORIES,
+    TVSUM_IDS,
+    Hdf5File,
+    data_set_named,
+    named_videos,
+    open_hdf5,
+    read_scores,
+)
 from keyframe.data.labels import read_labels
 from keyframe.files import atomic_file, make_folder, one_line, unchanged
 from keyframe.types import (
@@ -80,11 +88,11 @@ def read_feature_file(
     path: str | Path, labels: str | Path | None = None, option: str = _OPTION
 ) -> dict[str, FeatureVideo]:
     """Read every video of one feature file; see `read_feature_files`."""
-    return read_feature_files([path], labels, option)
+    return read_feature_files(path, labels, option)
 
 
 def read_feature_files(
-    paths: Sequence[str | Path], labels: str | Path | None = None, option: str = _OPTION
+    paths: str | Path | Sequence[str | Path], labels: str | Path | None = None, option: str = _OPTION
 ) -> dict[str, FeatureVideo]:
     """Read every video of eccv16-style feature files: video id -> video, file by file in the order of N.
 
@@ -95,24 +103,25 @@ def read_feature_files(
     Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
     the last ends with it, and those that begin after its end are left out.
 
-    Several files must be of one width. There a video without a name is called `<file>/video_N`, as in published splits
-    over several files, where `<file>` is the file's name without its suffix.
+    Several files must be of one width. In a list of files a video without a name is called `ovp/video_N` by the data
+    set that the file's name contains, or by the file's name: the ids stay if a file is moved, or alone in the list.
 
     Args:
-        paths: e.g. `eccv16_dataset_tvsum_google_pool5.h5`.
+        paths: e.g. `eccv16_dataset_tvsum_google_pool5.h5`, or a list of such files.
         labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. Of several files,
             those of which it has no video go without. The importance is the file's gtscore either way, because
             published systems train on that. Selections replace `user_summary`.
         option: the key by which the user names the files, for messages.
     """
-    files = {path.stem: path for path in map(Path, paths)}
-    if not paths or len(files) < len(paths):
-        raise KeyframeError(f"{option}={few(map(str, paths))} must name one file or several, each of another name")
+    several = not isinstance(paths, str | Path)
+    listed = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not listed or len({path.stem for path in listed}) < len(listed):
+        raise KeyframeError(f"{option}={few(map(str, listed))} must name one file or several, each of another name")
     of_annotators = None if labels is None else read_labels(labels)
     videos: dict[str, FeatureVideo] = {}
     labelled = 0
-    for path in files.values():
-        found = _read_file(path, len(files) > 1, of_annotators, str(labels), option)
+    for path in listed:
+        found = _read_file(path, several, of_annotators, str(labels), option)
         if twice := found.keys() & videos.keys():
             raise KeyframeError(
                 f"{path} and {videos[min(twice)].file} both have the video {one_line(min(twice))}: leave one file out"
@@ -126,12 +135,12 @@ def read_feature_files(
         )
     widths = {video.features.shape[1]: video for video in videos.values()}
     if len(widths) > 1:
-        listed = ", ".join(
-            f"{width} in {video.key}" + (f" of {video.file}" if len(files) > 1 else "")
+        each = ", ".join(
+            f"{width} in {video.key}" + (f" of {video.file}" if len(listed) > 1 else "")
             for width, video in sorted(widths.items())
         )
         raise KeyframeError(
-            f"{few(map(str, paths))}: features are of several widths ({listed}): use files of one backbone"
+            f"{few(map(str, listed))}: features are of several widths ({each}): use files of one backbone"
         )
     return videos
 
@@ -139,7 +148,7 @@ def read_feature_files(
 def _read_file(
     path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str, option: str
 ) -> dict[str, FeatureVideo]:
-    """Read one of one or several files."""
+    """Read one file by itself, or one of several."""
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
     with unchanged(path), open_hdf5(path, option) as file:
@@ -160,7 +169,7 @@ def _read_file(
                 selections = known.selections
                 if selections:
                     users = _annotators(known, np.arange(track.n_frames), track.n_frames, where) > 0
-            id_ = f"{path.stem}/{key}" if several and name == key else name
+            id_ = f"{data_set_named(path.stem) or path.stem}/{key}" if several and name == key else name
             videos[id_] = FeatureVideo(
                 id=id_,
                 file=path.name,

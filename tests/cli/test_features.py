@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import read_labels, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
@@ -156,7 +156,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
     assert not features(own / "videos", f"out={tmp_path / 'a.h5'}", f"labels={tmp_path / 'l.tsv'}", *SMALL)
     assert (tmp_path / "a.h5").is_symlink() and (tmp_path / "disk" / "b.h5").is_file()
     assert "2 of 3 videos were left out" in caplog.text and f"its labels {2 * FRAMES}" in caplog.text
-    assert list(read_feature_file(tmp_path / "a.h5")) == ["clip0"]
+    assert list(read_feature_files(tmp_path / "a.h5")) == ["clip0"]
 
 
 @pytest.mark.parametrize(

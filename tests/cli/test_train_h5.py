@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from keyframe.data.datamodule import FeatureDataModule
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import write_tsv
 from keyframe.evaluation.metrics import VIDEO_METRICS
 from keyframe.runs import load_detector
@@ -34,7 +34,7 @@ def trained(command, features, tmp_path_factory):
     rng = np.random.default_rng(0)
     scores = {
         id_: np.stack([np.repeat(1 + 4 * (v.importance > rng.random()), 15)[: v.n_frames] for _ in range(3)])
-        for id_, v in read_feature_file(features).items()
+        for id_, v in read_feature_files(features).items()
     }
     write_tsv(place / "anno.tsv", scores)
     run = place / "run"
@@ -149,7 +149,7 @@ def test_the_model_comes_back_and_scores_features_only(trained, features):
     detector = load_detector(run)
     with (run / "per_video.csv").open() as file:
         row = next(csv.DictReader(file))
-    video = read_feature_file(features)[row["video"]]
+    video = read_feature_files(features)[row["video"]]
     with torch.inference_mode():
         scores = detector.score(torch.from_numpy(video.features)[None])[0].numpy()
     assert np.mean((scores - video.importance) ** 2) == pytest.approx(float(row["mse"]), rel=1e-4)
@@ -172,7 +172,7 @@ def test_several_files_and_an_augmented_split(command, tmp_path):
     done = command("data=h5", f"data.path=[{summe},{ovp}]", *settings, *QUIET, f"hydra.run.dir={run}").good()
     assert "leaves 1 of the data set's videos unused" in done.out
     (split,) = json.loads((run / "split.json").read_text())
-    assert "eccv16_dataset_ovp_google_pool5/video_29" in split["train_keys"] + split["val_keys"]
+    assert "ovp/video_29" in split["train_keys"] + split["val_keys"]
     with (run / "per_video.csv").open() as file:
         rows = {row["video"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"clip 4", "clip 5"}

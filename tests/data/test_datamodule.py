@@ -152,26 +152,30 @@ def test_published_augmented_splits_name_the_videos_of_several_files(tmp_path, f
     keys = {name: [f"{form.format(name)}video_{n}" for n in range(1, 5 if name == "tvsum" else 3)] for name in FOUR}
     fold = {"test_keys": keys["tvsum"][2:], "train_keys": keys["tvsum"][:2] + keys["summe"] + keys["ovp"]}
     (tmp_path / "tvsum_aug.json").write_text(json.dumps([fold]))
-    ovp, youtube = map(stem.format, FOUR[2:])
     for given in (paths, paths[2::-1]):
         datamodule = FeatureDataModule(given, width=WIDTH, splits=str(tmp_path / "tvsum_aug.json"))
         assert ids_of(datamodule, "test") == sorted(TVSUM_IDS[2:4])
-        rest = {*TVSUM_IDS[:2], *NAMES[:2], f"{ovp}/video_1", f"{ovp}/video_2"}
+        rest = {*TVSUM_IDS[:2], *NAMES[:2], "ovp/video_1", "ovp/video_2"}
         assert {*ids_of(datamodule, "train"), *ids_of(datamodule, "val")} == rest
     with pytest.raises(KeyframeError, match=r"ovp_google_pool5.*/video_1, which the data set does not have"):
         FeatureDataModule(paths[:2], width=WIDTH, splits=str(tmp_path / "tvsum_aug.json")).split_videos("test")
     # a name alone does not say which file
     (tmp_path / "a.json").write_text(json.dumps([{"train_keys": ["video_1"], "test_keys": ["video_2"]}]))
-    with pytest.raises(KeyframeError, match=f"video_1, which may be {ovp}/video_1 or {youtube}/video_1: name its file"):
+    with pytest.raises(KeyframeError, match="video_1, which may be ovp/video_1 or youtube/video_1: name its file"):
         FeatureDataModule(paths[2:], width=WIDTH, splits=str(tmp_path / "a.json")).split_videos("test")
 
 
 def test_a_split_over_several_files_comes_back(tmp_path):
     groups = {f"video_{n}": video(20, n) for n in range(1, 6)}
-    paths = [str(write_features(tmp_path / f"{name}.h5", groups)) for name in ("a", "b")]
+    paths = [str(write_features(tmp_path / f"{name}.h5", groups)) for name in ("ovp", "b")]
     before = FeatureDataModule(paths, width=WIDTH)
     before.split.write(tmp_path / "split.json")
     assert FeatureDataModule(paths, width=WIDTH, splits=str(tmp_path / "split.json")).split == before.split
+    # one of the files, moved: its videos are still those of before
+    (tmp_path / "ovp.h5").rename(tmp_path / "OVP moved.h5")
+    alone = FeatureDataModule([str(tmp_path / "OVP moved.h5")], width=WIDTH)
+    alone.kept_split = before.split
+    assert ids_of(alone, "new") == [] and len(alone.gone) == 5
 
 
 def summe_data(path, names, kept_split=None, **options):

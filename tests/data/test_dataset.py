@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from keyframe.data.datamodule import EpochSampler
 from keyframe.data.dataset import Augmentation, FeatureDataset, Sample, Schedule, VideoDataset, collate
 from keyframe.data.decord_reader import DecordReader
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.types import KeyframeError, LabelledVideo, Labels, VideoError
@@ -288,7 +288,7 @@ def test_corrupt_files_are_left_out_and_listed_or_refused(folder):
 
 
 def test_samples_are_features_at_the_picks(tmp_path):
-    videos = list(read_feature_file(write_tvsum(tmp_path / "a.h5", 3)).values())
+    videos = list(read_feature_files(write_tvsum(tmp_path / "a.h5", 3)).values())
     dataset = FeatureDataset("train", videos)
     assert len(dataset) == 3
     sample = dataset[(4, 2)]

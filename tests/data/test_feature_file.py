@@ -12,7 +12,6 @@ from keyframe.data.feature_file import (
     EncodedVideo,
     FeatureFile,
     GroundTruth,
-    read_feature_file,
     read_feature_files,
     video_numbers,
 )
@@ -28,12 +27,12 @@ NAMES = ["Air_Force_One", "Base jumping", "Bearpark_climbing", "Bike Polo", "Bus
 
 def one(tmp_path, **changes):
     """The first video of a file whose arrays are changed."""
-    (read,) = read_feature_file(write_features(tmp_path / "a.h5", {"video_1": video(8, 0) | changes})).values()
+    (read,) = read_feature_files(write_features(tmp_path / "a.h5", {"video_1": video(8, 0) | changes})).values()
     return read
 
 
 def test_what_is_written_is_read(tmp_path):
-    videos = read_feature_file(write_tvsum(tmp_path / "a.h5", 10))
+    videos = read_feature_files(write_tvsum(tmp_path / "a.h5", 10))
     # 10 comes after 9
     assert [(v.key, v.id, v.category) for v in videos.values()] == [
         (f"video_{n}", TVSUM_IDS[n - 1], TVSUM_CATEGORIES[TVSUM_IDS[n - 1]]) for n in range(1, 11)
@@ -98,7 +97,7 @@ def test_what_ovp_and_youtube_lack_is_made(tmp_path):
 def test_mr_hisum_has_a_feature_and_a_frame_a_second(tmp_path, caplog):
     group = {name: video(8, 0)[name] for name in ("features", "gtscore")}
     group |= {"change_points": np.array([[0, 3], [3, 6], [6, 8]]), "gt_summary": np.array([0, 0, 0, 1, 1, 1, 0, 0])}
-    (read,) = read_feature_file(write_features(tmp_path / "mr_hisum.h5", {"video_31892": group})).values()
+    (read,) = read_feature_files(write_features(tmp_path / "mr_hisum.h5", {"video_31892": group})).values()
     assert (read.id, read.n_frames) == ("video_31892", 8) and not caplog.text
     np.testing.assert_array_equal(read.picks, np.arange(8))
     np.testing.assert_array_equal(read.seconds, np.arange(8))
@@ -108,7 +107,7 @@ def test_mr_hisum_has_a_feature_and_a_frame_a_second(tmp_path, caplog):
 
 def test_groups_may_have_the_names_of_the_videos(tmp_path):
     path = write_features(tmp_path / "custom.h5", {"St Maarten Landing": video(8, 0), "about": {"text": "no video"}})
-    (read,) = read_feature_file(path).values()
+    (read,) = read_feature_files(path).values()
     assert read.id == read.key == "St Maarten Landing"
 
 
@@ -178,19 +177,19 @@ def test_bad_arrays_are_refused_with_the_file_and_the_video(tmp_path):
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(KeyframeError, match=r"no file .*gone\.h5.*data\.path"):
-        read_feature_file(tmp_path / "gone.h5")
+        read_feature_files(tmp_path / "gone.h5")
     (tmp_path / "text.h5").write_text("no features")
     with pytest.raises(KeyframeError, match=r"text\.h5 cannot be read as HDF5"):
-        read_feature_file(tmp_path / "text.h5")
+        read_feature_files(tmp_path / "text.h5")
     with pytest.raises(KeyframeError, match=r"no group video_N.*data\.path"):
-        read_feature_file(write_features(tmp_path / "empty.h5", {}))
+        read_feature_files(write_features(tmp_path / "empty.h5", {}))
     mixed = {"video_1": video(8, 0), "video_2": video(8, 1, width=5)}
     with pytest.raises(KeyframeError, match=r"several widths.*5 in video_2, 6 in video_1"):
-        read_feature_file(write_features(tmp_path / "mixed.h5", mixed))
+        read_feature_files(write_features(tmp_path / "mixed.h5", mixed))
 
 
 def test_summe_has_names_of_its_own(tmp_path):
-    videos = read_feature_file(write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", NAMES))
+    videos = read_feature_files(write_summe(tmp_path / "eccv16_dataset_summe_google_pool5.h5", NAMES))
     assert list(videos) == NAMES
     assert {v.category for v in videos.values()} == {""}
 
@@ -198,55 +197,55 @@ def test_summe_has_names_of_its_own(tmp_path):
 def test_annotators_are_read_at_the_picks(tmp_path):
     path = write_tvsum(tmp_path / "a.h5", 2)
     rng = np.random.default_rng(0)
-    scores = {id_: rng.integers(1, 6, (4, v.n_frames)) for id_, v in read_feature_file(path).items()}
+    scores = {id_: rng.integers(1, 6, (4, v.n_frames)) for id_, v in read_feature_files(path).items()}
     write_tsv(tmp_path / "anno.tsv", scores)
-    for id_, read in read_feature_file(path, tmp_path / "anno.tsv").items():
+    for id_, read in read_feature_files(path, tmp_path / "anno.tsv").items():
         np.testing.assert_allclose(read.annotators, (scores[id_][:, ::15] - 1) / 4)
         assert read.annotators.dtype == np.float32
         # the importance stays the file's
-        np.testing.assert_array_equal(read.importance, read_feature_file(path)[id_].importance)
+        np.testing.assert_array_equal(read.importance, read_feature_files(path)[id_].importance)
 
 
 def test_selections_are_the_summaries_whatever_the_file_has(tmp_path):
     """Otherwise the file's own are."""
     path = write_tvsum(tmp_path / "a.h5", 2)
     rng = np.random.default_rng(0)
-    kept = {id_: rng.integers(0, 2, (4, v.n_frames)) for id_, v in read_feature_file(path).items()}
+    kept = {id_: rng.integers(0, 2, (4, v.n_frames)) for id_, v in read_feature_files(path).items()}
     rows = [f"{id_}\t\t{','.join(map(str, row))}\n" for id_, users in kept.items() for row in users]
     (tmp_path / "selected.tsv").write_text("".join(rows))
     write_tsv(tmp_path / "scores.tsv", {id_: 1 + users for id_, users in kept.items()})
-    own = read_feature_file(path)
-    for id_, read in read_feature_file(path, tmp_path / "selected.tsv").items():
+    own = read_feature_files(path)
+    for id_, read in read_feature_files(path, tmp_path / "selected.tsv").items():
         np.testing.assert_array_equal(read.user_summaries, kept[id_] == 1)
         np.testing.assert_array_equal(read.annotators, kept[id_][:, ::15])
         assert read.selections and feature_eval_video(read).selections
         np.testing.assert_array_equal(feature_eval_video(read).users, kept[id_] == 1)
-    for id_, read in read_feature_file(path, tmp_path / "scores.tsv").items():
+    for id_, read in read_feature_files(path, tmp_path / "scores.tsv").items():
         np.testing.assert_array_equal(read.user_summaries, own[id_].user_summaries)
         assert not read.selections
 
 
 def test_labels_of_a_few_frames_more_are_read_by_time(tmp_path):
     path = write_tvsum(tmp_path / "a.h5", 1)  # 21 steps make 308 frames
-    (read,) = read_feature_file(path).values()
+    (read,) = read_feature_files(path).values()
     scores = np.random.default_rng(0).integers(1, 6, (2, 310))
     write_tsv(tmp_path / "anno.tsv", {read.id: scores})
-    (labelled,) = read_feature_file(path, tmp_path / "anno.tsv").values()
+    (labelled,) = read_feature_files(path, tmp_path / "anno.tsv").values()
     entries = [pick * 310 // 308 for pick in range(0, 308, 15)]
     np.testing.assert_allclose(labelled.annotators, (scores[:, entries] - 1) / 4)
 
 
 def test_labels_that_do_not_fit_are_refused(tmp_path):
     path = write_tvsum(tmp_path / "a.h5", 2)
-    videos = list(read_feature_file(path).values())
+    videos = list(read_feature_files(path).values())
     write_tsv(tmp_path / "other.tsv", {videos[0].id: np.ones((2, videos[0].n_frames), int)})
     with pytest.raises(KeyframeError, match=f"other.tsv has no labels of {videos[1].id}"):
-        read_feature_file(path, tmp_path / "other.tsv")
+        read_feature_files(path, tmp_path / "other.tsv")
     write_tsv(tmp_path / "long.tsv", {v.id: np.ones((2, 2 * v.n_frames), int) for v in videos})
     with pytest.raises(KeyframeError, match="over 1 % apart"):
-        read_feature_file(path, tmp_path / "long.tsv")
+        read_feature_files(path, tmp_path / "long.tsv")
     with pytest.raises(KeyframeError, match=r"holds no annotators: data\.labels"):
-        read_feature_file(path, path)
+        read_feature_files(path, path)
 
 
 def test_the_official_labels_fit_a_file_of_tvsums_true_lengths(tmp_path, official_labels):
@@ -257,7 +256,7 @@ def test_the_official_labels_fit_a_file_of_tvsums_true_lengths(tmp_path, officia
         f"video_{n}": {"features": np.ones((len(p), 4)), "gtscore": np.ones(len(p)), "picks": p, "n_frames": length}
         for n, (p, length) in enumerate(zip(picks, lengths, strict=True), start=1)
     }
-    for read in read_feature_file(write_features(tmp_path / "tvsum.h5", groups), official_labels).values():
+    for read in read_feature_files(write_features(tmp_path / "tvsum.h5", groups), official_labels).values():
         np.testing.assert_array_equal(read.annotators, official[read.id].annotators[:, ::15])
 
 
@@ -318,7 +317,7 @@ def test_the_layout_is_the_fields(tmp_path):
 def test_a_written_file_is_read_back(tmp_path):
     names = ["Ferien am Meer", "日本", "a=b (1)"]
     videos = [encoded(name, steps) for steps, name in enumerate(names, start=5)]
-    back = read_feature_file(write(tmp_path / "a.h5", videos))
+    back = read_feature_files(write(tmp_path / "a.h5", videos))
     assert [one.id for one in back.values()] == names
     for one, written in zip(back.values(), videos, strict=True):
         np.testing.assert_array_equal(one.features, written.features)
@@ -345,7 +344,7 @@ def test_an_error_leaves_what_was_there_and_no_draft(tmp_path):
         raise ZeroDivisionError
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     write(path, [encoded("second")])
-    assert list(read_feature_file(path)) == ["second"] and list(tmp_path.iterdir()) == [path]
+    assert list(read_feature_files(path)) == ["second"] and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

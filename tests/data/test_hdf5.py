@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, TVSUM_FRAMES, TVSUM_IDS
 from keyframe.data.labels import read_eccv16_h5, read_tvsum_mat
 from keyframe.types import KeyframeError
@@ -19,13 +19,13 @@ from tests.data.hostile import HOSTILE, write_hostile
 
 READ = """
 import json, resource, sys
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.system import resident_mb
 from keyframe.types import KeyframeError
 for path in sys.argv[1:]:
     print(path, flush=True)
     try:
-        print(f"read {len(read_feature_file(path))}", flush=True)
+        print(f"read {len(read_feature_files(path))}", flush=True)
     except KeyframeError as error:
         print(json.dumps(str(error)), flush=True)
 used = resource.getrusage(resource.RUSAGE_SELF)
@@ -129,7 +129,7 @@ def test_what_is_not_read_does_no_harm(tmp_path):
         file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
         file["video_1/deep" + "/d" * 500] = 1
         file.create_dataset("video_1/notes", (10**12,), np.float64)
-    assert list(read_feature_file(path)) == ["video_1"]
+    assert list(read_feature_files(path)) == ["video_1"]
 
 
 def test_arrays_that_shrink_as_labels_do_are_read(tmp_path):
@@ -140,7 +140,7 @@ def test_arrays_that_shrink_as_labels_do_are_read(tmp_path):
     with h5py.File(write_features(tmp_path / "a.h5", {"video_1": {**values, "user_summary": None}}), "r+") as file:
         stored = file.create_dataset("video_1/user_summary", data=users, compression="gzip")
         assert users.nbytes > 200 * stored.id.get_storage_size()
-    (read,) = read_feature_file(tmp_path / "a.h5").values()
+    (read,) = read_feature_files(tmp_path / "a.h5").values()
     np.testing.assert_array_equal(read.user_summaries, users > 0)
 
 
@@ -216,7 +216,7 @@ def test_no_library_is_loaded_that_a_file_asks_for(tmp_path):
     """HDF5 looks for filters in these folders, and again after the reading."""
     folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
     with pytest.raises(KeyframeError, match="plugins are not loaded"):
-        read_feature_file(write_hostile(tmp_path, "plugin"))
+        read_feature_files(write_hostile(tmp_path, "plugin"))
     assert folders == [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())] != []
 
 
