@@ -10,10 +10,15 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.files import flat, write_text
+from keyframe.trust import find_packages, package_folder, plugins
 from keyframe.types import KeyframeError
 
 
@@ -24,6 +29,73 @@ def conf_dir() -> Path:
         if (place / "train.yaml").is_file():
             return place
     raise KeyframeError(f"The configuration files are missing from {package}: install keyframe again.")
+
+
+class PluginConfigs(SearchPathPlugin):
+    """Adds `conf/` of each installed plugin to the directories of YAML files."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the directories, after ours."""
+        for folder in _plugin_dirs():
+            search_path.append("keyframe.plugins", f"file://{folder}")
+
+
+Plugins.instance().register(PluginConfigs)
+
+
+def _plugin_dirs() -> list[Path]:
+    folders = [package_folder(module.partition(".")[0]) for module in plugins()]
+    return [folder / "conf" for folder in folders if folder is not None and (folder / "conf").is_dir()]
+
+
+def own_config_dirs(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Arguments without `--config-dir` and `hydra.searchpath`, and the directories that these name, absolute.
+
+    Raises KeyframeError for a directory that is not there, or with a file that Hydra would never read.
+    """
+    others: list[str] = []
+    places: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        key, equals, value = argument.partition("=")
+        if key in ("--config-dir", "-cd"):
+            places.append(value if equals else next(rest, ""))
+        elif key == "hydra.searchpath":
+            listed = OverridesParser.create().parse_override(argument).value()
+            places += map(str, listed if isinstance(listed, list) else [listed] if listed else [])
+        else:
+            others.append(argument)
+    folders = list(dict.fromkeys(map(_config_dir, places)))
+    for folder in (*folders, *_plugin_dirs()):
+        for file in sorted(folder.rglob("*.yaml")):
+            ours = conf_dir() / file.relative_to(folder)
+            if ours.is_file() and ours.read_bytes() != file.read_bytes():
+                raise KeyframeError(
+                    f"{file} would never be read, because keyframe has a {file.relative_to(folder)} too: give it "
+                    "another name."
+                )
+    return others, folders
+
+
+def _config_dir(place: str) -> Path:
+    """The directory of `--config-dir=PLACE`: a path, or `pkg://PACKAGE.FOLDER`."""
+    scheme, _, name = place.rpartition("://")
+    path = Path(name).expanduser().absolute()
+    if scheme == "pkg":
+        package, *below = re.split("[./]", name)
+        find_packages([package], [Path.cwd()])
+        path = (package_folder(package) or path).joinpath(*below)
+    if not name or not path.is_dir():
+        raise KeyframeError(
+            f"there is no directory {place}: --config-dir and hydra.searchpath take one that holds YAML files in "
+            "folders such as head/ and experiment/."
+        )
+    return path
+
+
+def option_exists(group: str, option: str, folders: Sequence[Path]) -> bool:
+    """Whether a group has an option: in our YAML files, in these directories, or in a plugin's."""
+    return any((folder / group / f"{option}.yaml").is_file() for folder in (conf_dir(), *folders, *_plugin_dirs()))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -77,13 +149,16 @@ _VALUE_WIDTH = 16  # the comment of a longer value stands on the next line
 def help_page(name: str, overrides: Sequence[str]) -> str:
     """The help of `keyframe-<name>`; overrides of groups, e.g. `data=labelled`, choose whose keys it shows."""
     conf = conf_dir()
-    chosen = [override for override in overrides if (conf / re.split("[=@]", override)[0]).is_dir()]
+    others, given = own_config_dirs(overrides)
+    dirs = [conf, *given, *_plugin_dirs()]
+    chosen = [one for one in others if any((place / re.split("[=@]", one)[0]).is_dir() for place in dirs)]
+    chosen += [one for one in overrides if one not in others]
     with initialize_config_dir(str(conf), version_base="1.3"):
         composed = compose(name, chosen, return_hydra_config=True).hydra.runtime.choices
     choices = {group: str(option) for group, option in reversed(composed.items()) if not group.startswith("hydra/")}
     file, common = conf / f"{name}.yaml", documented_keys(conf / "command.yaml")
     keys = documented_keys(file)
-    groups = {group: _options(conf / group.partition("@")[0], choices.get(group)) for group in _groups(file)}
+    groups = {group: _options(dirs, group.partition("@")[0], choices.get(group)) for group in _groups(file)}
     pages = [
         _paragraphs(head_of(file)),
         _section("Groups: GROUP=OPTION, the chosen one in brackets", groups),
@@ -91,8 +166,8 @@ def help_page(name: str, overrides: Sequence[str]) -> str:
     ]
     for group, option in choices.items():
         folder, _, package = group.partition("@")
-        part = conf / folder / f"{option}.yaml"
-        if part.is_file() and "# @package _global_" not in part.read_text(encoding="utf-8"):
+        part = next((place for one in dirs if (place := one / folder / f"{option}.yaml").is_file()), None)
+        if part is not None and "# @package _global_" not in part.read_text(encoding="utf-8"):
             own = {f"{package or folder}.{key}": entry for key, entry in documented_keys(part).items()}
             pages.append(_section(f"{group}={option}: {' '.join(head_of(part))}", own))
     shared = {key: (keys[key][0].replace("${hydra.job.name}", name), keys[key][1]) for key in common}
@@ -115,7 +190,9 @@ def documented_keys(file: Path) -> dict[str, tuple[str, str]]:
     keys: dict[str, tuple[str, str]] = {}
     for base in content.pop("defaults", []):
         if isinstance(base, str) and base != "_self_":
-            keys |= documented_keys(file.with_name(f"{base}.yaml"))
+            places = (file.parent, conf_dir() / file.parent.name)
+            found = next((one for place in places if (one := place / f"{base}.yaml").is_file()), None)
+            keys |= {} if found is None else documented_keys(found)
     comments = comments_of(text)
     for key, value in flat(content):
         comment = comments.get(key) or keys.get(key, ("", ""))[1]
@@ -146,8 +223,9 @@ def _groups(file: Path) -> list[str]:
     return [group for entry in defaults if isinstance(entry, dict) for group in entry]
 
 
-def _options(folder: Path, chosen: str | None) -> tuple[str, str]:
-    names = sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("base"))
+def _options(dirs: Sequence[Path], group: str, chosen: str | None) -> tuple[str, str]:
+    found = {file.stem for place in dirs for file in (place / group).glob("*.yaml")}
+    names = sorted(name for name in found if not name.startswith("base"))
     return "", ", ".join(f"[{name}]" if name == chosen else name for name in names)
 
 

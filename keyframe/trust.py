@@ -5,11 +5,13 @@ Anything more, the user confirms where the file is used.
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
+from itertools import islice
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -172,6 +174,29 @@ def build(
     return built(value)
 
 
+def plugins() -> list[str]:
+    """The modules that installed packages declare as plugins."""
+    return [point.module for point in entry_points(group=_PLUGINS)]
+
+
+def find_packages(names: Iterable[str], folders: Sequence[Path]) -> None:
+    """Let the packages of these dotted names be imported from folders that hold them, if they are not installed.
+
+    The user has named them: a package that is only looked for, such as an optional one, is not taken from there.
+    """
+    for package in sorted({name.partition(".")[0] for name in names} - _NEVER_TRUSTED):
+        if package.isidentifier() and PathFinder.find_spec(package) is None:
+            found = (folder for folder in folders if PathFinder.find_spec(package, [str(folder)]) is not None)
+            sys.path.extend(str(folder) for folder in islice(found, 1))
+
+
+def package_folder(package: str) -> Path | None:
+    """The folder of an importable package, which is not imported; None if there is none."""
+    spec = PathFinder.find_spec(package)
+    places = list((spec and spec.submodule_search_locations) or ())
+    return Path(places[0]) if places else None
+
+
 def _trusted_class(name: object, trust: Trust, path: Path) -> type:
     """A class of a trusted package, by its name; nothing is imported of another one."""
     parts = name.split(".") if isinstance(name, str) else [""]
@@ -180,7 +205,7 @@ def _trusted_class(name: object, trust: Trust, path: Path) -> type:
         raise KeyframeError(
             f"{path} was not loaded: it asks for {shown[:200]}, which is not a part of keyframe for that."
         )
-    trusted = (*trust.packages, *(point.module for point in entry_points(group=_PLUGINS)))
+    trusted = (*trust.packages, *plugins())
     package = next((one for one in trusted if _is_in(".".join(parts[:-1]), one)), None)
     if package is None:
         raise KeyframeError(

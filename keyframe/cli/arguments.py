@@ -17,7 +17,7 @@ from hydra.errors import CompactHydraException, InstantiationException, MissingC
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from keyframe.config import conf_dir
+from keyframe.config import option_exists, own_config_dirs
 from keyframe.files import flat, one_line
 from keyframe.system import fault_of, pip_install
 from keyframe.trust import Trust
@@ -61,22 +61,30 @@ def without_hyphens(arguments: Sequence[str]) -> list[str]:
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """Quote paths, let `backbone=` take any timm name, and let `ckpt_path=last` find its run directory."""
+    """Quote paths, let `backbone=` take any timm name, and let `ckpt_path=last` find its run directory.
+
+    Directories of own YAML files become `hydra.searchpath`, absolute: all processes and the record of a sweep get it.
+    """
+    arguments, folders = own_config_dirs(arguments)
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     prepared: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        if equals and key == "backbone":
+            prepared += _backbone(value, folders)
         # In a sweep a comma parts values, unless it is in the name of something that exists.
-        if not equals or (sweep and key not in _ONE and not os.path.lexists(value)):
+        elif not equals or (sweep and key not in _ONE and not os.path.lexists(value)):
             prepared.append(argument)
         elif key in _PATHS or (key in _LISTS and os.path.lexists(value)):
             prepared.append(f"{key}={quote(value)}")
         elif key in _LISTS:
             prepared.append(f"{key}={_quote_list(value)}")
-        elif key == "backbone":
-            prepared += _backbone(value)
         else:
             prepared.append(argument)
+    if folders:
+        # before another override: Hydra takes overrides only in a row
+        at = next((place for place, one in enumerate(prepared) if "=" in one and one[0] != "-"), len(prepared))
+        prepared.insert(at, f"hydra.searchpath=[{','.join(quote(str(folder)) for folder in folders)}]")
     if "ckpt_path=last" in arguments and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         newest = max(_RUNS.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
         if newest is not None:
@@ -137,9 +145,11 @@ def _quote_list(value: str) -> str:
     return re.sub(r"[^\[\],]+", lambda item: quote(item[0].strip()), value)
 
 
-def _backbone(value: str) -> list[str]:
-    """`backbone=NAME` if conf/ has it, else timm's model of that name."""
-    if (conf_dir() / "backbone" / f"{value}.yaml").is_file() or not re.fullmatch(r"[\w.\-]+", value):
+def _backbone(value: str, folders: Sequence[Path]) -> list[str]:
+    """`backbone=NAME`, or `A,B` in a sweep, if there are YAML files for it, else timm's models of these names."""
+    names = value.split(",")
+    timm = not any(option_exists("backbone", name, folders) for name in names)
+    if not timm or not all(re.fullmatch(r"[\w.\-]+", name) for name in names):
         return [f"backbone={value}"]
     return ["backbone=timm", f"backbone.name={value}"]
 

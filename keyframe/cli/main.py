@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -41,8 +42,9 @@ from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
-from keyframe.files import make_folder, new_folder, one_line
+from keyframe.files import flat, make_folder, new_folder, one_line
 from keyframe.system import LOCK, disk_fault, lock_folder
+from keyframe.trust import Trust, find_packages
 from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,8 @@ def command(name: str) -> None:
             try:
                 write_status(directory, status("running"))
                 check_values(config)
-                check_additions(config, name, settings.overrides.task)
+                check_additions(config, name, [*settings.overrides.task, *_search_path(settings)])
+                _find_own_packages(config, settings)
                 if inputs:
                     add_inputs(config, inputs)
                 pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)
@@ -136,6 +139,18 @@ def command(name: str) -> None:
         if sentence is None or full_error == "1":
             raise
         fail(name, sentence)
+
+
+def _search_path(settings: HydraConf) -> list[str]:
+    return [override for override in settings.overrides.hydra if override.startswith("hydra.searchpath=")]
+
+
+def _find_own_packages(config: DictConfig, settings: HydraConf) -> None:
+    """Let the packages that a user's YAML files and `trust=` name lie here or around the directory of those files."""
+    targets = [value for key, value in flat(OmegaConf.to_container(config)) if key.endswith("_target_")]
+    files = [Path(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
+    around = [folder for path in files if path != conf_dir() for folder in path.parents[:2]]
+    find_packages([*map(str, targets), *Trust.of(config.trust).packages], [Path.cwd(), *around])
 
 
 def _show_error_of_thread(args: threading.ExceptHookArgs) -> None:
