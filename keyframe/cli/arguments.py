@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml.error import MarkedYAMLError
 
 from keyframe.config import option_exists, own_config_dirs
 from keyframe.files import flat, one_line
@@ -283,6 +284,9 @@ def sentence_of(error: BaseException, config: DictConfig | None = None, director
             return "no job of the search has completed: the lines above and sweep.csv in its directory show why."
         case ValueError() if str(error).startswith("Config group override"):  # Hydra's, of loss=3 say
             return f"{str(error).rstrip('.')}: a group takes the name of an option, see --help."
+        case MarkedYAMLError() if error.problem_mark is not None:
+            mark = error.problem_mark
+            return f"{mark.name} is no YAML file: {error.problem} in line {mark.line + 1}, column {mark.column + 1}."
         case Exception() if _is_misconfiguration(error):
             return one_line(str(error))
         case CompactHydraException() | OmegaConfBaseException():
@@ -347,14 +351,29 @@ def _not_built(error: InstantiationException, config: DictConfig | None) -> str 
         argument = re.match(r"\w+(?= must )", message)  # our own messages begin with the argument's name
         if key and argument:
             return f"{_set_key(config, f'{key}.{argument[0]}')}{message[argument.end() :]}"
+        if isinstance(cause, TypeError) and "missing" in message:
+            message += ": set it, or add _partial_: true if keyframe is to give it."
         return f"{_set_key(config, key) or 'the configuration'}: {message}"
     if lines[0].startswith("Error locating target"):
-        reason = lines[0].split(", set env")[0]
-        return (
-            f"{_set_key(config, key)}._target_ cannot be imported ({reason}): correct it, or set PYTHONPATH to the "
-            "folder that holds its package."
-        )
+        return f"{_set_key(config, key)}._target_ cannot be imported: {_no_target(lines[0], cause)}."
     return None
+
+
+def _no_target(line: str, cause: BaseException | None) -> str:
+    """Why there is no class of the name that a line of Hydra's quotes, and what to do."""
+    name = line.partition("'")[2].partition("'")[0]
+    while cause is not None and cause.__cause__ is not None:
+        cause = cause.__cause__
+    package, _, rest = name.partition(".")
+    if isinstance(cause, ModuleNotFoundError) and cause.name == package:
+        return (
+            f"{name} is in no package that is installed, lies here or lies around the YAML files: set PYTHONPATH "
+            f"to the folder that holds {package}"
+        )
+    missing = isinstance(cause, AttributeError) or getattr(cause, "name", None) == name
+    if missing or not rest:
+        return f"{name} is not in {name.rpartition('.')[0] or 'any module'}"
+    return f"importing {name} fails ({type(cause).__name__}: {one_line(str(cause))})"
 
 
 def _set_key(config: DictConfig | None, key: str) -> str:

@@ -17,7 +17,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import Augmentation, FeatureDataset, VideoDataset, collate
 from keyframe.data.feature_file import FeatureVideo, read_feature_files
 from keyframe.data.folder import Source, few
-from keyframe.data.reader import VideoReader
+from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import Sampling
 from keyframe.data.splits import PARTS, Split, read_split_file, stratified_folds
 from keyframe.system import shared_memory_bytes
@@ -306,6 +306,12 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        if not isinstance(source, Source):
+            raise KeyframeError(
+                f"data.source: {type(source).__name__} is no data source: one has prepare() and videos(), as "
+                "keyframe.data.folder.Source says."
+            )
+        check_reader(reader)
         self.source, self.reader, self.sampling = source, reader, sampling
         for pixels in size if isinstance(size, tuple | list) else (size,):
             check_number("data.size", pixels, 1, _LARGEST_SIZE)
@@ -335,7 +341,12 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         self._log_counts()
 
     def _find(self) -> list[LabelledVideo]:
-        return self.source.videos()
+        videos = self.source.videos()
+        if not isinstance(videos, list) or not all(isinstance(video, LabelledVideo) for video in videos):
+            raise KeyframeError(
+                f"data.source: videos() of {type(self.source).__name__} gives no list of keyframe.types.LabelledVideo."
+            )
+        return videos
 
     def _category(self, video: LabelledVideo) -> str:
         return video.labels.category

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from keyframe.data.alignment import frame_labels
 from keyframe.data.demo import DemoSet, generate
@@ -133,6 +133,7 @@ def few(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(map(one_line, listed[:most])) + (" ..." if len(listed) > most else "")
 
 
+@runtime_checkable
 class Source(Protocol):
     """Labelled videos to train on."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.files import unchanged
 from keyframe.system import log_once
-from keyframe.types import Frames, Int64Array, IntArray, UInt8Array, VideoError
+from keyframe.types import Frames, Int64Array, IntArray, KeyframeError, UInt8Array, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +135,14 @@ class VideoReader(ABC):
         self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         """The pieces of a stream whose arguments are checked."""
+
+
+def check_reader(reader: object) -> None:
+    """Refuse what is no `VideoReader`."""
+    if not isinstance(reader, VideoReader):
+        raise KeyframeError(
+            f"reader: {type(reader).__name__} is no reader: derive it from keyframe.data.reader.VideoReader."
+        )
 
 
 def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk: int) -> Int64Array:

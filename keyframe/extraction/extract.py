@@ -11,7 +11,7 @@ import numpy as np
 
 import keyframe
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.reader import VideoReader
+from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
 from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
@@ -65,6 +65,7 @@ class ExtractionSpec:
         check_number("rate", self.rate, 0, whole=False, above=True)
         check_number("quality", self.quality, 1, 95)
         check_number("threads", self.threads, 1)
+        check_reader(self.reader)
         if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
             raise KeyframeError(
                 "bf16=true is for the model of a run: exported files and the rule without a model compute as they are; "
@@ -173,6 +174,11 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
     scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate)
     index, candidates = scored.index, scored.candidates
     selection = spec.selector(candidates)
+    if not isinstance(selection, Selection):
+        raise KeyframeError(
+            f"selection: {type(spec.selector).__name__} gives a {type(selection).__name__} for candidates: a selection "
+            "returns a keyframe.summary.candidates.Selection."
+        )
     keyframes = scored.frames[selection.keyframes]
     with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
         stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, spec.quality)

@@ -9,7 +9,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.models.backbone import Backbone, NoBackbone
-from keyframe.models.head import Head
+from keyframe.models.head import build_head
 from keyframe.system import available_bytes
 from keyframe.types import InputKind, KeyframeError
 
@@ -59,7 +59,7 @@ class KeyframeDetector(nn.Module):
 
     Args:
         backbone: the frame encoder, or `NoBackbone` for a model that scores features.
-        head: called with the feature width, e.g. a `functools.partial(TemporalHead, ...)`.
+        head: called with the feature width, e.g. a `functools.partial(TemporalHead, ...)`; see `build_head`.
         chunk: frames encoded at once, so memory does not grow with the length of a video; `auto` calls `choose_chunk`,
             None encodes all at once. Scores depend on it only by rounding.
     """
@@ -70,7 +70,7 @@ class KeyframeDetector(nn.Module):
     def __init__(
         self,
         backbone: Backbone | NoBackbone,
-        head: Callable[..., Head],
+        head: Callable[..., nn.Module],
         chunk: int | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class KeyframeDetector(nn.Module):
             raise ValueError(f"chunk must be auto, null or a whole number from 1 on, not {chunk}")
         self.backbone = backbone
         self.standardizer = FeatureStandardizer(backbone.width)
-        self.head: Head = head(features=backbone.width)
+        self.head = build_head(head, backbone.width)
         self.chunk: int | Literal["auto"] | None = chunk
         self.register_buffer("pixel_mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -134,8 +134,13 @@ class KeyframeDetector(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Backbone features (B, T, width) -> embeddings (B, T, W) of each frame alone, before attention."""
-        embedded: Tensor = self.head.projection(self.standardizer(features))
-        return embedded
+        projection = getattr(self.head, "projection", None)
+        if projection is None:
+            raise KeyframeError(
+                f"head: {type(self.head).__name__} has no `projection`, which gives the embeddings that a teacher "
+                "compares: add distillation.hint_weight=0."
+            )
+        return projection(self.standardizer(features))
 
     def normalize(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W), uint8 or float in [0, 1] -> float, less the backbone's mean, over its deviation."""

@@ -2,13 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keyframe.files import one_line
 from keyframe.types import KeyframeError, check_number
+
+_CONTRACT = (
+    "a head is a torch module, built with `features`, the channels W of a frame, that takes features (B, T, W) and a "
+    "bool mask (B, T) and returns scores in [0, 1], (B, T)"
+)
 
 
 class TemporalAttention(nn.Module):
@@ -164,6 +170,41 @@ class TemporalHead(Head):
         x = self.norm(self.dual(x, visible_frames(self.dual_windows, mask)))
         scores = torch.sigmoid(self.scorer(x).squeeze(-1).float())
         return scores.masked_fill(~mask, 0.0)
+
+
+def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
+    """What `make(features=...)` builds; a head that is not of keyframe is tried on two short videos.
+
+    Raises KeyframeError unless it takes features (B, T, W) and a bool mask (B, T), and gives scores in [0, 1], (B, T).
+    """
+    if isinstance(make, nn.Module):
+        raise KeyframeError(
+            f"head: {type(make).__name__} is built without `features`: add _partial_: true to its YAML."
+        )
+    if str(getattr(getattr(make, "func", make), "__module__", "")).startswith("keyframe."):
+        return make(features=features)
+    try:
+        head = make(features=features)
+    except TypeError as error:
+        raise KeyframeError(f"head cannot be built ({one_line(str(error))}): {_CONTRACT}.") from error
+    name = type(head).__name__
+    if not isinstance(head, nn.Module):
+        raise KeyframeError(f"head: {name} is no torch module: {_CONTRACT}.")
+    values = torch.linspace(-3, 3, 6 * features).view(2, 3, features)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            scores = head.eval()(values, torch.tensor([[True, True, True], [True, True, False]]))
+    except Exception as error:  # whatever a user's own code raises
+        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise KeyframeError(f"head: {name} fails on features {tuple(values.shape)} ({reason}): {_CONTRACT}.") from error
+    head.train()
+    if not isinstance(scores, Tensor) or scores.shape != (2, 3):
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise KeyframeError(f"head: {name} gives {given} for features {tuple(values.shape)}: {_CONTRACT}.")
+    if not (scores.isfinite() & (scores >= 0) & (scores <= 1)).all():
+        lowest, highest = scores.aminmax()
+        raise KeyframeError(f"head: {name} gives scores from {lowest:.3g} to {highest:.3g}: {_CONTRACT}.")
+    return head
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Kept, VideoDataset
 from keyframe.data.folder import few
-from keyframe.files import content_hash
+from keyframe.files import content_hash, one_line
 from keyframe.models.detector import KeyframeDetector
 from keyframe.training.encode import Encoded, Encoder, Request, rank_zero_first
 from keyframe.types import KeyframeError, LabelledVideo
@@ -110,6 +110,45 @@ class MSELoss(VideoLoss):
         return ((scores - targets).square() * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
+class FrameLoss(VideoLoss):
+    """A loss of torch, such as `torch.nn.L1Loss()`, on the real frames of each video, then the mean over videos."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
+        rows = zip(scores, targets, mask, strict=True)
+        return torch.stack([self.loss(score[real], target[real]).mean() for score, target, real in rows])
+
+
+def adapted(loss: nn.Module) -> nn.Module:
+    """The loss, or a loss of torch, which knows no mask, as a `FrameLoss`."""
+    return FrameLoss(loss) if isinstance(loss, nn.modules.loss._Loss) else loss
+
+
+def check_loss(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Raise KeyframeError unless scores, targets and mask of two videos give a scalar with a gradient."""
+    scores = torch.tensor([[0.2, 0.7, 0.4], [0.5, 0.1, 0.0]], requires_grad=True)
+    targets, mask = torch.tensor([[0.1, 0.9, 0.3], [0.8, 0.2, 0.0]]), torch.tensor([[True] * 3, [True, True, False]])
+    try:
+        with torch.enable_grad():
+            value = loss(scores, targets, mask)
+        given = f"gives {tuple(value.shape)}" if isinstance(value, Tensor) else f"gives a {type(value).__name__}"
+        good = isinstance(value, Tensor) and value.ndim == 0
+        if good and not value.requires_grad:
+            good, given = False, "has no gradient"
+    except Exception as error:  # whatever a user's own code raises
+        good, given = False, f"fails on (2, 3) ({type(error).__name__}: {one_line(str(error))[:200]})"
+    if not good:
+        name = getattr(loss, "func", type(loss)).__name__
+        raise KeyframeError(
+            f"loss: {name} {given}: a loss takes scores, targets and a bool mask, each (B, T), and returns a scalar; "
+            "derive it from keyframe.training.losses.VideoLoss."
+        )
+
+
 class WeightedSum(nn.Module):
     """A weighted sum of losses, terms and weights by name."""
 
@@ -117,7 +156,7 @@ class WeightedSum(nn.Module):
         super().__init__()
         if set(losses) != set(weights):
             raise ValueError(f"losses {sorted(losses)} and weights {sorted(weights)} must have the same names")
-        self.losses = nn.ModuleDict(dict(losses))
+        self.losses = nn.ModuleDict({name: adapted(loss) for name, loss in losses.items()})
         self.weights = dict(weights)
 
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:

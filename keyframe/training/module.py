@@ -16,7 +16,7 @@ from keyframe.data.dataset import Batch
 from keyframe.drawing.curves import Prediction
 from keyframe.evaluation.metrics import VIDEO_METRICS, epoch_metrics, spearman, video_metrics
 from keyframe.models.detector import KeyframeDetector
-from keyframe.training.losses import Distillation
+from keyframe.training.losses import Distillation, adapted, check_loss
 from keyframe.types import FloatArray, KeyframeError
 
 # Key of a checkpoint: the last training epoch's numbers by name.
@@ -55,7 +55,7 @@ class KeyframeModule(LightningModule):
 
     Args:
         detector: the model.
-        loss: called with scores, targets and mask, each (B, T).
+        loss: called with scores, targets and mask, each (B, T), gives a scalar; or a loss of torch, see `FrameLoss`.
         optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
         config: plain nested values kept as hyperparameters in checkpoints and loggers.
         distillation: blends a teacher into the loss; None learns from labels alone.
@@ -75,7 +75,8 @@ class KeyframeModule(LightningModule):
     ) -> None:
         super().__init__()
         self.detector = detector
-        self.loss = loss
+        self.loss = adapted(loss)
+        check_loss(self.loss)
         self.distillation = distillation
         self.make_optimizer = optimizer
         self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
