@@ -35,7 +35,7 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
 
     The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
     """
-    paths = [path for entry in _as_list(value) for path in _run_paths(entry, key)]
+    paths = [path for entry in _listed(value, key) for path in _run_paths(entry, key)]
     runs = [load_run(path, trust=config.trust, **config.data) for path in paths]
     for run in runs:
         run.to(config.device)
@@ -44,12 +44,12 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
 
 def load_scores(value: Any) -> list[ScoreFile]:
     """The score files of one system: one, or those of its splits or seeds."""
-    return [read_scores_file(str(path)) for path in _as_list(value)]
+    return [read_scores_file(str(path)) for path in _listed(value, "scores")]
 
 
 def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreFile]]:
     """The models of a comparison by name, each with its runs, then other systems, each with its score files."""
-    entries = _as_list(config.runs)
+    entries = _listed(config.runs, "runs")
     models: list[Sequence[Run] | Sequence[ScoreFile]] = []
     for entry in entries:
         runs = load_runs(entry, "runs", config)
@@ -113,6 +113,14 @@ def _names(entries: Sequence[Any], models: Sequence[Sequence[Run] | Sequence[Sco
         if len(set(names)) == len(names):
             return names
     return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]
+
+
+def _listed(value: Any, key: str) -> list[Any]:
+    """The entries of a key, which must have one."""
+    entries = _as_list(value)
+    if not entries:
+        raise KeyframeError(f"{key}=[] names nothing: give one entry at least.")
+    return entries
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -227,12 +235,15 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     root, labels = config.data.root, config.labels or config.data.labels
     scale = {key: config.data[key] for key in ("lowest", "highest") if config.data[key] is not None}
     path = Path(str(labels)).expanduser()
+    beside_features = root is None and path.suffix.lower() == ".h5"
+    if config.labels is not None and config.data.labels is not None and not beside_features:
+        raise KeyframeError("data.labels names the annotators beside a feature file as labels=: leave it out.")
     chosen, source = ChosenVideos(split="all"), None
     if root is not None:
         source = DirectorySource(str(root), labels, allow_missing=True, **scale)
         data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
         videos, path = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}, source.label_file()
-    elif path.suffix.lower() == ".h5" and not scale:
+    elif beside_features and not scale:
         named = config.data.labels if config.labels is not None else None
         annotators = None if named is None else Path(str(named)).expanduser()
         features = read_feature_file(path, annotators, option="labels")

@@ -87,6 +87,7 @@ def test_models_that_cannot_be_compared(runs, tmp_path):
     pair = f"runs=[{runs / 'seed1'},{runs / 'folds' / '0'}]"
     for arguments, words in (
         ([], ["runs is not set"]),
+        (["runs=[]", "scores=[a.json,b.json]"], ["runs=[] names nothing"]),
         ([pair, "videos=[nobody]"], ["videos=nobody is none of the 3 videos"]),
         ([pair, "names=[one]"], ["names="]),
         ([f"runs=[{runs / 'seed1'}]"], ["needs two"]),
