@@ -162,7 +162,7 @@ def test_bad_label_files(tmp_path):
         "empty.tsv": ["empty.tsv is empty"],
         "text.mat": ["text.mat", "HDF5"],
         "none.mat": ["none.mat", "no videos"],
-        "alone.h5": ["alone.h5", "no annotators", "reference lines need each annotator's scores", ".mat or .tsv"],
+        "alone.h5": ["alone.h5", "no annotators", "reference lines need each annotator's scores", "that has them"],
     }.items():
         sentence = refused(tmp_path / "run", f"labels={tmp_path / name}")
         assert all(word in sentence for word in words), sentence
