@@ -82,7 +82,7 @@ VALUES = {
     "validation share": (["data.val_fraction=2"], ["data.val_fraction=2", "between 0 and 1"]),
     "split file": (["data.splits=nothing.json"], ["nothing.json", "split file"]),
     "batch size 0": (["data.batch_size=0"], ["data.batch_size=0", "from 1 on"]),
-    "picture size": (["data.size=[32,0]"], ["data.size=0", "from 1 on"]),
+    "picture size": (["data.size=[32,0]"], ["data.size=0", "from 1 to 8192"]),
     "workers": (["data.workers=-1"], ["data.workers=-1", "from 0 on"]),
     "learning rate is text": (["optimizer.lr=abc"], ["optimizer.lr=abc", "a number above 0"]),
     "learning rate below 0": (["optimizer.lr=-1"], ["optimizer.lr=-1", "a number above 0"]),
@@ -454,4 +454,4 @@ def test_bad_data_leaves_no_run_with_a_tracker(command, tmp_path):
     refused(command(*arguments, HOME=str(tmp_path / "home")), tmp_path / "nowhere", "data.root")
     assert {path.name for path in tmp_path.iterdir()} <= {"run", "home"}
     left = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}
-    assert left == {".hydra", ".lock", "config.yaml", "status.json", "train.log"}
+    assert left == {".hydra", ".lock", "config.yaml", "status.json", "train.log", "wandb_id.txt"}
