@@ -47,6 +47,24 @@ def test_exports(command, disk, old_run):
     assert not list(folder.glob("*.pt"))
 
 
+@pytest.mark.parametrize("name", ["features", "extract"])
+def test_other_commands(command, disk, tiny_demo, name):
+    """None leaves half a file; each succeeds once there is room."""
+    folder = disk("16k")
+    video = sorted(tiny_demo.rglob("*.mp4"))[0]
+    arguments = {
+        "features": (video, f"out={folder / 'f.h5'}", "size=32", "backbone=resnet18", "backbone.pretrained=false"),
+        "extract": (video, f"output={folder / 'results'}"),
+    }[name]
+    done = command(*arguments, program=f"keyframe-{name}")
+    assert done.status == 1
+    assert "No space left on device" in done.out + done.err
+    assert "Traceback" not in done.out + done.err
+    assert not list(folder.rglob("*.h5")) and not list(folder.rglob("*.jpg"))
+    disk("50m")
+    command(*arguments, program=f"keyframe-{name}").good()
+
+
 def test_a_sweep_says_why_each_job_failed(command, disk, tiny_demo):
     sweep = disk("28k") / "sweep"
     labels = next(tiny_demo.rglob("*anno.tsv"))
