@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.data.datamodule import VideoDataModule
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.folder import DirectorySource, few
 from keyframe.data.hdf5 import TVSUM_IDS
 from keyframe.data.labels import SCALED_SUFFIXES, read_labels
@@ -246,7 +246,7 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     elif beside_features and not scale:
         named = config.data.labels if config.labels is not None else None
         annotators = None if named is None else Path(str(named)).expanduser()
-        features = read_feature_file(path, annotators, option="labels")
+        features = read_feature_files(path, annotators, option="labels")
         videos = {id_: FeatureFileVideo(**vars(one)) for id_, one in features.items()}
     else:
         videos = {id_: LabelVideo(id_, one) for id_, one in read_labels(path, option="labels", **scale).items()}

@@ -84,13 +84,6 @@ class FeatureVideo:
         return self.picks / self.rate
 
 
-def read_feature_file(
-    path: str | Path, labels: str | Path | None = None, option: str = _OPTION
-) -> dict[str, FeatureVideo]:
-    """Read every video of one feature file; see `read_feature_files`."""
-    return read_feature_files(path, labels, option)
-
-
 def read_feature_files(
     paths: str | Path | Sequence[str | Path], labels: str | Path | None = None, option: str = _OPTION
 ) -> dict[str, FeatureVideo]:

@@ -110,21 +110,13 @@ def eval_video_from_appearance(
 
     `cut` is first and last pick of each shot, both inclusive, (m, 2), covering 0 ... n - 1 in order.
     """
-    entries = picks(len(labels))
-    ranges = segments_to_frames(cut, entries, len(labels))
-    importance, annotators = _labels_at(labels, entries)
-    return EvalVideo(
-        video=video,
-        category=labels.category,
-        n_frames=len(labels),
-        entries=entries,
+    ranges = segments_to_frames(cut, picks(len(labels)), len(labels))
+    return replace(
+        label_eval_video(video, labels),
         seconds=seconds,
-        importance=importance,
-        annotators=annotators,
         shots=ranges,
         users=user_summaries(labels.annotators, ranges, lowest, highest, labels.selections),
         training_free=training_free(seen, cut),
-        selections=labels.selections,
     )
 
 

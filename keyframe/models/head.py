@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -85,7 +86,7 @@ class EncoderLayer(nn.Module):
         return x
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """What scores the frames of videos.
 
     Attributes:
@@ -94,12 +95,12 @@ class Head(nn.Module):
 
     projection: nn.Module
 
+    @abstractmethod
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, T, `features`), any T -> scores in [0, 1], float32 (B, T).
 
         `mask`, bool (B, T), is True where a frame is real (None: all are); elsewhere scores are 0.
         """
-        raise NotImplementedError
 
 
 class TemporalHead(Head):

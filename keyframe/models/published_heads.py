@@ -7,6 +7,7 @@ projection where a feature is not as wide as the paper's.
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -29,9 +30,9 @@ class WholeVideoHead(Head):
         check_number("head.width", width, 1)
         self.projection = nn.Identity() if features == width else nn.Linear(features, width)
 
+    @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """Projected features (B, T, width) of whole videos -> logits of their scores, (B, T)."""
-        raise NotImplementedError
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Head.forward`."""

@@ -14,7 +14,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 from keyframe.cli.evaluate import Scored, add_scores
-from keyframe.data.feature_file import read_feature_file
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import read_labels, write_tsv
 from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES
@@ -450,7 +450,7 @@ def test_the_files_own_shots_and_summaries_are_used(feature_runs, tmp_path):
     # the ceiling's F1 by hand: the file's gtscore, held, on its change points, against its user_summary
     best = []
     for video in rows_of(tmp_path):
-        one = read_feature_file(feature_runs / "features.h5")[video]
+        one = read_feature_files(feature_runs / "features.h5")[video]
         with h5py.File(feature_runs / "features.h5") as file:
             users = file[f"{one.key}/user_summary"][()] > 0
             shots = file[f"{one.key}/change_points"][()]
@@ -471,7 +471,7 @@ def test_two_heads_are_compared_on_equal_features(feature_runs, tmp_path):
 def test_a_run_beside_the_scores_of_others(feature_runs, tmp_path):
     run, file = feature_runs / "dual", tmp_path / "theirs.npz"
     ours = evaluate(tmp_path / "run", f"run={run}", "pictures=0", f"write_scores={file}")
-    better = {one.key: one.importance for one in read_feature_file(feature_runs / "features.h5").values()}
+    better = {one.key: one.importance for one in read_feature_files(feature_runs / "features.h5").values()}
     np.savez(tmp_path / "oracle.npz", **better)
     files = f"scores=[{file},{tmp_path / 'oracle.npz'}]"
     assert not in_process("compare", f"runs=[{run}]", files, "speed.videos=[1]", "speed.repeats=1", run_dir=tmp_path)
