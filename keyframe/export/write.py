@@ -139,7 +139,7 @@ class Exporter:
                 reason = one_line(str(error))[:200]
                 raise KeyframeError(
                     f"{path.name} was not written: {format} cannot hold this model ({type(error).__name__}: {reason}); "
-                    "use another format."
+                    "use another format, such as torchscript."
                 ) from error
             program = load_program(draft, format, torch.get_num_threads())
             scores = [program(clip.frames[None])[0] for clip in self.held_out]
@@ -270,14 +270,8 @@ def export_program(detector: KeyframeDetector, size: tuple[int, int]) -> Exporte
     frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
     dynamic = {FRAMES: {0: Dim("videos", min=1), 1: Dim("time", min=1)}}
     whole = _unchunked(detector)
-    try:
-        with torch.no_grad():
-            return torch.export.export(whole, (frames,), dynamic_shapes=dynamic, strict=False)
-    except Exception as error:  # of the exporter, which has many
-        raise KeyframeError(
-            f"{type(detector.head).__name__} cannot be exported for any number of frames in this format "
-            f"({type(error).__name__}), as recurrent and convolutional heads cannot: use format=torchscript."
-        ) from error
+    with torch.no_grad():
+        return torch.export.export(whole, (frames,), dynamic_shapes=dynamic, strict=False)
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:

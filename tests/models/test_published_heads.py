@@ -10,9 +10,6 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from keyframe.export.write import export_program
-from keyframe.models.backbone import Backbone
-from keyframe.models.detector import KeyframeDetector
 from keyframe.models.published_heads import CSTA, MLP, PGLSUM, VASNet, VsLSTM
 from keyframe.types import KeyframeError
 from tests.models.build import PUBLISHED, make_head
@@ -113,13 +110,6 @@ def test_all_heads_leave_as_torchscript():
         traced = torch.jit.trace(heads.eval(), (torch.zeros(2, 3, 12),), check_trace=False)
     for features in videos_of_any_length():
         torch.testing.assert_close(traced(features), heads(features), rtol=0, atol=1e-5)
-
-
-@pytest.mark.full
-def test_a_head_that_cannot_leave_in_a_format_is_told_so_in_one_sentence():
-    detector = KeyframeDetector(Backbone("test_efficientnet", pretrained=False), PUBLISHED["bilstm"]).eval()
-    with pytest.raises(KeyframeError, match=r"^VsLSTM cannot be exported .*use format=torchscript\.$"):
-        export_program(detector, (32, 32))
 
 
 def test_settings_that_do_not_fit_are_refused():
