@@ -19,7 +19,7 @@ from keyframe.evaluation.reference import (
     reference_metrics,
 )
 from keyframe.evaluation.results import measure, model_result, overall_metrics
-from keyframe.evaluation.video import Shots, annotators_at_picks, eval_video_from_appearance
+from keyframe.evaluation.video import TRAINING_FREE, Shots, annotators_at_picks, eval_video_from_appearance
 from keyframe.summary.shots import KtsShots, kts
 from keyframe.system import in_child, resident_mb
 from keyframe.timing import Timer, in_turns
@@ -103,12 +103,11 @@ class EvaluateSuite:
             kept.append(entry)
             timer.lap("people")
             rows += model_result("model", [{video.id: video.scores}], {video.id: entry}).rows.values()
-            assert entry.training_free is not None
-            baseline.append(measure(entry.training_free, entry))
+            baseline.append(measure(entry.baselines[TRAINING_FREE], entry))
             timer.lap("measure")
             f1.append(reference_f1(entry, draws_of(video.id, self.seed)))
             timer.lap("reference_f1")
-            lines[video.id] = reference_lines(entry.annotators, draws_of(video.id, self.seed), entry.training_free)
+            lines[video.id] = reference_lines(entry.annotators, draws_of(video.id, self.seed), entry.baselines)
             timer.lap("reference_lines")
             yield timer.seconds, resident_mb()[1]
         for table in (rows, baseline):

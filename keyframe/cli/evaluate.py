@@ -1,12 +1,13 @@
-"""keyframe-evaluate: trained models beside annotators, chance and a training-free baseline."""
+"""keyframe-evaluate: trained models beside annotators, chance and baselines."""
 
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -23,18 +24,19 @@ from keyframe.cli.models import (
 )
 from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import build_all, save_config
+from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.folder import few
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.scores import ScoreFile, check_new, write_scores_file
-from keyframe.evaluation.video import EvalVideo
+from keyframe.evaluation.video import RIDGE, EvalVideo
 from keyframe.files import one_line, write_metrics, write_table
 from keyframe.report.render import write_report
 from keyframe.runs import LabelVideo, Run
 from keyframe.system import cores
 from keyframe.timing import machine
 from keyframe.training.trackers import finish, log_report
-from keyframe.types import FloatArray, KeyframeError, Labels, VideoError, check_number
+from keyframe.types import Float64Array, FloatArray, KeyframeError, Labels, VideoError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +111,14 @@ class Scored(ChosenVideos):
     scores: list[dict[str, FloatArray]] = field(default_factory=list)  # per run, video -> scores at the entries
     skipped: dict[str, str] = field(default_factory=dict)  # video -> why it was left out
     protocol: str = ""  # how the scores were made, in words
-    baseline: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
 
     def evaluation(self, models: Sequence[results.ModelResult]) -> results.Evaluation:
         """The numbers of models on these videos."""
         parts = {id_: self.parts[id_] for id_ in self.eval_videos}
         return results.Evaluation(
-            models, self.baseline, self.reference, self.protocol, self.skipped, parts=parts, notes=self.notes
+            models, self.baselines, self.reference, self.protocol, self.skipped, parts=parts, notes=self.notes
         )
 
 
@@ -148,13 +150,15 @@ def score_videos(chosen: ChosenVideos, runs: Sequence[Run], config: DictConfig) 
             assert not isinstance(video, LabelVideo)
             scored.eval_videos[id_] = video.sampled(one)
     add_scores(scored)
+    add_ridge(scored, runs)
     selections = any(video.selections for video in scored.eval_videos.values())
     notes = [report.scoring_note(config.protocol, runs[0].model.window)] if runs else []
     notes += [file.note(scored.eval_videos.values()) for file in scored.files]
     scored.protocol = "\n\n".join(filter(None, [*notes, report.labels_note(selections)]))
-    tracks = [(one.training_free, one) for one in scored.eval_videos.values()]
-    baseline = [results.measure(track, one) for track, one in tracks if track is not None]
-    scored.baseline = results.overall_metrics(baseline) if baseline else {}
+    for name in results.BASELINES:
+        known = [one for one in scored.eval_videos.values() if name in one.baselines]
+        if rows := [results.measure(one.baselines[name], one) for one in known]:
+            scored.baselines[name] = results.overall_metrics(rows)
     scored.reference = _reference(scored.eval_videos, config.seed)
     return scored
 
@@ -172,6 +176,39 @@ def add_scores(scored: Scored) -> None:
                 del scored.eval_videos[id_]
     if not scored.eval_videos:
         raise KeyframeError(f"No video can be measured: {few(scored.skipped.values())}")
+
+
+def add_ridge(scored: Scored, runs: Sequence[Run]) -> None:
+    """Add ridge regression to the videos of runs on features: one fit for each split that the runs were trained on.
+
+    A video that several splits leave out has the mean of their scores. Of several feature files the first run's count.
+    """
+    data = [run.datamodule for run in runs if isinstance(run.datamodule, FeatureDataModule)]
+    fits: dict[tuple[str, ...], reference.Ridge] = {}
+    tracks: dict[str, list[Float64Array]] = {}
+    for one in data:
+        train, val = one.split_videos("train"), one.split_videos("val")
+        split = tuple(video.id for video in (*train, *val))
+        if split in fits or one.paths != data[0].paths:
+            continue
+        if not train or not val:
+            scored.notes.append("No ridge line: the run's training or validation videos are not there.")
+            return
+        fits[split] = reference.fit_ridge(
+            [(video.features, video.importance) for video in train],
+            [(video.features, video.importance) for video in val],
+        )
+        for video in one.split_videos(scored.split):
+            tracks.setdefault(video.id, []).append(fits[split].scores(video.features))
+    if not fits or not tracks.keys() >= scored.eval_videos.keys():
+        return
+    for id_, entry in scored.eval_videos.items():
+        scored.eval_videos[id_] = replace(entry, baselines={**entry.baselines, RIDGE: np.mean(tracks[id_], axis=0)})
+    penalties = ", ".join(f"{fit.penalty:.2g}" for fit in fits.values())
+    scored.notes.append(
+        f"Ridge line: fitted on {few(path.name for path in data[0].paths)}, once for each split of the runs. Penalties "
+        f"in units of the mean eigenvalue of the features' covariance: {penalties}."
+    )
 
 
 def _check_sampling(runs: Sequence[Run]) -> None:
@@ -205,7 +242,8 @@ def report_results(
     thumbnails = {id_: scored.videos[id_].thumbnails for id_ in chosen}
     curves = results.draw_videos(evaluation.results, scored.eval_videos, thumbnails, directory)
     document = report.report_document(evaluation, [overview, curves], machine())
-    flat = {**metrics, **{f"training_free/{key}": value for key, value in evaluation.baseline.items()}}
+    baselines = evaluation.baselines.items()
+    flat = {**metrics, **{f"{name}/{key}": value for name, values in baselines for key, value in values.items()}}
     flat |= {**evaluation.reference, **scored.numbers, "data/videos_skipped": len(scored.skipped)}
     flat |= {f"data/videos_{part}": count for part, count in Counter(evaluation.parts.values()).items()}
     write_table(run_dir / "per_video.csv", rows)
@@ -230,7 +268,7 @@ def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
         f1.append(reference.reference_f1(video, reference.draws_of(id_, seed)))
         if annotated:
             draws = reference.draws_of(id_, seed)
-            lines[id_] = reference.reference_lines(video.annotators, draws, video.training_free)
+            lines[id_] = reference.reference_lines(video.annotators, draws, video.baselines)
     return (reference.reference_metrics(lines) if annotated else {}) | reference.f1_metrics(f1)
 
 

@@ -1,4 +1,4 @@
-"""Reference lines to read a model's numbers by: annotators, chance and position in the video, on the same labels."""
+"""Reference lines to read a model's numbers by, on the same labels: annotators, chance, position and baselines."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,19 @@ from keyframe.evaluation.metrics import (
     spearman,
     spearman_matrix,
 )
-from keyframe.evaluation.video import EvalVideo, annotators_at_picks, mean_track
+from keyframe.evaluation.video import RIDGE, TRAINING_FREE, EvalVideo, annotators_at_picks, mean_track
 from keyframe.types import Float64Array, FloatArray, Labels
 
 RANDOM_DRAWS = 100
 POOLED_DRAWS = 50
 F1_DRAWS = 20
 
-# What each line predicts, in the order of tables. All but `pooled` are compared with each annotator; `training_free`
-# needs the videos.
+# The ridge penalties to choose from, in units of the mean eigenvalue of the features' covariance: features of any scale
+# have the same choice. The strongest is first, and wins ties.
+RIDGE_PENALTIES = 10.0 ** np.arange(2, -4.5, -0.5)
+
+# What each line predicts, in the order of tables. All but `pooled` are compared with each annotator; the baselines need
+# the videos, or a feature file.
 LINES = {
     "one_annotator": "One annotator's scores, compared with another's: all unordered pairs.",
     "other_annotators": "The mean of all other annotators, compared with the one left out, each in turn.",
@@ -32,11 +36,12 @@ LINES = {
     "random": f"Independent uniform random scores: the mean of {RANDOM_DRAWS} draws.",
     "uniform": f"1 at evenly spaced picks, {SUMMARY_SHARE:.0%} of all, and 0 at the others.",
     "position": "Nearness to the middle of the video, whatever it shows.",
-    "training_free": "The baseline that needs no training: shot structure, representativeness, novelty, sharpness.",
+    TRAINING_FREE: "The baseline that needs no training: shot structure, representativeness, novelty, sharpness.",
+    RIDGE: "Ridge regression of the annotators' mean on the features of single frames, fitted on the training videos; "
+    "its penalty is that of the highest Spearman's rho on the validation videos.",
     "pooled": "The mean of half of the annotators, compared with the mean of the other half and not with each "
     f"annotator: the mean of {POOLED_DRAWS} draws of halves.",
 }
-F1_LINES = tuple(name for name in LINES if name != "pooled")  # those with a summary of their own
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,14 @@ def draws_of(video: str, seed: int) -> np.random.Generator:
 
 
 def reference_lines(
-    annotators: FloatArray, rng: np.random.Generator, training_free: FloatArray | None = None
+    annotators: FloatArray, rng: np.random.Generator, baselines: Mapping[str, FloatArray] | None = None
 ) -> dict[str, Line]:
     """The `LINES` of one video; a line that needs two annotators has no comparisons if there is one.
 
     Args:
         annotators: each annotator's scores at the video's picks, (A, n), A at least 1, in any order.
         rng: draws the random scores and the halves.
-        training_free: the training-free baseline's scores at the picks, (n,), if the video was decoded.
+        baselines: name -> a baseline's scores at the picks, (n,); see `EvalVideo`.
     """
     annotators = annotators[np.lexsort(annotators.T)]  # sorted, so that equal draws pool the same annotators
     count, length = annotators.shape
@@ -80,8 +85,7 @@ def reference_lines(
         "uniform": evenly_spaced(length)[None],
         "position": -np.abs(2.0 * np.arange(length) - (length - 1))[None],
     }
-    if training_free is not None:
-        predictions["training_free"] = training_free[None]
+    predictions |= {name: scores[None] for name, scores in (baselines or {}).items()}
     # which predictions x annotators are the line's comparisons; all for the other lines
     compared = {
         "one_annotator": np.triu(np.ones((count, count), dtype=bool), 1),
@@ -148,27 +152,27 @@ def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[
 
 
 def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """The F1 of each of the `F1_LINES` on one video, as (mean over users, best user); NaN without users.
+    """The F1 of each line but `pooled` on one video, as (mean over users, best user); NaN without users.
 
     `one_annotator` is each user's summary against all others'. `other_annotators` is the summary of the mean scores
     of all but one annotator, compared with that one's summary: it has no best user, and is NaN without scores.
     """
     count, length = len(video.users), len(video.entries)
+    tracks = {
+        "ceiling": [video.importance],
+        "random": list(rng.random((F1_DRAWS, length))),
+        "uniform": [evenly_spaced(length)],
+        "position": [1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)],
+        **{name: [scores] for name, scores in video.baselines.items()},
+    }
     if not count:
-        return dict.fromkeys(F1_LINES, (float("nan"), float("nan")))
+        return dict.fromkeys(["one_annotator", "other_annotators", *tracks], (float("nan"), float("nan")))
     others = [np.delete(video.users, user, axis=0) for user in range(count)]
     between = [f1_user(video.users[user], rest) for user, rest in enumerate(others) if len(rest)]
     left_out: list[float] = []
     if len(video.annotators) == count:
         means = _means_of_others(video.annotators)
         left_out = [f1_user(video.summary(mean), video.users[[user]])[0] for user, mean in enumerate(means)]
-    tracks = {
-        "ceiling": [video.importance],
-        "random": list(rng.random((F1_DRAWS, length))),
-        "uniform": [evenly_spaced(length)],
-        "position": [1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)],
-        "training_free": [] if video.training_free is None else [video.training_free],
-    }
     lines = {
         "one_annotator": _mean_and_best(between),
         "other_annotators": (defined_mean(left_out), float("nan")),
@@ -181,7 +185,7 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
 def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
     """The `mean_metrics` over videos of `reference/<line>/f1_user_mean|f1_user_max`, from `reference_f1` of each."""
     metrics: dict[str, float] = {}
-    for line in F1_LINES:
+    for line in [name for name in LINES if all(name in row for row in table)]:
         for place, name in enumerate(("f1_user_mean", "f1_user_max")):
             metrics |= mean_metrics(f"reference/{line}/{name}", [row[line][place] for row in table])
     return metrics
@@ -190,3 +194,49 @@ def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, 
 def _mean_and_best(rows: Sequence[Float64Array]) -> tuple[float, float]:
     """Mean over rows of their mean and of their maximum."""
     return defined_mean([row.mean() for row in rows]), defined_mean([row.max() for row in rows])
+
+
+# Ridge regression
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Scores of single frames that are linear in their features."""
+
+    weights: Float64Array  # (d,)
+    bias: float
+    penalty: float  # one of `RIDGE_PENALTIES`
+
+    def scores(self, features: FloatArray) -> Float64Array:
+        """Features (n, d) -> scores on the labels' scale, not clipped, (n,)."""
+        return features @ self.weights + self.bias
+
+
+def fit_ridge(train: Sequence[tuple[FloatArray, FloatArray]], val: Sequence[tuple[FloatArray, FloatArray]]) -> Ridge:
+    """Fit features to importance in closed form (Hoerl and Kennard, 1970); each frame counts the same.
+
+    Args:
+        train: features (n, d) and importance (n,) of each training video.
+        val: the same of the validation videos: the penalty is that of the highest mean Spearman's rho on them.
+    """
+    count = sum(len(importance) for _, importance in train)
+    mean = sum(features.sum(axis=0, dtype=np.float64) for features, _ in train) / count
+    level = float(sum(importance.sum(dtype=np.float64) for _, importance in train) / count)
+    covariance, target = np.zeros((len(mean), len(mean))), np.zeros(len(mean))
+    for features, importance in train:
+        centred = features - mean
+        covariance += centred.T @ centred / count
+        target += centred.T @ (importance - level) / count
+    values, axes = np.linalg.eigh(covariance)
+    target = axes.T @ target
+    unit = values.mean() or 1.0
+
+    def fitted(penalty: float) -> Ridge:
+        weights = axes @ (target / (values.clip(0) + penalty * unit))
+        return Ridge(weights, level - float(mean @ weights), penalty)
+
+    def on_validation(ridge: Ridge) -> float:
+        rho = defined_mean([spearman(ridge.scores(features), importance) for features, importance in val])
+        return -np.inf if np.isnan(rho) else rho
+
+    return max(map(fitted, RIDGE_PENALTIES.tolist()), key=on_validation)

@@ -9,7 +9,7 @@ from pathlib import Path
 from keyframe.data.folder import few
 from keyframe.evaluation.metrics import Difference
 from keyframe.evaluation.reference import LINES, Line
-from keyframe.evaluation.results import METRICS, TRAINING_FREE, Evaluation, Metrics, ModelResult, Pair
+from keyframe.evaluation.results import BASELINES, METRICS, Evaluation, Metrics, ModelResult, Pair
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
 from keyframe.report.document import Document, Notes, Section, Table, Text, format_interval, format_mean, format_number
 from keyframe.types import Labels
@@ -47,13 +47,13 @@ def report_document(
     evaluation: Evaluation, figures: Sequence[Section], machine: Mapping[str, str] | None = None
 ) -> Document:
     """The report of one model, or of several models on the same videos; costs were measured on `machine`."""
-    results, baseline, reference = evaluation.results, evaluation.baseline, evaluation.reference
+    results, reference = evaluation.results, evaluation.reference
     means = {one.name: one.metrics for one in results}
     metric = evaluation.main_metric
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
-        lead = _lead(results[0], baseline, reference, evaluation.parts)
+        lead = _lead(results[0], evaluation.baselines, reference, evaluation.parts)
     else:
         title = f"Comparison of {', '.join(means)}"
         best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
@@ -124,29 +124,31 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     return [f"Left out: {_videos(len(skipped))}.", *(f"{video}: {reason}" for video, reason in skipped.items())]
 
 
-def _lead(result: ModelResult, baseline: Metrics, reference: Metrics, parts: Mapping[str, str]) -> str:
+def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]) -> str:
     name, metrics = result.name, result.metrics
     counts = Counter(parts.values())
     kinds = [f"{counts[part]} {words}" for part, words in _PARTS.items() if counts[part]]
     videos = _videos(int(metrics["videos"]))
     videos += f" ({', '.join(kinds)})" if len(kinds) > 1 else "".join(f" {_PARTS[part]}" for part in counts)
     metric = "annotator_spearman" if "reference/one_annotator/spearman" in reference else "spearman"
-    beside = f"; the {TRAINING_FREE} at {format_mean(baseline, metric)}." if baseline else "."
+    beside = "".join(
+        f"; the {BASELINES[name]} at {format_mean(baseline, metric)}" for name, baseline in baselines.items()
+    )
     if metric == "spearman":
         return (
             f"On {videos}, {name} agrees with the reference importance at Spearman's rho "
-            f"{format_mean(metrics, metric)}{beside}"
+            f"{format_mean(metrics, metric)}{beside}."
         )
     one, ceiling = (format_mean(reference, f"reference/{line}/spearman") for line in ("one_annotator", "ceiling"))
     return (
         f"On {videos}, {name} agrees with each annotator at Spearman's rho "
         f"{format_mean(metrics, metric)}. One annotator agrees with another at {one}, the mean of all "
-        f"with each at {ceiling}{beside}"
+        f"with each at {ceiling}{beside}."
     )
 
 
 def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Section:
-    """Models, the baseline among them, and the reference lines in one table, by the published protocol."""
+    """Models, the baselines among them, and the reference lines in one table, by the published protocol."""
 
     def row(name: str, metrics: Metrics, tau: str, rho: str, prefix: str = "") -> dict[str, str]:
         return {
@@ -160,7 +162,7 @@ def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Sec
     rows = [row(name, metrics, "annotator_kendall", "annotator_spearman") for name, metrics in models.items()]
     lines = _line_names(reference)
     for line in lines:
-        if line != "training_free":
+        if line not in BASELINES:
             name = line.replace("_", " ") + (" (against the other half's mean)" if line == "pooled" else "")
             key = f"reference/{line}/"
             rows.append(row(name, reference, f"{key}kendall", f"{key}spearman", key))

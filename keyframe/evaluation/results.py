@@ -23,7 +23,7 @@ from keyframe.evaluation.metrics import (
     spearman,
     video_metrics,
 )
-from keyframe.evaluation.video import EvalVideo
+from keyframe.evaluation.video import RIDGE, TRAINING_FREE, EvalVideo
 from keyframe.report.document import ImageFile, Section
 from keyframe.types import FloatArray, Int64Array, UInt8Array
 
@@ -42,7 +42,7 @@ METRICS = {
     "mae": "mean absolute error against the annotators' mean",
 }
 ENSEMBLES = ("mean", "rank")
-TRAINING_FREE = "training-free baseline"
+BASELINES = {TRAINING_FREE: "training-free baseline", RIDGE: "ridge regression"}
 
 
 def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
@@ -210,7 +210,7 @@ class Evaluation:
     """Everything in a report of one model, or of several models on the same videos."""
 
     results: Sequence[ModelResult]  # one at least
-    baseline: Metrics  # the training-free baseline's `overall_metrics`; empty if no frames are there
+    baselines: Mapping[str, Metrics]  # the `overall_metrics` of those of `BASELINES` that there are
     reference: Metrics  # `reference_metrics` and `f1_metrics`; may be empty
     protocol: str  # how the models' scores were made, in words
     skipped: Mapping[str, str] = field(default_factory=dict)  # video -> why it was left out
@@ -222,10 +222,9 @@ class Evaluation:
 
     @property
     def means(self) -> dict[str, Metrics]:
-        """The `overall_metrics` of each model and of the baseline, if there is one, by name."""
-        return {one.name: one.metrics for one in self.results} | (
-            {TRAINING_FREE: self.baseline} if self.baseline else {}
-        )
+        """The `overall_metrics` of each model and baseline, by name in tables."""
+        baselines = {BASELINES[name]: metrics for name, metrics in self.baselines.items()}
+        return {one.name: one.metrics for one in self.results} | baselines
 
     @property
     def main_metric(self) -> str:

@@ -1,7 +1,7 @@
 """A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_fram
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
 from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray, LabelledVideo, Labels
+
+# The baselines by the names of their numbers.
+TRAINING_FREE, RIDGE = "training_free", "ridge"
 
 PICK_STEP = 15  # about two picks per second, as in the feature files that published systems share
 
@@ -57,14 +60,14 @@ class EvalVideo:
     annotators: FloatArray  # each annotator's scores there, (A, n); A may be 0
     shots: IntArray  # first and last frame of each, both inclusive, covering the video, (m, 2)
     users: BoolArray  # whether each user keeps each frame in a summary, (U, L); U may be 0
-    training_free: FloatArray | None  # the training-free baseline's scores at the entries, in [0, 1], (n,)
+    baselines: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> scores at the entries, (n,)
     selections: bool = False  # whether the labels are the users' summaries, see `Labels`
 
     def __post_init__(self) -> None:
         count = len(self.entries)
-        baseline = self.seconds if self.training_free is None else self.training_free
-        shapes = (self.seconds.shape, self.importance.shape, baseline.shape, self.annotators.shape[1:])
-        if shapes != ((count,),) * 4 or self.users.shape[1:] != (self.n_frames,):
+        shapes = {track.shape for track in (self.seconds, self.importance, *self.baselines.values())}
+        shapes.add(self.annotators.shape[1:])
+        if shapes != {(count,)} or self.users.shape[1:] != (self.n_frames,):
             raise ValueError(f"{self.video}: {count} entries of {self.n_frames} frames do not fit {shapes}")
 
     def summary(self, scores: FloatArray) -> BoolArray:
@@ -116,7 +119,7 @@ def eval_video_from_appearance(
         seconds=seconds,
         shots=ranges,
         users=user_summaries(labels.annotators, ranges, lowest, highest, labels.selections),
-        training_free=training_free(seen, cut),
+        baselines={TRAINING_FREE: training_free(seen, cut)},
     )
 
 
@@ -144,7 +147,7 @@ def feature_eval_video(video: FeatureVideo) -> EvalVideo:
         annotators=video.annotators.astype(np.float64),
         shots=ranges,
         users=np.empty((0, video.n_frames), dtype=bool) if users is None else users,
-        training_free=training_free_of_features(video.features, cut),
+        baselines={TRAINING_FREE: training_free_of_features(video.features, cut)},
         selections=video.selections,
     )
 
@@ -163,7 +166,6 @@ def label_eval_video(video: str, labels: Labels) -> EvalVideo:
         annotators=annotators,
         shots=np.array([[0, len(labels) - 1]]),
         users=np.empty((0, len(labels)), dtype=bool),
-        training_free=None,
         selections=labels.selections,
     )
 
@@ -171,16 +173,16 @@ def label_eval_video(video: str, labels: Labels) -> EvalVideo:
 def at_entries(eval_video: EvalVideo, labels: Labels, entries: IntArray, seconds: FloatArray) -> EvalVideo:
     """The same video scored at other entries, rising, (n,), such as the frames of a model's own sampling."""
     importance, annotators = _labels_at(labels, entries)
-    baseline = eval_video.training_free
     return replace(
         eval_video,
         entries=entries.astype(np.int64),
         seconds=seconds,
         importance=importance,
         annotators=annotators,
-        training_free=None
-        if baseline is None
-        else hold_scores(baseline, eval_video.entries, eval_video.n_frames)[entries],
+        baselines={
+            name: hold_scores(scores, eval_video.entries, eval_video.n_frames)[entries]
+            for name, scores in eval_video.baselines.items()
+        },
     )
 
 

@@ -17,14 +17,16 @@ from keyframe.cli.evaluate import Scored, add_scores
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import read_labels, write_tsv
 from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
-from keyframe.evaluation.reference import LINES
-from keyframe.evaluation.results import METRICS
+from keyframe.evaluation.reference import LINES, fit_ridge
+from keyframe.evaluation.results import BASELINES, METRICS
 from keyframe.files import read_table
 from keyframe.types import KeyframeError, VideoError
 from tests.commands import in_process
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 
 pytestmark = pytest.mark.full
+
+QUICK = ("speed.videos=[1]", "speed.repeats=1", "pictures=0")
 
 
 def evaluate(run, *arguments):
@@ -73,7 +75,7 @@ def test_each_line_and_its_interval(measured):
     done, run = measured
     metrics = read(run)
     assert metrics["reference/videos"] == 3
-    for line in [name for name in LINES if name != "training_free"]:
+    for line in [name for name in LINES if name not in BASELINES]:
         for metric in ("kendall", "spearman"):
             key = f"reference/{line}/{metric}"
             assert -1 <= metrics[f"{key}_lo"] <= metrics[key] <= metrics[f"{key}_hi"] <= 1
@@ -459,9 +461,28 @@ def test_the_files_own_shots_and_summaries_are_used(feature_runs, tmp_path):
     assert metrics["reference/ceiling/f1_user_max"] == pytest.approx(np.mean(best))
 
 
+def test_the_ridge_line_is_fitted_on_the_split_of_the_run(feature_runs, tmp_path):
+    run, videos = feature_runs / "dual", read_feature_files(feature_runs / "features.h5")
+    (split,) = json.loads((run / "split.json").read_text())
+    train, val, test = ([videos[id_] for id_ in split[f"{part}_keys"]] for part in ("train", "val", "test"))
+    pairs = [[(one.features, one.importance) for one in part] for part in (train, val)]
+    rho = [spearmanr(fit_ridge(*pairs).scores(one.features), one.importance).statistic for one in test]
+    # two runs on one split are one fit, in a comparison as well
+    assert not in_process("compare", f"runs=[{run},{feature_runs / 'framewise'}]", *QUICK, run_dir=tmp_path / "both")
+    for metrics in (evaluate(tmp_path / "one", f"run={run}", "pictures=0"), read(tmp_path / "both")):
+        assert metrics["ridge/spearman"] == pytest.approx(np.mean(rho)) and metrics["ridge/f1_user_mean"] is not None
+    page = " ".join((tmp_path / "both" / "report.txt").read_text().split())
+    assert "| ridge regression |" in page and page.count("units of the mean eigenvalue") == 1
+    # of other videos there is no training part to fit it on
+    other = write_summe(tmp_path / "other.h5", ["a", "b", "c"])
+    metrics = evaluate(tmp_path / "other", f"run={run}", f"data.root={other}", "pictures=0")
+    assert "ridge/spearman" not in metrics and metrics["all/videos"] == 3
+    assert "No ridge line" in (tmp_path / "other" / "report.txt").read_text()
+
+
 def test_two_heads_are_compared_on_equal_features(feature_runs, tmp_path):
     pair = f"runs=[{feature_runs / 'dual'},{feature_runs / 'framewise'}]"
-    assert in_process("compare", pair, "speed.repeats=1", run_dir=tmp_path) == ""
+    assert in_process("compare", pair, *QUICK, run_dir=tmp_path) == ""
     metrics = read(tmp_path)
     assert metrics["dual/params_backbone"] == 0 and metrics["framewise/seconds_1"] > 0
     assert metrics["difference/framewise-dual/spearman_p"] <= 1
@@ -474,7 +495,7 @@ def test_a_run_beside_the_scores_of_others(feature_runs, tmp_path):
     better = {one.key: one.importance for one in read_feature_files(feature_runs / "features.h5").values()}
     np.savez(tmp_path / "oracle.npz", **better)
     files = f"scores=[{file},{tmp_path / 'oracle.npz'}]"
-    assert not in_process("compare", f"runs=[{run}]", files, "speed.videos=[1]", "speed.repeats=1", run_dir=tmp_path)
+    assert not in_process("compare", f"runs=[{run}]", files, *QUICK, run_dir=tmp_path)
     metrics = read(tmp_path)
     assert measured_as(metrics, "theirs/") == {
         f"test/{key}": value for key, value in measured_as(ours, "test/").items()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keyframe.evaluation.metrics import user_summaries
-from keyframe.evaluation.video import EvalVideo, mean_track, picks
+from keyframe.evaluation.video import TRAINING_FREE, EvalVideo, mean_track, picks
 from keyframe.types import Labels
 
 
@@ -28,5 +28,5 @@ def eval_video_of(labels, video="clip", shot=30, training_free=None):
         annotators=annotators,
         shots=shots,
         users=user_summaries(labels.annotators, shots),
-        training_free=np.linspace(0, 1, len(entries)) if training_free is None else training_free,
+        baselines={TRAINING_FREE: np.linspace(0, 1, len(entries)) if training_free is None else training_free},
     )

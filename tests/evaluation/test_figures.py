@@ -10,6 +10,7 @@ from keyframe.evaluation.results import (
     keyshot_keyframes,
     model_result,
 )
+from keyframe.evaluation.video import TRAINING_FREE
 from keyframe.report.render import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 
@@ -29,8 +30,8 @@ def test_a_comparison_is_drawn_and_its_costs_are_listed(tmp_path):
         "one": {**sizes, **times, "weights_mb": 8.0, "peak_mb_1": 20.0},
         "two": {**sizes, **times, "weights_mb": 9.0},
     }
-    baseline, pairs = results[0].metrics, compare_pairs(results)
-    evaluation = Evaluation(results, baseline, {}, "How.", {}, pairs, costs, ("one", "two"))
+    baselines, pairs = {TRAINING_FREE: results[0].metrics}, compare_pairs(results)
+    evaluation = Evaluation(results, baselines, {}, "How.", {}, pairs, costs, ("one", "two"))
     overview = draw_overview(evaluation, videos, tmp_path)
     names = ["accuracy.png", "videos.png", "scatter.png", "pair-1.png", "tradeoff.png"]
     assert [image.path.name for image in overview.blocks] == names

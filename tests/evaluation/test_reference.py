@@ -3,24 +3,25 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
 from keyframe.data.labels import read_labels
 from keyframe.evaluation.metrics import f1_user
 from keyframe.evaluation.reference import (
-    F1_LINES,
     LINES,
     POOLED_DRAWS,
     RANDOM_DRAWS,
+    RIDGE_PENALTIES,
     f1_metrics,
+    fit_ridge,
     reference_f1,
     reference_lines,
     reference_metrics,
     reference_table,
 )
 from keyframe.evaluation.report import reference_notes
-from keyframe.evaluation.results import measure
-from keyframe.evaluation.video import annotators_at_picks
+from keyframe.evaluation.results import BASELINES, measure
+from keyframe.evaluation.video import RIDGE, TRAINING_FREE, annotators_at_picks
 from keyframe.types import Labels
 from tests.evaluation.example import eval_video_of
 
@@ -94,7 +95,7 @@ def test_by_hand():
     # 0 1 1 0: as often with the first and the third as against them
     assert lines["position"].kendall == pytest.approx(2 / math.sqrt(4 * 6) / 3)
     assert [line.comparisons for line in lines.values()] == [3, 3, 3, 3 * RANDOM_DRAWS, 3, 3, POOLED_DRAWS]
-    assert list(lines) == [name for name in LINES if name != "training_free"]
+    assert list(lines) == [name for name in LINES if name not in BASELINES]
 
 
 def test_halves_of_two_annotators_are_the_two():
@@ -167,12 +168,57 @@ def test_one_pick_has_no_correlation():
     assert all(math.isnan(line.spearman) and line.undefined == line.comparisons for line in lines.values())
 
 
-def test_the_training_free_baseline_is_a_line_if_it_is_given():
+def test_a_baseline_is_a_line_if_it_is_given():
     scores = annotations()
     track = np.linspace(0, 1, 40)
-    line = reference_lines(scores / 5, np.random.default_rng(0), training_free=track)["training_free"]
+    line = reference_lines(scores / 5, np.random.default_rng(0), {RIDGE: track})[RIDGE]
     assert line.kendall == pytest.approx(np.mean([kendalltau(track, one).statistic for one in scores]))
     assert line.comparisons == 6
+
+
+# Ridge regression
+
+
+def linear_videos(count, rng, noise):
+    """Features (n, 8) of several scales, and importance that is linear in them up to noise."""
+    videos = []
+    for length in range(20, 20 + count):
+        features = (rng.standard_normal((length, 8)) * 10.0 ** np.arange(-3, 1, 0.5) + 3).astype(np.float32)
+        videos.append((features, features @ np.linspace(1, 2, 8) / 20 + noise * rng.standard_normal(length)))
+    return videos
+
+
+def test_ridge_regression_is_the_least_squares_solution_at_the_penalty_that_ranks_validation_videos_best():
+    rng = np.random.default_rng(0)
+    train, val = linear_videos(3, rng, 0.5), linear_videos(2, rng, 0.1)
+    ridge = fit_ridge(train, val)
+    x, y = (np.concatenate(part).astype(np.float64) for part in zip(*train, strict=True))
+    unit = np.linalg.eigvalsh(np.cov(x.T, bias=True)).mean()
+
+    def rows_of(penalty):
+        # the penalty as further rows of an ordinary problem, and a column of ones for the bias
+        extra = np.sqrt(penalty * unit * len(x)) * np.eye(8)
+        design = np.block([[x, np.ones((len(x), 1))], [extra, np.zeros((8, 1))]])
+        return np.linalg.lstsq(design, np.append(y, np.zeros(8)))[0]
+
+    rho = {
+        penalty: np.mean([spearmanr(features @ rows_of(penalty)[:8], truth).statistic for features, truth in val])
+        for penalty in RIDGE_PENALTIES
+    }
+    assert ridge.penalty == max(rho, key=rho.get) and len(set(rho.values())) > 1
+    expected = rows_of(ridge.penalty)
+    np.testing.assert_allclose([*ridge.weights, ridge.bias], expected, rtol=1e-5)
+    np.testing.assert_allclose(ridge.scores(val[0][0]), val[0][0] @ expected[:8] + expected[8], rtol=1e-5)
+    # features of another scale, and an offset of them, change no score
+    other = fit_ridge([(5 * one - 2, truth) for one, truth in train], [(5 * one - 2, truth) for one, truth in val])
+    np.testing.assert_allclose(other.scores(5 * val[0][0] - 2), ridge.scores(val[0][0]), rtol=1e-4)
+
+
+def test_ridge_regression_of_what_has_nothing_to_learn_from_is_constant():
+    flat = [(np.ones((4, 3), np.float32), np.linspace(0, 1, 4))]
+    ridge = fit_ridge(flat, [(np.ones((4, 3), np.float32), np.zeros(4))])
+    assert ridge.penalty == RIDGE_PENALTIES[0]
+    np.testing.assert_allclose(ridge.scores(np.ones((2, 3))), 0.5)
 
 
 # Keyshot F1
@@ -188,14 +234,16 @@ def test_f1_of_annotators_is_that_of_all_pairs():
     pairs = [f1_user(video.users[i], video.users[[j]])[0] for i in range(5) for j in range(5) if i != j]
     assert lines["one_annotator"][0] == pytest.approx(np.mean(pairs))
     assert lines["ceiling"][0] == pytest.approx(measure(video.importance, video)["f1_user_mean"])
-    assert lines["training_free"][1] == pytest.approx(measure(video.training_free, video)["f1_user_max"])
+    assert lines[TRAINING_FREE][1] == pytest.approx(measure(video.baselines[TRAINING_FREE], video)["f1_user_max"])
     assert lines["random"][0] < lines["ceiling"][0]
 
 
 def test_f1_lines_without_users_are_not_defined():
     alone = eval_video_of(Labels(np.linspace(0, 1, 600, dtype=np.float32), np.empty((0, 600), np.float32)))
     lines = reference_f1(alone, np.random.default_rng(0))
-    assert set(lines) == set(F1_LINES) and all(math.isnan(value) for pair in lines.values() for value in pair)
+    assert set(lines) == set(LINES) - {"pooled", RIDGE} and all(
+        math.isnan(value) for pair in lines.values() for value in pair
+    )
     metrics = f1_metrics([lines, reference_f1(annotated(0), np.random.default_rng(0))])
     assert not math.isnan(metrics["reference/random/f1_user_mean"])
     assert math.isnan(metrics["reference/random/f1_user_mean_lo"])

@@ -14,6 +14,7 @@ from keyframe.evaluation.report import (
     report_document,
 )
 from keyframe.evaluation.results import METRICS, Evaluation, ModelResult, compare_pairs, model_result
+from keyframe.evaluation.video import RIDGE
 from keyframe.report.render import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 
@@ -75,9 +76,9 @@ def test_everything_that_is_left_out_is_named():
         model_result("seeds", runs, videos, ["seed 0", "seed 1"]),
         model_result("flat", [{name: np.full(40, 0.5) for name in "abc"}], videos, ["seed 0"]),
     ]
-    baseline = results[0].metrics
+    baselines = {RIDGE: results[0].metrics}
     skipped = {"d": "d.mp4 is damaged."}
-    evaluation = Evaluation(results, baseline, {}, "How.", skipped, compare_pairs(results))
+    evaluation = Evaluation(results, baselines, {}, "How.", skipped, compare_pairs(results))
     page = " ".join(render_text(report_document(evaluation, [])).split())
     for sentence in (
         "seeds: 2 runs, 1 to 2 per video; a video's numbers are the mean over the runs that were not trained on it.",
@@ -90,7 +91,7 @@ def test_everything_that_is_left_out_is_named():
         "| seeds | seed 1 | 2 |",
     ):
         assert sentence in page, sentence
-    one = report_document(Evaluation(results[:1], baseline, {}, "How.", parts=dict.fromkeys("abc", "test")), [])
+    one = report_document(Evaluation(results[:1], baselines, {}, "How.", parts=dict.fromkeys("abc", "test")), [])
     assert one.title == "Evaluation of seeds" and "Pair by pair" not in [section.title for section in one.sections]
     assert one.lead.startswith("On 3 videos it was not trained on, seeds agrees with the reference importance at")
     for parts, words in (
@@ -101,7 +102,7 @@ def test_everything_that_is_left_out_is_named():
             "On 3 videos (1 it was trained on, 1 in no part of its split, 1 it was not trained on), seeds",
         ),
     ):
-        mixed = Evaluation(results[:1], baseline, {}, "How.", parts=dict(zip("abc", parts, strict=True)))
+        mixed = Evaluation(results[:1], baselines, {}, "How.", parts=dict(zip("abc", parts, strict=True)))
         assert report_document(mixed, []).lead.startswith(words)
 
 

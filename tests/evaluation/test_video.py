@@ -9,7 +9,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.evaluation.results import measure
-from keyframe.evaluation.video import at_entries, mean_track, picks, pixel_eval_video
+from keyframe.evaluation.video import TRAINING_FREE, at_entries, mean_track, picks, pixel_eval_video
 from keyframe.summary.shots import KtsShots
 from keyframe.types import Labels
 
@@ -55,7 +55,7 @@ def test_shots_cover_the_video_and_users_are_the_keyshots_of_their_scores(video,
     assert (shots[1:, 0] == shots[:-1, 1] + 1).all()
     np.testing.assert_array_equal(eval_video.users, user_summaries(video.labels.annotators, shots))
     assert (eval_video.users.mean(1) <= 0.15).all()
-    scores = eval_video.training_free
+    scores = eval_video.baselines[TRAINING_FREE]
     held = hold_scores(scores, eval_video.entries, len(video.labels))
     np.testing.assert_array_equal(eval_video.summary(scores), keyshots(held, shots))
 
@@ -86,7 +86,7 @@ def test_other_entries_are_compared_with_the_labels_there(video, eval_video):
     other = at_entries(eval_video, video.labels, entries, entries / 30)
     np.testing.assert_array_equal(other.annotators, video.labels.annotators[:, entries])
     # a baseline's score holds until the next pick
-    np.testing.assert_array_equal(other.training_free, eval_video.training_free[[0, 3, 6, 9]])
+    np.testing.assert_array_equal(other.baselines[TRAINING_FREE], eval_video.baselines[TRAINING_FREE][[0, 3, 6, 9]])
     assert measure(other.importance, other)["spearman"] == pytest.approx(1)
 
 
