@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from scipy.ndimage import zoom
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
@@ -20,14 +21,18 @@ from keyframe.system import cores, follow_parent
 from keyframe.types import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array, check_number
 
 SHOT_SECONDS = 2.0
-COLOURS = 6
-FILLER = -1
-STYLES = ("plain", "stripes", "checks", "clouds")
+# What a scene can show: patterns that differ in nothing but their form. The last one is worth nothing.
+PATTERNS = ("stripes", "checks", "dots", "rings", "bricks", "waves", "clouds")
+FILLER = PATTERNS.index("clouds")
+# What can lie on it: no object, one that is worth something, and one that is not.
+OBJECTS = ("none", "star", "disc")
+OBJECT_SHARES = (0.5, 0.25, 0.25)
+CAMERAS = {"still": (0, 0), "pan": (0, 1), "tilt": (1, 0), "drift": (1, 1)}
 
-# The worth of a shot: of what it shows, of a change, and of what the video has not shown before.
-DISC_WORTH = 0.6
+# The worth of a shot: of its object, of a change, and of what the video has not shown before.
+STAR_WORTH = 0.6
 CHANGE_WORTH = 1.0
-APPEARANCE_WORTH = {1: 1.3, 2: 0.3}  # first and second appearance of a colour; later ones have none
+APPEARANCE_WORTH = {1: 1.3, 2: 0.3}  # first and second appearance of a pattern; later ones have none
 
 ANNOTATORS = 20
 # Shares of the labels 1 to 5 in the official TVSum file (ydata-tvsum50.mat), frames of all videos weighted equally.
@@ -36,8 +41,6 @@ LABEL_SHARES = (0.46, 0.26, 0.16, 0.08, 0.04)
 # pairwise Spearman correlation of the official file, 0.20.
 NOISE = 1.75
 
-_RGB = np.array([(205, 40, 40), (40, 160, 55), (45, 70, 205), (205, 185, 40), (175, 50, 185), (40, 175, 185)])
-_GREY = (105, 105, 105)
 _SIZES = ((120, 160), (108, 192), (96, 128), (160, 120))  # (height, width)
 _RATES = (Fraction(6), Fraction(8), Fraction(25, 3), Fraction(10))
 
@@ -49,13 +52,13 @@ class Scenario:
     """The shots of one video, each `SHOT_SECONDS` long.
 
     Attributes:
-        colours: int (S,), the colour of the scene a shot belongs to, 0 to `COLOURS` - 1, or `FILLER` (grey).
-        discs: bool (S,), whether a large bright disc is seen.
+        patterns: int (S,), the pattern of the scene a shot belongs to, an index of `PATTERNS`.
+        objects: int (S,), what lies on it, an index of `OBJECTS`.
         importance: float (S,), the true importance, any scale.
     """
 
-    colours: Int64Array
-    discs: BoolArray
+    patterns: Int64Array
+    objects: Int64Array
     importance: Float64Array
 
 
@@ -79,72 +82,100 @@ def _draft(rng: np.random.Generator, shots: int) -> Scenario:
     while sum(lengths) < shots:
         lengths.append(int(rng.integers(2, 5)))
     scenes = len(lengths)
-    things = rng.permutation(COLOURS)[: min(rng.integers(4, COLOURS + 1), scenes)]
+    things = rng.permutation(FILLER)[: min(rng.integers(4, FILLER + 1), scenes)]
     debuts = dict(zip(sorted(rng.choice(scenes, len(things), replace=False)), things, strict=True))
 
-    colours: list[int] = []
+    patterns: list[int] = []
     importance: list[float] = []
     seen: dict[int, int] = {}
     before = FILLER
     for scene, length in enumerate(lengths):
         if scene in debuts:
-            colour = int(debuts[scene])
+            pattern = int(debuts[scene])
         else:
-            back = [c for c in [*seen, FILLER] if c != before]
-            colour = int(rng.choice(back)) if back else FILLER
+            back = [p for p in [*seen, FILLER] if p != before]
+            pattern = int(rng.choice(back)) if back else FILLER
         worth = 0.0
-        if colour != FILLER:
-            seen[colour] = seen.get(colour, 0) + 1
-            worth = APPEARANCE_WORTH.get(seen[colour], 0.0)
-        changed = colour != before
-        colours += [colour] * length
+        if pattern != FILLER:
+            seen[pattern] = seen.get(pattern, 0) + 1
+            worth = APPEARANCE_WORTH.get(seen[pattern], 0.0)
+        changed = pattern != before
+        patterns += [pattern] * length
         importance += [worth + CHANGE_WORTH * (changed and shot == 0) for shot in range(length)]
-        before = colour
-    discs = rng.random(shots) < 0.25
-    return Scenario(np.array(colours[:shots]), discs, np.array(importance[:shots]) + DISC_WORTH * discs)
+        before = pattern
+    objects = rng.choice(len(OBJECTS), shots, p=OBJECT_SHARES)
+    star = objects == OBJECTS.index("star")
+    return Scenario(np.array(patterns[:shots]), objects, np.array(importance[:shots]) + STAR_WORTH * star)
 
 
 def draw_frames(
-    rng: np.random.Generator, scenario: Scenario, style: str, size: tuple[int, int], frames_per_shot: list[int]
+    rng: np.random.Generator, scenario: Scenario, camera: str, size: tuple[int, int], frames_per_shot: list[int]
 ) -> Iterator[UInt8Array]:
-    """Yield the frames of a scenario, uint8 RGB (H, W, 3): a textured backdrop in the scene's colour, maybe a disc.
+    """Yield the frames of a scenario, uint8 RGB (H, W, 3): a scene's pattern, maybe an object on it.
 
-    Light, texture, camera drift and noise differ from shot to shot and carry no meaning. `style` is one of `STYLES`,
-    `size` (height, width) in pixels.
+    Colours, light, scale, angle and noise are drawn anew for each shot and carry no meaning. `camera` is one of
+    `CAMERAS`, `size` (height, width) in pixels.
     """
     height, width = size
     rows, columns = np.mgrid[:height, :width]
-    for colour, disc, frames in zip(scenario.colours, scenario.discs, frames_per_shot, strict=True):
-        base = np.array(_GREY if colour == FILLER else _RGB[colour], dtype=np.float32)
-        light = rng.uniform(0.85, 1.1)
-        canvas = light * base * _texture(rng, style, (2 * height, 2 * width))[..., None]
+    for pattern, thing, frames in zip(scenario.patterns, scenario.objects, frames_per_shot, strict=True):
+        dark, bright, colour = _colours(rng)
+        share = _pattern(rng, PATTERNS[pattern], (2 * height, 2 * width), height)[..., None]
+        canvas = dark + (bright - dark) * share
         backdrop = np.clip(canvas + rng.normal(0, 5, canvas.shape), 0, 255).astype(np.uint8)
-        drift = rng.uniform(-1, 1, 2) * np.array(size) / 2 / max(frames, 1)
-        centre, step = rng.uniform(0.35, 0.65, 2) * size, rng.uniform(-1, 1, 2)
-        radius = rng.uniform(0.28, 0.34) * height
+        drift = rng.uniform(-1, 1, 2) * CAMERAS[camera] * size / 2 / max(frames, 1)
+        centre, step = rng.uniform(0.4, 0.6, 2) * size, rng.uniform(-1, 1, 2)
+        radius, angle = rng.uniform(0.32, 0.38) * height, rng.uniform(0, 2 * np.pi)
         for frame in range(frames):
             top, left = (np.array(size) / 2 + drift * frame).astype(int)
             image = backdrop[top : top + height, left : left + width].copy()
-            if disc:
+            if thing:
                 row, column = centre + step * frame
-                image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = (250, 248, 235)
+                image[_inside(OBJECTS[thing], rows - row, columns - column, radius, angle)] = colour
             yield image
 
 
-def _texture(rng: np.random.Generator, style: str, size: tuple[int, int]) -> Float32Array:
-    """Brightness around 1, shape `size`."""
-    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
-    period = rng.uniform(14, 30)
-    if style == "stripes":
-        angle = rng.uniform(0, np.pi)
-        wave = np.sin(2 * np.pi * (rows * np.sin(angle) + columns * np.cos(angle)) / period)
-        return (1 + 0.12 * wave).astype(np.float32)
-    if style == "checks":
-        return (1 + 0.1 * np.sign(np.sin(rows / period * 6.28) * np.sin(columns / period * 6.28))).astype(np.float32)
-    if style == "clouds":
-        coarse = rng.normal(0, 0.1, (size[0] // 16 + 1, size[1] // 16 + 1))
-        return (1 + np.kron(coarse, np.ones((16, 16)))[: size[0], : size[1]]).astype(np.float32)
-    return np.ones(size, dtype=np.float32)
+def _colours(rng: np.random.Generator) -> Float64Array:
+    """Three RGB colours, (3, 3): dark and bright ones that can be told apart, and any third."""
+    while True:
+        colours = rng.uniform(0, 255, (3, 3))
+        dark, bright, _ = colours @ (0.299, 0.587, 0.114)
+        if bright - dark > 70:
+            return colours
+
+
+def _inside(shape: str, rows: Float64Array, columns: Float64Array, radius: float, angle: float) -> BoolArray:
+    """Which places, given from a shape's centre, lie in it."""
+    distance = np.hypot(rows, columns)
+    if shape == "disc":
+        return np.asarray(distance < 0.75 * radius)
+    # from a tip to a notch of a star's five arms, the edge goes from the radius to two fifths of it
+    arm = np.abs((np.arctan2(rows, columns) + angle) % (2 * np.pi / 5) / (np.pi / 5) - 1)
+    return np.asarray(distance < radius * (0.4 + 0.6 * arm**1.5))
+
+
+def _pattern(rng: np.random.Generator, name: str, size: tuple[int, int], height: int) -> Float32Array:
+    """Share of the bright colour, 0 to 1, float32 of shape `size`; `height` is that of a frame."""
+    turn, period = rng.uniform(0, 2 * np.pi), rng.uniform(0.12, 0.2) * height
+    rows, columns = (np.mgrid[: size[0], : size[1]] / period).astype(np.float32)
+    along, across = rows * np.sin(turn) + columns * np.cos(turn), rows * np.cos(turn) - columns * np.sin(turn)
+    if name == "stripes":
+        share = 0.5 + 0.5 * np.sin(2 * np.pi * along)
+    elif name == "checks":
+        share = np.sin(np.pi * along) * np.sin(np.pi * across) > 0
+    elif name == "dots":
+        share = np.hypot(along % 1 - 0.5, across % 1 - 0.5) < 0.32
+    elif name == "rings":
+        middle = rng.uniform(0.4, 0.6, 2) * size / period
+        share = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(rows - middle[0], columns - middle[1]))
+    elif name == "bricks":
+        course = np.floor(across)
+        share = ((across % 1) > 0.14) & (((along + 0.9 * (course % 2)) % 1.8) > 0.14)
+    elif name == "waves":
+        share = np.sin(2 * np.pi * (along + 0.45 * np.sin(np.pi * across))) > 0
+    else:
+        share = zoom(rng.uniform(0, 1, (size[0] // 12 + 2, size[1] // 12 + 2)), 12, order=1)[: size[0], : size[1]]
+    return share.astype(np.float32)
 
 
 def label(rng: np.random.Generator, importance: Float64Array) -> Int64Array:
@@ -169,8 +200,8 @@ class DemoSet:
 
     seed: int = 0
     videos: int = 120
-    shots: int = 36
-    format: int = 2
+    shots: int = 28
+    format: int = 3
 
     def __post_init__(self) -> None:
         check_number("data.seed", self.seed, 0)
@@ -207,15 +238,20 @@ def begin(demo: DemoSet, number: int) -> tuple[np.random.Generator, Scenario]:
     return rng, draw_scenario(rng, shots)
 
 
+def camera_of(number: int) -> str:
+    """The camera of a set's video, its category: one of `CAMERAS`."""
+    return list(CAMERAS)[number % len(CAMERAS)]
+
+
 def _write(directory: Path, demo: DemoSet, workers: int) -> None:
     (directory / "videos").mkdir()
     ids = [f"demo-{demo.seed}-{number:03d}" for number in range(demo.videos)]
-    styles = [STYLES[number % len(STYLES)] for number in range(demo.videos)]
+    cameras = [camera_of(number) for number in range(demo.videos)]
     jobs = [(directory / "videos" / f"{name}.mp4", demo, number) for number, name in enumerate(ids)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), context, follow_parent) as pool:
         labels = list(tqdm(pool.map(_make_video, jobs), "Generating", len(jobs), unit="video", disable=None))
-    annotators, categories = dict(zip(ids, labels, strict=True)), dict(zip(ids, styles, strict=True))
+    annotators, categories = dict(zip(ids, labels, strict=True)), dict(zip(ids, cameras, strict=True))
     write_tsv(directory / "ydata-tvsum50-anno.tsv", annotators, categories)
     (directory / "demo.json").write_text(json.dumps(asdict(demo)) + "\n")
 
@@ -235,7 +271,7 @@ def _make_video(job: tuple[Path, DemoSet, int]) -> Int64Array:
         stream.pix_fmt = "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "24", "bf": "2", "g": "50", "threads": "1"}
         stream.options["x264-params"] = "mbtree=0"  # with AVX-512, mbtree gives other pictures each time
-        for image in draw_frames(rng, scenario, STYLES[number % len(STYLES)], size, lengths.tolist()):
+        for image in draw_frames(rng, scenario, camera_of(number), size, lengths.tolist()):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return labels.repeat(lengths, axis=1)

@@ -127,7 +127,7 @@ class FeatureStatistics(Callback):
         detector.standardizer.set(*statistics.to(pl_module.device, torch.float32))
 
     def _measure(self, trainer: Trainer, module: KeyframeModule) -> torch.Tensor:
-        """Mean and deviation of each feature over all frames, (2, width), float64."""
+        """Mean of each channel over all frames and one deviation for all channels, (2, width), float64."""
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, KeyframeDataModule)
         dataset = datamodule.datasets["train"]
@@ -141,7 +141,9 @@ class FeatureStatistics(Callback):
                 total = total + features.sum(0)
                 squares = squares + features.square().sum(0)
         mean = total / count
-        return torch.stack([mean, (squares / count - mean.square()).clamp(min=0).sqrt()])
+        variance = (squares / count - mean.square()).clamp(min=0)
+        # a deviation per channel would make the noise of channels that hardly vary as loud as the rest
+        return torch.stack([mean, variance.mean().sqrt().expand_as(mean)])
 
 
 def _videos(data: VideoDataModule, split: str) -> VideoDataset:

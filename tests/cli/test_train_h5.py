@@ -100,7 +100,7 @@ def test_the_statistics_are_those_of_the_training_videos(trained, features):
     values = np.concatenate([video.features for video in train])
     assert bool(state["detector.standardizer.fitted"])
     np.testing.assert_allclose(state["detector.standardizer.mean"].numpy(), values.mean(0), atol=1e-5)
-    np.testing.assert_allclose(state["detector.standardizer.std"].numpy(), values.std(0), rtol=1e-5)
+    np.testing.assert_allclose(state["detector.standardizer.std"].numpy(), values.var(0).mean() ** 0.5, rtol=1e-5)
 
 
 def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_path):

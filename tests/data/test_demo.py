@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import NamedTuple
 
 import av
@@ -16,13 +15,27 @@ from av.video.frame import PictureType
 from scipy.stats import rankdata, spearmanr
 
 from keyframe.data import demo as generator
-from keyframe.data.demo import FILLER, STYLES, DemoSet, Scenario, begin, draw_frames, draw_scenario, generate, label
+from keyframe.data.demo import (
+    CAMERAS,
+    FILLER,
+    OBJECTS,
+    PATTERNS,
+    DemoSet,
+    Scenario,
+    begin,
+    camera_of,
+    draw_frames,
+    draw_scenario,
+    generate,
+    label,
+)
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.labels import read_tvsum_mat
 from keyframe.data.packets import index_packets
-from keyframe.data.pyav_reader import PyAVReader
 from keyframe.types import KeyframeError
 from tests.commands import environment
+
+STAR = OBJECTS.index("star")
 
 
 class Labelled(NamedTuple):
@@ -90,13 +103,13 @@ def test_position_predicts_nothing(samples):
 
 
 def seen_alone(scenario):
-    """What one frame shows: grey or coloured, with a disc or without."""
-    return list(zip(scenario.colours == FILLER, scenario.discs, strict=True))
+    """What one frame shows: a pattern that is worth something or not, with a star or without."""
+    return list(zip(scenario.patterns == FILLER, scenario.objects == STAR, strict=True))
 
 
 def seen_with_the_shot_before(scenario):
-    changed = np.diff(scenario.colours, prepend=FILLER) != 0
-    return list(zip(scenario.colours == FILLER, scenario.discs, changed, strict=True))
+    changed = np.diff(scenario.patterns, prepend=FILLER) != 0
+    return [(*alone, change) for alone, change in zip(seen_alone(scenario), changed, strict=True)]
 
 
 def best(samples, sight):
@@ -121,15 +134,15 @@ def test_frames_matter_but_need_their_neighbourhood_and_the_whole_video(samples)
 
 
 def plain_shots(samples):
-    """(appearance of its colour, whether it is the scene's first, importance) of coloured shots without a disc."""
+    """(appearance of its pattern, whether it is the scene's first, importance) of shots that are worth something."""
     for scenario, _ in samples:
         before, appearances = FILLER, {}
-        for colour, disc, importance in zip(scenario.colours, scenario.discs, scenario.importance, strict=True):
-            new = colour != before
-            appearances[colour] = appearances.get(colour, 0) + new
-            if colour != FILLER and not disc:
-                yield appearances[colour], new, importance
-            before = colour
+        for pattern, thing, importance in zip(scenario.patterns, scenario.objects, scenario.importance, strict=True):
+            new = pattern != before
+            appearances[pattern] = appearances.get(pattern, 0) + new
+            if pattern != FILLER and thing != STAR:
+                yield appearances[pattern], new, importance
+            before = pattern
 
 
 def test_the_same_frame_is_worth_more_if_it_is_new_now_and_if_it_is_the_first(samples):
@@ -143,18 +156,16 @@ def test_the_same_frame_is_worth_more_if_it_is_new_now_and_if_it_is_the_first(sa
         assert min(worth[2, new]) > max(worth[5, new])
 
 
-def test_a_disc_counts_wherever_it_is_seen(samples):
-    gains = []
+def test_a_star_counts_wherever_it_is_seen_and_a_disc_nowhere(samples):
+    gains = {name: [] for name in OBJECTS}
     for scenario, _ in samples:
-        for shot in range(2, len(scenario.colours)):
-            if (
-                len(set(scenario.colours[shot - 2 : shot + 1])) == 1
-                and scenario.discs[shot] != scenario.discs[shot - 1]
-            ):
-                gain = scenario.importance[shot] - scenario.importance[shot - 1]
-                gains.append(gain if scenario.discs[shot] else -gain)
-    assert len(gains) > 100
-    assert min(gains) > 0.1
+        inside = np.flatnonzero((np.diff(scenario.patterns[:-1]) == 0) & (np.diff(scenario.patterns[1:]) == 0)) + 2
+        for shot in inside[scenario.objects[inside - 1] == 0]:
+            name = OBJECTS[scenario.objects[shot]]
+            gains[name].append(scenario.importance[shot] - scenario.importance[shot - 1])
+    assert min(map(len, gains.values())) > 50
+    np.testing.assert_allclose(gains["star"], 0.6)
+    np.testing.assert_allclose(gains["disc"] + gains["none"], 0, atol=1e-12)
 
 
 def test_no_two_videos_are_alike_and_the_shortest_can_be_drawn():
@@ -163,28 +174,53 @@ def test_no_two_videos_are_alike_and_the_shortest_can_be_drawn():
     assert labelled(3, seed=1).labels.tobytes() in drawn
     for seed in range(10):
         scenario = draw_scenario(np.random.default_rng(seed), 12)
-        assert len(scenario.colours) == len(scenario.discs) == len(scenario.importance) == 12
+        assert len(scenario.patterns) == len(scenario.objects) == len(scenario.importance) == 12
         assert scenario.importance.min() >= 0
     for name, value in (("videos", 0), ("shots", 11), ("seed", -1)):
         with pytest.raises(KeyframeError, match=rf"data\.{name}={value}"):
             DemoSet(**{name: value})
 
 
-def render(seed, style="clouds", frames=2):
-    scenario = Scenario(np.array([0, 0, FILLER, 2]), np.array([False, True, False, False]), np.zeros(4))
-    return np.stack(list(draw_frames(np.random.default_rng(seed), scenario, style, (48, 64), [frames] * 4)))
+def render(seed, patterns, objects, camera="drift", size=(96, 128)):
+    """Two frames of each shot, (shots, 2, H, W, 3)."""
+    scenario = Scenario(np.array(patterns), np.array(objects), np.zeros(len(patterns)))
+    frames = list(draw_frames(np.random.default_rng(seed), scenario, camera, size, [2] * len(patterns)))
+    return np.stack(frames).reshape(len(patterns), 2, *size, 3)
 
 
-def test_frames_show_the_colour_and_the_disc_and_are_a_function_of_the_seed():
-    for style in STYLES:
-        shots = render(5, style).reshape(4, 2, 48, 64, 3).astype(float)
-        red, disc, grey, blue = shots.mean((1, 2, 3))
-        assert red.argmax() == 0 and blue.argmax() == 2
-        assert np.ptp(grey) < 3 < 50 < np.ptp(red)
-        assert disc.min() > red.min() + 20
-        bright = (shots > 230).all(-1).mean((1, 2, 3))
-        assert bright[1] > 0.1 and bright[[0, 2, 3]].max() < 0.01
-    assert np.array_equal(render(0), render(0)) and not np.array_equal(render(0), render(1))
+def test_frames_are_a_function_of_the_seed_and_the_camera_moves_as_it_says():
+    one = render(0, [0, FILLER], [0, 1])
+    assert one.dtype == np.uint8
+    assert np.array_equal(one, render(0, [0, FILLER], [0, 1])) and not np.array_equal(
+        one, render(1, [0, FILLER], [0, 1])
+    )
+    for camera, moves in CAMERAS.items():
+        assert tuple(map(bool, moved(*render(3, [1], [0], camera)[0]))) == tuple(map(bool, moves))
+
+
+def moved(first, second):
+    """How many rows down and columns to the right the camera went."""
+
+    def overlap(image, down, right):
+        return image[max(down, 0) : len(image) + min(down, 0), max(right, 0) : image.shape[1] + min(right, 0)]
+
+    ways = [(down, right) for down in range(-24, 25) for right in range(-32, 33)]
+    (way,) = [(d, r) for d, r in ways if np.array_equal(overlap(first, d, r), overlap(second, -d, -r))]
+    return way
+
+
+def test_objects_are_of_one_colour_and_differ_in_form_and_colour_hardly_tells_a_pattern():
+    kinds = list(range(len(PATTERNS)))
+    bare = render(4, kinds, [0] * len(kinds))
+    # share of the bounding box that a five-pointed star of this waist fills, and a circle
+    for name, filled in (("star", 0.37), ("disc", np.pi / 4)):
+        for without, shown in zip(bare, render(4, kinds, [OBJECTS.index(name)] * len(kinds)), strict=True):
+            (rows, columns), inside = np.nonzero((without != shown).any(-1)[0]), (without != shown).any(-1)
+            assert len(np.unique(shown[inside], axis=0)) == 1
+            assert len(rows) / (np.ptp(rows) + 1) / (np.ptp(columns) + 1) == pytest.approx(filled, abs=0.08)
+            assert 0.06 < inside.mean() < 0.25
+    means = np.stack([render(0, [kind] * 30, [0] * 30)[:, 0].mean((1, 2)) for kind in kinds])
+    assert means.std(1).min() > 30 and np.ptp(means.mean((1, 2))) < 45
 
 
 SMALL_DEMO = DemoSet(seed=0, videos=15, shots=12)  # that of the fixture
@@ -212,7 +248,7 @@ def test_files_are_h264_with_b_frames_in_several_sizes_and_rates(demo_videos):
 
 def test_labels_are_read_back_a_shot_of_two_seconds_long(demo_videos):
     assert len(demo_videos) == 15
-    assert len({video.labels.category for video in demo_videos}) == len(STYLES)
+    assert [video.labels.category for video in demo_videos] == [camera_of(number) for number in range(15)]
     for number, video in enumerate(demo_videos):
         index = index_packets(video.path)
         assert video.labels.annotators.shape == (20, index.n_frames)
@@ -226,22 +262,6 @@ def test_labels_are_read_back_a_shot_of_two_seconds_long(demo_videos):
         expected, shots = label(rng, scenario.importance), len(scenario.importance)
         middles = ((np.arange(shots) + 0.5) * index.n_frames / shots).astype(int)
         np.testing.assert_array_equal(1 + 4 * video.labels.annotators[:, middles], expected)
-
-
-def test_the_frame_changes_where_the_scenario_does(demo_videos):
-    video = demo_videos[0]
-    index = index_packets(video.path)
-    _, scenario = begin(SMALL_DEMO, 0)
-    shots = len(scenario.colours)
-    middles = ((np.arange(shots) + 0.5) * index.n_frames / shots).astype(np.int64)
-    looks = PyAVReader().read(video.path, middles, (48, 48), index).pixels.astype(float)
-    bright = (looks.min(-1) > 215).mean((1, 2))
-    assert ((bright > 0.05) == scenario.discs).all()
-    corner = looks[:, :6, :6].mean((1, 2))
-    corner /= corner.sum(1, keepdims=True)
-    for a, b in pairwise(range(shots)):
-        changed = np.abs(corner[a] - corner[b]).max() > 0.05
-        assert changed == (scenario.colours[a] != scenario.colours[b])
 
 
 @pytest.fixture
@@ -258,8 +278,17 @@ def decoded(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path, in_process):
-    one, again = generate(tmp_path / "a", SMALL, workers=1), generate(tmp_path / "b", SMALL, workers=2)
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path, in_process, monkeypatch):
+    drawn = []
+
+    def draw(rng, scenario, camera, *others):
+        drawn.append((camera, scenario, frames := list(draw_frames(rng, scenario, camera, *others))))
+        return frames
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generator, "draw_frames", draw)
+        one = generate(tmp_path / "a", SMALL, workers=1)
+    again = generate(tmp_path / "b", SMALL, workers=2)
     other = generate(tmp_path / "a", DemoSet(seed=4, videos=2, shots=12))
     assert one != other
     labels = [directory / "ydata-tvsum50-anno.tsv" for directory in (one, again, other)]
@@ -270,6 +299,10 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path, in
     first = [decoded(one / "videos" / name) for name in names]
     for name, frames in zip(names, first, strict=True):
         assert np.array_equal(frames, decoded(again / "videos" / name))
+    for number, (camera, scenario, frames) in enumerate(drawn):
+        assert camera == camera_of(number)
+        np.testing.assert_array_equal(scenario.importance, begin(SMALL, number)[1].importance)
+        assert np.abs(first[number].astype(float) - frames).mean() < 20
     assert first[0].shape != first[1].shape or not np.array_equal(first[0], first[1])
     ids = {video.id for video in DirectorySource(str(one)).videos()}
     assert not ids & {video.id for video in DirectorySource(str(other)).videos()}
