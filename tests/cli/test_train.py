@@ -76,7 +76,7 @@ def test_the_configuration_is_written_resolved(trained):
     assert config["callbacks"]["two_stage"]["switch_epoch"] == config["finetune"]["switch_epoch"] == SWITCH
     assert config["model"]["backbone"]["name"] == "efficientnet_b0"
     assert config["datamodule"]["source"]["videos"] == 15
-    assert config["optimizer"]["lr"] == 3e-4  # of experiment=demo
+    assert config["optimizer"]["lr"] == 1e-3  # of experiment=demo
 
 
 def test_checkpoints_are_the_best_the_last_and_every_fifth(trained):
@@ -261,7 +261,7 @@ def test_augmentation_plateau_and_early_stopping(command, trained, tiny_demo, tm
     assert losses[0] != pytest.approx(column(plain, "train/loss")[0], abs=1e-3)
     states = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
     # a tenth of the rate at the switch, halved after epoch 3 (the first one of stage 2 is the best so far)
-    assert [group["lr"] for group in states[0]["param_groups"]] == pytest.approx([1.5e-5, 1.5e-5])
+    assert [group["lr"] for group in states[0]["param_groups"]] == pytest.approx([5e-5, 5e-5])
 
 
 def test_all_trackers_without_a_key_or_a_question(command, tiny, tmp_path):

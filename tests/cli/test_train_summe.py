@@ -40,7 +40,7 @@ def test_summe_through_both_stages(command, tiny_demo, tmp_path):
     files = sorted(tiny_demo.rglob("*.mp4"))[:6]
     names = [f"clip {number}" for number in range(6)]
     rng = np.random.default_rng(0)
-    # Shots of two seconds; each user keeps some of them whole.
+    # Shots of about two seconds; each user keeps some of them whole.
     scores = {}
     for name, path in zip(names, files, strict=True):
         shots = np.arange(index_packets(path).n_frames) // 60
