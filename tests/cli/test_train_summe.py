@@ -43,7 +43,7 @@ def test_summe_through_both_stages(command, tiny_demo, tmp_path):
     # Shots of about two seconds; each user keeps some of them whole.
     scores = {}
     for name, path in zip(names, files, strict=True):
-        shots = np.arange(index_packets(path).n_frames) // 60
+        shots = np.arange(index_packets(path).n_frames) // 16
         scores[name] = 2.0 * (rng.random((shots[-1] + 1, 3)) < 0.3)[shots]
     root = write_release(tmp_path / "SumMe", dict(zip(names, files, strict=True)), scores)
     run, report = tmp_path / "run", tmp_path / "report"
