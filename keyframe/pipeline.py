@@ -85,21 +85,15 @@ class TrainingFree:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained model: each frame is encoded once, then the head scores windows of them.
+    """A trained model: each frame is encoded once, then the head scores windows of them."""
 
-    Attributes:
-        detector: the model, in eval mode, on the device that it computes on.
-        size: (height, width) in pixels of the frames it was trained with; None if it was trained on features.
-        window: frames it was trained to see at once, None for any number; see `keyframe.data.sampling.windows`.
-        description: see `Scorer`.
-        bf16: whether it computes in bfloat16.
-    """
-
-    detector: "KeyframeDetector"
+    detector: "KeyframeDetector"  # the model, in eval mode, on the device that it computes on
+    # (height, width) in pixels of the frames it was trained with; None if it was trained on features
     size: tuple[int, int] | None
+    # frames it was trained to see at once, None for any number; see `keyframe.data.sampling.windows`
     window: int | None = None
-    description: Mapping[str, Any] = field(default_factory=dict)
-    bf16: bool = False
+    description: Mapping[str, Any] = field(default_factory=dict)  # see `Scorer`
+    bf16: bool = False  # whether it computes in bfloat16
 
     format: ClassVar[None] = None
     libraries: ClassVar[Sequence[str]] = ("torch", "timm")

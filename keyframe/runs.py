@@ -155,23 +155,15 @@ RunVideo = PixelVideo | FeatureFileVideo
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A model, and the data and configuration of the run that trained it; made by `load_run`.
+    """A model, and the data and configuration of the run that trained it; made by `load_run`."""
 
-    Attributes:
-        path: the checkpoint or exported file.
-        config: the whole configuration, plain nested values.
-        model: scores frames, or features if the run was trained on a feature file.
-        datamodule: the data, as training divided them, or another data set.
-        parameters: counts, see `keyframe.models.detector.count_parameters`.
-        weights_mb: MB (10^6 bytes) of all weights, or of the exported file.
-    """
-
-    path: Path
-    config: Mapping[str, Any]
-    model: TrainedModel | ExportedModel
-    datamodule: KeyframeDataModule[Any]
+    path: Path  # the checkpoint or exported file
+    config: Mapping[str, Any]  # the whole configuration, plain nested values
+    model: TrainedModel | ExportedModel  # scores frames, or features if the run was trained on a feature file
+    datamodule: KeyframeDataModule[Any]  # the data, as training divided them, or another data set
+    # counts, see `keyframe.models.detector.count_parameters`
     parameters: Mapping[str, float] = field(default_factory=dict)
-    weights_mb: float = 0.0
+    weights_mb: float = 0.0  # MB (10^6 bytes) of all weights, or of the exported file
     _videos: dict[str, dict[str, RunVideo]] = field(default_factory=dict, repr=False)
 
     @property

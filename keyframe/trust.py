@@ -41,15 +41,10 @@ _MOVED = {
 
 @dataclass(frozen=True)
 class Trust:
-    """What the user lets a shared file do; it comes from the command line or the caller, never from a file.
+    """What the user lets a shared file do; it comes from the command line or the caller, never from a file."""
 
-    Attributes:
-        programs: whether programs run (exported .pt and .pt2 files, the record of a foreign sweep).
-        packages: the importable packages whose classes a file may name.
-    """
-
-    programs: bool = False
-    packages: tuple[str, ...] = ()
+    programs: bool = False  # whether programs run (exported .pt and .pt2 files, the record of a foreign sweep)
+    packages: tuple[str, ...] = ()  # the importable packages whose classes a file may name
 
     @classmethod
     def of(cls, value: "TrustLike") -> "Trust":

@@ -131,25 +131,17 @@ def _as_list(value: Any) -> list[Any]:
 
 @dataclass
 class ChosenVideos:
-    """The videos that runs and score files are measured on.
+    """The videos that runs and score files are measured on."""
 
-    Attributes:
-        split: one of `SPLITS`, for the names of numbers.
-        videos: id -> video.
-        by_run: for each run or score file, id -> what scores that video at its entries, in [0, 1] if it is a run.
-        files: the score files among them, with the scores of these videos.
-        parts: id -> its `Run.part_of`, of several runs the first in `PARTS_BY_RISK`; `unrecorded` without runs.
-        notes: what a reader should know of the choice, sentences.
-        numbers: of the choice, by the names in metrics.json.
-    """
-
-    split: str = "test"
-    videos: dict[str, RunVideo | LabelVideo] = field(default_factory=dict)
+    split: str = "test"  # one of `SPLITS`, for the names of numbers
+    videos: dict[str, RunVideo | LabelVideo] = field(default_factory=dict)  # id -> video
+    # for each run or score file, id -> what scores that video at its entries, in [0, 1] if it is a run
     by_run: list[dict[str, Callable[[EvalVideo], FloatArray]]] = field(default_factory=list)
-    files: list[ScoreFile] = field(default_factory=list)
+    files: list[ScoreFile] = field(default_factory=list)  # the score files among them, with the scores of these videos
+    # id -> its `Run.part_of`, of several runs the first in `PARTS_BY_RISK`; `unrecorded` without runs
     parts: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    numbers: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what a reader should know of the choice, sentences
+    numbers: dict[str, float] = field(default_factory=dict)  # of the choice, by the names in metrics.json
 
     def add_file(self, file: ScoreFile) -> None:
         """Have the videos of a file scored by it; those of its scores that are not measured are named in a note."""

@@ -35,21 +35,13 @@ _LEFT_FREE = 2 << 30
 
 @dataclass(frozen=True, eq=False)
 class CachedVideo:
-    """T frames of one video, as pixels or as the output of a part of the model. Labels are not in it.
+    """T frames of one video, as pixels or as the output of a part of the model. Labels are not in it."""
 
-    Attributes:
-        inputs: (T, ...); pixels are uint8 (T, 3, H, W).
-        indices: number of each frame in presentation order, int64 (T,).
-        seconds: time of each frame since the first frame of the video, float64 (T,).
-        n_frames: of the video.
-        duration: of the video in seconds.
-    """
-
-    inputs: Tensor
-    indices: Tensor
-    seconds: Tensor
-    n_frames: int
-    duration: float
+    inputs: Tensor  # (T, ...); pixels are uint8 (T, 3, H, W)
+    indices: Tensor  # number of each frame in presentation order, int64 (T,)
+    seconds: Tensor  # time of each frame since the first frame of the video, float64 (T,)
+    n_frames: int  # of the video
+    duration: float  # of the video in seconds
 
     @property
     def nbytes(self) -> int:

@@ -247,19 +247,12 @@ def _no_plugins() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ScoreTrack:
-    """The reference scores of one video.
+    """The reference scores of one video."""
 
-    Attributes:
-        scores: one per pick, in [0, 1], float64 (n,).
-        picks: frame number of each score, rising, int64 (n,).
-        n_frames: frames of the video, more than the last pick.
-        rate: frames per second.
-    """
-
-    scores: Float64Array
-    picks: Int64Array
-    n_frames: int
-    rate: float = USUAL_RATE
+    scores: Float64Array  # one per pick, in [0, 1], float64 (n,)
+    picks: Int64Array  # frame number of each score, rising, int64 (n,)
+    n_frames: int  # frames of the video, more than the last pick
+    rate: float = USUAL_RATE  # frames per second
 
 
 def named_videos(file: Hdf5File) -> dict[str, str]:

@@ -33,27 +33,16 @@ _FORMS = ("user_summary", "scores", "segments", "keyframes")  # of one video in 
 
 @dataclass(frozen=True)
 class TimedLabels:
-    """Labels of one video in seconds from its first frame; `alignment.frame_labels` gives each frame its own.
+    """Labels of one video in seconds from its first frame; `alignment.frame_labels` gives each frame its own."""
 
-    Attributes:
-        starts: first second of each span, float64 (n,).
-        ends: its end, which is not in it, float64 (n,).
-        scores: of each span in [0, 1], float32 (n,); what is in no span has 0.
-        annotators: number of each span's annotator, from 0, int64 (n,).
-        selections: as of `Labels`: spans without scores.
-        of_keyframes: whether a span is what stands around a keyframe.
-        category: of the video, "" if the file names none.
-        where: the file and the video, for messages.
-    """
-
-    starts: Float64Array
-    ends: Float64Array
-    scores: Float32Array
-    annotators: Int64Array
-    selections: bool
-    of_keyframes: bool
-    category: str
-    where: str
+    starts: Float64Array  # first second of each span, float64 (n,)
+    ends: Float64Array  # its end, which is not in it, float64 (n,)
+    scores: Float32Array  # of each span in [0, 1], float32 (n,); what is in no span has 0
+    annotators: Int64Array  # number of each span's annotator, from 0, int64 (n,)
+    selections: bool  # as of `Labels`: spans without scores
+    of_keyframes: bool  # whether a span is what stands around a keyframe
+    category: str  # of the video, "" if the file names none
+    where: str  # the file and the video, for messages
 
 
 def check_scale(lowest: float, highest: float) -> None:

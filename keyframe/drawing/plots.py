@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keyframe.drawing import style
-from keyframe.types import Float64Array, FloatArray, Int64Array
+from keyframe.types import Float64Array, FloatArray
 
 _NAME_WIDTH = 2.4  # inches, at most
 _MOST_POINTS = 1000  # more hide each other: their density is drawn
@@ -178,7 +177,7 @@ def _limits(values: Sequence[float] | FloatArray, margin: float = 0.05) -> tuple
 # Accuracy against cost
 
 _PLOT_HEIGHT = 5.2  # inches, axis labels included
-_LARGEST = 0.28  # inches, radius of the largest disc
+_LARGEST = 0.28  # inches, radius of the largest mark
 
 
 def draw_tradeoff(
@@ -189,7 +188,7 @@ def draw_tradeoff(
     title: str,
     axis: str = "Spearman rho",
 ) -> Figure:
-    """Accuracy against latency; the area of a disc is proportional to the number of parameters.
+    """Accuracy against latency; the area of a mark is proportional to the number of parameters.
 
     A model without a finite latency or accuracy is left out and named in the caption.
 
@@ -204,8 +203,8 @@ def draw_tradeoff(
     numbers = {name: (latency[name], accuracy.get(name, np.nan)) for name in latency}
     drawn = [name for name, both in numbers.items() if np.isfinite(both).all() and both[0] > 0]
     missing = [name for name in latency if name not in drawn]
-    caption = "area of a disc: parameters" + (f"; without latency or accuracy: {', '.join(missing)}" if missing else "")
-    figure = style.sheet(title, _PLOT_HEIGHT, caption=caption)
+    caption = "area of a mark: parameters" + (f"; without latency or accuracy: {', '.join(missing)}" if missing else "")
+    figure = style.sheet(title, _PLOT_HEIGHT, caption="" if drawn else caption)
     plot = style.dress(figure.add_subplot(), "both")
     plot.set(xlabel="milliseconds per video", ylabel=axis)
     if not drawn:
@@ -227,87 +226,16 @@ def draw_tradeoff(
         plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         plot.xaxis.set_minor_formatter(NullFormatter())
 
+    handles, labels = [], []
     looks = style.look(latency)
-    for name, across, up, span, radius in zip(drawn, x, y, spans, radii, strict=True):
-        colour = looks[name][0]
+    for name, across, up, span, radius, size in zip(drawn, x, y, spans, radii, area, strict=True):
+        colour, marker = looks[name]
         plot.plot([across, across], span, "_-", color=colour, linewidth=1.4, markersize=8 if np.ptp(span) else 0)
-        plot.plot(across, up, "o", color=colour, markersize=144 * radius, alpha=0.75, mew=0)
-    counts = [f"\n{size:.3g} M" if np.isfinite(size) else "" for size in area]
-    texts = [style.wrap(name, 2.2) + count for name, count in zip(drawn, counts, strict=True)]
-    _label_discs(plot, texts, x, y, spans, radii)
+        plot.plot(across, up, marker, color=colour, markersize=144 * radius, alpha=0.75, mew=0)
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none"))
+        labels.append(f"{name}   {size:.3g} M" if np.isfinite(size) else name)
+    style.key(figure, handles, labels, style.wrap(caption, style.WIDTH - 0.2))
     return figure
-
-
-def _label_discs(
-    plot: Axes, texts: Sequence[str], x: Float64Array, y: Float64Array, spans: Float64Array, radii: Float64Array
-) -> None:
-    """Put a label beside each disc, with a line to it if it is far."""
-    font = {"size": style.TEXT, "color": style.INK, "parse_math": False}
-    labels = [plot.text(0, 0, text, font, in_layout=False) for text in texts]
-    area, dpi, origin = style.size_of(plot), plot.figure.dpi, plot.transAxes.transform((0, 0))
-
-    def inches(heights: FloatArray) -> Float64Array:
-        return np.asarray((plot.transData.transform(np.stack([x, heights], axis=1)) - origin) / dpi)
-
-    centres, cap = inches(y), np.array([0.06, 0.0])
-    bars = np.concatenate([inches(spans[:, 0]) - cap, inches(spans[:, 1]) + cap], axis=1)
-    discs = np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1)
-    extents = [label.get_window_extent() for label in labels]
-    boxes = np.array([(box.width, box.height) for box in extents]) / dpi + 0.12
-    corners = label_placement(centres, boxes, discs, bars, area)
-    for label, centre, corner, box, radius in zip(labels, centres, corners, boxes, radii, strict=True):
-        near = np.clip(centre, corner, corner + box)
-        away = np.linalg.norm(near - centre)
-        if away > radius + 0.15:
-            line = np.stack([centre + (near - centre) * radius / away, near]) / area
-            plot.plot(*line.T, transform=plot.transAxes, color=style.MEAN, linewidth=0.7)
-        label.set(position=(corner + 0.06) / area, transform=plot.transAxes, verticalalignment="bottom")
-
-
-def label_placement(
-    points: FloatArray, boxes: FloatArray, obstacles: FloatArray, bars: FloatArray, area: tuple[float, float]
-) -> Float64Array:
-    """Lower left corners of labels, each as near to its point as it can be without covering an obstacle or a label.
-
-    Labels also avoid bars, lines from other points to their labels, and places nearly as close to another point as to
-    their own. Crowded points choose first. If there is no free place, the one that covers least is taken.
-
-    Args:
-        points: what the labels belong to, (N, 2).
-        boxes: width and height of each label, (N, 2).
-        obstacles: left, bottom, right, top of what must stay visible, (M, 4).
-        bars: likewise of what better stays visible, (K, 4).
-        area: width and height of the area from (0, 0) that holds all labels.
-    """
-    gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    corners = np.zeros(points.shape)
-    labels, lines = np.zeros((0, 4)), np.zeros((0, 4))
-    step, detour = max(area) / 100, max(area) / 50  # of the places tried; what touching a line costs
-    for index in np.argsort(-np.exp(-gaps).sum(1), kind="stable"):
-        point, box = points[index], boxes[index]
-        room = np.maximum(np.array(area) - box, 0)
-        grid = np.stack(np.meshgrid(*(np.arange(0, side + 1e-9, step) for side in room)), axis=-1).reshape(-1, 2)
-        paths = point + np.linspace(0, 1, 11)[:, None, None] * (np.clip(point, grid, grid + box) - point)
-        away = np.linalg.norm(paths[-1] - point, axis=-1)
-        others = np.delete(points, index, axis=0)[:, None]
-        nearest = np.linalg.norm(np.clip(others, grid, grid + box) - others, axis=-1).min(axis=0, initial=np.inf)
-        inside = np.all((obstacles[:, :2] <= point) & (point <= obstacles[:, 2:]), axis=1)
-        cost = away + 6 * detour * (nearest < 2 * away)
-        # Of places equally near, the one whose middle is: a label does not hang far to one side.
-        cost += 0.1 * np.linalg.norm(grid + box / 2 - point, axis=-1)
-        cost += 100 * max(area) * _touched(grid, grid + box, np.vstack([obstacles, labels]))
-        cost += detour * (6 * _touched(grid, grid + box, bars) + _touched(grid, grid + box, lines))
-        cost += detour * sum(_touched(stop, stop, np.vstack([obstacles[~inside], labels])) for stop in paths)
-        best = np.argmin(cost)
-        corners[index] = grid[best]
-        labels = np.vstack([labels, [*grid[best], *(grid[best] + box)]])
-        lines = np.vstack([lines, np.tile(paths[:, best], 2)])
-    return corners
-
-
-def _touched(low: FloatArray, high: FloatArray, taken: FloatArray) -> Int64Array:
-    """How many of the boxes `taken` (M, 4) each box from `low` to `high` (N, 2) touches, (N,)."""
-    return np.all((low[:, None] <= taken[:, 2:]) & (high[:, None] >= taken[:, :2]), axis=-1).sum(1)
 
 
 # Parallel coordinates

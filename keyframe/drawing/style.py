@@ -120,7 +120,7 @@ def key(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], title:
     width, height = figure.get_size_inches()
     widest = max(map(len, labels)) / _PER_INCH + 0.5
     columns = max(1, min(len(labels), int((width - 0.2) / widest)))
-    figure.set_size_inches(width, height + LINE * (ceil(len(labels) / columns) + bool(title)) + 0.1)
+    figure.set_size_inches(width, height + LINE * (ceil(len(labels) / columns) + len(title.splitlines())) + 0.1)
     legend = figure.legend(
         handles,
         list(map(drawable, labels)),

@@ -86,25 +86,17 @@ def overall_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model on the videos it was not trained on: of one run, of folds, of seeds, or of an ensemble.
+    """One model on the videos it was not trained on: of one run, of folds, of seeds, or of an ensemble."""
 
-    Attributes:
-        name: of the model.
-        rows: video -> its numbers (`measure`), the mean over runs or the numbers of the ensemble's scores.
-        scores: video -> scores at its entries, (n,), the mean over runs; for figures.
-        runs: video -> how many runs scored it.
-        by_run: for each run, the means over its videos, NaN without any, and `videos`; empty for an ensemble.
-        labels: for each run, what tells it apart from the others.
-        ensemble: how the runs' scores were joined; None if their numbers were averaged.
-    """
-
-    name: str
+    name: str  # of the model
+    # video -> its numbers (`measure`), the mean over runs or the numbers of the ensemble's scores
     rows: dict[str, dict[str, float]]
-    scores: dict[str, FloatArray]
-    runs: dict[str, int]
+    scores: dict[str, FloatArray]  # video -> scores at its entries, (n,), the mean over runs; for figures
+    runs: dict[str, int]  # video -> how many runs scored it
+    # for each run, the means over its videos, NaN without any, and `videos`; empty for an ensemble
     by_run: list[dict[str, float]]
-    labels: Sequence[str] = ()
-    ensemble: str | None = None
+    labels: Sequence[str] = ()  # for each run, what tells it apart from the others
+    ensemble: str | None = None  # how the runs' scores were joined; None if their numbers were averaged
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -285,7 +277,7 @@ def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], direc
             "Accuracy against latency",
             METRICS[metric].split(",")[0],
         )
-        alt = "Accuracy against milliseconds per video, discs by parameters"
+        alt = "Accuracy against milliseconds per video, marks by parameters"
         images.append(_save(tradeoff, directory / "tradeoff.png", alt))
     return Section("Figures", images)
 

@@ -45,37 +45,23 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of an exported file.
+    """What is known of an exported file."""
 
-    Attributes:
-        format: one of `SUFFIXES`.
-        sha256: of the file; it shows which file the card belongs to, and proves nothing about who made it.
-        checkpoint_sha256: of the checkpoint that was exported.
-        backbone: timm's name.
-        size: (height, width) of a frame in pixels, as in training, at most 4096 each.
-        window: frames the model was trained to see at once, spread evenly over a video, at most 10,000; None for any
-            number.
-        parameters: counts, `total` among them, as of the run.
-        file_mb: MB (10^6 bytes) of the file.
-        making: particular to its format: ONNX's opset, and of int8 the method and the calibration videos.
-        check: how far its scores are from the run's own, and on which videos.
-        config: the run's whole configuration, plain nested values.
-        versions: of the packages that made it.
-        split: ids of the run's videos by part, for `keyframe.data.splits.Split.from_plain`; None in cards of before.
-    """
-
-    format: str
-    sha256: str
-    checkpoint_sha256: str
-    backbone: str
-    size: tuple[int, int]
+    format: str  # one of `SUFFIXES`
+    sha256: str  # of the file; it shows which file the card belongs to, and proves nothing about who made it
+    checkpoint_sha256: str  # of the checkpoint that was exported
+    backbone: str  # timm's name
+    size: tuple[int, int]  # (height, width) of a frame in pixels, as in training, at most 4096 each
+    # frames the model was trained to see at once, spread evenly over a video, at most 10,000; None for any number
     window: int | None
-    parameters: Mapping[str, float]
-    file_mb: float
+    parameters: Mapping[str, float]  # counts, `total` among them, as of the run
+    file_mb: float  # MB (10^6 bytes) of the file
+    # particular to its format: ONNX's opset, and of int8 the method and the calibration videos
     making: Mapping[str, Any]
-    check: Mapping[str, Any]
-    config: Mapping[str, Any]
-    versions: Mapping[str, str]
+    check: Mapping[str, Any]  # how far its scores are from the run's own, and on which videos
+    config: Mapping[str, Any]  # the run's whole configuration, plain nested values
+    versions: Mapping[str, str]  # of the packages that made it
+    # ids of the run's videos by part, for `keyframe.data.splits.Split.from_plain`; None in cards of before
     split: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

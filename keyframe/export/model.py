@@ -185,17 +185,11 @@ def _failed(path: Path, what: str, error: Exception) -> KeyframeError:
 
 @dataclass(frozen=True, eq=False)
 class ExportedModel:
-    """An exported file as a `keyframe.pipeline.Scorer`; made by `load_exported`.
+    """An exported file as a `keyframe.pipeline.Scorer`; made by `load_exported`."""
 
-    Attributes:
-        path: the file.
-        card: beside it.
-        program: what it computes.
-    """
-
-    path: Path
-    card: Card
-    program: Program
+    path: Path  # the file
+    card: Card  # beside it
+    program: Program  # what it computes
 
     @property
     def backbone(self) -> str:

@@ -47,17 +47,11 @@ _TORCH, _ONNX = ("torch", "timm"), ("onnx", "onnxruntime", "onnxscript")
 
 @dataclass(frozen=True)
 class Clip:
-    """What a model sees of one labelled video at once, to check and calibrate files on.
+    """What a model sees of one labelled video at once, to check and calibrate files on."""
 
-    Attributes:
-        video: id.
-        frames: uint8 (T, 3, H, W).
-        importance: the annotators' mean for each frame, (T,).
-    """
-
-    video: str
-    frames: UInt8Array
-    importance: FloatArray
+    video: str  # id
+    frames: UInt8Array  # uint8 (T, 3, H, W)
+    importance: FloatArray  # the annotators' mean for each frame, (T,)
 
 
 def read_clips(
@@ -93,29 +87,17 @@ def read_clips(
 
 @dataclass(frozen=True, eq=False)
 class Exporter:
-    """Writes a trained model in several formats.
+    """Writes a trained model in several formats."""
 
-    Attributes:
-        model: of a run on videos, on the CPU.
-        config: the run's whole configuration, plain nested values.
-        parameters: counts, `total` among them.
-        directory: where the files go.
-        split: the run's, or None if it has stored none.
-        part: the part that the held-out videos are of.
-        held_out: clips that files are checked on.
-        calibration: clips of training videos, for int8.
-        opset: version of ONNX's operators, one of `OPSETS`.
-    """
-
-    model: TrainedModel
-    config: Mapping[str, Any]
-    parameters: Mapping[str, float]
-    directory: Path
-    split: Split | None
-    part: str
-    held_out: Sequence[Clip]
-    calibration: Sequence[Clip]
-    opset: int
+    model: TrainedModel  # of a run on videos, on the CPU
+    config: Mapping[str, Any]  # the run's whole configuration, plain nested values
+    parameters: Mapping[str, float]  # counts, `total` among them
+    directory: Path  # where the files go
+    split: Split | None  # the run's, or None if it has stored none
+    part: str  # the part that the held-out videos are of
+    held_out: Sequence[Clip]  # clips that files are checked on
+    calibration: Sequence[Clip]  # clips of training videos, for int8
+    opset: int  # version of ONNX's operators, one of `OPSETS`
 
     def path(self, format: str) -> Path:
         """Where the file of a format goes."""

@@ -43,23 +43,14 @@ class VideoJob:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of one video.
+    """What became of one video."""
 
-    Attributes:
-        path: the video.
-        status: done, skipped or failed.
-        directory: its folder; None if it failed.
-        keyframes: how many the folder holds.
-        notes: why it was skipped or failed, or what fell short; "" if there is nothing to report.
-        seconds: how long it took.
-    """
-
-    path: Path
-    status: Literal["done", "skipped", "failed"]
-    directory: Path | None = None
-    keyframes: int = 0
-    notes: str = ""
-    seconds: float = 0.0
+    path: Path  # the video
+    status: Literal["done", "skipped", "failed"]  # done, skipped or failed
+    directory: Path | None = None  # its folder; None if it failed
+    keyframes: int = 0  # how many the folder holds
+    notes: str = ""  # why it was skipped or failed, or what fell short; "" if there is nothing to report
+    seconds: float = 0.0  # how long it took
 
 
 def plan(

@@ -32,13 +32,11 @@ class RayEngine:
 
     A decoder that crashes ends that process and fails one video. If an actor or its machine is lost, Ray repeats the
     job elsewhere, which is safe: the results of a video appear whole or not at all.
-
-    Attributes:
-        address: of a running cluster, or "auto" for the one that this machine is part of; with None Ray is started
-            here, unless this process uses it already, and stopped at the end. The machines of a cluster have this
-            version of keyframe, and find videos, results and checkpoint at the same paths.
     """
 
+    # of a running cluster, or "auto" for the one that this machine is part of; with None Ray is started here,
+    # unless this process uses it already, and stopped at the end. The machines of a cluster have this version of
+    # keyframe, and find videos, results and checkpoint at the same paths
     address: str | None = None
 
     def __post_init__(self) -> None:

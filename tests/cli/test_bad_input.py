@@ -19,7 +19,7 @@ from keyframe.cli.main import OutputGuard
 from keyframe.config import conf_dir
 from keyframe.data.labels import write_tsv
 from keyframe.system import lock_folder
-from tests.commands import TINY, cold, in_process, script
+from tests.commands import TINY, in_process
 from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
@@ -433,19 +433,6 @@ def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, d
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
     (data / "labels.tsv").write_bytes(labels)
     command(*again).good()
-
-
-@pytest.mark.full
-def test_no_weights_without_network(good, tmp_path):
-    # a port that nothing listens on stands for no network; read when the library is imported, so no warm process
-    done = cold(
-        [*script("train"), "data=labelled", f"data.root={good}", "logger=none"],
-        tmp_path,
-        HF_ENDPOINT="http://127.0.0.1:9",
-        HF_HOME=str(tmp_path / "empty"),
-        HF_HUB_OFFLINE="0",
-    )
-    refused(done, "ImageNet weights of efficientnet_b0", "backbone.weights=FILE", "backbone.pretrained=false")
 
 
 def test_bad_data_leaves_no_run_with_a_tracker(command, tmp_path):

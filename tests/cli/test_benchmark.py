@@ -1,6 +1,7 @@
 """keyframe-benchmark as a user runs it, on next to nothing; how long it takes is not looked at."""
 
 import json
+import logging
 import sys
 
 import pytest
@@ -8,23 +9,39 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
+from keyframe.benchmark import infer, scale, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
 from keyframe.cli.arguments import check_values, sentence_of
 from keyframe.cli.benchmark import benchmark
 from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
+from tests.commands import in_process
 
 
-@pytest.fixture(scope="module")
-def measured(command, tmp_path_factory):
+@pytest.fixture
+def measured(command, tmp_path):
     """Runs a suite; what it prints, its figures, and the directory of its run and footage."""
 
     def run(suite, *arguments):
-        place = tmp_path_factory.mktemp(suite)
-        where = (f"footage={place / 'foot age'}", f"hydra.run.dir={place / 'run'}")
+        where = (f"footage={tmp_path / 'foot age'}", f"hydra.run.dir={tmp_path / 'run'}")
         done = command(f"suite={suite}", *arguments, *where, program="keyframe-benchmark").good()
         assert done.err == ""
-        return " ".join(done.out.split()), json.loads((place / "run" / "benchmark.json").read_text()), place
+        return " ".join(done.out.split()), json.loads((tmp_path / "run" / "benchmark.json").read_text()), tmp_path
+
+    return run
+
+
+@pytest.fixture
+def measured_here(tmp_path, monkeypatch, caplog):
+    """Runs a suite in this process, also what it measures in a child: no start of an interpreter."""
+
+    def run(suite, *arguments):
+        caplog.set_level(logging.INFO)
+        for module in (infer, scale, train):
+            monkeypatch.setattr(module, "in_child", lambda task, measured: (item for item in task()))
+        footage, place = tmp_path / "foot age", tmp_path / "run"
+        assert not in_process("benchmark", f"suite={suite}", *arguments, f"footage={footage}", run_dir=place)
+        return " ".join(caplog.text.split()), json.loads((place / "benchmark.json").read_text()), tmp_path
 
     return run
 
@@ -54,8 +71,8 @@ def test_evaluate_and_what_every_suite_writes(measured):
 
 
 @pytest.mark.full
-def test_scale(measured):
-    _, record, _ = measured("scale", "scale.counts=[1,3]", "scale.seconds=5")
+def test_scale(measured_here):
+    _, record, _ = measured_here("scale", "scale.counts=[1,3]", "scale.seconds=5")
     ratio = record["scale/seconds_a_video_3"] / record["scale/seconds_a_video_1"]
     assert record["scale/ratio_3_over_1"] == pytest.approx(ratio)
     assert 0 < record["scale/seconds_a_video_second_start"] < record["scale/seconds_a_video_3"]
@@ -92,11 +109,13 @@ def test_decode(measured):
 
 
 @pytest.mark.full
-def test_infer(measured):
+def test_infer(measured_here):
     models = ("infer.model1=test_resnet", "infer.model2=test_efficientnet", "infer.size=32", "infer.frames=4")
     rounds = ("infer.videos=[1,2]", "infer.ways=[contiguous,bf16]", "infer.chunks=[1,4]", "repeats=2")
     footage = ("infer.footage.seconds=40", "infer.footage.width=64", "infer.footage.height=36")
-    out, record, place = measured("infer", *models, *rounds, *footage, "infer.reader.threads=1", "infer.device=cpu")
+    out, record, place = measured_here(
+        "infer", *models, *rounds, *footage, "infer.reader.threads=1", "infer.device=cpu"
+    )
     ways = [f"{model}_{way}_over_eager" for model in ("model1", "model2") for way in ("contiguous", "bf16")]
     times = ["model2_over_model1_time", "model2_over_model1_end_to_end", "model2_over_bare_backbone"]
     for name in (*times, *ways):
@@ -116,10 +135,10 @@ TINY = '"data=labelled","data.size=32","sampling.frames=4","data.batch_size=1","
 
 
 @pytest.mark.full
-def test_train(measured):
+def test_train(measured_here):
     contest = "train.contests=[{name: 360p, backbone: timm, width: 96, height: 64}]"
     sizes = ("train.videos=1", "train.seconds=40", "train.epochs=2", "train.switch_epoch=1", "train.rounds=1")
-    out, record, place = measured("train", contest, f'train.recipe=[{TINY},"trainer=cpu"]', *sizes)
+    out, record, place = measured_here("train", contest, f'train.recipe=[{TINY},"trainer=cpu"]', *sizes)
     for side in ("plain", "cached"):
         assert record[f"train/seconds_{side}_360p"] > record[f"train/seconds_{side}_stage1_epoch_360p"] > 0
         assert record[f"train/seconds_{side}_stage2_epoch_backward_360p"] > 0
@@ -130,15 +149,24 @@ def test_train(measured):
     assert len(list((place / "foot age").glob("*.mp4"))) == 1  # the videos are copies of it
 
 
-@pytest.mark.full
-def test_ddp(measured):
+def test_ddp(measured_here, monkeypatch):
+    """The trainings themselves, in ranks, are those of tests/training/test_ddp.py."""
+
+    def trained(overrides, directory, name):
+        assert (directory / "splits.json").is_file()
+        checkpoint = directory / name / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(bytes(1_500_000))
+        slow = 3 if "trainer.devices=2" in overrides else 1
+        return train.Trained(7, [{"forward": 9}, {"forward": 2 * slow}, {"forward": 9}, {"forward": 4 * slow}], 5)
+
+    monkeypatch.setattr(train, "time_training", trained)
     sizes = ("ddp.videos=2", "ddp.epochs=2", "ddp.rounds=1", "ddp.width=96", "ddp.height=64")
-    recipe = f'ddp.recipe=[{TINY},"backbone=timm","backbone.pretrained=false","cache=memory"]'
-    out, record, _ = measured("ddp", *sizes, "~ddp.sides.tracked", recipe)
-    for stage in ("stage1", "stage2"):
-        one, ranks = (record[f"ddp/seconds_{side}_{stage}_epoch"] for side in ("one", "ranks"))
-        assert record[f"ddp/ranks_over_one_{stage}"] == pytest.approx(ranks / one)
-    assert record["ddp/run_directory_mb"] > record["ddp/checkpoint_mb"] > 1
+    out, record, _ = measured_here("ddp", *sizes)
+    for stage, seconds in (("stage1", 2), ("stage2", 4)):  # the first epoch of each is not counted
+        assert record[f"ddp/seconds_one_{stage}_epoch"] == seconds
+        assert (record[f"ddp/ranks_over_one_{stage}"], record[f"ddp/tracked_over_one_{stage}"]) == (3, 1)
+    assert record["ddp/run_directory_mb"] == record["ddp/checkpoint_mb"] == 1.5
     assert "gradients go over gloo" in out
 
 

@@ -1,5 +1,3 @@
-from itertools import combinations
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from keyframe.drawing.plots import (
     draw_per_video,
     draw_scatter,
     draw_tradeoff,
-    label_placement,
 )
 from tests.drawing.drawn import clashes, texts
 
@@ -134,54 +131,29 @@ def test_pairs_are_counted_on_either_side():
 # Accuracy against cost
 
 
-def discs(figure):
-    return [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+def marks(figure):
+    return [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
 
 
-def test_labels_cover_neither_each_other_nor_a_disc():
-    for count, spread in ((1, 0.0), (2, 3.0), (6, 0.01), (10, 1.0)):
+def test_no_text_of_the_marks_covers_another():
+    for count in (1, 2, 10):
         rng = np.random.default_rng(count)
-        latency = {name: float(np.exp(spread * rng.standard_normal())) for name in NAMES[:count]}
-        accuracy = {name: 0.3 + 0.05 * spread * rng.standard_normal() for name in NAMES[:count]}
+        latency = {name: float(np.exp(rng.standard_normal())) for name in NAMES[:count]}
+        accuracy = {name: 0.3 + 0.05 * rng.standard_normal() for name in NAMES[:count]}
         intervals = {name: (value - 0.03, value + 0.05) for name, value in accuracy.items()}
-        sizes = {name: float(rng.uniform(1, 30)) for name in latency}
-        figure = draw_tradeoff(latency, accuracy, intervals, sizes, TITLE)
+        figure = draw_tradeoff(latency, accuracy, intervals, dict.fromkeys(latency, 6.512), TITLE)
         assert not clashes(figure)
-        labels = [box for text, box in texts(figure) if text.endswith(" M")]
-        assert len(labels) == count
-        (axis,) = figure.axes
-        for disc in discs(figure):
-            x, y = axis.transData.transform(np.array(disc.get_data()).ravel())
-            radius = disc.get_markersize() / 2 / 72 * figure.dpi
-            for box in labels:
-                assert np.hypot(x - np.clip(x, box.x0, box.x1), y - np.clip(y, box.y0, box.y1)) >= 0.9 * radius
+        assert [text for text, _ in texts(figure) if text.endswith(" M")] == [f"{name}   6.51 M" for name in latency]
 
 
-def test_a_label_cannot_be_taken_for_that_of_another_disc():
-    # there is room for two labels between two discs; which name belongs to which must be seen
-    names = ("conv_small_of_length", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "conv_medium", "resnet50")
-    latency = dict(zip(names, (1290.0, 3670.0, 6160.0, 6730.0, 4000.0, 15300.0), strict=True))
-    accuracy = dict(zip(names, (0.315, 0.336, 0.329, 0.342, 0.303, 0.340), strict=True))
-    intervals = {name: (value - 0.0175, value + 0.0175) for name, value in accuracy.items()}
-    sizes = dict(zip(names, (5.0, 6.5, 9.0, 10.2, 10.9, 26.4), strict=True))
-    figure = draw_tradeoff(latency, accuracy, intervals, sizes, "title")
-    (axis,) = figure.axes
-    boxes = texts(figure)
-    centres = [axis.transData.transform(np.ravel(disc.get_data())) for disc in discs(figure)]
-    for index, name in enumerate(latency):
-        (box,) = [box for text, box in boxes if text.startswith(name)]
-        gaps = [np.hypot(*(np.clip(c, (box.x0, box.y0), (box.x1, box.y1)) - c)) for c in centres]
-        assert all(gap > 1.5 * gaps[index] for other, gap in enumerate(gaps) if other != index)
-
-
-def test_discs_stand_at_their_numbers_on_a_scale_that_shows_all():
+def test_marks_stand_at_their_numbers_on_a_scale_that_shows_all():
     for slow, scale in ((50.0, "linear"), (5000.0, "log")):
         sizes = {"a": 6.5, "b": 26.0}
         figure = draw_tradeoff({"a": 10.0, "b": slow}, {"a": 0.2, "b": 0.3}, {"a": (0.1, 0.4)}, sizes, "")
         (axis,) = figure.axes
         assert axis.get_xscale() == scale
-        small, large = discs(figure)
-        assert [tuple(np.ravel(disc.get_data())) for disc in (small, large)] == [(10.0, 0.2), (slow, 0.3)]
+        small, large = marks(figure)
+        assert [tuple(np.ravel(mark.get_data())) for mark in (small, large)] == [(10.0, 0.2), (slow, 0.3)]
         assert (large.get_markersize() / small.get_markersize()) ** 2 == pytest.approx(4)
         assert axis.get_xlim()[0] < 10 and axis.get_xlim()[1] > slow
         assert axis.get_ylim()[0] < 0.1 and axis.get_ylim()[1] > 0.4
@@ -191,31 +163,9 @@ def test_models_without_latency_or_accuracy_are_named():
     latency = {"a": 10.0, "b": np.nan, "c": 3.0, "d": 4.0, "e": 0.0}
     accuracy = {"a": 0.2, "b": 0.3, "c": np.nan, "e": 0.1}
     figure = draw_tradeoff(latency, accuracy, {"a": (np.nan, 0.3)}, {}, "title")
-    assert len(discs(figure)) == 1
+    assert len(marks(figure)) == 1
     assert any(text.endswith("without latency or accuracy: b, c, d, e") for text, _ in texts(figure))
-    assert not discs(draw_tradeoff({}, {}, {}, {}, ""))
-
-
-def test_labels_in_a_crowd_stay_in_the_area_and_cover_nothing():
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        points = rng.uniform([3, 2], [5, 3], (7, 2))
-        boxes = rng.uniform([1.0, 0.3], [2.3, 0.5], (7, 2))
-        obstacles = np.concatenate([points - 0.1, points + 0.1], axis=1)
-        corners = label_placement(points, boxes, obstacles, np.zeros((0, 4)), (8.0, 5.0))
-        assert (corners >= 0).all() and (corners + boxes <= [8.0, 5.0]).all()
-        labels = np.concatenate([corners, corners + boxes], axis=1)
-        for a, b in [*combinations(labels, 2), *((label, disc) for label in labels for disc in obstacles)]:
-            assert np.any(a[2:] <= b[:2]) or np.any(b[2:] <= a[:2])
-
-
-def test_a_label_alone_stands_by_its_point_and_off_its_bar():
-    obstacle = np.array([[3.9, 1.9, 4.1, 2.1]])
-    for bars in (np.zeros((0, 4)), np.array([[3.99, 1.0, 4.01, 3.0]])):
-        corner = label_placement(np.array([[4.0, 2.0]]), np.array([[1.0, 0.2]]), obstacle, bars, (8.0, 5.0))
-        assert all(corner[0, 0] > bar[2] or corner[0, 0] + 1.0 < bar[0] for bar in bars)
-        near = np.clip([4.0, 2.0], corner[0], corner[0] + [1.0, 0.2])
-        assert 0.1 <= np.linalg.norm(near - [4.0, 2.0]) < 0.2
+    assert not marks(draw_tradeoff({}, {}, {}, {}, ""))
 
 
 # Parallel coordinates
