@@ -230,7 +230,8 @@ class SweepTable(Callback):
         if len(jobs) > 1 and any(job.params for job in jobs):
             figure = directory / "figures" / "parallel.png"
             values = [job.metrics.get(OBJECTIVE, math.nan) for job in jobs]
-            plot = draw_parallel([job.params for job in jobs], values, "Parameters and validation", OBJECTIVE)
+            settings = [{name: short_number(value) for name, value in job.params.items()} for job in jobs]
+            plot = draw_parallel(settings, values, "Parameters and validation", OBJECTIVE)
             save_figure(plot, figure, 150)
         document = sweep_document(jobs, directory, figure)
         write_report(document, directory, ("html",), "sweep")

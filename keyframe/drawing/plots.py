@@ -1,11 +1,10 @@
 """Figures of many numbers: models beside each other, on each video, against labels and costs, and runs of a sweep."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -242,28 +241,26 @@ def draw_tradeoff(
 
 _AXIS_HEIGHT = 4.2  # inches
 _GAP = 1.15  # inches between two axes, at least
+_MOST_LABELS = 12  # of the values on an axis
 _COLOURS = LinearSegmentedColormap.from_list("value", ["#d9e3ec", "#56b4e9", "#004488"])
 _NO_VALUE = "#d1495b"
-
-# Heights of an axis' values, from 0 (bottom) to 1, and of its labels.
-Scale = tuple[Float64Array, Mapping[str, float]]
 
 
 def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float], title: str, axis: str) -> Figure:
     """One line per run through its parameters to its value; colour is the value too, the best run is a bold line.
 
-    Numbers stand on a linear scale, or on a logarithmic one if they would crowd at its lower end (learning rates);
-    words stand in the order of their first appearance. Lines through one value are spread a little, better ones up.
-    Larger values are better; a run with NaN is a dashed line that ends before the last axis.
+    The different values of a parameter are evenly spaced, numbers by their size and words by their first appearance.
+    Lines through one value are spread a little, better ones up. Larger values are better; a run with NaN is a dashed
+    line that ends before the last axis.
     """
     names = list(dict.fromkeys(name for run in settings for name in run))
     worth = np.asarray(values, dtype=np.float64)
     known = np.isfinite(worth)
     scales = [_scale([run.get(name, "") for run in settings], worth) for name in names]
-    ends, marks = _number_scale(worth[known], may_bend=False) if known.any() else (np.zeros(0), {})
-    heights = np.full((len(names) + 1, len(worth)), np.nan)
-    heights[:-1] = [places for places, _ in scales]
-    heights[-1, known] = ends
+    low, high = _limits(worth, 0.04)
+    ticks = MaxNLocator(6).tick_values(low, high)
+    marks = {f"{tick:.6g}": (tick - low) / (high - low) for tick in ticks if low <= tick <= high and known.any()}
+    heights = np.array([*(places for places, _ in scales), (worth - low) / (high - low)])
 
     caption = f"{len(worth)} run{'s' if len(worth) > 1 else ''}, the best in bold"
     caption += "" if known.all() else f"; dashed: {int((~known).sum())} without a value"
@@ -275,7 +272,7 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
     plot = figure.add_subplot()
     plot.set_axis_off()
     plot.set(xlim=(-0.65, len(names) + 0.65), ylim=(-0.02, 1.02))
-    colours = Normalize(*_range(worth[known])) if known.any() else Normalize(0, 1)
+    colours = Normalize(low, high)
     order = np.argsort(np.where(known, worth, -np.inf), kind="stable")  # the best lie on top
     for run in order:
         colour = _COLOURS(colours(worth[run])) if known[run] else _NO_VALUE
@@ -299,54 +296,21 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
     return figure
 
 
-def _scale(texts: Sequence[str], worth: Float64Array) -> Scale:
-    """A parameter's axis: of numbers if all are numbers, else of words."""
-    try:
-        places, ticks = _number_scale(np.array([float(text) for text in texts]))
-    except ValueError:
-        words = list(dict.fromkeys(texts))
-        heights = (np.arange(len(words)) + 0.5) / len(words)
-        places = heights[[words.index(text) for text in texts]]
-        ticks = {word or "(not set)": float(height) for word, height in zip(words, heights, strict=True)}
+def _scale(texts: Sequence[str], worth: Float64Array) -> tuple[Float64Array, dict[str, float]]:
+    """Heights of a parameter's values from 0 (bottom) to 1, one per run, and of those that are labelled."""
+    words = list(dict.fromkeys(texts))
+    with suppress(ValueError):  # not all are numbers
+        words.sort(key=float)
+    levels = (np.arange(len(words)) + 0.5) / len(words)
     # Runs at one place move apart, better ones up, by less than half the way to the next place.
-    levels = np.unique(places)
-    band = min(0.05, 0.3 * float(np.diff(levels).min())) if len(levels) > 1 else 0.05
-    moved = places.copy()
+    band = min(0.05, 0.3 / len(words))
+    heights = levels[[words.index(text) for text in texts]]
     for level in levels:
-        (runs,) = np.nonzero(places == level)
+        (runs,) = np.nonzero(heights == level)
         runs = runs[np.argsort(np.where(np.isfinite(worth[runs]), worth[runs], -np.inf), kind="stable")]
-        moved[runs] += np.linspace(-band, band, len(runs)) if len(runs) > 1 else 0.0
-    return moved, ticks
-
-
-def _number_scale(numbers: Float64Array, may_bend: bool = True) -> Scale:
-    """An axis of finite numbers; positive ones that crowd at its lower end stand on a logarithmic one."""
-    if not np.isfinite(numbers).all():
-        raise ValueError("not all are numbers")
-    levels = np.unique(numbers)
-    crowded = (np.median(levels) - levels[0]) < 0.3 * np.ptp(levels)
-    logarithmic = may_bend and levels[0] > 0 and crowded
-    bend: Callable[[Any], Float64Array] = np.log if logarithmic else np.asarray
-    low, high = _range(bend(levels))
-
-    def at(values: npt.ArrayLike) -> Float64Array:
-        return np.asarray(0.04 + 0.92 * (bend(values) - low) / (high - low))
-
-    marks: Sequence[float] = levels.tolist()
-    if len(levels) > 6 or any(f"{level:.4g}" != f"{level:.12g}" for level in marks):  # too many, or not round
-        locator = LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(6)
-        marks = locator.tick_values(levels[0], levels[-1])
-    shown: dict[str, float] = {}
-    for mark, height in zip(marks, at(marks), strict=True):
-        free = all(abs(height - other) > 1.1 * style.LINE / _AXIS_HEIGHT for other in shown.values())
-        if -1e-9 <= height <= 1 + 1e-9 and free:
-            shown[f"{mark:.6g}"] = float(height)
-    return at(numbers), shown
-
-
-def _range(values: Float64Array) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+        heights[runs] += np.linspace(-band, band, len(runs)) if len(runs) > 1 else 0.0
+    shown = range(0, len(words), -(-len(words) // _MOST_LABELS))
+    return heights, {words[place] or "(not set)": float(levels[place]) for place in shown}
 
 
 def _smooth(heights: Float64Array) -> Float64Array:

@@ -7,6 +7,7 @@ import shlex
 import pytest
 import yaml
 
+from tests.commands import cold, script
 from tests.data.feature_files import WIDTH, write_tvsum
 
 pytestmark = pytest.mark.full
@@ -65,7 +66,7 @@ def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
     assert f"go on with keyframe-train sweep.resume={shlex.quote(str(place))} trust=true" in done.out
     refused = command(f"sweep.resume={place}").sentence()
     assert "its override '+callbacks.dies._target_=tests.cli.dying_training.DiesOnce' is more than" in refused
-    joblib = ["trust=true", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    joblib = ["trust=true", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]
     again = command(f"sweep.resume={place}", *joblib).good()
     assert files(place / "0") == before
     assert f"Resuming from {place / '1' / 'checkpoints' / 'last.ckpt'} after epoch 1" in again.out
@@ -96,7 +97,7 @@ def test_a_search_goes_on_with_the_jobs_it_has_drawn(command, sweep, tmp_path):
 
     # one more, by a launcher that gives each job a process of its own
     resume = [f"sweep.resume={place}", "hydra.sweeper.n_trials=3", "hydra/launcher=submitit_local"]
-    command(*resume).good()
+    cold([*script("train"), *resume], tmp_path).good()
     after = table(place)
     # (a parameter that had the same value in all jobs may have a column now)
     assert {job: {name: after[job][name] for name in row} for job, row in before.items()} == before
