@@ -31,7 +31,7 @@ from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.scores import ScoreFile, check_new, write_scores_file
 from keyframe.evaluation.video import RIDGE, EvalVideo
 from keyframe.files import one_line, write_metrics, write_table
-from keyframe.report.render import write_report
+from keyframe.report.document import write_report
 from keyframe.runs import LabelVideo, Run
 from keyframe.system import cores
 from keyframe.timing import machine

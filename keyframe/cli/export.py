@@ -12,7 +12,7 @@ from keyframe.config import save_config
 from keyframe.export.card import SUFFIXES, Card
 from keyframe.export.model import OPSETS, require_checkpoint, require_packages
 from keyframe.export.write import Exporter, read_clips
-from keyframe.report.render import text_table
+from keyframe.report.document import text_table
 from keyframe.runs import Run, load_run
 from keyframe.types import KeyframeError, check_number
 

@@ -15,7 +15,7 @@ from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.files import one_line, write_table
-from keyframe.report.render import text_table
+from keyframe.report.document import text_table
 from keyframe.system import cores
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number

@@ -22,8 +22,7 @@ from keyframe.cli.arguments import fail, is_first_process
 from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
 from keyframe.cli.terminal import short_text
 from keyframe.files import one_line, read_json, read_table, write_table, write_text
-from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number
-from keyframe.report.render import write_report
+from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number, write_report
 from keyframe.types import KeyframeError
 
 OBJECTIVE = "val/spearman"  # what a sweeper gets of each job, and jobs are ranked by

@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from keyframe.files import one_line, printable
-from keyframe.report.document import Document
-from keyframe.report.render import render_text, text_table
+from keyframe.report.document import Document, render_text, text_table
 
 Item = TypeVar("Item")
 

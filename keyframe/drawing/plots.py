@@ -258,8 +258,8 @@ def draw_parallel(settings: Sequence[Mapping[str, str]], values: Sequence[float]
     known = np.isfinite(worth)
     scales = [_scale([run.get(name, "") for run in settings], worth) for name in names]
     low, high = _limits(worth, 0.04)
-    ticks = MaxNLocator(6).tick_values(low, high)
-    marks = {f"{tick:.6g}": (tick - low) / (high - low) for tick in ticks if low <= tick <= high and known.any()}
+    shown = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high and known.any()]
+    marks = {f"{tick:.6g}": (tick - low) / (high - low) for tick in shown}
     heights = np.array([*(places for places, _ in scales), (worth - low) / (high - low)])
 
     caption = f"{len(worth)} run{'s' if len(worth) > 1 else ''}, the best in bold"

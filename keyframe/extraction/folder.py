@@ -24,8 +24,7 @@ from keyframe.files import (
     write_table,
     write_text,
 )
-from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table
-from keyframe.report.render import write_report
+from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table, write_report
 from keyframe.summary.candidates import Candidates, Selection
 from keyframe.types import IntArray, KeyframeError
 

@@ -1,14 +1,29 @@
-"""A report as data: a title, the sentence that matters most, and sections of blocks. It knows no file format."""
+"""A report as data, which knows no file format, and its renderings.
 
+They are padded Markdown, plain (for a terminal) or escaped, and one HTML file with its images inside.
+"""
+
+import base64
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from keyframe.files import one_line, printable, write_text
 
 IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 NOT_AVAILABLE = "not available"
+_LINE_WIDTH = 100
+_GALLERY_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -135,3 +150,169 @@ def _are_numbers(cells: Sequence[str]) -> bool:
         and all(len(word) <= 3 for word in words)
         for cell in present
     )
+
+
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text, each as one line; empty lines separate them."""
+    return [line for part in re.split(r"\n\s*\n", text) if (line := one_line(part))]
+
+
+def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -> str:
+    """A Markdown table, padded to its widest cells: the first row's keys are columns, those in `right` align right."""
+    if not rows:
+        return ""
+    rows = [{name: one_line(row.get(name, "")) for name in rows[0]} for row in rows]
+    widths = {name: max(3, _columns(name), *(_columns(row[name]) for row in rows)) for name in rows[0]}
+    last = list(widths)[-1]
+    if last not in right and sum(widths.values()) + 3 * len(widths) + 1 > _LINE_WIDTH:
+        widths[last] = max(
+            3, _columns(last)
+        )  # a long last column ends where its text does: padded, every row would wrap
+
+    def line(row: Mapping[str, str]) -> str:
+        cells = []
+        for name, width in widths.items():
+            blank = " " * (width - _columns(row[name]))
+            cells.append(blank + row[name] if name in right else row[name] + blank)
+        return f"| {' | '.join(cells)} |"
+
+    rule = {name: "-" * (width - 1) + (":" if name in right else "-") for name, width in widths.items()}
+    return "\n".join(map(line, [{name: name for name in widths}, rule, *rows]))
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal: two for a wide character, none for a combining mark."""
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def render_text(document: Document, directory: Path | None = None) -> str:
+    """The document as Markdown for a file in `directory`: marks are escaped, and images are links relative to it.
+
+    Without a directory it is for a terminal: nothing is escaped, lines end at 100 columns, images are `caption: path`.
+    """
+    parts = [_heading("#", document.title, directory), *_lines(document.lead, directory)]
+    for section in document.sections:
+        parts.append(_heading("##", section.title, directory))
+        parts += [part for block in section.blocks for part in _block(block, directory)]
+    if footer := _lines(document.footer, directory):
+        parts += ["---", *footer]
+    return printable("\n\n".join(parts) + "\n")
+
+
+def _heading(mark: str, title: str, directory: Path | None) -> str:
+    return f"{mark} {one_line(title) if directory is None else escape(title)}"
+
+
+def _line(text: str, directory: Path | None, bullet: str = "") -> str:
+    """One paragraph or list item."""
+    if directory is not None:
+        return bullet + escape(text)
+    return textwrap.fill(
+        one_line(text),
+        _LINE_WIDTH,
+        initial_indent=bullet,
+        subsequent_indent=" " * len(bullet),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _lines(text: str, directory: Path | None) -> list[str]:
+    return [_line(paragraph, directory) for paragraph in paragraphs(text)]
+
+
+def _block(block: Block, directory: Path | None) -> Iterator[str]:
+    match block:
+        case Text():
+            yield from _lines(block.text, directory)
+        case Notes():
+            yield "\n".join(_line(item, directory, "- ") for item in block.items) or "(none)"
+        case Table():
+            if block.caption:
+                yield _line(block.caption, directory)
+            cell = one_line if directory is None else escape
+            rows = [{cell(name): cell(row.get(name, "")) for name in block.columns} for row in block.rows]
+            yield text_table(rows, {cell(name) for name in block.right}) or "(none)"
+        case ImageFile():
+            if directory is None:
+                yield _image_line(block)
+            else:
+                yield from filter(None, [_link(block, directory), escape(block.caption)])
+        case Gallery():
+            grid = "\n".join(map(_image_line, block.images)) if directory is None else _grid(block.images, directory)
+            yield grid or "(none)"
+        case _:
+            assert_never(block)
+
+
+def escape(text: str) -> str:
+    """One line of text in which Markdown finds no markup; marks that are harmless where they stand are left alone."""
+    line = re.sub(r"[\\`*\[\]<|~$]", r"\\\g<0>", one_line(text))
+    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
+    line = re.sub(r"&(?=[#A-Za-z])", r"\\&", line)
+    line = re.sub(r"^(\d*)(?=[-+.)](\s|$)|--|>|#{1,6}(\s|$))", r"\1\\", line)
+    return re.sub(r"(?<=\s)#(?=#*$)", r"\\#", line)
+
+
+def _image_line(image: ImageFile) -> str:
+    return f"{one_line(image.caption or image.alt)}: {one_line(str(image.path))}"
+
+
+def _link(image: ImageFile, directory: Path) -> str:
+    path = Path(os.path.relpath(image.path, directory)).as_posix()
+    return f"![{escape(image.alt)}]({quote(os.fsencode(path))})"
+
+
+def _grid(images: Sequence[ImageFile], directory: Path) -> str:
+    """A table that alternates rows of images and of their captions: Markdown has no other grid."""
+    columns = min(_GALLERY_COLUMNS, len(images))
+    rows = []
+    for start in range(0, len(images), columns or 1):
+        row = images[start : start + columns]
+        blank = [""] * (columns - len(row))
+        rows += [[_link(image, directory) for image in row] + blank, [escape(image.caption) for image in row] + blank]
+    rows[1:1] = [[":---:"] * columns] if rows else []
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def render_html(document: Document) -> str:
+    """The whole page; every text in it is escaped."""
+    return printable(_template().render(document=document))
+
+
+@cache
+def _template() -> Template:
+    page = Path(__file__).with_name("page.html")
+    environment = Environment(
+        loader=FileSystemLoader(page.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"paragraphs": paragraphs, "data_uri": _data_uri}
+    for kind in (Text, Notes, Table, ImageFile, Gallery):
+        environment.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
+    return environment.get_template(page.name)
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:{IMAGE_TYPES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def write_report(
+    document: Document, directory: Path, forms: Sequence[str] = ("txt", "md", "html"), name: str = "report"
+) -> list[Path]:
+    """Write `<name>.txt|md|html`, return the files in the order of `forms`; none is written before all are rendered."""
+    renderings = {"txt": render_text, "md": lambda document: render_text(document, directory), "html": render_html}
+    if unknown := set(forms) - set(renderings):
+        raise ValueError(f"a report is written as {', '.join(renderings)}, not as {', '.join(sorted(unknown))}")
+    pages = {directory / f"{name}.{form}": renderings[form](document) for form in forms}
+    directory.mkdir(parents=True, exist_ok=True)
+    for path, page in pages.items():
+        write_text(path, page)
+    return list(pages)
