@@ -91,7 +91,7 @@ class Footage:
         grain = rng.integers(-_GRAIN, _GRAIN + 1, (2 * height, 2 * width, 1), np.int16).astype(np.uint8)
         grain = np.repeat(grain, 3, axis=2)
         for seconds in _SHOTS_S:
-            scene = _landscape(rng, 2 * height, 2 * width)
+            scene = landscape(rng, 2 * height, 2 * width)
             start, end = rng.uniform(0, 1, (2, 2)) * (height, width)
             for top, left in np.linspace(start, end, seconds * self.rate).astype(int):
                 row, column = int(rng.integers(height)), int(rng.integers(width))
@@ -100,7 +100,7 @@ class Footage:
                 yield scene[top : top + height, left : left + width] + noise
 
 
-def _landscape(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+def landscape(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """An image in its own tint whose detail falls with its frequency, as in natural images (Field, 1987)."""
     distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     distance[0, 0] = np.inf
