@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from keyframe.cli.sweep import read_status
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.folder import DirectorySource, few
@@ -48,19 +49,25 @@ def load_scores(value: Any) -> list[ScoreFile]:
 
 
 def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreFile]]:
-    """The models of a comparison by name, each with its runs, then other systems, each with its score files."""
-    entries = _listed(config.runs, "runs")
+    """The models of a comparison by name, each with its runs, then other systems, each with its score files.
+
+    A folder of runs of several models, such as a sweep over heads, stands for all of these.
+    """
     models: list[Sequence[Run] | Sequence[ScoreFile]] = []
-    for entry in entries:
+    known: list[str] = []
+    for entry in _listed(config.runs, "runs"):
         runs = load_runs(entry, "runs", config)
-        check_one_model(runs)
-        models.append(runs)
+        if isinstance(entry, list):
+            check_one_model(runs)
+        groups = _by_recipe(runs)
+        models += groups
+        known += [Path(str(_as_list(entry)[0])).name] if len(groups) == 1 else _varied(groups)
     if config.scores is not None:
         others = _as_list(config.scores)
-        entries += others
+        known += [Path(str(_as_list(entry)[0])).name for entry in others]
         models += [load_scores(entry) for entry in others]
     if config.names is None:
-        names = _names(entries, models)
+        names = _names(known, models)
     else:
         names = [str(name) for name in _as_list(config.names)]
         if len(names) != len(models) or len(set(names)) != len(names):
@@ -105,11 +112,32 @@ def _run_paths(entry: Any, key: str) -> list[Path]:
     return found
 
 
-def _names(entries: Sequence[Any], models: Sequence[Sequence[Run] | Sequence[ScoreFile]]) -> list[str]:
-    """Names for models: their backbones if these differ, else their directories' names, else letters."""
+def _by_recipe(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each model, in order."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(str(sorted(run.recipe.items())), []).append(run)
+    return list(groups.values())
+
+
+def _varied(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What a sweep has varied between models, by the overrides that the runs of one share and not all have."""
+    given: list[set[str]] = []
+    for runs in groups:
+        statuses = [read_status(run.directory) for run in runs]
+        each = [set(one.overrides) if one else set() for one in statuses]
+        given.append(each[0].intersection(*each))
+    shared = given[0].intersection(*given)
+    own = [sorted(overrides - shared) for overrides in given]
+    if all(len(overrides) == 1 for overrides in own):
+        return [overrides[0].partition("=")[2] for overrides in own]
+    return [", ".join(overrides) for overrides in own]
+
+
+def _names(known: list[str], models: Sequence[Sequence[Run] | Sequence[ScoreFile]]) -> list[str]:
+    """Names for models: their backbones if these differ, else the known ones (of directories), else letters."""
     backbones = [model_name(runs) for runs in models]
-    directories = [Path(str(_as_list(entry)[0])).name for entry in entries]
-    for names in (backbones, directories):
+    for names in (backbones, known):
         if len(set(names)) == len(names):
             return names
     return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]

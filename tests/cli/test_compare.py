@@ -93,7 +93,7 @@ def test_models_that_cannot_be_compared(runs, tmp_path):
         ([f"runs=[{runs / 'seed1'}]"], ["needs two"]),
         ([f"runs=[{runs / 'folds' / '0'},{runs / 'folds' / '1'}]"], ["different test videos", "data.fold"]),
         ([f"runs=[{runs / 'seed1'},{runs / 'other'}]"], ["different test videos"]),
-        ([f"runs=[{runs},{runs / 'seed1'}]"], ["runs of different models"]),
+        ([f"runs=[[{runs / 'seed1'},{runs / 'resnet'}],{runs / 'seed1'}]"], ["runs of different models"]),
         ([f"runs=[{runs / 'seed1'},{tmp_path / 'gone'}]"], ["there is no checkpoint"]),
     ):
         sentence = in_process("compare", *arguments, run_dir=tmp_path)

@@ -481,8 +481,10 @@ def test_the_ridge_line_is_fitted_on_the_split_of_the_run(feature_runs, tmp_path
 
 
 def test_two_heads_are_compared_on_equal_features(feature_runs, tmp_path):
-    pair = f"runs=[{feature_runs / 'dual'},{feature_runs / 'framewise'}]"
-    assert in_process("compare", pair, *QUICK, run_dir=tmp_path) == ""
+    sweep = tmp_path / "sweep"  # a folder of runs of two models, named by what differs between them
+    for number, head in enumerate(("dual", "framewise")):
+        shutil.copytree(feature_runs / head, sweep / str(number))
+    assert in_process("compare", f"runs=[{sweep}]", *QUICK, run_dir=tmp_path) == ""
     metrics = read(tmp_path)
     assert metrics["dual/params_backbone"] == 0 and metrics["framewise/seconds_1"] > 0
     assert metrics["difference/framewise-dual/spearman_p"] <= 1
