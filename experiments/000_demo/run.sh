@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# All runs behind this record, then metrics.json: about half an hour on two CPU cores.
+# All runs behind this record, then metrics.json, the pictures and the tables: about an hour on two CPU cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=outputs/experiments/000_demo
-train=.venv/bin/keyframe-train
+train=".venv/bin/keyframe-train -m experiment=demo logger=csv"
+seeds=data.seed=11,12,13,14
 
-$train -m experiment=demo head=dual,framewise seed=0,1,2 hydra.sweep.dir=$out/heads
-$train -m experiment=demo data.seed=1,2,3 hydra.sweep.dir=$out/seeds
-$train -m experiment=demo backbone=resnet50 hydra.sweep.dir=$out/resnet50
+$train $seeds hydra.sweep.dir=$out/dual
+$train $seeds backbone.pretrained=false hydra.sweep.dir=$out/random
+$train $seeds head=framewise hydra.sweep.dir=$out/framewise
+# the demo's settings of before, for the picture
+$train data.seed=11 'head.projection=[512,256]' head.feedforward=384 head.dropout=0.1 optimizer.lr=3e-4 \
+    hydra.sweep.dir=$out/before
 .venv/bin/python experiments/000_demo/collect.py $out
+.venv/bin/python experiments/000_demo/reference.py 11 12 13 14
+.venv/bin/python experiments/000_demo/probe.py

@@ -201,8 +201,8 @@ class DemoSource:
         self,
         root: str,
         seed: int = 0,
-        videos: int = 120,
-        shots: int = 36,
+        videos: int = DemoSet.videos,
+        shots: int = DemoSet.shots,
         workers: int | None = None,
         make: bool = True,
     ) -> None:

