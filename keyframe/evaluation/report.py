@@ -149,27 +149,37 @@ def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metr
 
 def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Section:
     """Models, the baselines among them, and the reference lines in one table, by the published protocol."""
-
-    def row(name: str, metrics: Metrics, tau: str, rho: str, prefix: str = "") -> dict[str, str]:
-        return {
-            "predictor": name,
-            "Kendall tau [95 %]": format_mean(metrics, tau),
-            "Spearman rho [95 %]": format_mean(metrics, rho),
-            "F1, mean of users": format_number(metrics.get(f"{prefix}f1_user_mean", math.nan)),
-            "F1, best user": format_number(metrics.get(f"{prefix}f1_user_max", math.nan)),
-        }
-
-    rows = [row(name, metrics, "annotator_kendall", "annotator_spearman") for name, metrics in models.items()]
-    lines = _line_names(reference)
-    for line in lines:
-        if line not in BASELINES:
-            name = line.replace("_", " ") + (" (against the other half's mean)" if line == "pooled" else "")
-            key = f"reference/{line}/"
-            rows.append(row(name, reference, f"{key}kendall", f"{key}spearman", key))
-    table = Table(rows, "Against each annotator separately, the published protocol. Mean over videos.", numeric=())
+    table = Table(
+        agreement_rows(models, reference),
+        "Against each annotator separately, the published protocol. Mean over videos.",
+        numeric=(),
+    )
     missing = "The label file holds one track and no annotators: agreement with each annotator is not available."
-    meanings = _line_meanings(reference) if lines else Notes([missing])
+    meanings = _line_meanings(reference) if _line_names(reference) else Notes([missing])
     return Section("Agreement with each annotator", [table, meanings])
+
+
+def agreement_rows(models: Mapping[str, Metrics], reference: Metrics) -> list[dict[str, str]]:
+    """One row per model and reference line: tau and rho, each with its interval, and F1 if it is known of any."""
+    against = {"pooled": " (against the other half's mean)"}
+    predictors = [(name, metrics, "annotator_", "") for name, metrics in models.items()] + [
+        (_title(line) + against.get(line, ""), reference, f"reference/{line}/", f"reference/{line}/")
+        for line in _line_names(reference)
+        if line not in BASELINES
+    ]
+    rows = [
+        {
+            "predictor": name,
+            "Kendall tau [95 %]": format_mean(metrics, f"{key}kendall"),
+            "Spearman rho [95 %]": format_mean(metrics, f"{key}spearman"),
+            "F1, mean of users": format_number(metrics.get(f"{f1_key}f1_user_mean", math.nan)),
+            "F1, best user": format_number(metrics.get(f"{f1_key}f1_user_max", math.nan)),
+        }
+        for name, metrics, key, f1_key in predictors
+    ]
+    if models:
+        return rows
+    return [{name: cell for name, cell in row.items() if not name.startswith("F1")} for row in rows]
 
 
 def _metrics_section(models: Mapping[str, Metrics]) -> Section:
@@ -318,13 +328,15 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
         "trainable, stage 1": "params_trainable_stage1",
         "trainable, stage 2": "params_trainable_stage2",
     }
+    found = [re.fullmatch(r"(seconds|peak_mb)_(\d+)", key) for values in costs.values() for key in values]
+    counts = sorted({(one[1], int(one[2])) for one in found if one})  # kinds of cost, and numbers of videos
     size, speed, memory = [], [], []
     for name, values in costs.items():
-        counts = {label: f"{values[key] / 1e6:.2f} M" for label, key in parameters.items()}
-        size.append({"model": name, **counts, "weights": f"{values['weights_mb']:.1f} MB"})
-        seconds = {_videos(count): _seconds(values, f"seconds_{count}") for count in _counts(costs, "seconds")}
-        speed.append({"model": name, **seconds})
-        peaks = {_videos(count): _megabytes(values, f"peak_mb_{count}") for count in _counts(costs, "peak_mb")}
+        millions = {label: f"{values[key] / 1e6:.2f} M" for label, key in parameters.items()}
+        size.append({"model": name, **millions, "weights": f"{values['weights_mb']:.1f} MB"})
+        cells = {(kind, count): _cost(values, f"{kind}_{count}") for kind, count in counts}
+        speed.append({"model": name} | {_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"})
+        peaks = {_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
         memory.append({"model": name, "weights": f"{values['weights_mb']:.0f} MB", **peaks})
     repeats = min(values["repeats"] for values in costs.values())
     timing = f"Seconds from frames to scores, median of {repeats:.0f} after a warm-up, models taking turns."
@@ -337,26 +349,16 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
     ]
 
 
-def _counts(costs: Mapping[str, Metrics], kind: str) -> list[int]:
-    """The numbers n of videos for which some model has a cost `<kind>_<n>`."""
-    keys = {key for values in costs.values() for key in values}
-    return sorted(int(found[1]) for key in keys if (found := re.fullmatch(rf"{kind}_(\d+)", key)))
-
-
 def _videos(count: int) -> str:
     return f"{count} video{'s' if count > 1 else ''}"
 
 
-def _seconds(values: Metrics, key: str) -> str:
-    text = format_number(values.get(key, math.nan))
-    if math.isnan(values.get(key, math.nan)):
-        return text
-    return f"{text} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
-
-
-def _megabytes(values: Metrics, key: str) -> str:
+def _cost(values: Metrics, key: str) -> str:
+    """Seconds with their quartiles, or MB."""
     value = values.get(key, math.nan)
-    return format_number(value) if math.isnan(value) else f"{value:.0f} MB"
+    if math.isnan(value) or key.startswith("peak_mb"):
+        return format_number(value, 0) + ("" if math.isnan(value) else " MB")
+    return f"{format_number(value)} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
 
 
 # The figures of the design that the project starts from cannot be reproduced from its public code: they are claims,
@@ -395,7 +397,8 @@ def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, st
 def reference_document(labels: Path, metrics: Metrics, selections: bool = False) -> Document:
     """The report of a label file: its reference lines, what each is, and the protocol; see `labels_note`."""
     one, ceiling = (format_number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
-    table = Table(reference_rows(metrics), "Mean over videos, with the 95 % bootstrap interval over videos.")
+    caption = "Against each annotator separately. Mean over videos, with the 95 % bootstrap interval over videos."
+    table = Table(agreement_rows({}, metrics), caption, numeric=())
     notes = Notes(reference_notes(metrics) or ["Every correlation is defined."])
     return Document(
         title="Reference lines",
@@ -415,25 +418,11 @@ def _line_names(metrics: Metrics) -> list[str]:
 
 
 def _line_meanings(metrics: Metrics) -> Notes:
-    return Notes([f"{name.replace('_', ' ')}: {LINES[name]}" for name in _line_names(metrics)])
+    return Notes([f"{_title(name)}: {LINES[name]}" for name in _line_names(metrics)])
 
 
-def reference_rows(metrics: Metrics) -> list[dict[str, str]]:
-    """One row per line: tau and rho, each with its interval."""
-    rows = []
-    for name in _line_names(metrics):
-        tau, rho = f"reference/{name}/kendall", f"reference/{name}/spearman"
-        rows.append(
-            {
-                "line": name.replace("_", " "),
-                "compared with": "mean of the other half" if name == "pooled" else "each annotator",
-                "Kendall tau": format_number(metrics[tau]),
-                "tau, 95 %": format_interval(metrics[f"{tau}_lo"], metrics[f"{tau}_hi"]),
-                "Spearman rho": format_number(metrics[rho]),
-                "rho, 95 %": format_interval(metrics[f"{rho}_lo"], metrics[f"{rho}_hi"]),
-            }
-        )
-    return rows
+def _title(line: str) -> str:
+    return line.replace("_", " ")
 
 
 def reference_notes(metrics: Metrics) -> list[str]:
@@ -441,7 +430,7 @@ def reference_notes(metrics: Metrics) -> list[str]:
     videos = int(metrics["reference/videos"])
     notes = []
     for name in _line_names(metrics):
-        title, counts = name.replace("_", " "), ("comparisons", "undefined", "videos")
+        title, counts = _title(name), ("comparisons", "undefined", "videos")
         total, undefined, measured = (int(metrics[f"reference/{name}/{key}"]) for key in counts)
         if undefined:
             notes.append(

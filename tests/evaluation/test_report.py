@@ -4,12 +4,12 @@ import numpy as np
 
 from keyframe.evaluation.reference import LINES, Line, reference_metrics, reference_table
 from keyframe.evaluation.report import (
+    agreement_rows,
     pair_rows,
     pair_sentence,
     reference_design_rows,
     reference_document,
     reference_notes,
-    reference_rows,
     reference_videos,
     report_document,
 )
@@ -137,10 +137,11 @@ def test_selections_are_said_to_be_the_summaries(tmp_path):
 def test_one_video_has_no_interval():
     metrics = reference_metrics(dict(reference_table({"a": made_labels()})))
     assert all(math.isnan(metrics[f"reference/ceiling/kendall{end}"]) for end in ("_lo", "_hi", "_std"))
-    assert reference_rows(metrics)[0]["tau, 95 %"] == "not available"
+    assert "[" not in agreement_rows({}, metrics)[0]["Kendall tau [95 %]"]
     assert reference_notes(metrics) == ["Intervals are not available: they need at least two videos."]
 
 
 def test_a_number_that_rounds_to_nothing_has_no_sign():
     lines = {name: Line(-1e-5, -1e-5, 1, 0) for name in LINES}
-    assert reference_rows(reference_metrics({"a": lines, "b": lines}))[0]["tau, 95 %"] == "0.000 to 0.000"
+    rows = agreement_rows({}, reference_metrics({"a": lines, "b": lines}))
+    assert rows[0]["Kendall tau [95 %]"] == "0.000 [0.000, 0.000]"
