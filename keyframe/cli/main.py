@@ -22,22 +22,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from keyframe.cli.arguments import (
-    RANKS_IN_SWEEP,
-    add_inputs,
-    check_additions,
-    check_values,
-    fail,
-    is_first_process,
-    prepare,
-    quote,
-    sentence_of,
-    several_processes,
-    split_inputs,
-    starts_ranks,
-    with_one_directory,
-    without_hyphens,
-)
+from keyframe.cli import arguments
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
@@ -58,16 +43,16 @@ def command(name: str) -> None:
     its directory and the sweep goes on; a sweeper gets each job's `val/spearman`.
     """
     typed = sys.argv[1:]
-    others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
+    others, inputs = arguments.split_inputs(typed) if name in ("extract", "features") else (typed, [])
     try:
-        arguments = prepare(resumed(without_hyphens(others)))
+        prepared = arguments.prepare(resumed(arguments.without_hyphens(others)))
     except Exception as error:
-        sentence = sentence_of(error)
+        sentence = arguments.sentence_of(error)
         if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        fail(name, sentence)
+        arguments.fail(name, sentence)
     # Lightning starts further ranks with these
-    sys.argv[1:] = with_one_directory(arguments) if name == "train" else arguments
+    sys.argv[1:] = arguments.with_one_directory(prepared) if name == "train" else prepared
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
 
     def guarded(config: DictConfig) -> float | None:
@@ -80,7 +65,7 @@ def command(name: str) -> None:
                 print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
                 return objective_of(directory)
             # a run's own is locked before anything is written; a job may outlive the process that has begun the sweep
-            lock = lock_folder(directory) if sweep and is_first_process() else nullcontext()
+            lock = lock_folder(directory) if sweep and arguments.is_first_process() else nullcontext()
         except KeyframeError as error:
             log.error("Job %s was not run: %s", settings.job.num, error)
             return None
@@ -88,11 +73,11 @@ def command(name: str) -> None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
             try:
                 write_status(directory, status("running"))
-                check_values(config)
-                check_additions(config, name, [*settings.overrides.task, *_search_path(settings)])
+                arguments.check_values(config)
+                arguments.check_additions(config, name, [*settings.overrides.task, *_search_path(settings)])
                 _find_own_packages(config, settings)
                 if inputs:
-                    add_inputs(config, inputs)
+                    arguments.add_inputs(config, inputs)
                 pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)
                 write_status(directory, status("completed"))
             except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
@@ -103,7 +88,7 @@ def command(name: str) -> None:
                 print(one_line(f"keyframe-{name}: interrupted; what was done is in {directory}"), file=sys.stderr)
                 sys.exit(130)
             except Exception as error:
-                sentence = sentence_of(error, config, directory)
+                sentence = arguments.sentence_of(error, config, directory)
                 with suppress(OSError):  # a full disk may be what has failed
                     write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
                 if sweep:
@@ -111,7 +96,7 @@ def command(name: str) -> None:
                     return None
                 if sentence is None or full_error == "1":
                     raise
-                fail(name, sentence)
+                arguments.fail(name, sentence)
             finally:
                 if sweep:  # the sweeper's own errors come to us again
                     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -124,8 +109,8 @@ def command(name: str) -> None:
     sys.excepthook = show_error
     threading.excepthook = _show_error_of_thread
     try:
-        if not {"--help", "-h"}.isdisjoint(arguments):
-            print(help_page(name, [argument for argument in arguments if not argument.startswith("-")]))
+        if not {"--help", "-h"}.isdisjoint(prepared):
+            print(help_page(name, [argument for argument in prepared if not argument.startswith("-")]))
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
     except KeyboardInterrupt:  # while jobs ran in other processes, or before there was one
@@ -135,10 +120,10 @@ def command(name: str) -> None:
         _silence_stdout()
         sys.exit(1)
     except Exception as error:
-        sentence = sentence_of(error, directory=Path(str(_locks[0].name)).parent if _locks else None)
+        sentence = arguments.sentence_of(error, directory=Path(str(_locks[0].name)).parent if _locks else None)
         if sentence is None or full_error == "1":
             raise
-        fail(name, sentence)
+        arguments.fail(name, sentence)
 
 
 def _search_path(settings: HydraConf) -> list[str]:
@@ -156,7 +141,7 @@ def _find_own_packages(config: DictConfig, settings: HydraConf) -> None:
 def _show_error_of_thread(args: threading.ExceptHookArgs) -> None:
     """Leave out a fault of the machine: TensorBoard's thread raises it again in the main one."""
     error = args.exc_value or args.exc_type()
-    if sentence_of(error) is None:
+    if arguments.sentence_of(error) is None:
         show_error(args.exc_type, error, args.exc_traceback)
 
 
@@ -174,7 +159,7 @@ class JobLog(logging.FileHandler):
     """Hydra's log file of a job; of further ranks nothing is written, and on a full disk lines are left out."""
 
     def __init__(self, filename: str) -> None:
-        super().__init__(filename if is_first_process() else os.devnull, encoding="utf-8")
+        super().__init__(filename if arguments.is_first_process() else os.devnull, encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Leave out a line that cannot be written: what matters more fails by itself."""
@@ -207,7 +192,7 @@ class OutputGuard(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take the run directory."""
         directory = Path(config.hydra.run.dir)
-        if not is_first_process():
+        if not arguments.is_first_process():
             return
         # Hydra, the log and the lock write through links, which a run from somebody else may hold.
         written = [directory / LOCK, directory / f"{config.hydra.job.name}.log", directory / ".hydra"]
@@ -222,8 +207,8 @@ class OutputGuard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep directory, and write into it which sweep it is."""
         directory = Path(config.hydra.sweep.dir)
-        if several_processes(config) and not starts_ranks(config.hydra):
-            _refuse(config, RANKS_IN_SWEEP)
+        if arguments.several_processes(config) and not arguments.starts_ranks(config.hydra):
+            _refuse(config, arguments.RANKS_IN_SWEEP)
         if config.sweep.resume is not None:
             try:
                 check_resumable(config, directory)
@@ -260,7 +245,7 @@ def _take_directory(config: DictConfig, kind: str) -> Path:
             with read_write(config.hydra):
                 settings.dir = str(directory)
                 if kind == "sweep":  # its jobs are composed anew, from the overrides
-                    config.hydra.overrides.hydra.append(f"{key}={quote(str(directory))}")
+                    config.hydra.overrides.hydra.append(f"{key}={arguments.quote(str(directory))}")
         _locks.append(lock_folder(directory, f"choose another {key}"))
     except KeyframeError as error:
         _refuse(config, str(error))
@@ -292,4 +277,4 @@ def _left_nothing(directory: Path) -> bool:
 
 def _refuse(config: DictConfig, sentence: str) -> None:
     """End the command; Hydra would swallow an exception here."""
-    fail(config.hydra.job.name, sentence)
+    arguments.fail(config.hydra.job.name, sentence)
