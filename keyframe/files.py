@@ -199,11 +199,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float | str]) -> None:
 
 
 def read_small(path: Path, most: int = _MAX_BYTES) -> str:
-    """The text of a file of at most so many bytes in UTF-8.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is no such file.
-    """
+    """The text of a file of at most so many bytes in UTF-8; OSError or ValueError if it is no such file."""
     if not path.is_file():  # reading a pipe or a device may never end
         raise ValueError("it is not a file")
     with path.open("rb") as file:

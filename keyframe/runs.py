@@ -339,12 +339,7 @@ def load_run(
 
 
 def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetector:
-    """Rebuild the trained model of a run without its data, in eval mode, on the CPU.
-
-    Args:
-        run: a run directory (its best checkpoint), or a checkpoint file.
-        trust: see `load_run`.
-    """
+    """Rebuild the trained model of a run or checkpoint without its data, in eval mode, on the CPU; see `load_run`."""
     require_checkpoint(run)
     path = find_run(run)
     return _detector(path, _read(path), Trust.of(trust))

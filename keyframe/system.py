@@ -153,8 +153,7 @@ def _text(path: Path) -> str:
 def lock_file(file: IO[bytes]) -> bool:
     """Lock an open file until it is closed or the process ends; False if it is locked already.
 
-    Raises:
-        OSError: the system has no such locks (Windows, some network file systems).
+    Raises OSError where there are no such locks (Windows, some network file systems).
     """
     try:
         import fcntl
@@ -313,10 +312,8 @@ def log_once(logger: logging.Logger, level: int, topic: Hashable, message: str, 
 def fault_of(error: BaseException, place: Path | None = None, lower: str = "") -> str | None:
     """Describe an error that the machine has caused in one sentence; None if a bug may be the cause.
 
-    Args:
-        error: any error.
-        place: the directory that the command writes; it stands for a file that the error does not name.
-        lower: the keys to set lower if memory has run out, in words.
+    `place`, the directory that the command writes, stands for a file that the error does not name; `lower` names the
+    keys to set lower if memory has run out.
     """
     chain: list[BaseException] = [error]
     while handled := chain[-1].__cause__ or chain[-1].__context__:
@@ -370,9 +367,7 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
 def disk_fault(error: OSError, place: Path | None = None) -> str | None:
     """Describe an error of a disk or a folder in one sentence; None if a bug may be the cause.
 
-    Args:
-        error: of the system.
-        place: the directory that is written, or the file; it stands for a file that the error does not name.
+    `place`, the directory or file that is written, stands for a file that the error does not name.
     """
     if "No usable temporary directory" in str(error):
         return "no temporary directory can be written: make room in it, or set TMPDIR to another one."

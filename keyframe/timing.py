@@ -84,11 +84,8 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Time calls that take turns, so that a busy machine slows all alike: seconds by name, one per round.
 
-    Args:
-        calls: what to time, by name.
-        repeats: rounds, at least 1.
-        budget_s: seconds that all rounds of the slowest call may take, warm-up apart; one round always runs.
-        warm_up: whether each call runs once before the first round.
+    All rounds of the slowest call, of which there are `repeats`, may take `budget_s` seconds; one round always runs.
+    Before them each call runs once to `warm_up`.
     """
     for call in calls.values() if warm_up else ():
         call()
@@ -135,13 +132,8 @@ def peak_memory(
     """Measure the peak memory of scoring videos, weights and frames included, in MB (10^6 bytes) by number of videos.
 
     On CUDA it is what torch allocates. Elsewhere it is the growth of resident memory, in a fresh process per number of
-    videos, because a process reuses freed memory. Exact on Linux, less exact on macOS, NaN on Windows.
-
-    Args:
-        load: returns the model; picklable, e.g. `functools.partial(load_detector, path)`.
-        shape: frames per video, height and width: (T, H, W).
-        videos: videos per call.
-        device: where the model runs.
+    videos, because a process reuses freed memory. Exact on Linux, less exact on macOS, NaN on Windows. `load` returns
+    the model and is picklable; `shape` is frames per video, height and width: (T, H, W).
     """
     if torch.device(device).type == "cuda":
         return dict(zip(videos, _peaks(load, shape, videos, device, torch.get_num_threads()), strict=True))

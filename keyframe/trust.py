@@ -67,10 +67,8 @@ TrustLike = Trust | bool | str | Sequence[bool | str] | None
 def check_plain(value: Any, path: Path, references: bool = False) -> None:
     """Raise KeyframeError unless all of a value is plain: dicts, lists, texts, numbers, booleans and None.
 
-    Args:
-        value: what a checkpoint, a card or a sweep's record holds. It may be cyclic or of any size.
-        path: the file that holds it, for messages.
-        references: whether texts may hold `${`, if nothing resolves them.
+    The value may be cyclic or of any size; `path` is the file that holds it. With `references` texts may hold `${`, if
+    nothing resolves them.
     """
     left = _MAX_VALUES
 
@@ -126,12 +124,8 @@ def build(
 ) -> Any:
     """Build what plain nested values describe by Hydra's `_target_` and `_partial_`, and refuse all else.
 
-    Args:
-        value: dicts, lists, strings, numbers, booleans and None. It may come from anywhere.
-        allowed: the classes that `_target_` may name, by today's or a former name.
-        path: the file that holds the description, for messages.
-        trust: whose classes it may name besides.
-        fixed: arguments of a class that replace those of the file.
+    The value, of the file `path`, may come from anywhere. `_target_` may name the `allowed` classes, by today's or a
+    former name, and those that `trust` names; `fixed` are arguments of a class that replace the file's.
     """
     check_plain(value, path)
     classes = {name: one for one in allowed for name in names_of(one)}

@@ -233,12 +233,9 @@ def _no_number(texts: list[str]) -> str:
 def write_tsv(
     path: str | Path, annotators: Mapping[str, IntArray], categories: Mapping[str, str] | None = None
 ) -> None:
-    """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file.
+    """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file in a folder that exists.
 
-    Args:
-        path: the file; its folder must exist.
-        annotators: video id -> scores 1 ... 5, integers, shape (A, L) with A, L >= 1.
-        categories: video id -> category; "" without.
+    `annotators` are scores 1 ... 5 by video id, integers, (A, L) with A, L >= 1; `categories` are by video id too.
     """
     path = Path(path)
     if not annotators:

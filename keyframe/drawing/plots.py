@@ -189,15 +189,8 @@ def draw_tradeoff(
 ) -> Figure:
     """Accuracy against latency; the area of a mark is proportional to the number of parameters.
 
-    A model without a finite latency or accuracy is left out and named in the caption.
-
-    Args:
-        latency: by model, milliseconds per video, > 0.
-        accuracy: by model.
-        intervals: by model, lower and upper end of the accuracy; without a NaN, else there is no error bar.
-        sizes: by model, million parameters.
-        title: of the figure.
-        axis: label of the accuracy.
+    All by model: milliseconds per video, > 0; accuracy; lower and upper end of its interval, without which there is no
+    error bar; million parameters. A model without a finite latency or accuracy is left out and named in the caption.
     """
     numbers = {name: (latency[name], accuracy.get(name, np.nan)) for name in latency}
     drawn = [name for name, both in numbers.items() if np.isfinite(both).all() and both[0] > 0]

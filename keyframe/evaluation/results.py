@@ -118,17 +118,11 @@ def model_result(
     labels: Sequence[str] = (),
     ensemble: str | None = None,
 ) -> ModelResult:
-    """Join the scores of one model's runs.
+    """Join the scores of one model's runs, each video -> scores at its entries, (n,); folds have different videos.
 
-    Args:
-        name: of the model.
-        scored: for each run, video -> scores at the video's entries, (n,); folds have different videos.
-        videos: video -> what the scores are compared with.
-        labels: for each run, what tells it apart from the others.
-        ensemble: None measures each run by itself and averages the numbers. `mean` measures the mean of the scores,
-            `rank` the mean of their ranks within the video.
-
-    `mse` and `mae` are NaN for ranks, and for all videos if some scores are outside [0, 1], the labels' scale.
+    Without an ensemble each run is measured by itself and the numbers are averaged. `mean` measures the mean of the
+    scores, `rank` the mean of their ranks within the video. `mse` and `mae` are NaN for ranks, and for all videos if
+    some scores are outside [0, 1], the labels' scale.
     """
     if ensemble not in (None, *ENSEMBLES):
         raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")

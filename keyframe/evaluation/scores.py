@@ -64,11 +64,7 @@ class ScoreFile:
         return ScoreFile(self.path, {id_: self.scores[name] for id_, name in names.items()}, others)
 
     def at(self, video: EvalVideo) -> Float64Array:
-        """The scores of a video at its entries, (n,).
-
-        Raises:
-            VideoError: they are no finite numbers, or too few or too many for the video.
-        """
+        """The scores of a video at its entries, (n,); `VideoError` if they are not finite, or too few or too many."""
         try:
             values = np.asarray(self.scores[video.video], dtype=np.float64)
         except (TypeError, ValueError, OverflowError):

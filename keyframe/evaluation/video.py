@@ -83,13 +83,10 @@ def pixel_eval_video(
     lowest: float = 1.0,
     highest: float = 5.0,
 ) -> EvalVideo:
-    """Decode a video small and cut it, by a descriptor that is independent of any model.
+    """Decode a video small and cut it by a descriptor that is independent of any model; may raise `VideoError`.
 
     `lowest` and `highest` are the scores in the label file that 0 and 1 stand for: the annotators' summaries depend on
     them.
-
-    Raises:
-        VideoError: the file cannot be read.
     """
     frames = labelled_frames(len(video.labels), picks(len(video.labels)), index)
     seen = Appearance.join(

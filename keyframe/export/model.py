@@ -76,15 +76,9 @@ def require_packages() -> None:
 def load_program(path: Path, format: str, threads: int = 0) -> Program:
     """What an exported file computes, on the CPU; nothing is checked before, see `load_exported`.
 
-    An ONNX file is data. The other formats are programs that torch unpickles and runs, with all rights of the user.
-
-    Args:
-        path: the file.
-        format: one of `keyframe.export.card.SUFFIXES`.
-        threads: to compute with; 0 leaves it to the library.
-
-    Returns:
-        The program; it raises KeyframeError if it fails or its scores are not finite, in [0, 1], or one per frame.
+    An ONNX file is data. The other formats are programs that torch unpickles and runs, with all rights of the user. The
+    program raises KeyframeError if it fails or its scores are not finite, in [0, 1], or one per frame. 0 `threads`
+    leave their number to the library.
     """
     if format.startswith("onnx"):
         return load_onnx(path, threads)

@@ -59,11 +59,7 @@ def read_clips(
 ) -> list[Clip]:
     """Decode a window of each video of a split, by the run's own sampling; what cannot be read is left out.
 
-    Args:
-        data: of the run.
-        split: `train`, `val` or `test`.
-        most: the most videos, spread evenly over the split.
-        bar: shows progress: what to go through, a title and the number of steps.
+    At most `most` videos, spread evenly over the split; `bar` shows progress.
     """
     data.prepare_data()
     videos = data.split_videos(split)
@@ -104,12 +100,7 @@ class Exporter:
         return self.directory / f"{self.model.backbone.replace('/', '_')}{SUFFIXES[format]}"
 
     def export(self, format: str) -> Card:
-        """Write a file of a format and its card, once its scores are checked.
-
-        Raises:
-            KeyframeError: the scores of a float file differ from the model's own, a package is missing, or int8 has
-                nothing to be calibrated on; or torch cannot export this model.
-        """
+        """Write a file of a format and its card, once its scores are checked; KeyframeError if there is none."""
         path = self.path(format)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=self.directory) as drafts:
             draft = Path(drafts) / path.name
@@ -242,11 +233,9 @@ class Exporter:
 
 
 def export_program(detector: KeyframeDetector, size: tuple[int, int]) -> ExportedProgram:
-    """Trace a detector into a program of plain tensor operations; `program.module()(frames)` runs it.
+    """Trace a detector in eval mode into a program of plain tensor operations; `program.module()(frames)` runs it.
 
-    Args:
-        detector: in eval mode.
-        size: (height, width) of the frames, uint8, in pixels.
+    Frames are uint8 of `size`, (height, width) in pixels.
     """
     # two and three, because the exporter takes an example's 1 for a constant, and equal numbers for one
     frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
@@ -266,12 +255,7 @@ def write_program(program: ExportedProgram, path: Path) -> None:
 
 
 def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
-    """A program as an ONNX model with the input `frames` (N, T, 3, H, W) and the output `scores` (N, T).
-
-    Args:
-        program: from `export_program`.
-        opset: version of ONNX's operators, one of `OPSETS`.
-    """
+    """A program as an ONNX model, `frames` (N, T, 3, H, W) -> `scores` (N, T); `opset` is one of `OPSETS`."""
     with _quiet(), torch.no_grad():
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, input_names=[FRAMES], output_names=[SCORES], verbose=False
@@ -286,12 +270,9 @@ def write_onnx(model: ONNXProgram, path: Path) -> None:
 
 
 def write_torchscript(detector: KeyframeDetector, path: Path, size: tuple[int, int]) -> None:
-    """Trace a detector and write it for `torch.jit.load`, norm layers folded into convolutions.
+    """Trace a detector in eval mode and write it for `torch.jit.load`, norm layers folded into convolutions.
 
-    Args:
-        detector: in eval mode.
-        path: the file.
-        size: (height, width) of the frames, uint8, in pixels.
+    Frames are uint8 of `size`, (height, width) in pixels.
     """
     frames = torch.zeros(2, 3, 3, *size, dtype=torch.uint8, device=detector.pixel_mean.device)
     with torch.no_grad(), warnings.catch_warnings():

@@ -56,21 +56,12 @@ class VideoResult:
 def plan(
     paths: Sequence[Path], output: Path, spec: ExtractionSpec, overwrite: bool = False
 ) -> list[VideoJob | VideoResult]:
-    """Assign each video its folder, and find those that need no work.
+    """Assign each video its folder, and find those that need no work; one entry per video, in order.
 
     A folder has the name of the file. If another video has that name already (in this batch, in `output`, or differing
     only in upper and lower case) or the folder is not ours, eight digits of the content's hash are added, so that a
     video finds its folder again whatever else is in the batch. A video is done if its folder bears its content and the
-    spec's fingerprint and lacks no file.
-
-    Args:
-        paths: videos, none twice.
-        output: the folder of all folders.
-        spec: how they would be done.
-        overwrite: whether to repeat what is done.
-
-    Returns:
-        One entry per video, in order: a job, or the result of a video that is skipped or cannot be read.
+    spec's fingerprint and lacks no file; `overwrite` repeats it.
     """
     fingerprint, existing = spec.fingerprint, _prepared(output)
     # Caseless path of a folder, without links -> content and file of the video that this batch has given it.
@@ -125,18 +116,11 @@ def _prepared(output: Path) -> dict[str, str]:
 
 
 def run_local(spec: ExtractionSpec, jobs: Sequence[VideoJob], workers: int = 1) -> Generator[VideoResult, None, None]:
-    """Do jobs on this machine.
+    """Do jobs on this machine; yield a result per job, as they end.
 
     A worker that dies (a decoder can crash on a damaged file) fails its job, and another takes its place. If the
-    generator is closed or interrupted, the workers are stopped and their drafts removed.
-
-    Args:
-        spec: how; pickled if there are several workers.
-        jobs: what; no two with one folder.
-        workers: processes, each with its own model; 1 works in this process.
-
-    Yields:
-        A result per job, as they end.
+    generator is closed or interrupted, the workers are stopped and their drafts removed. `workers` are processes, each
+    with its own model; 1 works in this process. No two jobs have one folder.
     """
     waiting = list(reversed(jobs))
     count = min(workers, len(jobs))
@@ -222,10 +206,8 @@ class Worker:
     def answer(self) -> VideoResult | None:
         """Wait for the next message about the job: its result, or None for a line of log.
 
-        If the process died, `alive` becomes False and the job has failed.
-
-        Raises:
-            KeyframeError: the scorer cannot be loaded, which ends the batch.
+        If the process died, `alive` becomes False and the job has failed. A KeyframeError, because the scorer cannot be
+        loaded, ends the batch.
         """
         assert self.job is not None
         try:

@@ -80,16 +80,7 @@ class FeatureEncoder:
             ) from error
 
     def __call__(self, name: str, path: Path, labels: Labels | TimedLabels | None = None) -> EncodedVideo:
-        """Encode a video.
-
-        Args:
-            name: the video's id.
-            path: its file.
-            labels: the annotators' scores, if there are any.
-
-        Raises:
-            KeyframeError: the file cannot be read, or its labels do not fit it, which shows before it is decoded.
-        """
+        """Encode a video; KeyframeError if it cannot be read, or, before it is decoded, if its labels do not fit."""
         index = index_packets(path)
         if labels is not None:
             labels = frame_labels(labels, path, index)
@@ -161,17 +152,10 @@ def write_features(
     labels: Mapping[str, Labels | TimedLabels],
     weights: str,
 ) -> Generator[tuple[str, str], None, None]:
-    """Encode videos into a feature file, which appears whole at the end.
+    """Encode videos by id into a feature file, which appears whole at the end.
 
-    Args:
-        out: the file.
-        encoder: encodes a video.
-        videos: files by id.
-        labels: labels by id, in the order of their file, of all or some of the videos.
-        weights: the origin of the backbone's weights, for the file's attributes.
-
-    Yields:
-        The id of each video, and why it was left out, or "".
+    Labels are of all or some of the videos, in the order of their file; `weights` is the origin of the backbone's.
+    Yields the id of each video, and why it was left out, or "".
     """
     about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
     about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step, "channels": encoder.channels}

@@ -48,13 +48,7 @@ class RayEngine:
     ) -> Generator[VideoResult, None, None]:
         """Do jobs; see `keyframe.extraction.engines.run_local`.
 
-        Args:
-            spec: how; it is pickled.
-            jobs: what; no two with one folder.
-            workers: actors; None for as many as the cluster has room for now.
-
-        Yields:
-            A result per job, as they end.
+        The spec is pickled. `workers` are actors; None for as many as the cluster has room for now.
         """
         if not jobs:
             return
@@ -81,14 +75,11 @@ class RayEngine:
 def share_of(
     spec: ExtractionSpec, jobs: int, workers: int | None, nodes: Sequence[Mapping[str, float]]
 ) -> tuple[int, float]:
-    """The number of actors on a cluster, and the GPUs, or the part of one, that each gets.
+    """The number of actors on a cluster, at most one per job, and the GPUs, or the part of one, that each gets.
 
-    Args:
-        spec: a core per thread; GPUs only if a model computes on them.
-        jobs: the most actors.
-        workers: actors that are asked for, possibly more than GPUs, which they then share; None for one per GPU, or
-            without GPUs as many as there are cores for.
-        nodes: the resources of each machine, as Ray names them.
+    An actor has a core per thread, and GPUs only if a model computes on them. More `workers` than GPUs share them; None
+    is one per GPU, or without GPUs as many as there are cores for. `nodes` are the resources of each machine, as Ray
+    names them.
     """
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     # A cluster that grows on demand may have no machine yet.

@@ -87,12 +87,7 @@ class Backbone(nn.Module):
         return bool(self._prefix)
 
     def check_size(self, size: tuple[int, int], key: str) -> None:
-        """Warn if frames of this (height, width) in pixels are far from what the weights were trained on.
-
-        Args:
-            size: of the frames.
-            key: what sets it, for the message.
-        """
+        """Warn if frames of this (height, width) in pixels, set by `key`, are far from what its weights saw."""
         trained = self.trained_size
         if trained and not all(usual / 2 <= side <= usual * 2 for side, usual in zip(size, trained, strict=True)):
             log.warning(

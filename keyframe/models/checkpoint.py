@@ -77,12 +77,9 @@ def _newest_other(path: Path) -> Path | None:
 
 
 def rebuild(make: Callable[[], Model], weights: Mapping[str, Tensor], path: Path) -> Model:
-    """What `make` returns, with these weights, in eval mode; it may take little more memory than they do.
+    """What `make` returns, with these weights by name, in eval mode; it may take little more memory than they do.
 
-    Args:
-        make: builds the model from the checkpoint's configuration, which may ask for any size.
-        weights: of the whole model, by name.
-        path: the checkpoint, for messages.
+    `make` builds the model from the configuration of the checkpoint `path`, which may ask for any size.
     """
     with _SizeLimit(weights):
         model = make()

@@ -63,11 +63,7 @@ class Resume:
 def compare(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any], written: Any) -> Resume:
     """Compare a checkpoint's configuration with the one to go on with; a KeyframeError names what cannot change.
 
-    Args:
-        path: of the checkpoint.
-        checkpoint: its content.
-        config: the configuration now, plain nested values.
-        written: the same with its references (`${data.size}`) as they are written.
+    `config` is the configuration now, plain nested values; `written` the same with its references as they are written.
     """
     before = checkpoint.get("hyper_parameters")
     if not isinstance(before, dict):
