@@ -49,17 +49,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scenario:
-    """The shots of one video, each `SHOT_SECONDS` long.
+    """The shots of one video, each `SHOT_SECONDS` long."""
 
-    Attributes:
-        patterns: int (S,), the pattern of the scene a shot belongs to, an index of `PATTERNS`.
-        objects: int (S,), what lies on it, an index of `OBJECTS`.
-        importance: float (S,), the true importance, any scale.
-    """
-
-    patterns: Int64Array
-    objects: Int64Array
-    importance: Float64Array
+    patterns: Int64Array  # int (S,), the pattern of the scene a shot belongs to, an index of `PATTERNS`
+    objects: Int64Array  # int (S,), what lies on it, an index of `OBJECTS`
+    importance: Float64Array  # float (S,), the true importance, any scale
 
 
 def draw_scenario(rng: np.random.Generator, shots: int) -> Scenario:

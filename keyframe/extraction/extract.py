@@ -33,33 +33,19 @@ _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
 
 @dataclass(frozen=True)
 class ExtractionSpec:
-    """How videos are extracted; it can be pickled, and holds no model.
+    """How videos are extracted; it can be pickled, and holds no model."""
 
-    Attributes:
-        shots: cuts videos.
-        selector: chooses keyframes.
-        reader: decodes frames.
-        rate: scored frames per second of video, above 0.
-        summary_video: whether to write a skim of the kept shots.
-        quality: of the JPEG files, 1 to 95.
-        checkpoint: of the model that scores, or an exported file; None for training-free scoring.
-        device: where the model computes.
-        threads: of one worker's computations, at least 1.
-        bf16: whether a run's model computes in bfloat16.
-        trust: what the checkpoint or exported file may do.
-    """
-
-    shots: ShotCutter
-    selector: Selector
-    reader: VideoReader
-    rate: float = 2.0
-    summary_video: bool = False
-    quality: int = 92
-    checkpoint: Path | None = None
-    device: str = "auto"
-    threads: int = 1
-    bf16: bool = False
-    trust: Trust = NO_TRUST
+    shots: ShotCutter  # cuts videos
+    selector: Selector  # chooses keyframes
+    reader: VideoReader  # decodes frames
+    rate: float = 2.0  # scored frames per second of video, above 0
+    summary_video: bool = False  # whether to write a skim of the kept shots
+    quality: int = 92  # of the JPEG files, 1 to 95
+    checkpoint: Path | None = None  # of the model that scores, or an exported file; None for training-free scoring
+    device: str = "auto"  # where the model computes
+    threads: int = 1  # of one worker's computations, at least 1
+    bf16: bool = False  # whether a run's model computes in bfloat16
+    trust: Trust = NO_TRUST  # what the checkpoint or exported file may do
 
     def __post_init__(self) -> None:
         check_number("rate", self.rate, 0, whole=False, above=True)
@@ -143,15 +129,10 @@ class ScoredVideo:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The result of one video.
+    """The result of one video."""
 
-    Attributes:
-        stills: the keyframes, in order of time.
-        selection: which of the scored frames they are.
-    """
-
-    stills: list[Still]
-    selection: Selection
+    stills: list[Still]  # the keyframes, in order of time
+    selection: Selection  # which of the scored frames they are
 
 
 def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Scorer) -> Extraction:

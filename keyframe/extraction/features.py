@@ -32,28 +32,17 @@ class FeatureEncoder:
 
     A video is decoded twice: at a fixed size, to cut it into shots by a descriptor that no model affects, and at the
     backbone's size. Memory holds the features, not the pixels.
-
-    Attributes:
-        detector: a model in eval mode; its backbone encodes, its head is not used.
-        size: (height, width) in pixels that the backbone sees.
-        reader: decodes frames.
-        shots: cuts videos.
-        step: frames from one pick to the next, at least 1; 15 in published files.
-        lowest: the score in the label file that 0 stands for; the annotators' summaries depend on it.
-        highest: the score that 1 stands for.
-        width: channels to bring the features to, by `orthonormal`; None leaves them as they are.
-        unit_length: whether each feature is divided by its length.
     """
 
-    detector: KeyframeDetector
-    size: tuple[int, int]
-    reader: VideoReader
-    shots: ShotCutter
-    step: int = 15
-    lowest: float = 1.0
-    highest: float = 5.0
-    width: int | None = None
-    unit_length: bool = False
+    detector: KeyframeDetector  # a model in eval mode; its backbone encodes, its head is not used
+    size: tuple[int, int]  # (height, width) in pixels that the backbone sees
+    reader: VideoReader  # decodes frames
+    shots: ShotCutter  # cuts videos
+    step: int = 15  # frames from one pick to the next, at least 1; 15 in published files
+    lowest: float = 1.0  # the score in the label file that 0 stands for; the annotators' summaries depend on it
+    highest: float = 5.0  # the score that 1 stands for
+    width: int | None = None  # channels to bring the features to, by `orthonormal`; None leaves them as they are
+    unit_length: bool = False  # whether each feature is divided by its length
 
     @property
     def channels(self) -> int:

@@ -28,21 +28,15 @@ _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 
 @dataclass(frozen=True)
 class Resume:
-    """A checkpoint that a training goes on from.
+    """A checkpoint that a training goes on from."""
 
-    Attributes:
-        path: of the checkpoint.
-        epoch: the first that is trained now, from 0; maybe the rest of it.
-        config: of the training that wrote the checkpoint, plain nested values; empty if it is not known.
-        changes: key -> (value until then, value from `epoch` on), as texts.
-        new_rates: whether that gives both groups another learning rate in the stage of the checkpoint.
-    """
-
-    path: Path
-    epoch: int = 0
+    path: Path  # of the checkpoint
+    epoch: int = 0  # the first that is trained now, from 0; maybe the rest of it
+    # of the training that wrote the checkpoint, plain nested values; empty if it is not known
     config: Mapping[str, Any] = field(default_factory=dict)
+    # key -> (value until then, value from `epoch` on), as texts
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    new_rates: bool = False
+    new_rates: bool = False  # whether that gives both groups another learning rate in the stage of the checkpoint
 
     @property
     def lines(self) -> list[str]:
