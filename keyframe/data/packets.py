@@ -1,44 +1,48 @@
-"""The packet index of a video file: its frames, found without decoding, in milliseconds instead of seconds."""
+"""The packet index of a video file: its frames, found in milliseconds without decoding if its packets are sure."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData, SideDataContainer
-from av.stream import Disposition
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from keyframe.data.bitstream import Bitstream
+from keyframe.data.container import decoded_frames, encrypted, listed, open_video, video_streams, why_no_frames
 from keyframe.files import FileState, unchanged
+from keyframe.system import log_once
 from keyframe.types import BoolArray, Float64Array, Int64Array, VideoError
 
-# FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
-# other files.
-_NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf", "concat"}
+log = logging.getLogger(__name__)
+
 # Its time stamps are FFmpeg's guess there: AVI stores none, and with H.264 B-frames the guess is wrong.
 _WITHOUT_PTS = {"avi"}
-# The display matrix comes with a decoded frame only; a decoder gives the first one within so many packets.
-_PACKETS_TO_FIRST_FRAME = 64
-_ANNEX_B_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])")
+
+# A frame from a phone or a camera may carry side data of a type that this PyAV has no name for, for which it raises
+# (18.1: EXIF, the view of spatial video). It never matters here.
+SideDataType._missing_ = classmethod(lambda cls, value: _nameless(cls, value))  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, eq=False)
 class PacketIndex:
     """The frames of a video in presentation order, and what decides how they can be read.
 
-    Frames are what a player would show: not what an edit list discards, VP8 reference frames without an image, nor
-    what comes before the first key frame.
+    Frames are what a sequential decode gives: not what an edit list discards, VP8 reference frames without an image,
+    the second field of a frame, nor leading pictures that need frames before the first key frame. If packets leave a
+    doubt, the decoder has been asked.
 
     Attributes:
         path: the file.
+        stream: number of the indexed stream among the video streams, from 0, cover images left out.
         timestamps: start of each frame in seconds on the container's own clock, float64, shape (N,), not decreasing.
             They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0. If the container
             stores none (AVI, raw streams): decoding times in sorted order, or frame number / average rate.
@@ -55,8 +59,9 @@ class PacketIndex:
         pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does.
         duration: end of the last frame minus start of the first, seconds.
         stated_duration: by the file's header, seconds; None if it states none.
-        n_video_streams: number of video streams, cover images included; the index is of the best one.
-        n_packets: packets of that stream; more than frames if some are not shown.
+        n_video_streams: number of video streams, cover images included.
+        n_packets: packets of the indexed stream; more than frames if some are not shown.
+        n_lost: frames of damaged packets, which do not decode and are left out.
         random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
         steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
@@ -64,6 +69,7 @@ class PacketIndex:
     """
 
     path: Path
+    stream: int
     timestamps: Float64Array
     pts: Int64Array | None
     key_frames: BoolArray
@@ -79,6 +85,7 @@ class PacketIndex:
     stated_duration: float | None
     n_video_streams: int
     n_packets: int
+    n_lost: int
     random_access: bool
     intact: bool
     steady: bool
@@ -105,9 +112,32 @@ class _Packet(NamedTuple):
     dts: int | None
     duration: int
     key: bool
-    shown: bool
-    intact: bool
-    restarts: bool  # decoding can start here
+    shown: bool = True
+    intact: bool = True
+    restarts: bool = False  # decoding can start here
+    field: tuple[int, bool] | None = None
+    sure: bool = True
+
+
+class _Start(NamedTuple):
+    """The first frames that a decoder gives, in its order, up to the first one from which on all packets give one.
+
+    Attributes:
+        pts: of these frames.
+        orientation: of the first one; None if there is none.
+        complete: whether that one came.
+    """
+
+    pts: list[int | None]
+    orientation: "Orientation | None"
+    complete: bool
+
+
+def _nameless(kind: Any, value: int) -> Any:
+    """A member of an enumeration of PyAV for a number of FFmpeg's that it does not know."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"NUMBER_{value}", value
+    return member
 
 
 class Orientation(NamedTuple):
@@ -145,51 +175,44 @@ class Orientation(NamedTuple):
         return 180 if columns else 0
 
 
-@contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and its best video stream, the one that FFmpeg would play; may raise `VideoError`."""
-    if not path.exists():
-        raise VideoError(f"{path} does not exist: check the path.")
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder: name a video file in it.")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
-    try:
-        # An absolute path, because to FFmpeg "name:part.mp4" is a protocol.
-        container = av.open(str(path.absolute()))
-    except PermissionError as error:
-        raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_why_unreadable(path)) from error
-    with container:
-        stream = container.streams.best("video")
-        if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
-            raise VideoError(f"{path} is a text or an image, not a video: leave it out or name a video file.")
-        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            raise VideoError(f"{path} has no video stream: leave it out or name a video file.")
-        if stream.codec_context is None:
-            raise VideoError(f"{path} uses a video codec unknown to PyAV's FFmpeg: convert it to H.264.")
-        yield container, stream
+def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
+    """Index a video stream by reading its packets, and by decoding it if these leave a doubt; may raise `VideoError`.
 
-
-def index_packets(path: Path) -> PacketIndex:
-    """Index the best video stream by reading its packets; only the first frame is decoded. May raise `VideoError`."""
-    with unchanged(path, error=VideoError) as state, open_video(path) as (container, stream):
+    Without a doubt only the first frames are decoded. `stream` is as of `open_video`; if it is None and there are
+    several, the log names the one that is taken.
+    """
+    with unchanged(path, error=VideoError) as state, open_video(path, stream) as (container, video):
         assert state is not None
-        pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        packets, orientation, ended_well = _read_packets(container, stream)
-        if container.format.name in _WITHOUT_PTS:
-            packets = [packet._replace(pts=None) for packet in packets]
-        tick = float(stream.time_base or 0)
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        shown = _presented(packets)
+        streams = video_streams(container)
+        number = streams.index(video)
+        if stream is None and len(streams) > 1:
+            message = "%s: stream=%d is read; %s"
+            log_once(log, logging.INFO, (path, "streams"), message, path, number, listed(streams))
+        pixel_aspect = float(video.sample_aspect_ratio or 1)
+        timed = container.format.name not in _WITHOUT_PTS
+        packets, start, ended_well = _read_packets(path, container, video, timed)
+        intact = ended_well and all(packet.intact for packet in packets)
+        shown, sure = _presented(packets, start)
+        n_lost = 0
+        if not (sure and intact):
+            decoded = _decoded_packets(path, number, timed)
+            if not intact:
+                n_lost = max(0, len(shown) - len(decoded))
+            if len(decoded) != len(shown):
+                message = "%s: %d packets suggest %d frames, and %d decode: what decodes is taken"
+                level = logging.WARNING if n_lost else logging.INFO
+                log_once(log, level, (path, "decoded"), message, path, len(packets), len(shown), len(decoded))
+            shown = decoded
         if not shown:
-            raise VideoError(f"{path} holds no video frames: copy or download it again.")
-        pts, timestamps = _times(shown, stream, rate)
+            raise why_no_frames(path, len(packets))
+        tick = float(video.time_base or 0)
+        rate = float(video.average_rate or video.guessed_rate or 25)
+        pts, timestamps = _times(shown, video, rate)
         last_frame = shown[-1].duration * tick or (timestamps[-1] - timestamps[0]) / max(len(shown) - 1, 1)
-        context = stream.codec_context
+        context, orientation = video.codec_context, start.orientation
         return PacketIndex(
             path=path,
+            stream=number,
             timestamps=timestamps,
             pts=pts,
             key_frames=np.array([packet.key for packet in shown]),
@@ -205,60 +228,113 @@ def index_packets(path: Path) -> PacketIndex:
             stated_duration=None if container.duration is None else container.duration / av.time_base,
             n_video_streams=len(container.streams.video),
             n_packets=len(packets),
+            n_lost=n_lost,
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
-            intact=ended_well and all(packet.intact for packet in packets),
+            intact=intact,
             steady=_is_steady(packets),
             state=state,
         )
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], Orientation | None, bool]:
-    """All packets in file order, the first frame's orientation, and whether reading reached the end."""
+def _read_packets(
+    path: Path, container: InputContainer, stream: VideoStream, timed: bool
+) -> tuple[list[_Packet], _Start, bool]:
+    """All packets in file order, the first frames, and whether reading reached the end."""
     stream.codec_context.thread_count = 1
-    codec, extradata = stream.codec_context.name, stream.codec_context.extradata
+    bits = Bitstream(stream.codec_context.name, stream.codec_context.extradata)
     packets: list[_Packet] = []
-    orientation = None
-    try:
-        for packet in container.demux(stream):
+    start: list[int | None] = []
+    orientation, key, started = None, None, False
+    packet: av.Packet | None
+    ended_well = False
+    demuxed = container.demux(stream)
+    while not ended_well:
+        try:
+            packet = next(demuxed, None)
+        except av.error.FFmpegError:
+            break
+        ended_well = packet is None
+        if packet is not None:
             if not packet.size:
                 continue
-            shown, intact, restarts = _look_inside(codec, extradata, bytes(packet), packet.is_keyframe)
+            if packet.has_sidedata("encryption_info"):
+                raise encrypted(path)
+            look = bits.look(bytes(packet), packet.is_keyframe)
             packets.append(
                 _Packet(
-                    pts=packet.pts,
+                    pts=packet.pts if timed else None,
                     dts=packet.dts,
                     duration=packet.duration or 0,
                     key=packet.is_keyframe,
-                    shown=shown and not packet.is_discard,
-                    intact=intact and not packet.is_corrupt,
-                    restarts=restarts,
+                    shown=look.shown and not packet.is_discard,
+                    intact=look.intact and not packet.is_corrupt,
+                    restarts=look.restarts,
+                    field=look.field,
+                    sure=look.sure,
                 )
             )
-            if orientation is None and len(packets) <= _PACKETS_TO_FIRST_FRAME:
-                orientation = _first_orientation(stream, packet)
-    except av.error.FFmpegError:
-        return packets, orientation, False
-    return packets, orientation or _first_orientation(stream, None), True
+            if key is None and packet.is_keyframe:
+                key = packets[-1]
+        if not started:
+            with suppress(av.error.FFmpegError):
+                for frame in stream.decode(packet):
+                    pts = frame.pts if timed else None
+                    orientation = orientation or Orientation.of(frame)
+                    start.append(pts)
+                    started = key is not None and (pts is None or key.pts is None or pts >= key.pts)
+                    if started:
+                        break
+    return packets, _Start(start, orientation, started), ended_well
 
 
-def _first_orientation(stream: VideoStream, packet: av.Packet | None) -> Orientation | None:
-    """The orientation of the frame that this packet (None: the end) completes, if any."""
-    try:
-        frames = stream.decode(packet)
-    except av.error.FFmpegError:
-        return None
-    return Orientation.of(frames[0]) if frames else None
+def _presented(packets: list[_Packet], start: _Start) -> tuple[list[_Packet], bool]:
+    """The packets that a player shows, in presentation order (in decoding order if that is not known); whether sure."""
+    joined, paired = _joined_fields(packets)
+    sure = paired and start.complete and all(packet.sure for packet in packets[1:-1])
+    first = next((number for number, packet in enumerate(joined) if packet.key), 0)
+    kept = [packet for packet in joined[first:] if packet.shown]
+    times = {packet.pts for packet in kept}
+    if times <= {None}:
+        return kept, sure and bool(kept) and first == 0 and joined[0].restarts
+    by_time = {packet.pts: packet for packet in joined}
+    if None in times or len(times) < len(kept) or not by_time.keys() >= set(start.pts):
+        return kept, False
+    # What precedes the first key frame in time decodes or not, as the decoder has shown.
+    rest = [packet for packet in kept if not start.pts or (packet.pts or 0) > (start.pts[-1] or 0)]
+    return [by_time[pts] for pts in start.pts] + sorted(rest, key=lambda packet: packet.pts or 0), sure
 
 
-def _presented(packets: list[_Packet]) -> list[_Packet]:
-    """The packets that a player shows, in presentation order (in decoding order if that is not known)."""
-    start = next((number for number, packet in enumerate(packets) if packet.key), 0)
-    kept = [packet for packet in packets[start:] if packet.shown]
-    if not kept or any(packet.pts is None for packet in kept):
-        return kept
-    # Frames shown before the first key frame need frames that the file does not hold: none is decoded.
-    first = packets[start].pts
-    return sorted((p for p in kept if first is None or (p.pts or 0) >= first), key=lambda p: p.pts or 0)
+def _decoded_packets(path: Path, number: int, timed: bool) -> list[_Packet]:
+    """The frames that decode, in presentation order, as if each were a packet."""
+    with open_video(path, number) as (container, stream):
+        # With more, an error in one decoding thread takes finished frames of the others with it.
+        stream.codec_context.thread_count = 1
+        found = [
+            _Packet(frame.pts if timed else None, frame.dts, frame.duration, bool(frame.key_frame))
+            for frame in decoded_frames(container, stream)
+        ]
+    return found if any(frame.pts is None for frame in found) else sorted(found, key=lambda frame: frame.pts or 0)
+
+
+def _joined_fields(packets: list[_Packet]) -> tuple[list[_Packet], bool]:
+    """The packets of frames, of which two packets of fields make one; and whether each field has its other one.
+
+    A second field follows the first at once, with the same frame number and the other parity (ITU-T H.264 7.4.1.2.4).
+    """
+    joined: list[_Packet] = []
+    whole = True
+    waits = None
+    for packet in packets:
+        if waits is not None and packet.field == (waits[0], not waits[1]):
+            one = joined.pop()
+            end = one.duration if None in (one.pts, packet.pts) else packet.pts + packet.duration - one.pts
+            joined.append(one._replace(duration=max(end, one.duration), intact=one.intact and packet.intact))
+            waits = None
+            continue
+        whole = whole and waits is None
+        waits = packet.field
+        joined.append(packet)
+    return joined, whole and waits is None
 
 
 def _times(shown: list[_Packet], stream: VideoStream, rate: float) -> tuple[Int64Array | None, Float64Array]:
@@ -289,52 +365,3 @@ def _is_steady(packets: list[_Packet]) -> bool:
     """Whether decoding times never decrease in file order."""
     dts = [packet.dts for packet in packets if packet.dts is not None]
     return all(one <= two for one, two in pairwise(dts))
-
-
-def _look_inside(codec: str, extradata: bytes | None, data: bytes, key: bool) -> tuple[bool, bool, bool]:
-    """Whether a packet is shown, looks intact, and restarts decoding; for the codecs in which readers may seek.
-
-    Source: ITU-T H.264 7.3.1 and Annex B, ISO/IEC 14496-15 5.3 (lengths in MP4), RFC 6386 9.1 (VP8), the
-    VP9 bitstream specification 6.2 and Annex B.
-    """
-    if codec == "h264":
-        kinds, intact = _h264_units(extradata, data)
-        return True, intact and bool(kinds & {1, 5}), 5 in kinds
-    if codec == "vp8":
-        starts_key = not data[0] & 1 and data[3:6] == b"\x9d\x01\x2a"
-        return bool(data[0] & 0x10), starts_key == key, starts_key
-    if codec == "vp9":
-        several = data[-1] & 0xE0 == 0xC0
-        if data[0] & 0x30 == 0x30:  # Profile 3 has one bit more: it is not looked into, and nothing is sure.
-            return True, True, False
-        repeats = bool(data[0] & 0x08)
-        shown = several or repeats or bool(data[0] & 0x02)
-        return shown, data[0] >> 6 == 2, not repeats and not data[0] & 0x04
-    return True, True, key
-
-
-def _h264_units(extradata: bytes | None, data: bytes) -> tuple[set[int], bool]:
-    """Kinds of the units in an H.264 packet, and whether they fill it exactly."""
-    if not extradata or extradata[0] != 1:
-        headers = [match[1][0] for match in _ANNEX_B_UNIT.finditer(data)]
-        return {header & 31 for header in headers}, all(header < 128 for header in headers)
-    n_length = (extradata[4] & 3) + 1 if len(extradata) > 4 else 4
-    kinds: set[int] = set()
-    at = 0
-    while at + n_length < len(data):
-        length = int.from_bytes(data[at : at + n_length], "big")
-        header = data[at + n_length]
-        if length == 0 or header >= 128:
-            return kinds, False
-        kinds.add(header & 31)
-        at += n_length + length
-    return kinds, at == len(data)
-
-
-def _why_unreadable(path: Path) -> str:
-    """One sentence on a file that FFmpeg refuses to open."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return f"{path} is cut short or damaged, its index is missing: copy, download or export it again."
-    return f"{path} is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."

@@ -13,7 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from keyframe.data.packets import Orientation, PacketIndex, open_video
+from keyframe.data.container import decoded_frames, open_video
+from keyframe.data.packets import Orientation, PacketIndex
 from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.types import Frames, Int64Array, UInt8Array
 
@@ -32,15 +33,14 @@ class PyAVReader(VideoReader):
 
     It knows each frame by its time stamp. If key frames are sure (`why_not_seek`), it decodes from the key frame before
     each wanted frame, bit by bit as a full decode; else, or if a wanted frame does not come out so, every frame from
-    the start. Without time stamps (AVI, raw streams) it counts the decoded frames, so that after damage that the
-    decoder does not report the numbers may be off. The display matrix is applied.
+    the start. Without time stamps (AVI, raw streams) it counts the decoded frames. The display matrix is applied.
     """
 
     def _pieces(
         self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         distinct = np.unique(wanted)
-        with open_video(path) as (container, stream):
+        with open_video(path, index.stream) as (container, stream):
             # An error in one decoding thread takes finished frames of the others with it.
             threads = self.threads if index.intact else 1
             stream.codec_context.thread_count = threads
@@ -140,35 +140,17 @@ def _numbered_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The frames that decode, each with its number in the index; frames unknown to the index are left out."""
     number = -1
-    for frame in _decoded(container, stream):
+    for frame in decoded_frames(container, stream):
         if index.pts is None:
             number += 1
-            if frame is not None and number < index.n_frames:
+            if number < index.n_frames:
                 yield number, frame
-        elif frame is not None and frame.pts is not None:
+        elif frame.pts is not None:
             # Frames come in order: of several with one time stamp it is the first not passed yet.
             found = max(int(np.searchsorted(index.pts, frame.pts)), number + 1)
             if found < index.n_frames and index.pts[found] == frame.pts:
                 number = found
                 yield number, frame
-
-
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
-    """The frames of a stream in presentation order, None for each packet that the decoder refuses."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            packet = None  # What is left of the file cannot be read.
-        if packet is not None and not packet.size:
-            continue  # To the decoder that would be the end of the stream.
-        try:
-            yield from stream.decode(packet)
-        except av.error.FFmpegError:
-            yield None
-        if packet is None:
-            return
 
 
 def _image(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> Image:

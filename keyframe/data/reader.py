@@ -38,8 +38,9 @@ class VideoReader(ABC):
 
     Args:
         threads: decoding threads, 0 for one per core.
-        max_missing: largest share of the wanted frames, in [0, 1], that may be replaced by a neighbour because they do
-            not decode. A frame whose damage the decoder has patched counts as decoded.
+        max_missing: largest share of a video's frames, in [0, 1], that may be lost because they do not decode; as well
+            as of the wanted frames that may be replaced by a neighbour, if a reader finds damage that the index does
+            not show. A frame whose damage the decoder has patched counts as decoded.
         exact: whether a grid of frames is read as it is; False lets `grid`, and nothing else, move it to I-frames.
 
     Attributes:
@@ -101,6 +102,9 @@ class VideoReader(ABC):
         index = index or index_packets(path)
         size = size or index.upright_size
         wanted = _checked(indices, size, index, chunk)
+        n_all = index.n_frames + index.n_lost
+        if index.n_lost > self.max_missing * n_all:
+            raise _damaged(index, index.n_lost, f"{n_all}", self.max_missing)
         with unchanged(index.path, index.state, VideoError):
             if self.progress is None or not len(wanted):
                 yield from self._pieces(path, wanted, size, index, chunk)
@@ -189,16 +193,21 @@ def gather(
                 n_missing += int(number != asked)
             pixels[row], shown[row] = image, number
         if number < 0 or n_missing > allowed:
-            if not index.steady:
-                raise VideoError(
-                    f"{index.path} has a clock that goes back, as in joined recordings: convert it once, "
-                    "ffmpeg -i FILE -c:v libx264 new.mp4."
-                )
-            raise VideoError(
-                f"{index.path} is damaged, {n_missing} of {n_seen} wanted frames do not decode: copy or "
-                f"convert it again, leave it out, or raise reader.max_missing (now {max_missing:g})."
-            )
+            raise _damaged(index, n_missing, f"{n_seen} wanted", max_missing)
         yield Frames(pixels, index.timestamps[shown], shown)
+
+
+def _damaged(index: PacketIndex, n_lost: int, of: str, max_missing: float) -> VideoError:
+    """The error of a video of which too many frames do not decode."""
+    if not index.steady:
+        return VideoError(
+            f"{index.path} has a clock that goes back, as in joined recordings: convert it once, "
+            "ffmpeg -i FILE -c:v libx264 new.mp4."
+        )
+    return VideoError(
+        f"{index.path} is damaged, {n_lost} of {of} frames do not decode: copy or convert it again, leave it out, or "
+        f"raise reader.max_missing (now {max_missing:g})."
+    )
 
 
 def why_not_seek(index: PacketIndex) -> str | None:

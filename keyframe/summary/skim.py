@@ -20,7 +20,8 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from keyframe.data.packets import PacketIndex, open_video
+from keyframe.data.container import open_video
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.summary.stills import shown_size
 from keyframe.types import Float32Array, Float64Array, Frames, KeyframeError, VideoError
@@ -106,7 +107,7 @@ def _encode(
     places = np.cumsum([0] + [stop - start for start, stop in ranges[:-1]])
     cuts = [_Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
     height, width = (side + side % 2 for side in shown_size(index))
-    with open_video(index.path) as (container, source):
+    with open_video(index.path, index.stream) as (container, source):
         rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
         # Any, because PyAV's stubs do not know that a stream passes these on to its codec context.
         video: Any = output.add_stream(_VIDEO_CODEC, rate=rate, options=_VIDEO_OPTIONS)

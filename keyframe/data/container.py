@@ -1,0 +1,120 @@
+"""Opening a video file: which of its streams is read, what its decoder gives, and why a file cannot be read."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from keyframe.types import VideoError
+
+# FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
+# other files.
+_NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf", "concat"}
+# Sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's.
+_ENCRYPTED_TAGS = {"encv", "drmi"}
+# An MPEG transport packet: its bytes, its first one, how many are looked at (ISO/IEC 13818-1 2.4.3.2).
+_TS_BYTES, _TS_SYNC, _TS_LOOKED_AT = 188, 0x47, 5000
+
+
+@contextmanager
+def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and one of its video streams; may raise `VideoError`.
+
+    Args:
+        path: the file.
+        number: of the stream among the video streams, from 0, cover images left out. None: of those marked as default,
+            if any, the one with the largest frames, and of these the first.
+    """
+    if not path.exists():
+        raise VideoError(f"{path} does not exist: check the path.")
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder: name a video file in it.")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
+    try:
+        # An absolute path, because to FFmpeg "name:part.mp4" is a protocol.
+        container = av.open(str(path.absolute()))
+    except PermissionError as error:
+        raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(_why_unreadable(path)) from error
+    with container:
+        if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
+            raise VideoError(f"{path} is a text or an image, not a video: leave it out or name a video file.")
+        streams = video_streams(container)
+        if not streams:
+            raise VideoError(f"{path} has no video stream: leave it out or name a video file.")
+        if number is not None and not 0 <= number < len(streams):
+            raise VideoError(f"{path} has no stream={number}: choose among {listed(streams)}.")
+        stream = max(streams, key=_rank) if number is None else streams[number]
+        if stream.codec_context is None:
+            raise VideoError(f"{path} uses a video codec unknown to PyAV's FFmpeg: convert it to H.264.")
+        if stream.codec_context.codec_tag in _ENCRYPTED_TAGS:
+            raise encrypted(path)
+        yield container, stream
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a file in its order, without cover images."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _rank(stream: VideoStream) -> tuple[bool, bool, int]:
+    context = stream.codec_context
+    default = bool(stream.disposition & Disposition.default)
+    return context is not None, default, 0 if context is None else context.width * context.height
+
+
+def listed(streams: Sequence[VideoStream]) -> str:
+    """The streams by number and size, for a message."""
+    contexts = [stream.codec_context for stream in streams]
+    sizes = ["unknown codec" if context is None else f"{context.width}x{context.height}" for context in contexts]
+    return ", ".join(f"stream={number} ({size})" for number, size in enumerate(sizes))
+
+
+def decoded_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames of a stream that decode, in presentation order."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            packet = None  # What is left of the file cannot be read.
+        if packet is not None and not packet.size:
+            continue  # To the decoder that would be the end of the stream.
+        with suppress(av.error.FFmpegError):
+            yield from stream.decode(packet)
+        if packet is None:
+            return
+
+
+def encrypted(path: Path) -> VideoError:
+    """The error of a video that needs a key."""
+    return VideoError(f"{path} is encrypted: decrypt it with the software or key that it came with, or leave it out.")
+
+
+def why_no_frames(path: Path, n_packets: int) -> VideoError:
+    """The error of a video of which no frame decodes."""
+    with path.open("rb") as file:
+        head = file.read(_TS_BYTES * _TS_LOOKED_AT)
+    packets = [head[at : at + 4] for at in range(0, len(head) - _TS_BYTES, _TS_BYTES)]
+    if packets and all(packet[0] == _TS_SYNC for packet in packets) and any(packet[3] & 0xC0 for packet in packets):
+        return encrypted(path)
+    if n_packets:
+        return VideoError(f"{path} is damaged, none of its frames decodes: copy or convert it again, or leave it out.")
+    return VideoError(f"{path} holds no video frames: copy or download it again.")
+
+
+def _why_unreadable(path: Path) -> str:
+    """One sentence on a file that FFmpeg refuses to open."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return f"{path} is cut short or damaged, its index is missing: copy, download or export it again."
+    return f"{path} is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."
