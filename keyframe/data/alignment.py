@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keyframe.data.label_tables import TimedLabels, of_annotators
 from keyframe.data.container import open_video
+from keyframe.data.label_tables import TimedLabels, of_annotators
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.system import log_once
 from keyframe.types import (

@@ -172,8 +172,7 @@ class _Bits:
 
 
 def _sequence(bits: _Bits) -> tuple[int, tuple[int, bool] | None]:
-    """Id of a sequence parameter set; the bits of a frame number and whether colour planes are separate, if it may
-    have fields (7.3.2.1.1)."""
+    """Id of a sequence parameter set; of one with fields, bits of a frame number and whether planes are separate."""
     profile = bits.take(8)
     bits.take(16)
     sequence = bits.golomb()

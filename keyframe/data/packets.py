@@ -27,9 +27,16 @@ log = logging.getLogger(__name__)
 # Its time stamps are FFmpeg's guess there: AVI stores none, and with H.264 B-frames the guess is wrong.
 _WITHOUT_PTS = {"avi"}
 
+
 # A frame from a phone or a camera may carry side data of a type that this PyAV has no name for, for which it raises
 # (18.1: EXIF, the view of spatial video). It never matters here.
-SideDataType._missing_ = classmethod(lambda cls, value: _nameless(cls, value))  # type: ignore[method-assign]
+def _nameless(kind: Any, value: int) -> Any:
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"NUMBER_{value}", value
+    return member
+
+
+SideDataType._missing_ = classmethod(_nameless)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +140,6 @@ class _Start(NamedTuple):
     complete: bool
 
 
-def _nameless(kind: Any, value: int) -> Any:
-    """A member of an enumeration of PyAV for a number of FFmpeg's that it does not know."""
-    member = object.__new__(kind)
-    member._name_, member._value_ = f"NUMBER_{value}", value
-    return member
-
-
 class Orientation(NamedTuple):
     """How coded pixels become the upright image: swap the axes first, then flip.
 
@@ -193,9 +193,12 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
         packets, start, ended_well = _read_packets(path, container, video, timed)
         intact = ended_well and all(packet.intact for packet in packets)
         shown, sure = _presented(packets, start)
+        steady = _is_steady(packets)
+        # Some writers put decoding times in place of presentation times.
+        swapped = timed and video.codec_context.has_b_frames and all(one.pts == one.dts for one in packets)
         n_lost = 0
-        if not (sure and intact):
-            decoded = _decoded_packets(path, number, timed)
+        if swapped or not (sure and intact):
+            decoded = _decoded_packets(path, number, timed, steady)
             if not intact:
                 n_lost = max(0, len(shown) - len(decoded))
             if len(decoded) != len(shown):
@@ -231,7 +234,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             n_lost=n_lost,
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
             intact=intact,
-            steady=_is_steady(packets),
+            steady=steady,
             state=state,
         )
 
@@ -297,14 +300,15 @@ def _presented(packets: list[_Packet], start: _Start) -> tuple[list[_Packet], bo
     if times <= {None}:
         return kept, sure and bool(kept) and first == 0 and joined[0].restarts
     by_time = {packet.pts: packet for packet in joined}
-    if None in times or len(times) < len(kept) or not by_time.keys() >= set(start.pts):
+    in_order = all(two is not None and one is not None and one < two for one, two in pairwise(start.pts))
+    if None in times or len(times) < len(kept) or not by_time.keys() >= set(start.pts) or not in_order:
         return kept, False
     # What precedes the first key frame in time decodes or not, as the decoder has shown.
     rest = [packet for packet in kept if not start.pts or (packet.pts or 0) > (start.pts[-1] or 0)]
     return [by_time[pts] for pts in start.pts] + sorted(rest, key=lambda packet: packet.pts or 0), sure
 
 
-def _decoded_packets(path: Path, number: int, timed: bool) -> list[_Packet]:
+def _decoded_packets(path: Path, number: int, timed: bool, steady: bool) -> list[_Packet]:
     """The frames that decode, in presentation order, as if each were a packet."""
     with open_video(path, number) as (container, stream):
         # With more, an error in one decoding thread takes finished frames of the others with it.
@@ -313,7 +317,12 @@ def _decoded_packets(path: Path, number: int, timed: bool) -> list[_Packet]:
             _Packet(frame.pts if timed else None, frame.dts, frame.duration, bool(frame.key_frame))
             for frame in decoded_frames(container, stream)
         ]
-    return found if any(frame.pts is None for frame in found) else sorted(found, key=lambda frame: frame.pts or 0)
+    times = [frame.pts for frame in found if frame.pts is not None]
+    if len(times) < len(found) or times == sorted(times):
+        return found
+    if steady:  # These were decoding times: in order they are right, but no frame has its own.
+        return [frame._replace(pts=None, dts=frame.pts) for frame in found]
+    return sorted(found, key=lambda frame: frame.pts or 0)
 
 
 def _joined_fields(packets: list[_Packet]) -> tuple[list[_Packet], bool]:
@@ -327,8 +336,9 @@ def _joined_fields(packets: list[_Packet]) -> tuple[list[_Packet], bool]:
     for packet in packets:
         if waits is not None and packet.field == (waits[0], not waits[1]):
             one = joined.pop()
-            end = one.duration if None in (one.pts, packet.pts) else packet.pts + packet.duration - one.pts
-            joined.append(one._replace(duration=max(end, one.duration), intact=one.intact and packet.intact))
+            begin, middle = (one.dts, packet.dts) if packet.pts is None else (one.pts, packet.pts)
+            lasts = 0 if begin is None or middle is None else 2 * (middle - begin)
+            joined.append(one._replace(duration=max(lasts, one.duration), intact=one.intact and packet.intact))
             waits = None
             continue
         whole = whole and waits is None

@@ -305,14 +305,10 @@ def test_skim_of_which_no_shot_is_short_enough(here, good, tmp_path):
 @pytest.mark.full
 def test_real_clips(here, clips, tmp_path):
     videos = sorted(path for path in clips.iterdir() if path.suffix != ".md")
-    assert "1 of" in here(*videos, "output=found", "workers=1", "rate=1")
+    assert not here(*videos, "output=found", "workers=1", "rate=1")
     rows = table(tmp_path / "run" / "videos.csv")
-    failed = {name: row["notes"] for name, row in rows.items() if row["result"] == "failed"}
-    assert list(failed) == ["decord_corrupted.mp4"]
-    assert "is damaged, " in failed["decord_corrupted.mp4"]
-    assert len(rows) == len(videos)
+    assert [row["result"] for row in rows.values()] == ["done"] * len(videos)
     require_nothing_half_done(tmp_path / "found")
-    assert len(list((tmp_path / "found").iterdir())) == len(videos) - 1
 
 
 def unprivileged() -> tuple[str, ...]:

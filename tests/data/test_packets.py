@@ -2,22 +2,36 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from keyframe.data.packets import index_packets
+from keyframe.data.pyav_reader import PyAVReader
 from keyframe.types import VideoError
-from tests.videos import COPIES, GOP, KINDS, N_FRAMES, first_number, overwrite, packet_places, write_video
+from tests.data.fields import write_fields
+from tests.videos import (
+    COPIES,
+    GOP,
+    KINDS,
+    N_FRAMES,
+    first_number,
+    overwrite,
+    packet_places,
+    read_frame_number,
+    remux,
+    write_video,
+)
 
 # AVI and raw streams store no presentation times: PyAV's are None or guesses there.
 WITHOUT_TIMES = {"raw.h264", "h264.avi", "mpeg4.avi"}
 
 
-def decoded(path: Path) -> tuple[list[float], list[bool]]:
-    """Time and key flag of each frame of a sequential decode, patched up over errors."""
-    times, keys = [], []
+def decoded(path: Path, size: tuple[int, int] | None = None) -> tuple[list[float], list[bool], list[Any]]:
+    """Time, key flag and, with a size, RGB image of each frame of a sequential decode, patched up over errors."""
+    times, keys, images = [], [], []
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
@@ -28,17 +42,124 @@ def decoded(path: Path) -> tuple[list[float], list[bool]]:
                 continue
             times += [frame.time for frame in frames]
             keys += [bool(frame.key_frame) for frame in frames]
-    return times, keys
+            if size:
+                scaled = (frame.reformat(size[1], size[0], "rgb24", interpolation="BILINEAR") for frame in frames)
+                images += [frame.to_ndarray() for frame in scaled]
+    return times, keys, images
 
 
 @pytest.mark.parametrize("name", [name for name in [*KINDS, *COPIES] if name not in WITHOUT_TIMES])
 def test_index_lists_the_frames_of_a_full_decode(name, video):
     index = index_packets(video(name))
-    times, keys = decoded(video(name))
+    times, keys, _ = decoded(video(name))
     assert index.timestamps.tolist() == times
     assert index.n_frames == N_FRAMES - first_number(name)
     if index.random_access:
         assert index.key_frames.tolist() == keys
+
+
+_X265 = "keyint=8:b-adapt=0:scenecut=0:log-level=none:pools=1:"
+# What leads a group of pictures: B-frames of a closed group, of an open one (no decoder can show them without the group
+# before), RADL pictures (which decode), frames refreshed bit by bit; whole frames of two fields.
+CODED: dict[str, dict[str, Any]] = {
+    "closed": {"codec": "libx264", "options": {"x264-params": "keyint=8:bframes=3:b-pyramid=normal:b-adapt=0"}},
+    "open": {"codec": "libx264", "options": {"x264-params": "open-gop=1:keyint=8:bframes=3:b-adapt=0:scenecut=0"}},
+    "refresh": {"codec": "libx264", "options": {"x264-params": "intra-refresh=1:keyint=8:bframes=2"}},
+    "fields": {"codec": "libx264", "options": {"flags": "+ildct+ilme", "x264-params": "interlaced=1:keyint=8"}},
+    "hevc open": {"codec": "libx265", "options": {"x265-params": _X265 + "bframes=3:open-gop=1"}},
+    "hevc radl": {"codec": "libx265", "options": {"x265-params": _X265 + "bframes=4:open-gop=0:radl=2"}},
+    "mpeg2": {"codec": "mpeg2video", "options": {"g": "8", "bf": "2"}},
+    "mpeg4": {"codec": "mpeg4", "options": {"g": "8", "bf": "2"}},
+    "vp9": {"codec": "libvpx-vp9", "options": {"g": "8", "cpu-used": "8", "lag-in-frames": "8"}},
+    "snow": {"codec": "snow", "options": {"g": "8"}},  # not among the codecs that were tried
+}
+# Copies without the first frames, or with the times of some below 0, which makes an edit list.
+CUTS = [("mp4", 0, 0), ("mp4", 0, -5), ("mp4", 8, 0), ("mkv", 8, 0), ("ts", 11, 0)]
+
+
+def test_index_and_reader_agree_with_the_decoder(tmp_path):
+    """Every frame's time and image, of each coding x container x cut."""
+    n_files = 0
+    for coded, settings in CODED.items():
+        for suffix, drop, shift in (
+            [("nut", 0, 0)] if coded == "snow" else CUTS[: 4 if coded in ("mpeg4", "vp9") else None]
+        ):
+            whole = tmp_path / f"{coded}.{suffix}"
+            if not whole.exists():
+                write_video(whole, frames=26, size=(80, 48), **settings)
+            path = remux(whole, tmp_path / f"{coded} {drop} {shift}.{suffix}", drop=drop, shift=shift)
+            times, _, images = decoded(path, (48, 80))
+            index = index_packets(path)
+            assert index.timestamps.tolist() == sorted(times), path.name
+            read = PyAVReader().read(path, np.arange(index.n_frames), (48, 80), index)
+            np.testing.assert_array_equal(read.pixels, images, path.name)
+            n_files += 1
+    assert n_files == 7 * 5 + 2 * 4 + 1
+
+
+def test_two_packets_of_fields_are_one_frame(tmp_path):
+    """PAFF; FFmpeg gives one frame for two fields. One that lacks its other field is not shown."""
+    for suffix in ("264", "ts", "mkv", "mp4", "mov", "avi"):
+        path = write_fields(tmp_path / f"fields.{suffix}")
+        index = index_packets(path)
+        assert (index.n_frames, index.n_packets) == (12, 24)
+        np.testing.assert_allclose(index.timestamps, np.arange(12) / 25)
+        assert index.duration == pytest.approx(12 / 25)
+        read = PyAVReader().read(path, np.arange(12), None, index).pixels
+        np.testing.assert_array_equal(read, decoded(path, (32, 16))[2])
+    lone = remux(path.with_suffix(".mkv"), tmp_path / "lone.mkv", drop=3)
+    assert index_packets(lone).timestamps.tolist() == decoded(lone)[0]
+
+
+def test_real_field_coded_and_leading_pictures(clips):
+    faults = clips.parent / "faults" / "clips"
+    for name, n_frames in (("paff_one_pes.ts", 34), ("paff_mkvmerge.mkv", 34), ("hevc_radl_cut.mkv", 103)):
+        index = index_packets(faults / name)
+        assert index.n_frames == n_frames
+        assert index.timestamps.tolist() == decoded(faults / name)[0]
+
+
+def test_damaged_frames_are_left_out_and_counted(clips, caplog):
+    """50 packets, of which 49 decode."""
+    index = index_packets(clips / "decord_corrupted.mp4")
+    assert (index.n_frames, index.n_lost) == (49, 1)
+    assert index.timestamps.tolist() == decoded(clips / "decord_corrupted.mp4")[0]
+    assert "50 packets suggest 50 frames, and 49 decode" in caplog.text
+
+
+def test_side_data_of_any_type_is_no_matter(clips):
+    """Motion JPEG whose frames carry EXIF, a type that FFmpeg knows and PyAV 18.1 does not."""
+    index = index_packets(clips.parent / "faults" / "clips" / "mjpeg_exif_camera.avi")
+    assert (index.n_frames, index.rotation) == (48, 0)
+
+
+def test_of_several_streams_the_largest_default_one_is_read_and_named(video, caplog):
+    caplog.set_level("INFO")
+    index = index_packets(video("two_streams.mp4"))
+    assert index.stream == 0
+    assert "stream=0 is read; stream=0 (160x96), stream=1 (160x96)" in caplog.text
+    other = index_packets(video("two_streams.mp4"), stream=1)
+    assert (other.stream, other.n_frames) == (1, N_FRAMES)
+    numbers = [
+        read_frame_number(image) for image in PyAVReader().read(other.path, np.array([0, 9]), None, other).pixels
+    ]
+    assert numbers == [500, 509]
+    with pytest.raises(VideoError, match=r"has no stream=2: choose among stream=0 \(160x96\), stream=1"):
+        index_packets(video("two_streams.mp4"), stream=2)
+
+
+def test_encrypted_video_says_so(clips, video, tmp_path):
+    path = tmp_path / "scrambled.ts"
+    content = bytearray(video("transport.ts").read_bytes())
+    for packet in range(0, len(content), 188):
+        if content[packet + 1] & 0x1F == 1:  # PID 256, the video's (ISO/IEC 13818-1 2.4.3.2)
+            start = packet + (5 + content[packet + 4] if content[packet + 3] & 0x20 else 4)
+            content[packet + 3] |= 0x80  # transport_scrambling_control
+            content[start : packet + 188] = bytes(byte ^ 0x5A for byte in content[start : packet + 188])
+    path.write_bytes(content)
+    for file in (path, clips.parent / "faults" / "clips" / "cenc.mp4"):
+        with pytest.raises(VideoError, match="is encrypted: decrypt it"):
+            index_packets(file)
 
 
 def test_time_is_counted_if_none_is_stored(video):

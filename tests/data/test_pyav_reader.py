@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from keyframe.data import pyav_reader
-from keyframe.data.packets import index_packets, open_video
+from keyframe.data.container import open_video
+from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import why_not_seek
 from tests.data.reading import SIZE, TRUSTED, numbers, same
@@ -49,8 +50,8 @@ def decoded(monkeypatch):
             return frames
 
     @contextmanager
-    def counting(path):
-        with open_video(path) as (container, stream):
+    def counting(path, number):
+        with open_video(path, number) as (container, stream):
             yield (
                 SimpleNamespace(
                     demux=lambda counted: container.demux(counted.stream),
