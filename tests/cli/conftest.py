@@ -23,7 +23,7 @@ def runs(command, tiny_demo, tmp_path_factory) -> Path:
         command(*here, "data.fold=1", f"hydra.run.dir={place / 'folds' / '1'}").good()
         command(*here, "seed=1", f"hydra.run.dir={place / 'seed1'}").good()
         command(*here, "backbone=resnet50", f"hydra.run.dir={place / 'resnet'}").good()
-        other = (*common, f"data.root={place / 'sets'}", "data.seed=7")
+        other = (*common, f"data.root={place / 'sets'}", "data.seed=7", "data.videos=5")
         command(*other, f"hydra.run.dir={place / 'other'}").good()
 
     return made_once(tmp_path_factory, "runs", train)

@@ -29,6 +29,17 @@ pytestmark = pytest.mark.full
 QUICK = ("speed.videos=[1]", "speed.repeats=1", "pictures=0")
 
 
+@pytest.fixture(autouse=True)
+def unrendered(monkeypatch):
+    """In this process figures are drawn, and not rendered: that takes a second of each evaluation."""
+
+    def save(figure, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(results, "save_figure", save)
+
+
 def evaluate(run, *arguments):
     """Evaluate into a run directory, in this process, and return its metrics."""
     sentence = in_process("evaluate", *arguments, run_dir=run)

@@ -189,33 +189,18 @@ def test_the_last_checkpoint_goes_on_after_the_switch(command, trained, tiny_dem
     assert torch.load(again / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == EPOCHS + 1
 
 
-def test_the_cache_changes_no_number(command, trained, tiny_demo, tmp_path):
+def test_the_cache_is_filled_once(trained):
+    """That it changes no number: tests/training/test_prefix_cache.py."""
     done, run = trained
     assert "Cache: 0 of 15 videos found, 15 decoded and encoded in" in done.out
     assert "MB of 20 GB in outputs/cache" in done.out
     assert len(list((run.parents[1] / "cache").rglob("*.safetensors"))) == 2 * 12 + 3
-    settings = [f"trainer.max_epochs={SWITCH + 1}", f"finetune.switch_epoch={SWITCH}", "cache=off"]
-    done = command(*TINY, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
-    assert "Cache off (cache=off)" in done.out
-    for name in ("train/loss", "val/loss"):
-        cached, uncached = column(run, name), column(tmp_path, name)
-        for epoch in range(SWITCH + 1):
-            assert cached[epoch] == pytest.approx(uncached[epoch], abs=1e-5)
-
-
-def test_another_backbone_by_its_name_alone_and_another_loss(command, tiny, tmp_path):
-    done = command(*tiny, "backbone=resnet18", "backbone.pretrained=false", "loss=mse", f"hydra.run.dir={tmp_path}")
-    assert "stage 2" in done.good().out
-    metrics = metrics_of(tmp_path)
-    # torchvision's ResNet18 (11,689,512 parameters) without its classifier
-    assert metrics["model/params_backbone"] == 11_689_512 - 513_000
-    assert all(math.isfinite(value) for value in column(tmp_path, "train/loss").values())
-    assert metrics["test/loss"] == pytest.approx(metrics["test/mse"], rel=1e-4)
 
 
 def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, tmp_path):
     run, found = tmp_path / "run", tmp_path / "found"
-    command(*tiny, "backbone=mobilenetv4_conv_small", "backbone.pretrained=false", f"hydra.run.dir={run}").good()
+    chosen = ("backbone=mobilenetv4_conv_small", "backbone.pretrained=false", "cache=off")
+    assert "Cache off (cache=off)" in command(*tiny, *chosen, f"hydra.run.dir={run}").good().out
     # 3,774,024 parameters of the published model (Qin et al., MobileNetV4, 2024: 3.8 M) without its classifier
     assert metrics_of(run)["model/params_backbone"] == 3_774_024 - 1_281_000
     evaluated = command(f"run={run}", f"hydra.run.dir={tmp_path / 'evaluated'}", program="keyframe-evaluate").good()
@@ -225,12 +210,16 @@ def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, t
     assert "a trained model, mobilenetv4_conv_small" in (found / video.stem / "index.html").read_text()
 
 
-def test_frames_by_rate_and_a_weighted_loss(command, tiny, tmp_path):
+def test_a_backbone_by_its_name_alone_frames_by_rate_and_a_weighted_loss(command, tiny, tmp_path):
     arguments = [argument for argument in tiny if not argument.startswith("sampling.")]
     rate = ["sampling=fps", "sampling.rate=1", "loss=weighted", "loss.weights.spearman=0", "loss.weights.mse=3"]
-    done = command(*arguments, *rate, "cache=memory", f"hydra.run.dir={tmp_path}").good()
-    assert "MB in memory" in done.out
+    resnet = ("backbone=resnet18", "backbone.pretrained=false")
+    done = command(*arguments, *rate, *resnet, "cache=memory", f"hydra.run.dir={tmp_path}").good()
+    assert "MB in memory" in done.out and "stage 2" in done.out
     metrics = metrics_of(tmp_path)
+    # torchvision's ResNet18 (11,689,512 parameters) without its classifier
+    assert metrics["model/params_backbone"] == 11_689_512 - 513_000
+    assert all(math.isfinite(value) for value in column(tmp_path, "train/loss").values())
     assert metrics["test/loss"] == pytest.approx(3 * metrics["test/mse"], rel=1e-4)
     with (tmp_path / "per_video.csv").open() as file:
         shares = [float(row["precision_at_15"]) * 4 for row in csv.DictReader(file)]
