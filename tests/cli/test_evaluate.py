@@ -16,6 +16,7 @@ from scipy.stats import kendalltau, spearmanr
 from keyframe.cli.evaluate import Scored, add_scores
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import read_labels, write_tsv
+from keyframe.evaluation import results
 from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES, fit_ridge
 from keyframe.evaluation.results import BASELINES, METRICS
