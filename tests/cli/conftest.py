@@ -17,7 +17,7 @@ def runs(command, tiny_demo, tmp_path_factory) -> Path:
     """
 
     def train(place: Path) -> None:
-        common = (*TINY, "trainer.max_epochs=1", "finetune.switch_epoch=1")
+        common = (*TINY, "trainer.max_epochs=1", "finetune.switch_epoch=1", "callbacks.curves=null")
         here = (*common, f"data.root={tiny_demo}")
         command(*here, f"hydra.run.dir={place / 'folds' / '0'}").good()
         command(*here, "data.fold=1", f"hydra.run.dir={place / 'folds' / '1'}").good()

@@ -24,6 +24,7 @@ from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
 TRAIN = (*OWN, "trainer.max_epochs=2", "finetune.switch_epoch=1", "data.folds=3", "data.val_fraction=0.25")
+TRAIN += ("callbacks.curves=null",)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tests.commands import TINY
 def distill(command, tiny_demo):
     """Runs a student of two epochs, one in each stage, on what the `runs` were trained on."""
     here = (*TINY[1:], f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
+    here += ("callbacks.curves=null",)
     return lambda *arguments: command("experiment=[demo,distill]", *here, *arguments)
 
 

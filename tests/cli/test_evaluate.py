@@ -450,6 +450,7 @@ def feature_runs(command, tmp_path_factory):
     place = tmp_path_factory.mktemp("h5")
     path = write_tvsum(place / "features.h5", 15)
     common = ("data=h5", f"data.path={path}", f"data.width={WIDTH}", "trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
+    common += ("callbacks.curves=null",)
     for head in ("dual", "framewise"):
         command(*common, f"head={head}", "trainer.max_epochs=4", f"hydra.run.dir={place / head}").good()
     return place
