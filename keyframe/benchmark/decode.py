@@ -3,11 +3,9 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
@@ -40,10 +38,6 @@ def _reading_memory(read: Callable[[], Frames]) -> Iterator[float]:
     before = resident_mb()[0]
     read()
     yield resident_mb()[1] - before
-
-
-def _read_and_drop(read: Callable[[], Frames]) -> None:
-    read()  # in another process: frames returned would be sent back
 
 
 def import_opencv() -> ModuleType:
@@ -149,7 +143,7 @@ class DecodeSuite:
         result = SuiteResult("decode", notes=self._notes())
         size = _name(self.sizes[0])
         parts = [partial(self._exact, result, size) for size in self.sizes]
-        parts += [partial(part, result, self.sizes[0]) for part in (self._snapped, self._workers)]
+        parts.append(partial(self._snapped, result, self.sizes[0]))
         parts.append(partial(self._memory, result, max(self.sizes, key=lambda size: size[0] * size[1])))
         for part in bar(parts, "Decoding", len(parts)):
             part()
@@ -241,20 +235,6 @@ class DecodeSuite:
             for reader in READERS:
                 exact, near_ = seconds[f"{reader}_{end}_{size}"], seconds[f"{reader}_{end}_snapped_{size}"]
                 result.add_ratio(f"snap_speedup_{reader}_{size}_gop{key_every}", exact, near_, meaning)
-
-    def _workers(self, result: SuiteResult, of: Sequence[int]) -> None:
-        path, sampling = self._video(of), UniformSampling(self.frames)
-        read, alone = (partial(read_sampled, path, PyAVReader(threads=count), sampling) for count in (1, 2))
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-
-            def in_workers() -> None:
-                list(pool.map(_read_and_drop, [read, read]))
-
-            in_workers()  # the processes start
-            seconds = self._time({"workers": in_workers, "threads": lambda: [alone() for _ in range(2)]})
-        meaning = "two videos by two processes with a decoding thread each, over one process with two threads"
-        name = f"ratio_two_workers_to_two_threads_{_name(of)}"
-        result.add_ratio(name, seconds["workers"], seconds["threads"], meaning)
 
     def _memory(self, result: SuiteResult, of: Sequence[int]) -> None:
         path = self._video(of)

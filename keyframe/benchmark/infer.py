@@ -33,10 +33,8 @@ ScoreFrames = Callable[[Tensor], Tensor]
 
 # By name in a figure's key.
 WAYS = {
-    "contiguous": "all frames and weights in torch's default layout instead of channels_last",
     "bf16": "matrix products and convolutions in bfloat16 (torch.autocast)",
     "compiled": "torch.compile",
-    "exported": "the program of torch.export, all frames at once",
     "onnx": "ONNX Runtime on the CPU, all frames at once",
 }
 _TITLES = {"model1": "Model 1", "model2": "Model 2"}
@@ -49,33 +47,20 @@ def random_detector(backbone: str) -> KeyframeDetector:
 
 def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> ScoreFrames:
     """A detector, which is not changed, run in one of `WAYS` on frames such as these, (N, T, 3, H, W)."""
-    size = (frames.shape[-2], frames.shape[-1])
     match way:
-        case "contiguous":
-            model = copy.deepcopy(_network(detector)).to(memory_format=torch.contiguous_format)
-
-            def score_contiguous(frames: Tensor) -> Tensor:
-                features = torch.cat([model(detector.normalize(piece).contiguous()) for piece in _pieces(frames)])
-                return detector.score(features.unflatten(0, frames.shape[:2]))
-
-            return score_contiguous
         case "bf16":
             return torch.autocast(frames.device.type, torch.bfloat16)(detector.__call__)
         case "compiled":
             compiled = copy.deepcopy(detector)
             compile_detector(compiled)
             return compiled
-        case "exported":
-            return export_program(detector, size).module()
-        case "onnx":
+        case _:
             require_packages()
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
-                write_onnx(onnx_program(export_program(detector, size)), path)
+                write_onnx(onnx_program(export_program(detector, (frames.shape[-2], frames.shape[-1]))), path)
                 program = load_onnx(path, torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
-        case _:
-            raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way}")
 
 
 def _network(detector: KeyframeDetector) -> nn.Module:
@@ -144,7 +129,7 @@ class InferSuite:
         result = SuiteResult("infer")
         parts = [self._weights, self._videos, self._bare]
         parts += [partial(self._way, key, way) for way in self._possible_ways for key in self._models]
-        parts += [self._chunk_speed, self._chunk_memory, self._end_to_end]
+        parts += [self._chunk_memory, self._end_to_end]
         if self._device.type == "cuda":
             parts.append(self._share_of_peak)
         for part in bar(parts, "Scoring", len(parts)):
@@ -231,16 +216,6 @@ class InferSuite:
         if way == "compiled":
             what = f"first call of {_TITLES[key]}, compiling included (less where torch's cache knows it)"
             result.add(f"{key}_compile", first, "s", what)
-
-    def _chunk_speed(self, result: SuiteResult) -> None:
-        frames = self._input()[:, : max(*self.chunks, self._chunk)]
-        for key, model in self._models.items():
-            calls: dict[str, Callable[[], Tensor]] = {"auto": partial(model, frames)}
-            calls |= {str(chunk): partial(_with_chunk, model, chunk, frames) for chunk in self.chunks}
-            seconds = in_turns(calls, self.repeats)
-            for chunk in self.chunks:
-                meaning = f"{_TITLES[key]}, {chunk} frames encoded at once, over the default's {self._chunk}; time"
-                result.add_ratio(f"{key}_chunk{chunk}_over_default", seconds[str(chunk)], seconds["auto"], meaning)
 
     def _chunk_memory(self, result: SuiteResult) -> None:
         chunks = sorted({*self.chunks, self._chunk})

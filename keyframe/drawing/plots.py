@@ -138,25 +138,6 @@ def draw_scatter(
     return figure
 
 
-def draw_pairs(a: FloatArray, b: FloatArray, names: tuple[str, str], title: str) -> Figure:
-    """One point per video: model A's number (V,) across, model B's (V,) upwards; B is better above the diagonal.
-
-    A video with a NaN in either is left out and counted.
-    """
-    x, y = _both(a, b)
-    left_out = len(a) - len(x)
-    caption = f"{names[1]} is better in {np.sum(y > x)} of {len(x)} videos (above the diagonal), "
-    caption += f"{names[0]} in {np.sum(y < x)}, equal: {np.sum(y == x)}"
-    caption += f", not defined: {left_out}" if left_out else ""
-    figure = style.sheet(title, 6.2, 6.6, caption)
-    plot = style.dress(figure.add_subplot(), "both")
-    limits = _limits([*x, *y])
-    plot.plot(limits, limits, color="0.6", linewidth=1)
-    plot.scatter(x, y, s=34, color=style.look(names)[names[0]][0], alpha=0.75, linewidths=0)
-    plot.set(xlim=limits, ylim=limits, xlabel=style.drawable(names[0]), ylabel=style.drawable(names[1]))
-    return figure
-
-
 def _both(a: FloatArray, b: FloatArray) -> tuple[Float64Array, Float64Array]:
     """The pairs of two finite numbers."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)

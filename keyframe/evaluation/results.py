@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from keyframe.drawing.curves import draw_video
-from keyframe.drawing.plots import draw_bars, draw_pairs, draw_per_video, draw_scatter, draw_tradeoff
+from keyframe.drawing.plots import draw_bars, draw_per_video, draw_scatter, draw_tradeoff
 from keyframe.drawing.style import save_figure
 from keyframe.evaluation.metrics import (
     Difference,
@@ -227,7 +227,7 @@ ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, UInt8Array]]]
 
 
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
-    """PNG files of bars beside the reference lines, a dot per video, predictions against labels; pairs, and costs."""
+    """PNG files of bars beside the reference lines, a dot per video, predictions against labels; and costs."""
     results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
     means = evaluation.means
     metric = evaluation.main_metric
@@ -256,12 +256,6 @@ def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], direc
         _save(dots, directory / "videos.png", f"Dots: {what} of each model on each video"),
         _save(cloud, directory / "scatter.png", "Scatter: predicted importance against the annotators' mean"),
     ]
-    first = results[0]
-    for place, other in enumerate(results[1:], start=1):
-        a, b = (np.array([one.rows[video]["spearman"] for video in first.rows]) for one in (first, other))
-        pair = draw_pairs(a, b, (first.name, other.name), "Spearman's rho with the annotators' mean, a point per video")
-        alt = f"Scatter: {other.name} against {first.name}, a point per video"
-        images.append(_save(pair, directory / f"pair-{place}.png", alt))
     if costs:
         tradeoff = draw_tradeoff(
             {name: 1e3 * costs[name].get("seconds_1", np.nan) for name in costs},

@@ -59,7 +59,7 @@ def test_the_report_says_it_in_words(compared):
     assert "parameters in all" in text and "-75%" in text and "-70%" in text
     assert "efficientnet_b0: 2 runs, 2 per video" in text
     figures = {path.name for path in (run / "figures").iterdir()}
-    assert figures >= {"accuracy.png", "scatter.png", "videos.png", "pair-1.png", "tradeoff.png", "video-00.png"}
+    assert figures >= {"accuracy.png", "scatter.png", "videos.png", "tradeoff.png", "video-00.png"}
     assert (run / "report.html").read_text().count("data:image/png") == len(figures)
     assert "Peak memory" in done.out and str(run / "report.html") in done.out
 

@@ -3,7 +3,6 @@ import pytest
 
 from keyframe.drawing.plots import (
     draw_bars,
-    draw_pairs,
     draw_parallel,
     draw_per_video,
     draw_scatter,
@@ -80,7 +79,6 @@ def test_names_of_any_characters_are_drawn(tmp_path):
     for figure in (
         draw_bars({name: 0.1}, {name: (0.0, 0.2)}, {}, name, "rho"),
         draw_per_video({name: [0.1], "b": [0.2]}, [name], name),
-        draw_pairs(np.array([0.1]), np.array([0.2]), (name, "b"), name),
         draw_scatter({name: np.arange(3.0)}, np.arange(3.0), {name: 0.5}, name),
         draw_parallel([{name: name}, {name: "b"}], [0.1, 0.2], name, "rho"),
     ):
@@ -112,20 +110,6 @@ def test_every_defined_point_counts():
     nothing = draw_scatter({"a": np.full(5, np.nan)}, np.arange(5.0), {"a": np.nan}, "")
     nothing.draw_without_rendering()
     assert nothing.axes[0].get_title(loc="left").endswith("n/a")
-
-
-def test_pairs_are_counted_on_either_side():
-    a = np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan])
-    b = np.array([0.2, 0.1, 0.4, 0.4, 0.9, 0.1])
-    figure = draw_pairs(a, b, ("A", "B"), "title")
-    shown = [text.replace("\n", " ") for text, _ in texts(figure)]
-    assert "B is better in 3 of 5 videos (above the diagonal), A in 1, equal: 1, not defined: 1" in shown
-    (axis,) = figure.axes
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("A", "B")
-    assert axis.get_xlim() == axis.get_ylim()
-    np.testing.assert_allclose(axis.collections[0].get_offsets(), np.stack([a, b], axis=1)[:5])
-    for values in ([], [np.nan], [0.5]):
-        assert not clashes(draw_pairs(np.array(values), np.array(values), (NAMES[0], NAMES[1]), TITLE))
 
 
 # Accuracy against cost

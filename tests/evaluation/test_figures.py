@@ -33,7 +33,7 @@ def test_a_comparison_is_drawn_and_its_costs_are_listed(tmp_path):
     baselines, pairs = {TRAINING_FREE: results[0].metrics}, compare_pairs(results)
     evaluation = Evaluation(results, baselines, {}, "How.", {}, pairs, costs, ("one", "two"))
     overview = draw_overview(evaluation, videos, tmp_path)
-    names = ["accuracy.png", "videos.png", "scatter.png", "pair-1.png", "tradeoff.png"]
+    names = ["accuracy.png", "videos.png", "scatter.png", "tradeoff.png"]
     assert [image.path.name for image in overview.blocks] == names
     curves = draw_videos(results, videos, {"b": lambda seconds: []}, tmp_path)
     assert [image.alt for image in curves.blocks] == ["Importance along b"]
