@@ -292,12 +292,8 @@ def sentence_of(error: BaseException, config: DictConfig | None = None, director
         case CompactHydraException() | OmegaConfBaseException():
             lines = [str(error), str(error.__cause__ or "")]
             return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())
-    return fault_of(error, directory, _memory_keys(config))
-
-
-def _memory_keys(config: DictConfig | None) -> str:
-    """The keys that take less memory when they are lower, as far as the configuration has them."""
-    return ", ".join(key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None)
+    lower = [key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None]
+    return fault_of(error, directory, ", ".join(lower))
 
 
 def _message(error: KeyframeError) -> str:

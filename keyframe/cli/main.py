@@ -74,7 +74,8 @@ def command(name: str) -> None:
             try:
                 write_status(directory, status("running"))
                 arguments.check_values(config)
-                arguments.check_additions(config, name, [*settings.overrides.task, *_search_path(settings)])
+                search_path = [one for one in settings.overrides.hydra if one.startswith("hydra.searchpath=")]
+                arguments.check_additions(config, name, [*settings.overrides.task, *search_path])
                 _find_own_packages(config, settings)
                 if inputs:
                     arguments.add_inputs(config, inputs)
@@ -124,10 +125,6 @@ def command(name: str) -> None:
         if sentence is None or full_error == "1":
             raise
         arguments.fail(name, sentence)
-
-
-def _search_path(settings: HydraConf) -> list[str]:
-    return [override for override in settings.overrides.hydra if override.startswith("hydra.searchpath=")]
 
 
 def _find_own_packages(config: DictConfig, settings: HydraConf) -> None:

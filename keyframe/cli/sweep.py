@@ -131,7 +131,9 @@ def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | Non
         | {name: _cell(job, name) for name in (OBJECTIVE, *INTERVALS)}
         for job in jobs
     ]
-    failed = [f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if not _is_done(job)]
+    failed = [
+        f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if job.status != "completed"
+    ]
     sections = [Section("Jobs", [Table(rows, f"Best {OBJECTIVE} first.")])]
     if failed:
         sections.append(Section("Without a result", [Notes(failed)]))
@@ -169,10 +171,6 @@ def _cell(job: SweepJob, name: str) -> str:
     lo, hi = job.metrics.get(f"{name}_lo", math.nan), job.metrics.get(f"{name}_hi", math.nan)
     value = format_number(job.metrics[name]) if name in job.metrics else ""
     return value if math.isnan(lo) else f"{value} [{format_number(lo)}, {format_number(hi)}]"
-
-
-def _is_done(job: SweepJob) -> bool:
-    return job.status == "completed"
 
 
 def _read_metrics(directory: Path) -> dict[str, float]:
@@ -234,7 +232,7 @@ class SweepTable(Callback):
             save_figure(plot, figure, 150)
         document = sweep_document(jobs, directory, figure)
         write_report(document, directory, ("html",), "sweep")
-        failed = [job.name for job in jobs if not _is_done(job)]
+        failed = [job.name for job in jobs if job.status != "completed"]
         print(f"\n{short_text(document, 2 if failed else 1)}\n")
         for line in (f"Table:  {directory / 'sweep.csv'}", f"Report: {directory / 'sweep.html'}"):
             print(one_line(line))

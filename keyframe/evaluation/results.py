@@ -124,8 +124,6 @@ def model_result(
     scores, `rank` the mean of their ranks within the video. `mse` and `mae` are NaN for ranks, and for all videos if
     some scores are outside [0, 1], the labels' scale.
     """
-    if ensemble not in (None, *ENSEMBLES):
-        raise ValueError(f"ensemble must be None, {' or '.join(ENSEMBLES)}, not {ensemble}")
     tracks_of_all = [one[id_] for one in scored for id_ in one.keys() & videos.keys()]
     other_scale = ensemble == "rank" or any(track.min() < 0 or track.max() > 1 for track in tracks_of_all)
 

@@ -162,8 +162,6 @@ def test_an_ensemble_is_measured_after_joining():
         assert math.isnan(rank.rows[name]["mse"]) and math.isnan(rank.rows[name]["mae"])
         # the scale of a member does not count
         assert rank_of_bent.rows[name] == pytest.approx(rank.rows[name], nan_ok=True)
-    with pytest.raises(ValueError, match="mean or rank"):
-        model_result("model", runs, VIDEOS, ensemble="median")
 
 
 def test_means_over_videos_leave_out_what_is_not_defined_and_count_it():
