@@ -19,7 +19,7 @@ def compared(command, runs, tmp_path_factory):
     """Two seeds of one model against another model, and an ensemble of all."""
     out = tmp_path_factory.mktemp("compared") / "out"
     entries = f"runs=[{runs / 'resnet'},[{runs / 'folds' / '0'},{runs / 'seed1'}]]"
-    arguments = (entries, "ensemble=mean", "memory.videos=[1]", *QUICK, f"hydra.run.dir={out}")
+    arguments = (entries, "ensemble=mean", "memory.videos=[1]", *QUICK, "logger=all", f"hydra.run.dir={out}")
     return command(*arguments, program="keyframe-compare").good(), out
 
 
@@ -64,10 +64,8 @@ def test_the_report_says_it_in_words(compared):
     assert "Peak memory" in done.out and str(run / "report.html") in done.out
 
 
-def test_trackers_get_numbers_and_figures(command, runs, tmp_path):
-    out = tmp_path / "out"
-    arguments = (f"runs=[{runs / 'resnet'},{runs / 'seed1'}]", *FAST, "logger=all", f"hydra.run.dir={out}")
-    command(*arguments, program="keyframe-compare").good()
+def test_trackers_get_numbers_and_figures(compared):
+    out = compared[1]
     assert list(out.glob("wandb/offline-run-*/*.wandb")) and list(out.glob("tensorboard/events*"))
     images = {path.name.split("_")[0] for path in out.glob("wandb/offline-run-*/files/media/images/*.png")}
     assert images >= {"accuracy", "video-00", "tradeoff"}

@@ -161,14 +161,6 @@ def test_a_shared_file_runs_nothing(command, exported, tmp_path):
             listener.accept()
 
 
-def test_evaluation_of_a_file(command, exported, tmp_path):
-    command(
-        f"run={exported[1] / FILES['onnx']}", f"hydra.run.dir={tmp_path / 'out'}", program="keyframe-evaluate"
-    ).good()
-    assert len(per_video(tmp_path / "out")) == 3
-    assert "test_efficientnet (onnx)" in (tmp_path / "out" / "report.txt").read_text()
-
-
 def test_python_takes_a_file(exported, old_run, tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=300)
     video = keyframe.score_video(path, keyframe.load_exported(str(exported[1] / FILES["onnx"])))
