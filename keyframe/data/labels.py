@@ -23,13 +23,7 @@ from keyframe.data.label_tables import (
 from keyframe.data.mat5 import MAT5_START, read_mat5
 from keyframe.files import atomic_file, one_line, unchanged
 from keyframe.system import log_once
-from keyframe.types import (
-    Float32Array,
-    Float64Array,
-    IntArray,
-    KeyframeError,
-    Labels,
-)
+from keyframe.types import Float32Array, Float64Array, IntArray, KeyframeError, Labels
 
 LABEL_SUFFIXES = (".mat", ".tsv", ".csv", ".json", ".h5")
 """In order of preference; an h5 holds only one score track at every 15th frame, and no annotators."""
