@@ -118,14 +118,8 @@ def assert_same_end(ended, uninterrupted):
 
 
 # Other points leave the checkpoint of one of these: the last one that was whole.
-@pytest.mark.parametrize(
-    ("point", "epoch"),
-    [
-        ("mid-epoch", SWITCH),
-        pytest.param("epoch end", 1, marks=pytest.mark.full),
-        pytest.param("checkpoint", 3, marks=pytest.mark.full),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("point", "epoch"), [("mid-epoch", SWITCH), ("epoch end", 1), ("checkpoint", 3)])
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny_demo, tmp_path, uninterrupted, point, epoch):
     assert killed_by(fit, tiny_demo, tmp_path, Die(point, epoch)) == signal.SIGKILL
     assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == epoch - 1
