@@ -139,17 +139,10 @@ class TrainedModel:
 def encode_video(
     index: PacketIndex, frames: IntArray, reader: VideoReader, detector: "KeyframeDetector", size: tuple[int, int]
 ) -> "Tensor":
-    """Video file -> frames -> backbone features.
+    """Video file -> frames -> backbone features (n, width), on the detector's device.
 
-    Args:
-        index: the packets of the video.
-        frames: frame numbers, not decreasing, (n,).
-        reader: decodes them.
-        detector: in eval mode.
-        size: (height, width) in pixels to decode at.
-
-    Returns:
-        Features (n, width) on the detector's device.
+    `frames` are numbers, not decreasing, (n,), decoded at `size`, (height, width) in pixels; the detector is in eval
+    mode.
     """
     import torch
 
@@ -162,15 +155,10 @@ def encode_video(
 
 
 def score_windows(score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None) -> Float32Array:
-    """Backbone features -> temporal head -> one score per frame, averaged over windows.
+    """Backbone features (n, width) -> temporal head -> scores in [0, 1], float32 (n,), averaged over windows.
 
-    Args:
-        score: features of windows (B, T, width) -> scores in [0, 1], (B, T), such as `KeyframeDetector.score`.
-        features: backbone features of all frames, (n, width), on the model's device.
-        length: frames per window, see `keyframe.data.sampling.windows`.
-
-    Returns:
-        Scores in [0, 1], float32 (n,).
+    `score` takes features of windows (B, T, width) to scores (B, T), such as `KeyframeDetector.score`; for `length` see
+    `keyframe.data.sampling.windows`.
     """
 
     def score_group(places: Int64Array) -> FloatArray:

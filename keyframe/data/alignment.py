@@ -34,10 +34,7 @@ def frame_labels(labels: Labels | TimedLabels, path: Path, index: PacketIndex | 
     A track whose length is that of the frames, within 1 %, stays as it is. If it has one score per second, or one per 2
     to 10 seconds of equal shots, a score holds for that time, which is logged. Other tracks stay as they are, for
     `check_alignment` to refuse; so do those of a video that cannot be read, which is left out later with its reason.
-    `index` is of the video at `path`, if it is there.
-
-    Raises:
-        KeyframeError: a time lies after the video's end.
+    `index` is of the video at `path`, if it is there. A time after the video's end is a KeyframeError.
     """
     try:
         if index is None:

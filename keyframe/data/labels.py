@@ -57,13 +57,8 @@ def read_video_labels(
     """Read a label file, or a folder with one file per video: video id -> labels, in file order.
 
     What a file holds decides how it is read. In a folder the files are those of one suffix, the first of
-    `LABEL_SUFFIXES` that is there, by name.
-
-    Args:
-        path: the file or folder.
-        lowest: the score that becomes 0, of a file of `SCALED_SUFFIXES`.
-        highest: the score that becomes 1.
-        option: the key by which the user names the file, for messages.
+    `LABEL_SUFFIXES` that is there, by name. The scores `lowest` and `highest` of a file of `SCALED_SUFFIXES` become 0
+    and 1; `option` is the key by which the user names the file.
     """
     path = Path(path)
     check_scale(lowest, highest)

@@ -74,16 +74,11 @@ class Split:
 
 
 def stratified_folds(categories: Mapping[str, str], folds: int = 5, fold: int = 0, val_fraction: float = 0.2) -> Split:
-    """Make one of k folds that are alike in size and in categories, each part sorted by id.
+    """Make the fold `fold`, 0 ... k - 1, of k that are alike in size and in categories, each part sorted by id.
 
     The test parts of the k folds hold every video exactly once. Sizes of two folds differ by at most one video, as do
-    their numbers of videos per category. Membership depends on the ids and the categories only.
-
-    Args:
-        categories: video id -> category, "" if there is none.
-        folds: k, at least 2.
-        fold: which of them, 0 ... k - 1.
-        val_fraction: share of the videos outside the test part that validate, in (0, 1); at least one video.
+    their numbers of videos per category. Membership depends on the ids and the categories ("" for none) only. Of the
+    videos outside the test part the share `val_fraction`, in (0, 1), validates; at least one video.
     """
     count = len(categories)
     if not 2 <= folds <= count:
@@ -101,19 +96,15 @@ def read_split_file(
     val_fraction: float = 0.2,
     addresses: Mapping[str, str] | None = None,
 ) -> Split:
-    """Take one fold of a published split file, each part sorted by id; see `read_folds` for its forms.
+    """Take one fold, from 0, of a published split file, each part sorted by id; see `read_folds` for its forms.
 
     A key is a video's id, or `video_N`, the N-th video of TVSum's official order; both may follow the path of an h5
     file, as in `../datasets/eccv16_dataset_tvsum_google_pool5.h5/video_35`. If the fold names `val_keys`, they
-    validate; else validation is carved from train, never from test.
+    validate; else the share `val_fraction` of train does, never of test.
 
-    Args:
-        path: the split file.
-        fold: which entry of it, from 0.
-        categories: id of each video of the data set -> category, "" if there is none.
-        val_fraction: share of train that validates if the file does not say, in (0, 1).
-        addresses: for videos from h5 files, `<file name>/video_N` -> id. Of a key such as `FILE.h5/video_29`, or
-            `FILE/video_29`, the file's name chooses the file, or else the data set in the name.
+    `categories` has the id of each video of the data set. For videos from h5 files `addresses` are `<file
+    name>/video_N` -> id: of a key such as `FILE.h5/video_29`, or `FILE/video_29`, the file's name chooses the file, or
+    else the data set in the name.
     """
     path = Path(path)
     entries = read_folds(path)
@@ -179,13 +170,8 @@ def write_folds(path: Path, categories: Mapping[str, str], folds: int, groups: M
     """Write folds of a feature file's videos as published systems read them; the suffix names the form (`read_folds`).
 
     The test parts are those of `stratified_folds`; all other videos train, as these systems carve no validation.
-
-    Args:
-        path: .json (`video_7`), .yml or .yaml (`../datasets/FILE/video_7`), or .txt (the data set is the file's stem).
-        categories: video id -> category, "" if there is none.
-        folds: their number, at least 2.
-        groups: video id -> its group in the feature file.
-        file: the feature file's name.
+    `groups` are video id -> `video_7`, which .json has; .yml and .yaml have `../datasets/FILE/video_7`, .txt the data
+    set, the stem of `file`.
     """
     prefix = f"../datasets/{file}/" if path.suffix.lower() in (".yml", ".yaml") else ""
     order, entries = _stratified_order(categories, categories, "fold/0"), []
