@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put every test into a lane, and skip what needs a GPU where there is none."""
     for item in items:
-        if isinstance(item, pytest.Function) and "command" in item.fixturenames:
+        if isinstance(item, pytest.Function) and not {"command", "tiny_demo"}.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.full)
         lanes = {mark.name for mark in item.iter_markers() if mark.name in ("full", "gpu")}
         if not lanes:
