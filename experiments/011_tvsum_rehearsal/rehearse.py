@@ -3,7 +3,8 @@
     python experiments/011_tvsum_rehearsal/rehearse.py ydata-tvsum50.mat DIR
 
 Everything is written under DIR; `stages.json` there has seconds, CPU seconds and peak memory (MB) of each stage, and
-files and MB under DIR after it. A second start goes on with the stages that are missing.
+files and MB under DIR after it. A second start goes on with the stages that are missing. At the end the record's tables
+are printed.
 """
 
 import json
@@ -63,6 +64,26 @@ def main(labels: Path, directory: Path) -> None:
             "disk_mb": round(sum(sizes) / 1e6),
         }
         record.write_text(json.dumps(known, indent=2) + "\n")
+    print_tables(known, directory)
+
+
+def print_tables(known: dict[str, dict[str, float]], directory: Path) -> None:
+    """What each stage cost, and the leak test: whether a model's interval lies above nearness to the middle."""
+    print("| stage | wall s | CPU s | peak MB | files after it | MB after it |\n|---|---|---|---|---|---|")
+    for stage, cost in known.items():
+        print(f"| {stage} | {' | '.join(f'{value:.0f}' for value in cost.values())} |")
+    print("\n| predictor | Kendall | Spearman | above the middle |\n|---|---|---|---|")
+    for place in ("evaluate", "compare"):
+        metrics = json.loads((directory / place / "metrics.json").read_text())
+        models = [key.removesuffix("kendall") for key in metrics if key.endswith("test/annotator_kendall")]
+        keys = {key.removesuffix("test/annotator_").rstrip("/") or "model 2": key for key in models}
+        for name, key in {**keys, **{line: f"reference/{line}/" for line in ("position", "one_annotator")}}.items():
+            cells = [
+                f"{metrics[key + one]:.3f} ({metrics[f'{key}{one}_lo']:.3f} to {metrics[f'{key}{one}_hi']:.3f})"
+                for one in ("kendall", "spearman")
+            ]
+            above = metrics[f"{key}spearman_lo"] > metrics["reference/position/spearman"]
+            print(f"| {place}: {name} | {' | '.join(cells)} | {'yes' if above else 'no'} |")
 
 
 if __name__ == "__main__":
