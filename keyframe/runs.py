@@ -282,7 +282,7 @@ def _no_frames(path: Path) -> KeyframeError:
 def load_run(
     run: str | Path,
     root: str | Sequence[str] | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str | None] | None = None,
     device: str | None = None,
     key: str = "run",
     trust: TrustLike = NO_TRUST,
@@ -295,7 +295,7 @@ def load_run(
         run: a run directory (its best checkpoint), a checkpoint, or an exported file with its card.
         root: where the data lie now (`data.root`, or `data.path` of feature files), if they were moved, or another
             data set.
-        labels: the label file to use instead of the run's own.
+        labels: the label file to use instead of the run's own, or a list with one for each folder.
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
             CPU.
         key: what the user calls `run`, for messages.
@@ -378,15 +378,18 @@ def _datamodule(
     # without what only training needs
     data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
     given = {name: value for name, value in given.items() if value is not None}
+    source = data.get("source")
+    own = source.get("root") if isinstance(source, dict) else data.get("path")
     for name in given.keys() & {"root", "labels"}:
-        places = [given[name]] if isinstance(given[name], str) else list(given[name])
-        expanded = [str(Path(place).expanduser()) for place in places]
-        # The ids of a list's videos name their file.
-        several = name == "root" and isinstance(data.get("path"), list)
-        if not several and not isinstance(given[name], str):
+        value = given[name]
+        # The ids of a list's videos name their folder or file.
+        several = isinstance(own, list) and (name == "root" or isinstance(source, dict))
+        if not several and not isinstance(value, str):
             raise KeyframeError(f"the run {path} was trained on one file or folder: give data.{name} one, not a list.")
+        places = [value] if isinstance(value, str) else value
+        expanded = [None if place is None else str(Path(place).expanduser()) for place in places]
         given[name] = expanded if several else expanded[0]
-    if isinstance(source := data.get("source"), dict):
+    if isinstance(source, dict):
         data["source"] = _replaced(_source(source, given, path), given, path)
     else:
         data = _replaced(data, {"path" if name == "root" else name: value for name, value in given.items()}, path)
@@ -403,6 +406,8 @@ def _source(source: dict[str, Any], given: Mapping[str, Any], path: Path) -> dic
         if isinstance(demo, DemoSource) and not demo.demo.folder(demo.root).is_dir():
             source = {"_target_": names_of(DirectorySource)[0], "root": given["root"]}
     if source.get("_target_") in names_of(DirectorySource):
+        # A list of label files is of the folders that the run knew.
+        source = source | ({"labels": None} if "root" in given and isinstance(source.get("labels"), list) else {})
         return {"labels": None, "lowest": 1.0, "highest": 5.0, **source}
     return source
 

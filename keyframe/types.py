@@ -1,7 +1,7 @@
 """The errors that a user can correct, and the values that travel along the pipeline, checked when they are made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal
@@ -140,8 +140,9 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A video file and its labels."""
+    """A video file and its labels; `folder` tells the folders of a data set that has several apart, else it is ""."""
 
     id: str
     path: Path
     labels: Labels
+    folder: str = field(default="", kw_only=True)

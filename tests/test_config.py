@@ -147,3 +147,10 @@ def test_a_feature_file_brings_its_own_datamodule_and_no_backbone():
     videos = composed("train", "data=tvsum", "data.root=videos")
     assert videos.datamodule["_target_"] == "keyframe.data.datamodule.VideoDataModule"
     assert videos.model.backbone.name == "efficientnet_b0"
+
+
+def test_tvsum_is_read_by_decord_and_other_videos_by_pyav():
+    cases = {("data=tvsum",): "Decord", ("data=tvsum", "reader=pyav"): "PyAV", ("data=summe",): "PyAV"}
+    for chosen, name in (cases | {("data=labelled",): "PyAV", ("experiment=demo",): "PyAV"}).items():
+        config = composed("train", *chosen, "data.root=videos")
+        assert config.datamodule.reader["_target_"].endswith(f".{name}Reader")

@@ -190,7 +190,7 @@ def test_what_is_no_run(old_run, tmp_path):
 
 
 def test_data_that_were_moved(old_run, feature_run, tmp_path):
-    assert load_run(old_run, root="~/elsewhere").video_data.source.root == Path.home() / "elsewhere"
+    assert load_run(old_run, root="~/elsewhere").video_data.source.roots == [Path.home() / "elsewhere"]
     moved = load_run(feature_run, root="b.h5", labels="a.mat").datamodule
     assert (moved.paths, moved.labels) == ([Path("b.h5")], Path("a.mat"))
     with pytest.raises(KeyframeError, match=r"trained on one file or folder: give data\.root one, not a list"):

@@ -26,12 +26,12 @@ from keyframe.types import KeyframeError, check_number
 
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
-    *("data.labels", "data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
+    *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "run", "teacher", "output", "out", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
     "write_scores",
 )
 # Keys whose value is a path or a list of paths.
-_LISTS = ("input", "runs", "scores", "splits", "data.root", "data.path")
+_LISTS = ("input", "runs", "scores", "splits", "data.root", "data.path", "data.labels")
 _ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")

@@ -153,8 +153,13 @@ def _listed(value: Any, key: str) -> list[Any]:
 
 def _as_list(value: Any) -> list[Any]:
     """A list of the configuration, or one entry, as a plain list."""
-    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
+    plain = _plain(value)
     return plain if isinstance(plain, list) else [plain]
+
+
+def _plain(value: Any) -> Any:
+    """A list of the configuration as a plain list; another value as it is."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
 
 
 @dataclass
@@ -245,7 +250,8 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
         log.warning("%s", note)
     source = getattr(runs[0].datamodule, "source", None)
     if isinstance(source, DirectorySource):
-        chosen.add_labels(source.label_file(), source)
+        for labels in source.label_files():
+            chosen.add_labels(labels, source)
     return chosen
 
 
@@ -255,14 +261,15 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     root, labels = config.data.root, config.labels or config.data.labels
     scale = {key: config.data[key] for key in ("lowest", "highest") if config.data[key] is not None}
     path = Path(str(labels)).expanduser()
+    places = [path]
     beside_features = root is None and path.suffix.lower() == ".h5"
     if config.labels is not None and config.data.labels is not None and not beside_features:
         raise KeyframeError("data.labels names the annotators beside a feature file as labels=: leave it out.")
     chosen, source = ChosenVideos(split="all"), None
     if root is not None:
-        source = DirectorySource(str(root), labels, allow_missing=True, **scale)
+        source = DirectorySource(_plain(root), _plain(labels), allow_missing=True, **scale)
         data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
-        videos, path = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}, source.label_file()
+        videos, places = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}, source.label_files()
     elif beside_features and not scale:
         named = config.data.labels if config.labels is not None else None
         annotators = None if named is None else Path(str(named)).expanduser()
@@ -282,7 +289,8 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
         chosen.notes.append(f"No scores are there of {len(missing)} labelled videos: {few(missing, 10)}.")
     for note in chosen.notes:
         log.warning("%s", note)
-    chosen.add_labels(path, source)
+    for place in places:
+        chosen.add_labels(place, source)
     return chosen
 
 

@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -134,6 +135,11 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return {id_: part for id_, part in self.split.by_id().items() if id_ not in self._videos}
 
     @property
+    def origins(self) -> dict[str, str]:
+        """Id -> the folder or feature file that the video is of, if the data set has several."""
+        return {id_: origin for id_, video in self._videos.items() if (origin := self._origin(video))}
+
+    @property
     def other_set(self) -> bool:
         """Whether the videos are another data set: none is in the run's split. A video is known by its id."""
         return self.kept_split is not None and set(self.parts.values()) == {"new"}
@@ -242,6 +248,10 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     def _log_counts(self) -> None:
         log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in self.datasets.items()))
 
+    @abstractmethod
+    def _origin(self, video: Video) -> str:
+        """Which of several folders or files the video is of; "" if there is one."""
+
     def _address(self, video: Video) -> str | None:
         """Another name that a split file may use for the video, `<file name>/video_N`."""
         return None
@@ -346,10 +356,15 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
             raise KeyframeError(
                 f"data.source: videos() of {type(self.source).__name__} gives no list of keyframe.types.LabelledVideo."
             )
-        return videos
+        # Of two folders that had the same id the run may see one now.
+        known = self.kept_split.by_id() if self.kept_split is not None else {}
+        return [replace(one, id=longer) if (longer := f"{one.folder}/{one.id}") in known else one for one in videos]
 
     def _category(self, video: LabelledVideo) -> str:
-        return video.labels.category
+        return f"{video.folder}/{video.labels.category}" if video.folder else video.labels.category
+
+    def _origin(self, video: LabelledVideo) -> str:
+        return video.folder
 
     def _dataset(self, name: str, videos: list[LabelledVideo]) -> VideoDataset:
         augmentation = self.augmentation if name == "train" else None
@@ -398,6 +413,9 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
 
     def _category(self, video: FeatureVideo) -> str:
         return video.category
+
+    def _origin(self, video: FeatureVideo) -> str:
+        return video.file if self.several else ""
 
     def _address(self, video: FeatureVideo) -> str:
         return f"{video.file}/{video.key}"

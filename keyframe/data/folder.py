@@ -1,7 +1,9 @@
 """Where videos and labels of a data set lie: TVSum or SumMe as released, a user's own folder, or a generated one."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -145,11 +147,15 @@ class Source(Protocol):
 
 
 class DirectorySource:
-    """Videos and labels in a directory: TVSum or SumMe as released, or a user's own.
+    """Videos and labels in a directory, TVSum or SumMe as released or a user's own; or several as one data set.
+
+    Of several directories, `folder` of a video is the end of its directory's path that no other has, and of two videos
+    with one id, each is called `folder/id`.
 
     Args:
-        root: the directory; see `find_videos` and `find_label_file` for the places in it.
-        labels: the label file or the folder of label files, `None` to find it under `root`.
+        root: the directory, or a list; see `find_videos` and `find_label_file` for the places in it.
+        labels: the label file or the folder of label files, `None` to find it under `root`; of several directories,
+            a list with one of these for each.
         allow_missing: as of `match`.
         lowest: the score in the label file that means "not important at all".
         highest: the score that means "most important".
@@ -157,14 +163,22 @@ class DirectorySource:
 
     def __init__(
         self,
-        root: str,
-        labels: str | None = None,
+        root: str | Sequence[str],
+        labels: str | Sequence[str | None] | None = None,
         allow_missing: bool = False,
         lowest: float = 1.0,
         highest: float = 5.0,
     ) -> None:
-        self.root = Path(root).expanduser()
-        self.labels = Path(labels).expanduser() if labels is not None else None
+        several = not isinstance(root, str)
+        self.roots = [Path(one).expanduser() for one in ([root] if isinstance(root, str) else root)]
+        self.folders = _folder_names(self.roots) if several else [""]
+        named = [None] * len(self.roots) if labels is None else [labels] if isinstance(labels, str) else labels
+        if len(named) != len(self.roots):
+            raise KeyframeError(
+                f"data.labels={labels} must name the labels of each of the {len(self.roots)} folders of data.root: "
+                "give a list of as many, with null for those that are found by themselves"
+            )
+        self.labels = [None if one is None else Path(one).expanduser() for one in named]
         self.allow_missing = allow_missing
         check_scale(lowest, highest)
         self.lowest, self.highest = lowest, highest
@@ -173,16 +187,34 @@ class DirectorySource:
         """Nothing to make."""
 
     def videos(self) -> list[LabelledVideo]:
-        """All labelled videos."""
-        videos = find_videos(self.root)
-        return match(videos, read_video_labels(self.label_file(), self.lowest, self.highest), self.allow_missing)
+        """All labelled videos, directory by directory."""
+        found: list[LabelledVideo] = []
+        for root, labels, folder in zip(self.roots, self.label_files(), self.folders, strict=True):
+            known = read_video_labels(labels, self.lowest, self.highest)
+            found += [replace(one, folder=folder) for one in match(find_videos(root), known, self.allow_missing)]
+        path, count = Counter(video.path.resolve() for video in found).most_common(1)[0]
+        if count > 1:
+            raise KeyframeError(f"{path} is in {count} folders of data.root={few(map(str, self.roots))}: name it once")
+        counts = Counter(video.id for video in found)
+        return [replace(one, id=f"{one.folder}/{one.id}") if counts[one.id] > 1 else one for one in found]
 
-    def label_file(self) -> Path:
-        """Where the labels are."""
-        labels = self.labels or find_label_file(self.root)
-        if not labels.is_file() and not labels.is_dir():
-            raise KeyframeError(f"data.labels={labels} does not exist: set data.labels to the label file.")
-        return labels
+    def label_files(self) -> list[Path]:
+        """Where the labels of each directory are."""
+        files = [labels or find_label_file(root) for root, labels in zip(self.roots, self.labels, strict=True)]
+        for labels in files:
+            if not labels.is_file() and not labels.is_dir():
+                raise KeyframeError(f"data.labels={labels} does not exist: set data.labels to the label file.")
+        return files
+
+
+def _folder_names(roots: Sequence[Path]) -> list[str]:
+    """A short name for each of several directories, of as many last parts of the paths as tell them apart."""
+    paths = [root.resolve() for root in roots]
+    for length in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        names = [Path(*path.parts[-length:]).as_posix() for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise KeyframeError(f"data.root={few(map(str, roots))} must name one folder or several, each once")
 
 
 class DemoSource:

@@ -67,10 +67,13 @@ class Split:
         """The ids by the name of the part, for a checkpoint or a card."""
         return {part: list(ids) for part, ids in vars(self).items()}
 
-    def write(self, path: Path) -> None:
-        """Write a split file of one fold, in the field's form, that `read_split_file` reads."""
-        fold = {f"{part}_keys": ids for part, ids in self.to_plain().items()}
-        write_text(path, json.dumps([fold], indent=1) + "\n")
+    def write(self, path: Path, origins: Mapping[str, str] | None = None) -> None:
+        """Write a split file of one fold, in the field's form, that `read_split_file` reads.
+
+        `origins`, id -> the folder or file that the video is of, stands beside the parts if there are any.
+        """
+        fold: dict[str, Any] = {f"{part}_keys": ids for part, ids in self.to_plain().items()}
+        write_text(path, json.dumps([fold | ({"origins": dict(origins)} if origins else {})], indent=1) + "\n")
 
 
 def stratified_folds(categories: Mapping[str, str], folds: int = 5, fold: int = 0, val_fraction: float = 0.2) -> Split:

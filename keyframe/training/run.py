@@ -72,7 +72,7 @@ def train_and_test(
     datamodule.prepare_data()
     datamodule.setup()
     if trainer.is_global_zero:
-        datamodule.split.write(run_dir / "split.json")
+        datamodule.split.write(run_dir / "split.json", datamodule.origins)
     try:
         trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`data=summe`: SumMe's layout through both stages, and F1 by its protocol."""
+"""`data=summe`: SumMe's layout, in two folders at once, through both stages, and F1 by its protocol."""
 
 import itertools
 import json
@@ -45,7 +45,13 @@ def test_summe_through_both_stages(command, tiny_demo, tmp_path):
     for name, path in zip(names, files, strict=True):
         shots = np.arange(index_packets(path).n_frames) // 16
         scores[name] = 2.0 * (rng.random((shots[-1] + 1, 3)) < 0.3)[shots]
-    root = write_release(tmp_path / "SumMe", dict(zip(names, files, strict=True)), scores)
+    # "clip 0" is another video in each folder.
+    places = {"SumMe": names[:3], "more (1)": names[3:]}
+    for place, own in places.items():
+        called = {name if name != "clip 3" else "clip 0": name for name in own}
+        videos = {new: files[names.index(name)] for new, name in called.items()}
+        write_release(tmp_path / place, videos, {new: scores[name] for new, name in called.items()})
+    root = f"[{','.join(str(tmp_path / place) for place in places)}]"
     run, report = tmp_path / "run", tmp_path / "report"
     small = [argument for argument in TINY if not argument.startswith(("experiment", "data.videos", "data.shots"))]
     settings = ["backbone.pretrained=false", "data.folds=2", "trainer.max_epochs=2", "finetune.switch_epoch=1"]
@@ -57,11 +63,18 @@ def test_summe_through_both_stages(command, tiny_demo, tmp_path):
     expected = {}
     for id_, video in loaded.videos("test").items():
         seen = video.eval_video(KtsShots())
-        expected[id_] = _f1_by_hand(
-            video.score(loaded.model, seen), seen.entries, seen.shots, root / "GT" / f"{id_}.mat"
-        )
+        gt = video.path.parents[1] / "GT" / f"{video.path.stem}.mat"
+        expected[id_] = _f1_by_hand(video.score(loaded.model, seen), seen.entries, seen.shots, gt)
     assert len(rows) == 3 and max(expected.values()) > 0.2
     assert rows == pytest.approx(expected, abs=1e-6)
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["test/f1_user_max"] == pytest.approx(np.mean(list(expected.values())))
-    assert "with the best user of a video" in (report / "report.md").read_text()
+    text = (report / "report.md").read_text()
+    assert "with the best user of a video" in text and all(f"Labels: {tmp_path / place}/GT" in text for place in places)
+    # the run knows where each video came from, and those of one folder alone
+    (split,) = json.loads((run / "split.json").read_text())
+    ids = {*("SumMe/clip 0", "clip 1", "clip 2"), *("more (1)/clip 0", "clip 4", "clip 5")}
+    assert set(split["origins"]) == {id_ for part in ("train", "val", "test") for id_ in split[f"{part}_keys"]} == ids
+    assert split["origins"]["clip 1"] == "SumMe" and split["origins"]["clip 5"] == "more (1)"
+    alone = load_run(run, root=str(tmp_path / "more (1)")).datamodule
+    assert set(alone.parts) == {"more (1)/clip 0", "clip 4", "clip 5"} and "new" not in alone.parts.values()

@@ -113,6 +113,15 @@ def test_decord_itself_reads_and_shows_what_pyav_shows(name, video, monkeypatch)
     assert np.abs(fast.pixels.astype(int) - exact.pixels).mean() < (2.5 if turned else 1.5)
 
 
+@needs_decord
+def test_both_readers_give_the_same_pictures_of_the_kind_of_file_that_tvsum_has(video):
+    path = video("long_gop.mp4")  # H.264 in MP4 with B-frames and rare key frames, 8 bits
+    wanted = np.arange(0, N_FRAMES, 3)
+    same(DecordReader().read(path, wanted, None), PyAVReader().read(path, wanted, None))
+    scaled = [reader.read(path, wanted, (90, 90)).pixels.astype(int) for reader in (DecordReader(), PyAVReader())]
+    assert np.abs(scaled[0] - scaled[1]).mean() < 1  # chroma is placed differently
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

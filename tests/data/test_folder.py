@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from keyframe.data.folder import VIDEO_SUFFIXES, find_label_file, find_videos, match
+from keyframe.data.folder import VIDEO_SUFFIXES, DirectorySource, find_label_file, find_videos, match
 from keyframe.types import KeyframeError, Labels
 
 RELEASE = "ydata-tvsum50-v1_1"
@@ -156,3 +156,28 @@ def test_label_file_is_not_guessed(tmp_path):
     assert str(tmp_path) in str(caught.value)
     with pytest.raises(KeyframeError, match=r"no directory .*gone.*data\.root"):
         find_label_file(tmp_path / "gone")
+
+
+def test_several_folders_are_one_data_set(tmp_path):
+    labels = ",".join(["1"] * 60)
+    for place, names in {"a/set": ["x", "y"], "b/set": ["x", "z"]}.items():
+        root = _touch(tmp_path / place, *(f"videos/{name}.mp4" for name in names))
+        (root / "anno.tsv").write_text("".join(f"{name}\tnews\t{labels}\n" for name in names))
+    roots = [str(tmp_path / "a" / "set"), str(tmp_path / "b" / "set")]
+    (tmp_path / "b" / "set" / "anno.tsv").rename(tmp_path / "b.tsv")
+    videos = DirectorySource(roots, [None, str(tmp_path / "b.tsv")]).videos()
+    assert [(video.id, video.folder) for video in videos] == [
+        *(("a/set/x", "a/set"), ("y", "a/set")),
+        *(("b/set/x", "b/set"), ("z", "b/set")),
+    ]
+    assert [(video.id, video.folder) for video in DirectorySource(roots[:1]).videos()] == [("x", "set"), ("y", "set")]
+    for given, named, says in (
+        (roots, str(tmp_path / "b.tsv"), r"labels of each of the 2 folders.*null for those"),
+        (roots, [None], r"labels of each of the 2 folders"),
+        ([roots[0], roots[0] + "/"], None, r"each once"),
+        ([], None, r"one folder or several"),
+        (roots, None, rf"no label file .* in {roots[1]}"),
+        ([roots[0], roots[0] + "/videos"], [None, roots[0] + "/anno.tsv"], r"x.mp4 is in 2 folders"),
+    ):
+        with pytest.raises(KeyframeError, match=says):
+            DirectorySource(given, named).videos()
