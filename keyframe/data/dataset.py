@@ -245,6 +245,11 @@ class VideoDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.videos)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether samples are there without decoding or reading."""
+        return self.schedule is not None
+
     def check(self, strict: bool = False, decode: bool = True) -> dict[str, str]:
         """Check every video and its labels, and leave out the videos that cannot be read; returns their id -> why.
 
@@ -387,26 +392,24 @@ class FeatureDataset(Dataset[Sample]):
     def __init__(self, name: str, videos: Sequence[FeatureVideo]) -> None:
         self.name = name
         self.videos = list(videos)
-        self.samples = [
-            Sample(
-                video=video.id,
-                number=number,
-                kind="features",
-                inputs=torch.from_numpy(video.features),
-                seconds=torch.from_numpy(video.seconds).float(),
-                importance=torch.from_numpy(video.importance),
-                annotators=torch.from_numpy(video.annotators),
-                visible=torch.ones(len(video.picks), dtype=torch.bool),
-            )
-            for number, video in enumerate(self.videos)
-        ]
+        self.in_memory = all(video.held is not None for video in self.videos)
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def plain(self, number: int) -> Sample:
         """The sample of a video."""
-        return self.samples[number]
+        video = self.videos[number]
+        return Sample(
+            video=video.id,
+            number=number,
+            kind="features",
+            inputs=torch.from_numpy(video.features),
+            seconds=torch.from_numpy(video.seconds).float(),
+            importance=torch.from_numpy(video.importance),
+            annotators=torch.from_numpy(video.annotators),
+            visible=torch.ones(len(video.picks), dtype=torch.bool),
+        )
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        return self.samples[key[1] if isinstance(key, tuple) else key]
+        return self.plain(key[1] if isinstance(key, tuple) else key)

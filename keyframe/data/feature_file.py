@@ -2,9 +2,11 @@
 
 import io
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +27,7 @@ from keyframe.data.hdf5 import (
     read_scores,
 )
 from keyframe.data.labels import read_labels
-from keyframe.files import atomic_file, make_folder, one_line, unchanged
+from keyframe.files import FileState, atomic_file, make_folder, one_line, unchanged
 from keyframe.types import (
     BoolArray,
     Float32Array,
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 _OPTION = "data.path"
 _SUMMARIES = ("gt_summary", "gtsummary")
 _COMPRESSED = ("features", "user_summary")
+# Features that are held in memory, in bytes, of all files together; beyond it each video's are read when they are used.
+_MOST_HELD = 2**28
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ class FeatureVideo:
 
     Attributes:
         id: of the video.
-        file: the name of its file.
+        path: of its file.
+        state: of the file when it was read, since which it must not have changed.
         key: its group in the file, `video_N`.
         category: "" if it is not known.
-        features: float32 (n, d).
+        width: channels of a feature, d.
+        held: the features in memory, float32 (n, d); None reads them from the file each time.
         picks: frame number of each feature, rising, int64 (n,).
         n_frames: frames of the video.
         rate: frames per second.
@@ -65,10 +71,12 @@ class FeatureVideo:
     """
 
     id: str
-    file: str
+    path: Path
+    state: FileState | None
     key: str
     category: str
-    features: Float32Array
+    width: int
+    held: Float32Array | None
     picks: Int64Array
     n_frames: int
     rate: float
@@ -79,9 +87,22 @@ class FeatureVideo:
     selections: bool = False
 
     @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.path.name
+
+    @property
     def seconds(self) -> Float64Array:
         """The time of each pick, (n,)."""
         return self.picks / self.rate
+
+    @property
+    def features(self) -> Float32Array:
+        """A feature per pick, float32 (n, d)."""
+        if self.held is not None:
+            return self.held
+        with unchanged(self.path, self.state), open_hdf5(self.path, _OPTION, checked=True) as file:
+            return _features(file, self.key)
 
 
 def read_feature_files(
@@ -95,6 +116,8 @@ def read_feature_files(
 
     Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
     the last ends with it, and those that begin after its end are left out.
+
+    Features of more than 256 MB in all stay in the files (`FeatureVideo.held`).
 
     Several files must be of one width. In a list of files a video without a name is called `ovp/video_N` by the data
     set that the file's name contains, or by the file's name: the ids stay if a file is moved, or alone in the list.
@@ -114,7 +137,7 @@ def read_feature_files(
     videos: dict[str, FeatureVideo] = {}
     labelled = 0
     for path in listed:
-        found = _read_file(path, several, of_annotators, str(labels), option)
+        found = _read_file(path, several, of_annotators, str(labels), option, _MOST_HELD // len(listed))
         if twice := found.keys() & videos.keys():
             raise KeyframeError(
                 f"{path} and {videos[min(twice)].file} both have the video {one_line(min(twice))}: leave one file out"
@@ -126,7 +149,7 @@ def read_feature_files(
             f"{labels} has labels of {few(of_annotators)}, but of no video of {option} ({few(videos)}): "
             "give the labels of that data set"
         )
-    widths = {video.features.shape[1]: video for video in videos.values()}
+    widths = {video.width: video for video in videos.values()}
     if len(widths) > 1:
         each = ", ".join(
             f"{width} in {video.key}" + (f" of {video.file}" if len(listed) > 1 else "")
@@ -139,13 +162,15 @@ def read_feature_files(
 
 
 def _read_file(
-    path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str, option: str
+    path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str, option: str, most: int
 ) -> dict[str, FeatureVideo]:
     """Read one file by itself, or one of several."""
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
-    with unchanged(path), open_hdf5(path, option) as file:
+    with unchanged(path) as state, open_hdf5(path, option) as file:
         names = named_videos(file)
+        sizes = accumulate(4 * math.prod(_features_shape(file, key)) for key in names)
+        hold = all(size <= most for size in sizes)
         if several and of_annotators is not None and not of_annotators.keys() & set(names.values()):
             of_annotators = None
         for key, name in names.items():
@@ -162,13 +187,22 @@ def _read_file(
                 selections = known.selections
                 if selections:
                     users = _annotators(known, np.arange(track.n_frames), track.n_frames, where) > 0
+            shape = _features_shape(file, key)
+            if shape[0] != len(track.picks):
+                raise KeyframeError(
+                    f"{path}: {key} has features {shape} and {len(track.picks)} picks: it needs one row per pick"
+                )
+            if not hold:
+                file.claim_later(f"{key}/features", 4 * math.prod(shape))
             id_ = f"{data_set_named(path.stem) or path.stem}/{key}" if several and name == key else name
             videos[id_] = FeatureVideo(
                 id=id_,
-                file=path.name,
+                path=path,
+                state=state,
                 key=key,
                 category=TVSUM_CATEGORIES.get(name, ""),
-                features=_features(file, key, len(track.picks)),
+                width=shape[1],
+                held=_features(file, key) if hold else None,
                 picks=track.picks,
                 n_frames=track.n_frames,
                 rate=track.rate,
@@ -186,13 +220,18 @@ def _read_file(
     return videos
 
 
-def _features(file: Hdf5File, key: str, n_picks: int) -> Float32Array:
-    where, shape = f"{file.path}: {key}", file.shape(f"{key}/features")
-    if len(shape) != 2 or shape[0] != n_picks or not shape[1]:
-        raise KeyframeError(f"{where} has features {shape} and {n_picks} picks: it needs one row per pick")
+def _features_shape(file: Hdf5File, key: str) -> tuple[int, int]:
+    shape = file.shape(f"{key}/features")
+    if len(shape) != 2 or not shape[1]:
+        picks = math.prod(file.shape(f"{key}/gtscore"))
+        raise KeyframeError(f"{file.path}: {key} has features {shape} and {picks} picks: it needs one row per pick")
+    return shape[0], shape[1]
+
+
+def _features(file: Hdf5File, key: str) -> Float32Array:
     features = file.numbers(f"{key}/features", np.float32)
     if not np.isfinite(features).all():
-        raise KeyframeError(f"{where} has features of NaN or infinity: compute them again")
+        raise KeyframeError(f"{file.path}: {key} has features of NaN or infinity: compute them again")
     return features
 
 

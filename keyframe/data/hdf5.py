@@ -10,11 +10,11 @@ import math
 import mmap
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -44,6 +44,7 @@ USUAL_RATE, _STEP = 30.0, 15
 # What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
 # thousandth, but a whole file of labels at most to a fiftieth (TVSum's own).
 _ROOM, _RATIO = 2**24, 200
+_PIECE = 2**24  # bytes that are searched at once
 _MAX_TEXT = 1000  # characters of an id or a category
 
 
@@ -87,6 +88,7 @@ class Hdf5File:
         self.path, self.option = path, option
         self._file = file
         self._room = room_for(path)
+        self._unread: float = _ROOM + _RATIO * path.stat().st_size
 
     def __iter__(self) -> Iterator[str]:
         """The names at the top."""
@@ -130,7 +132,15 @@ class Hdf5File:
     def claim(self, place: str | h5py.Reference, size: float) -> None:
         """Take that many bytes from what the file may fill; KeyframeError if there is no such room."""
         self._room -= size
-        if self._room < 0:
+        self._check_room(place, size, self._room)
+
+    def claim_later(self, place: str, size: float) -> None:
+        """Check that such a file may hold that many bytes more, and that there is room for them alone."""
+        self._unread -= size
+        self._check_room(place, size, min(self._unread, self._room - size))
+
+    def _check_room(self, place: str | h5py.Reference, size: float, left: float) -> None:
+        if left < 0:
             raise self.refused(
                 place,
                 f"would fill {size:.2g} bytes of memory, more than is left for a file of this size or free on this "
@@ -182,12 +192,16 @@ class Hdf5File:
 
 
 @contextmanager
-def open_hdf5(path: Path, option: str) -> Iterator[Hdf5File]:
-    """Open an HDF5 file for reading; what is wrong in it, also within the block, is a KeyframeError."""
+def open_hdf5(path: Path, option: str, checked: bool = False) -> Iterator[Hdf5File]:
+    """Open an HDF5 file for reading; what is wrong in it, also within the block, is a KeyframeError.
+
+    `checked` spares reading all of a file that has not changed since it was opened before.
+    """
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
     try:
-        _check_heaps(path)
+        if not checked:
+            _check_heaps(path)
         with _no_plugins(), h5py.File(path, "r") as file:
             yield Hdf5File(path, file, option)
     # h5py raises any of these on damaged files and on arrays of another kind than the format says.
@@ -215,21 +229,36 @@ def _check_heaps(path: Path) -> None:
         def number(at: int, length: int = 8) -> int:
             return int.from_bytes(content[at : at + length], "little")
 
-        at, left = -1, len(content) // 16  # steps: every text and every free block takes 16 bytes at least
-        while (at := content.find(b"GCOL\x01", at + 1)) >= 0:
-            place, end = at + 16, at + number(at + 8)
-            while place + 16 <= end <= len(content):
-                size, left = number(place + 8), left - 1
-                step = -(-size // 8) * 8 + 16 if number(place, 2) else size
-                if not 16 <= step <= end - place or left < 0:
-                    raise ValueError(f"a collection of texts at byte {at} is damaged")
-                place += step
-        while (at := content.find(b"HEAP\x00", at + 1)) >= 0:
-            size, block, values = number(at + 8), number(at + 16), start + number(at + 24)
+        left = len(content) // 16  # steps: every text and every free block takes 16 bytes at least
+        for at, mark in _marked(file, (b"GCOL\x01", b"HEAP\x00")):
+            size = number(at + 8)
+            if mark == b"GCOL\x01":
+                place, end = at + 16, at + size
+                while place + 16 <= end <= len(content):
+                    size, left = number(place + 8), left - 1
+                    step = -(-size // 8) * 8 + 16 if number(place, 2) else size
+                    if not 16 <= step <= end - place or left < 0:
+                        raise ValueError(f"a collection of texts at byte {at} is damaged")
+                    place += step
+                continue
+            block, values = number(at + 16), start + number(at + 24)
             while block + 16 <= size and values + size <= len(content):
                 block, left = number(values + block), left - 1
                 if left < 0:
                     raise ValueError(f"the free blocks of the names at byte {at} are damaged")
+
+
+def _marked(file: BinaryIO, marks: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Where marks of 5 bytes stand in a file; read in pieces, because mapped pages count as memory of the process."""
+    start, text = 0, b""
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        text = text[-4:] + piece
+        for mark in marks:
+            at = -1
+            while (at := text.find(mark, at + 1)) >= 0:
+                yield start - (len(text) - len(piece)) + at, mark
+        start += len(piece)
 
 
 @contextmanager

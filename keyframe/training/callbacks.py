@@ -42,10 +42,13 @@ class BatchSeed(Callback):
 
 
 class EpochLines(Callback):
-    """Logs a line after every epoch: stage, loss, validation metrics, seconds, and an estimate of the time left."""
+    """Logs a line after every epoch: stage, loss, validation metrics, seconds, and an estimate of the time left.
+
+    If 1 % or more of the seconds were spent waiting for batches, the line says so.
+    """
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._started = self._ready = self._waited = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, also if a run resumes within an epoch."""
@@ -53,7 +56,22 @@ class EpochLines(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""
-        self._started = time.monotonic()
+        self._started = self._ready = time.monotonic()
+        self._waited = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Add the time since the last batch was done."""
+        self._waited += time.monotonic() - self._ready
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin to wait for the next batch."""
+        self._ready = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do not count validation within an epoch as waiting."""
+        self._ready = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line."""
@@ -62,12 +80,13 @@ class EpochLines(Callback):
         names = {"train/loss": "loss", "val/spearman": "val Spearman", "val/kendall": "Kendall"}
         if trainer.is_global_zero:
             log.info(
-                "epoch %d/%d, stage %d: %s, %.1f s (about %.0f s left)",
+                "epoch %d/%d, stage %d: %s, %.1f s%s (about %.0f s left)",
                 trainer.current_epoch,
                 (trainer.max_epochs or 0) - 1,
                 int(values.get("train/stage", 1)),
                 ", ".join(f"{name} {float(values[key]):.3f}" for key, name in names.items() if key in values),
                 took,
+                f", {self._waited / took:.0%} of it waiting for data" if self._waited >= 0.01 * took else "",
                 took * max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1),
             )
 

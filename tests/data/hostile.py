@@ -146,7 +146,7 @@ HOSTILE: dict[str, tuple[str, Callable[[h5py.Group, Path], None]]] = {
         _declare("gtscore", (8,), h5py.vlen_dtype(np.float64)),
     ),
     "numbers-as-group": (
-        "lacks the dataset /video_2/gtscore",
+        "lacks the dataset /video_2/features",
         lambda group, _: group.file.create_dataset("video_2", data=1),
     ),
 }

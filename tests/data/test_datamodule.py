@@ -1,14 +1,17 @@
 """The order of samples over ranks and epochs, and batches of videos and of feature files."""
 
 import json
+import pickle
 from itertools import chain, product
 from pathlib import Path
 
 import h5py
 import pytest
+import torch
 
 from keyframe import system
 from keyframe.data import datamodule as module
+from keyframe.data import feature_file
 from keyframe.data.datamodule import EpochSampler, FeatureDataModule
 from keyframe.data.hdf5 import TVSUM_IDS
 from keyframe.data.splits import PARTS
@@ -45,6 +48,18 @@ def test_in_training_ranks_get_equally_many_and_every_sample_comes():
         assert set(drawn) == set(range(length))
         counts = [drawn.count(number) for number in range(length)]
         assert max(counts) - min(counts) <= 1
+
+
+def test_chunks_come_in_random_order_and_their_samples_mixed():
+    for length, world in ((1000, 1), (1000, 3), (5, 1)):
+        ranks = [numbers(EpochSampler(length, True, 3, rank, world, chunk=10), epoch=2) for rank in range(world)]
+        order = [number for together in zip(*ranks, strict=True) for number in together]
+        assert sorted(order[:length]) == list(range(length))  # each once, but for what fills up the ranks
+        assert len(order) - length < world
+    order = numbers(EpochSampler(1000, True, 3, chunk=10))
+    near = [{number // 10 for number in order[start : start + 160]} for start in range(0, 1000, 160)]
+    assert [len(chunks) for chunks in near] == [16] * 6 + [4] and order[:160] != sorted(order[:160])
+    assert numbers(EpochSampler(1000, True, 3, chunk=10), epoch=1) != order
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
@@ -101,6 +116,37 @@ def test_batches_are_padded_features_of_disjoint_splits(tmp_path):
         lengths = batch.mask.sum(1)
         assert batch.kind == "features" and batch.inputs.shape == (len(batch.videos), int(lengths.max()), WIDTH)
         assert not batch.inputs[~batch.mask].any()
+
+
+def test_features_beyond_the_memory_are_read_when_they_are_used(tmp_path, monkeypatch):
+    path = str(write_tvsum(tmp_path / "a.h5", 10))
+
+    def batches():
+        data = FeatureDataModule(path, width=WIDTH, batch_size=3, workers=1)
+        data.setup()
+        workers = data.train_dataloader().num_workers
+        data.workers = 0
+        loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+        return workers, [batch for loader in loaders for batch in loader]
+
+    workers, held = batches()
+    assert workers == 0  # there is nothing to load
+    monkeypatch.setattr(feature_file, "_MOST_HELD", 1000)
+    data = FeatureDataModule(path, width=WIDTH, batch_size=3)
+    data.setup()
+    train = pickle.loads(pickle.dumps(data.datasets["train"]))  # as a worker gets it
+    assert [video.held for video in train.videos] == [None] * 6
+    assert [video.id for video in train.videos] == [id_ for id_ in TVSUM_IDS if id_ in data.split.train]
+    by_id = {id_: row[mask] for b in held for id_, row, mask in zip(b.videos, b.inputs, b.mask, strict=True)}
+    workers, read = batches()
+    assert workers == 1
+    for batch in read:
+        for id_, row, mask in zip(batch.videos, batch.inputs, batch.mask, strict=True):
+            assert torch.equal(by_id.pop(id_), row[mask])
+    assert not by_id
+    write_tvsum(tmp_path / "a.h5", 9)
+    with pytest.raises(KeyframeError, match=r"a\.h5 has changed while it was read"):
+        train[0]
 
 
 def test_another_width_is_refused_before_training(tmp_path):

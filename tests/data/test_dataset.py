@@ -298,7 +298,7 @@ def test_samples_are_features_at_the_picks(tmp_path):
     assert sample.annotators.shape == (0, 23) and bool(sample.visible.all())
     # a pick every 15th frame is two a second, at 30 frames a second
     np.testing.assert_allclose(sample.seconds, np.arange(23) / 2)
-    assert dataset[2] is dataset.plain(2) is dataset.samples[2]
+    same(dataset[2], dataset.plain(2))
 
 
 def sample(number, length, annotators, kind="pixels"):
