@@ -87,6 +87,8 @@ class Hdf5File:
     def __init__(self, path: Path, file: h5py.File, option: str) -> None:
         self.path, self.option = path, option
         self._file = file
+        # Videos are read one after the other, and finding a group costs as much as reading a small array.
+        self._latest: tuple[str, h5py.Group | h5py.Dataset | None] = "", None
         self._room = room_for(path)
         self._unread: float = _ROOM + _RATIO * path.stat().st_size
 
@@ -154,18 +156,16 @@ class Hdf5File:
 
     def _member(self, place: str) -> h5py.Group | h5py.Dataset | None:
         """What is at that path; None if there is nothing."""
-        here: h5py.Group | h5py.Dataset | None = self._file
-        for name in place.split("/"):
-            if not isinstance(here, h5py.Group):
-                return None
-            link = here.get(name, getlink=True)
-            if link is None:
-                return None
-            # A soft link may lead to an external one.
-            if not isinstance(link, h5py.HardLink):
-                raise self.refused(place, "is a link to another place, and links are not followed")
-            here = here[name]
-        return here
+        parent, _, name = place.rpartition("/")
+        if parent and parent != self._latest[0]:
+            self._latest = parent, self._member(parent)
+        here = self._latest[1] if parent else self._file
+        if not isinstance(here, h5py.Group) or (link := here.get(name, getlink=True)) is None:
+            return None
+        # A soft link may lead to an external one.
+        if not isinstance(link, h5py.HardLink):
+            raise self.refused(place, "is a link to another place, and links are not followed")
+        return here[name]
 
     def _dataset(self, place: str | h5py.Reference) -> h5py.Dataset:
         """The array at a place, after all that can be known without reading it has been checked."""
