@@ -103,7 +103,7 @@ class PixelVideo(LabelledVideo):
         """Small frames near the given seconds: (second, uint8 (h, w, 3)) each."""
         times = self.index.timestamps - self.index.timestamps[0]
         frames = np.unique(np.searchsorted(times, seconds, side="right") - 1).clip(0)
-        height, width = self.index.upright_size
+        height, width = self.index.shown_size
         size = (_THUMBNAIL, max(1, round(_THUMBNAIL * width / height)))
         try:
             read = self.data.reader.read(self.path, frames, size, self.index)

@@ -16,6 +16,7 @@ from keyframe.data.alignment import sample_labels
 from keyframe.data.cache import CachedVideo
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.packets import index_packets
+from keyframe.data.picture import corrections
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import Sampling
 from keyframe.files import FileState, content_hash, described, unchanged
@@ -337,11 +338,13 @@ class VideoDataset(Dataset[Sample]):
         installed = installed_versions(("av", "decord"))
         identity = {
             "content": self._hashed[video.id][1],
-            "reader": described(self.reader, without={"threads", "progress"}),
+            "reader": described(self.reader, without={"threads", "progress", "deinterlace", "tone_map"}),
             "decoders": {name: installed.get(name) for name in ("av", "decord")},
             "sampling": described(self.sampling),
             "size": list(self.size),
         }
+        if made := [name for name in corrections(video.path) if getattr(self.reader, name)]:
+            identity["corrections"] = made
         if self.augmentation is not None and view is not None:
             augmentation = described(self.augmentation, without={"drop"})
             identity |= {"augmentation": augmentation, "draw": [self.seed, view, video.id]}

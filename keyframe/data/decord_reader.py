@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from keyframe.data.packets import PacketIndex
+from keyframe.data.picture import unbarred_size
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.system import log_once
@@ -45,11 +46,11 @@ class DecordReader(VideoReader):
     """
 
     def _pieces(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
-        pyav = PyAVReader(self.threads, self.max_missing)
+        pyav = PyAVReader(self.threads, self.max_missing, deinterlace=self.deinterlace, tone_map=self.tone_map)
         decord = _import_decord()
-        if decord is None or not len(wanted):
+        if decord is None or not len(wanted) or size is None:  # decord gives all frames one size
             yield from pyav.stream(path, wanted, size, index, chunk)
             return
         reason = why_not_decord(index) or why_too_much_for_decord(index, wanted, size)
@@ -60,7 +61,7 @@ class DecordReader(VideoReader):
         n_given, latest = 0, None
         try:
             images = self._images(decord, path, np.unique(wanted), size, index)
-            for frames in gather(images, wanted, size, index, chunk):
+            for frames in gather(images, wanted, index, chunk):
                 latest = frames.pixels[-1].copy(), frames.indices[-1]
                 n_given += 1
                 yield frames
@@ -129,6 +130,7 @@ def why_not_decord(index: PacketIndex) -> str | None:
         f"its pixels are {index.pix_fmt or 'unknown'}": not _eight_bits(index.pix_fmt),
         f"it has {index.n_video_streams} video streams": index.n_video_streams > 1,
         "its picture is mirrored": index.mirrored,
+        "it is interlaced or its colours are beyond SDR": bool(index.corrections),
         "its first frame does not decode": index.rotation is None,
         "its header states no duration": index.stated_duration is None,
         "its header states a duration far from the true one": (index.stated_duration or 0)
@@ -143,6 +145,8 @@ def why_too_much_for_decord(index: PacketIndex, wanted: Int64Array, size: tuple[
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
     if size[1] in _IMPOSSIBLE_WIDTHS:
         return f"decord cannot scale to a width of {size[1]} pixels"
+    if unbarred_size(index.shown_size, size) != size:
+        return f"its shape is too far from {size[1]}x{size[0]}, and decord puts no bars around it"
     largest = max(map(len, key_frame_groups(np.unique(wanted), np.flatnonzero(index.key_frames))))
     if largest * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
         return f"more than {_MOST_GROUP_BYTES >> 20} MB of frames are wanted between two key frames"

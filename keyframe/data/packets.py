@@ -5,19 +5,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData, SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from keyframe.data.bitstream import Bitstream
 from keyframe.data.container import decoded_frames, encrypted, listed, open_video, video_streams, why_no_frames
+from keyframe.data.picture import Orientation, corrections_of, shown_size
 from keyframe.files import FileState, unchanged
 from keyframe.system import log_once
 from keyframe.types import BoolArray, Float64Array, Int64Array, VideoError
@@ -26,17 +25,6 @@ log = logging.getLogger(__name__)
 
 # Its time stamps are FFmpeg's guess there: AVI stores none, and with H.264 B-frames the guess is wrong.
 _WITHOUT_PTS = {"avi"}
-
-
-# A frame from a phone or a camera may carry side data of a type that this PyAV has no name for, for which it raises
-# (18.1: EXIF, the view of spatial video). It never matters here.
-def _nameless(kind: Any, value: int) -> Any:
-    member = object.__new__(kind)
-    member._name_, member._value_ = f"NUMBER_{value}", value
-    return member
-
-
-SideDataType._missing_ = classmethod(_nameless)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +51,9 @@ class PacketIndex:
         rotation: counterclockwise degrees (0, 90, 180, 270) by which a player turns the coded image; None if the first
             frame does not decode.
         mirrored: whether a player also mirrors the image.
-        pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does.
+        pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does. As size
+            and rotation it is that of the first frame; others may follow.
+        corrections: as of `keyframe.data.picture.corrections`.
         duration: end of the last frame minus start of the first, seconds.
         stated_duration: by the file's header, seconds; None if it states none.
         n_video_streams: number of video streams, cover images included.
@@ -88,6 +78,7 @@ class PacketIndex:
     rotation: int | None
     mirrored: bool
     pixel_aspect: float
+    corrections: tuple[str, ...]
     duration: float
     stated_duration: float | None
     n_video_streams: int
@@ -109,9 +100,9 @@ class PacketIndex:
         return self.n_frames / self.duration
 
     @property
-    def upright_size(self) -> tuple[int, int]:
-        """(height, width) of the image as shown, in pixels."""
-        return (self.width, self.height) if self.rotation in (90, 270) else (self.height, self.width)
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame as a player shows it: upright, in square pixels."""
+        return shown_size(self.height, self.width, self.pixel_aspect, self.rotation in (90, 270))
 
 
 class _Packet(NamedTuple):
@@ -131,48 +122,13 @@ class _Start(NamedTuple):
 
     Attributes:
         pts: of these frames.
-        orientation: of the first one; None if there is none.
+        frame: the first one; None if there is none.
         complete: whether that one came.
     """
 
     pts: list[int | None]
-    orientation: "Orientation | None"
+    frame: VideoFrame | None
     complete: bool
-
-
-class Orientation(NamedTuple):
-    """How coded pixels become the upright image: swap the axes first, then flip.
-
-    Source: `libavutil/display.h` of FFmpeg, which defines the display matrix.
-    """
-
-    transposed: bool = False
-    flip_rows: bool = False
-    flip_columns: bool = False
-
-    @classmethod
-    def of(cls, frame: VideoFrame) -> "Orientation":
-        """The orientation in a decoded frame's display matrix, to the nearest quarter turn."""
-        # `frame.side_data` would tie the frame to itself: it would live until the garbage collector runs.
-        matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # the stub lacks it
-        if not isinstance(matrix, SideData):
-            return cls()
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-        transposed = abs(b) + abs(c) > abs(a) + abs(d)
-        return cls(transposed, (b if transposed else d) < 0, (c if transposed else a) < 0)
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether left and right change places, which no rotation does."""
-        return self.transposed ^ self.flip_rows ^ self.flip_columns
-
-    @property
-    def rotation(self) -> int:
-        """Counterclockwise degrees, 0 to 270; of a mirrored image, those before left and right change."""
-        columns = self.flip_columns ^ self.mirrored
-        if self.transposed:
-            return 270 if columns else 90
-        return 180 if columns else 0
 
 
 def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
@@ -212,7 +168,8 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
         rate = float(video.average_rate or video.guessed_rate or 25)
         pts, timestamps = _times(shown, video, rate)
         last_frame = shown[-1].duration * tick or (timestamps[-1] - timestamps[0]) / max(len(shown) - 1, 1)
-        context, orientation = video.codec_context, start.orientation
+        context = video.codec_context
+        orientation = None if start.frame is None else Orientation.of(start.frame)
         return PacketIndex(
             path=path,
             stream=number,
@@ -227,6 +184,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             rotation=None if orientation is None else orientation.rotation,
             mirrored=orientation is not None and orientation.mirrored,
             pixel_aspect=pixel_aspect,
+            corrections=corrections_of(context, start.frame),
             duration=float(timestamps[-1] - timestamps[0] + (last_frame or 1 / rate)),
             stated_duration=None if container.duration is None else container.duration / av.time_base,
             n_video_streams=len(container.streams.video),
@@ -247,7 +205,7 @@ def _read_packets(
     bits = Bitstream(stream.codec_context.name, stream.codec_context.extradata)
     packets: list[_Packet] = []
     start: list[int | None] = []
-    orientation, key, started = None, None, False
+    first, key, started = None, None, False
     packet: av.Packet | None
     ended_well = False
     demuxed = container.demux(stream)
@@ -282,12 +240,12 @@ def _read_packets(
             with suppress(av.error.FFmpegError):
                 for frame in stream.decode(packet):
                     pts = frame.pts if timed else None
-                    orientation = orientation or Orientation.of(frame)
+                    first = first or frame
                     start.append(pts)
                     started = key is not None and (pts is None or key.pts is None or pts >= key.pts)
                     if started:
                         break
-    return packets, _Start(start, orientation, started), ended_well
+    return packets, _Start(start, first, started), ended_well
 
 
 def _presented(packets: list[_Packet], start: _Start) -> tuple[list[_Packet], bool]:

@@ -5,27 +5,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import av
 import av.error
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from keyframe.data.container import decoded_frames, open_video
-from keyframe.data.packets import Orientation, PacketIndex
-from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
-from keyframe.types import Frames, Int64Array, UInt8Array
+from keyframe.data.packets import PacketIndex
+from keyframe.data.picture import Moment, Painter, moments
+from keyframe.data.reader import VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.types import Frames, Int64Array
 
-# FFmpeg's numbers for RGB, BT.709, unspecified, FCC, BT.470BG, SMPTE 170M, SMPTE 240M and BT.2020. Its scaler
-# refuses all others, which count as unspecified, as in decord.
-_CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
-_UNSPECIFIED = 2
 # Frames; reading the packets of fewer costs less than a seek.
 _WORTH_A_SEEK = 32
-# From PyAV 17 on, scaling takes a thread per core by default.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class PyAVReader(VideoReader):
@@ -37,7 +30,7 @@ class PyAVReader(VideoReader):
     """
 
     def _pieces(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         distinct = np.unique(wanted)
         with open_video(path, index.stream) as (container, stream):
@@ -46,16 +39,20 @@ class PyAVReader(VideoReader):
             stream.codec_context.thread_count = threads
             if threads != 1:
                 stream.codec_context.thread_type = "AUTO"
+            painter = Painter(stream, size, self.tone_map)
             if why_not_seek(index) is None:
-                frames = _wanted_frames(container, stream, index, distinct)
+                needed = distinct
+                if self.deinterlace and "deinterlace" in index.corrections:
+                    needed = np.unique(np.add.outer((-1, 0, 1), distinct).clip(0, index.n_frames - 1))
+                frames = _wanted_frames(container, stream, index, needed)
             else:
                 frames = _numbered_frames(container, stream, index)
-            scaler = VideoReformatter()
-            images = ((number, _image(frame, size, scaler)) for number, frame in _nearest(frames, distinct))
-            yield from gather(images, wanted, size, index, chunk, self.max_missing)
+            found = _nearest(moments(frames, self.deinterlace), distinct)
+            images = ((number, painter(moment)) for number, moment in found)
+            yield from gather(images, wanted, index, chunk, self.max_missing)
 
 
-def _nearest(frames: Iterator[tuple[int, VideoFrame]], wanted: Int64Array) -> Iterator[tuple[int, VideoFrame]]:
+def _nearest(frames: Iterator[tuple[int, Moment]], wanted: Int64Array) -> Iterator[tuple[int, Moment]]:
     """For each wanted number the frame that bears it, else the latest before it, else the next after it."""
     if not len(wanted):
         return
@@ -151,16 +148,3 @@ def _numbered_frames(
             if found < index.n_frames and index.pts[found] == frame.pts:
                 number = found
                 yield number, frame
-
-
-def _image(frame: VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> Image:
-    """The upright image, resized, uint8 RGB of shape (height, width, 3)."""
-    orientation = Orientation.of(frame)
-    height, width = size[::-1] if orientation.transposed else size
-    if frame.colorspace not in _CONVERTIBLE:
-        frame.colorspace = _UNSPECIFIED
-    scaled = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
-    pixels: UInt8Array = scaled.to_ndarray().view(np.uint8)
-    if orientation.transposed:
-        pixels = pixels.swapaxes(0, 1)
-    return pixels[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]

@@ -42,6 +42,8 @@ class VideoReader(ABC):
             as of the wanted frames that may be replaced by a neighbour, if a reader finds damage that the index does
             not show. A frame whose damage the decoder has patched counts as decoded.
         exact: whether a grid of frames is read as it is; False lets `grid`, and nothing else, move it to I-frames.
+        deinterlace: whether interlaced frames are deinterlaced.
+        tone_map: whether HDR and BT.2020 colours are brought to SDR; see `keyframe.data.picture`.
 
     Attributes:
         progress: called at the start of each stream, after each piece and at the end; it is not pickled.
@@ -49,9 +51,17 @@ class VideoReader(ABC):
 
     progress: Progress | None = None
 
-    def __init__(self, threads: int = 1, max_missing: float = 0.05, exact: bool = True) -> None:
-        if not isinstance(exact, bool):
-            raise ValueError(f"reader.exact must be true or false, not {exact!r}")
+    def __init__(
+        self,
+        threads: int = 1,
+        max_missing: float = 0.05,
+        exact: bool = True,
+        deinterlace: bool = True,
+        tone_map: bool = True,
+    ) -> None:
+        for name, value in (("exact", exact), ("deinterlace", deinterlace), ("tone_map", tone_map)):
+            if not isinstance(value, bool):
+                raise ValueError(f"reader.{name} must be true or false, not {value!r}")
         if not 0 <= threads <= _MOST_THREADS:
             raise ValueError(f"threads must be 0 (one per core) to {_MOST_THREADS}, not {threads}")
         if not 0 <= max_missing <= 1:
@@ -59,6 +69,8 @@ class VideoReader(ABC):
         self.threads = threads
         self.max_missing = max_missing
         self.exact = exact
+        self.deinterlace = deinterlace
+        self.tone_map = tone_map
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "progress"}
@@ -86,8 +98,9 @@ class VideoReader(ABC):
         Args:
             path: a video file.
             indices: frame numbers in presentation order, not decreasing, shape (T,); a number may come several times.
-            size: (height, width) of the images in pixels, None for the video's own (`PacketIndex.upright_size`). The
-                whole upright frame is resized, whatever its aspect ratio, by FFmpeg's `bilinear` scaler.
+            size: (height, width) of the images in pixels: the whole upright frame is stretched to it, but by no more
+                than 2.5 : 1, with black bars for the rest. None for each frame's own as a player shows it: a piece ends
+                where that changes. FFmpeg's `bilinear` scaler resizes.
             index: the packet index of the file, if the caller has it.
             chunk: frames per piece, at least 1; the last may have fewer.
 
@@ -100,7 +113,6 @@ class VideoReader(ABC):
                 the file has changed since it was indexed (before the first piece or after the last).
         """
         index = index or index_packets(path)
-        size = size or index.upright_size
         wanted = _checked(indices, size, index, chunk)
         n_all = index.n_frames + index.n_lost
         if index.n_lost > self.max_missing * n_all:
@@ -121,8 +133,9 @@ class VideoReader(ABC):
     def read(
         self, path: Path, indices: IntArray, size: tuple[int, int] | None, index: PacketIndex | None = None
     ) -> Frames:
-        """Read frames by number, all at once; arguments, result and errors as of `stream`."""
+        """Read frames by number, all at once; as `stream`, but without `size` all have that of the first."""
         index = index or index_packets(path)
+        size = size or index.shown_size
         try:
             pieces = list(self.stream(path, indices, size, index, chunk=max(1, np.size(indices))))
         except MemoryError as error:
@@ -132,11 +145,11 @@ class VideoReader(ABC):
         if pieces:
             return pieces[0]
         none = np.array([], np.int64)
-        return Frames(np.empty((0, *(size or index.upright_size), 3), np.uint8), index.timestamps[none], none)
+        return Frames(np.empty((0, *size, 3), np.uint8), index.timestamps[none], none)
 
     @abstractmethod
     def _pieces(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         """The pieces of a stream whose arguments are checked."""
 
@@ -149,7 +162,7 @@ def check_reader(reader: object) -> None:
         )
 
 
-def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk: int) -> Int64Array:
+def _checked(indices: IntArray, size: tuple[int, int] | None, index: PacketIndex, chunk: int) -> Int64Array:
     """The wanted frame numbers as int64, after the checks of `VideoReader.stream`."""
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
@@ -158,7 +171,7 @@ def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk
         raise ValueError(f"indices {wanted.min()} to {wanted.max()} leave the {index.n_frames} frames of {index.path}")
     if np.any(wanted[1:] < wanted[:-1]):
         raise ValueError("indices must not decrease")
-    if min(size) < 1:
+    if size is not None and min(size) < 1:
         raise ValueError(f"size must be a positive (height, width), not {size}")
     if chunk < 1:
         raise ValueError(f"chunk must be 1 frame or more, not {chunk}")
@@ -166,12 +179,7 @@ def _checked(indices: IntArray, size: tuple[int, int], index: PacketIndex, chunk
 
 
 def gather(
-    images: Iterator[tuple[int, Image]],
-    wanted: Int64Array,
-    size: tuple[int, int],
-    index: PacketIndex,
-    chunk: int,
-    max_missing: float = 0.0,
+    images: Iterator[tuple[int, Image]], wanted: Int64Array, index: PacketIndex, chunk: int, max_missing: float = 0.0
 ) -> Iterator[Frames]:
     """Put single images together to the pieces of a stream; arguments as of `VideoReader.stream`.
 
@@ -180,21 +188,31 @@ def gather(
     """
     is_new = np.diff(wanted, prepend=-1) > 0
     allowed = max_missing * np.count_nonzero(is_new)
-    number, image = -1, np.empty((*size, 3), np.uint8)
+    number, image = -1, np.empty((0, 0, 3), np.uint8)
     n_seen = n_missing = 0
-    for start in range(0, len(wanted), chunk):
-        piece = wanted[start : start + chunk]
-        pixels = np.empty((len(piece), *size, 3), np.uint8)
-        shown = np.empty(len(piece), np.int64)
-        for row, asked in enumerate(piece):
-            if is_new[start + row]:
-                number, image = next(images, (-1, image))
-                n_seen += 1
-                n_missing += int(number != asked)
-            pixels[row], shown[row] = image, number
+    pixels, shown = image[None], []
+
+    def piece() -> Frames:
         if number < 0 or n_missing > allowed:
             raise _damaged(index, n_missing, f"{n_seen} wanted", max_missing)
-        yield Frames(pixels, index.timestamps[shown], shown)
+        numbers = np.array(shown, np.int64)
+        return Frames(pixels[: len(shown)], index.timestamps[numbers], numbers)
+
+    for place, asked in enumerate(wanted.tolist()):
+        if is_new[place]:
+            number, image = next(images, (-1, image))
+            n_seen += 1
+            n_missing += int(number != asked)
+        if shown and image.shape != pixels.shape[1:]:
+            yield piece()
+            shown = []
+        if not shown:
+            pixels = np.empty((min(chunk, len(wanted) - place), *image.shape), np.uint8)
+        pixels[len(shown)] = image
+        shown.append(number)
+        if len(shown) == len(pixels):
+            yield piece()
+            shown = []
 
 
 def _damaged(index: PacketIndex, n_lost: int, of: str, max_missing: float) -> VideoError:

@@ -236,7 +236,7 @@ def _summary(
     It holds neither a time of day nor a path, so that a repetition is the same to the byte.
     """
     index, candidates = scored.index, scored.candidates
-    height, width = index.upright_size
+    height, width = index.shown_size
     libraries = [*_LIBRARIES, *scorer.libraries, *getattr(spec.shots, "libraries", ())]
     starts = [0.0, *candidates.seconds[candidates.shots[1:, 0]].tolist()]
     shots = zip(starts, [*starts[1:], candidates.duration], selection.shots_kept, strict=True)

@@ -328,7 +328,7 @@ class ContentShots:
         from scenedetect import ContentDetector, FrameTimecode
 
         detector = ContentDetector(self.threshold, min_scene_len=float(self.min_length))
-        height, width = index.upright_size
+        height, width = index.shown_size
         if width > _SCENEDETECT_WIDTH:
             height, width = max(1, round(_SCENEDETECT_WIDTH * height / width)), _SCENEDETECT_WIDTH
         number = 0

@@ -18,12 +18,12 @@ from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from PIL import Image, ImageOps
 
 from keyframe.data.container import open_video
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.summary.stills import shown_size
 from keyframe.types import Float32Array, Float64Array, Frames, KeyframeError, VideoError
 
 _Samples = Float32Array
@@ -44,7 +44,7 @@ _DRIFT_SECONDS = 0.01
 def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
 
-    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
+    H.264 (yuv420p, BT.709, even width and height, upright, square pixels, the shape of the video's first frame) and AAC, with the index in front so that it
     starts to play while it loads. Frames keep their durations, so a variable frame rate stays one. The ends of a span
     move to the nearest start of a frame. Sound is cut at the same places, to the sample; mono stays mono, all else
     becomes stereo; of several streams the default one is taken, else the first. If the sound is shorter than the video,
@@ -106,7 +106,7 @@ def _encode(
     begins = np.concatenate([[0.0], np.cumsum(lasts)])
     places = np.cumsum([0] + [stop - start for start, stop in ranges[:-1]])
     cuts = [_Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
-    height, width = (side + side % 2 for side in shown_size(index))
+    height, width = (side + side % 2 for side in index.shown_size)
     with open_video(index.path, index.stream) as (container, source):
         rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
         # Any, because PyAV's stubs do not know that a stream passes these on to its codec context.
@@ -115,11 +115,12 @@ def _encode(
         video.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
         video.codec_context.flags |= Flags.frame_duration  # Else the last frame lasts as long as an average one.
         video.codec_context.colorspace, video.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        video.codec_context.color_primaries = source.codec_context.color_primaries
-        video.codec_context.color_trc = source.codec_context.color_trc
-        decoded = reader.stream(index.path, numbers, (height, width), index, _FRAMES_AT_ONCE)
+        mapped = reader.tone_map and "tone_map" in index.corrections
+        video.codec_context.color_primaries = ColorPrimaries.BT709 if mapped else source.codec_context.color_primaries
+        video.codec_context.color_trc = ColorTrc.BT709 if mapped else source.codec_context.color_trc
+        decoded = reader.stream(index.path, numbers, None, index, _FRAMES_AT_ONCE)
         tracks: list[Iterator[tuple[float, Any, VideoFrame | AudioFrame]]] = [
-            ((seconds, video, frame) for seconds, frame in _video_frames(decoded, begins))
+            ((seconds, video, frame) for seconds, frame in _video_frames(decoded, begins, (width, height)))
         ]
         encoders = [video]
         sound = _audio_stream(container)
@@ -136,15 +137,23 @@ def _encode(
             output.mux(encoder.encode(None))
 
 
-def _video_frames(chunks: Iterator[Frames], begins: Float64Array) -> Iterator[tuple[float, VideoFrame]]:
-    """Start of each frame in seconds, and the frame in yuv420p; `begins` has the end of the last one too."""
+def _video_frames(
+    chunks: Iterator[Frames], begins: Float64Array, size: tuple[int, int]
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Start of each frame in seconds, and the frame in yuv420p; `begins` has the end of the last one too.
+
+    Frames of another shape than `size`, (width, height), get bars.
+    """
     ticks = np.round(begins * _TICKS_PER_SECOND).astype(np.int64)
     order = np.arange(len(ticks))
     ticks = np.maximum.accumulate(ticks - order) + order  # Encoders need distinct times.
     images = (pixels for chunk in chunks for pixels in chunk.pixels)
     for pixels, begin, end in zip(images, ticks[:-1].tolist(), ticks[1:].tolist(), strict=True):
+        rows, columns = pixels.shape[:2]
+        if (columns + columns % 2, rows + rows % 2) != size:
+            pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), size))
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            *size, "yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.duration, frame.time_base = begin, end - begin, Fraction(1, _TICKS_PER_SECOND)
         yield begin / _TICKS_PER_SECOND, frame

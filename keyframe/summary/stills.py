@@ -15,9 +15,6 @@ from keyframe.data.reader import VideoReader
 from keyframe.files import atomic_file, format_clock
 from keyframe.types import IntArray
 
-# Anamorphic formats go up to 2.9 (352x576 shown as 16:9); far beyond, the header is damaged.
-_MOST_STRETCHED = 4
-
 _SHEET_WIDTH = 1600
 _SHEET_ASPECT = 1.4  # about a page in landscape
 _MOST_SHEET_HEIGHT = 65_000  # of a JPEG file
@@ -26,20 +23,6 @@ _SHEET_GAP = _SHEET_WIDTH // 130
 _LEAST_CELL_WIDTH = 130
 _MOST_CELL_HEIGHT = 0.75 * _SHEET_WIDTH  # taller images are scaled down
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
-
-
-def shown_size(index: PacketIndex) -> tuple[int, int]:
-    """(height, width) of a video's frames as a player shows them: upright, in square pixels.
-
-    The short side of a pixel is stretched to the long one, so that no detail of the coded frame is lost.
-    """
-    height, width = index.upright_size
-    ratio = index.pixel_aspect
-    if not 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:
-        return height, width
-    if index.upright_size != (index.height, index.width):  # The ratio is that of the frame before rotation.
-        ratio = 1 / ratio
-    return round(height * max(1 / ratio, 1)), round(width * max(ratio, 1))
 
 
 @dataclass(frozen=True)
@@ -57,8 +40,7 @@ def save_stills(
 ) -> list[Still]:
     """Save frames of a video as JPEG files, at full resolution and as a player shows them; returned in order of time.
 
-    Rotation and non-square pixels are applied; colours are converted from the video's own matrix and range (BT.601 if
-    it names none, as in FFmpeg) to the full range BT.601 of JFIF. High dynamic range is not tone-mapped. Files are
+    Each has the size, pixel aspect, rotation and colours of its own moment (`keyframe.data.picture`). Files are
     called `keyframe_<rank>_<time>.jpg`, such as `keyframe_01_00h01m23.456s.jpg`, so that they sort by rank. All appear
     together at the end, or none; files of the same name are replaced. If a frame does not decode, the still is the
     neighbour that the reader gives instead, with the neighbour's number and time.
@@ -82,7 +64,7 @@ def save_stills(
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stills-", dir=directory) as drafts:
         stills = []
-        decoded = reader.stream(index.path, frames, shown_size(index), index, chunk=1)
+        decoded = reader.stream(index.path, frames, None, index, chunk=1)
         for frame, rank in zip(decoded, ranks.tolist(), strict=True):
             seconds = float(frame.timestamps[0] - index.timestamps[0])
             minutes, milliseconds = divmod(round(seconds * 1000), 60_000)

@@ -23,7 +23,7 @@ def footage(tmp_path_factory):
 
 def test_length_rate_and_key_frames_are_as_asked(footage):
     index = index_packets(footage)
-    assert (index.n_frames, index.upright_size) == (400, (64, 96))
+    assert (index.n_frames, index.shown_size) == (400, (64, 96))
     assert index.timestamps == pytest.approx(np.arange(400) / 5)
     assert np.flatnonzero(index.key_frames).tolist() == list(range(0, 400, 20))
     assert why_not_decord(index) is None

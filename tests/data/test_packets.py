@@ -174,7 +174,7 @@ def test_index_describes_the_file(video):
     index = index_packets(video("plain.mp4"))
     assert (index.codec, index.pix_fmt, index.n_video_streams) == ("h264", "yuv420p", 1)
     assert "mp4" in index.container.split(",")
-    assert (index.width, index.height, index.upright_size) == (160, 96, (96, 160))
+    assert (index.width, index.height, index.shown_size) == (160, 96, (96, 160))
     assert index.duration == pytest.approx(N_FRAMES / 25)
     assert index.fps == pytest.approx(25)
     assert np.flatnonzero(index.key_frames).tolist() == [0, 12, 24, 36]
@@ -208,7 +208,7 @@ def test_key_frames_that_restart_nothing_are_noticed(video):
 )
 def test_rotation_is_known(name, rotation, mirrored, size, video):
     index = index_packets(video(name))
-    assert (index.rotation, index.mirrored, index.upright_size) == (rotation, mirrored, size)
+    assert (index.rotation, index.mirrored, index.shown_size) == (rotation, mirrored, size)
 
 
 def test_hidden_packets_other_streams_and_a_missing_duration(video):

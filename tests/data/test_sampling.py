@@ -30,6 +30,7 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
         rotation=0,
         mirrored=False,
         pixel_aspect=1.0,
+        corrections=(),
         duration=float(times[-1] - times[0] + last),
         stated_duration=None,
         n_video_streams=1,

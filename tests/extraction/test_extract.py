@@ -56,7 +56,7 @@ def test_a_keyframe_is_the_frame_at_its_second(name, tmp_path):
     assert len(done.stills) == 3
     for keyframe in summary_of(tmp_path / "out")["keyframes"]:
         pixels = np.asarray(Image.open(tmp_path / "out" / keyframe["file"]))
-        assert pixels.shape[:2] == index.upright_size
+        assert pixels.shape[:2] == index.shown_size
         shown = read_frame_number(pixels) - shift
         assert shown == keyframe["frame"]
         assert seconds[shown] == pytest.approx(keyframe["seconds"], abs=1e-6)

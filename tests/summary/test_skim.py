@@ -291,7 +291,7 @@ def test_real_clips(name, clips, tmp_path):
     span = (index.timestamps[first] - index.timestamps[0], index.timestamps[last] - index.timestamps[0])
     write_skim(index_packets(clips / name), [span], tmp_path / "skim.mp4", DecordReader())
     pixels, times, sound, rate = watch(tmp_path / "skim.mp4")
-    expected = PyAVReader().read(clips / name, np.arange(first, last), index.upright_size, index).pixels
+    expected = PyAVReader().read(clips / name, np.arange(first, last), index.shown_size, index).pixels
     assert times[-1] == pytest.approx(span[1] - span[0], abs=1e-3)
     assert np.abs(pixels.astype(int) - expected).mean() < 5
     if name != "delayed_start.mp4":
