@@ -44,12 +44,13 @@ _DRIFT_SECONDS = 0.01
 def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
 
-    H.264 (yuv420p, BT.709, even width and height, upright, square pixels, the shape of the video's first frame) and AAC, with the index in front so that it
-    starts to play while it loads. Frames keep their durations, so a variable frame rate stays one. The ends of a span
-    move to the nearest start of a frame. Sound is cut at the same places, to the sample; mono stays mono, all else
-    becomes stereo; of several streams the default one is taken, else the first. If the sound is shorter than the video,
-    the rest is silent. Memory does not grow with the length. `spans` are (start, end) in seconds from the first
-    presented frame, in order and not overlapping; they may touch.
+    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
+    starts to play while it loads. It has the shape of the video's first frame; others are put between bars. Frames keep
+    their durations, so a variable frame rate stays one. The ends of a span move to the nearest start of a frame. Sound
+    is cut at the same places, to the sample; mono stays mono, all else becomes stereo; of several streams the default
+    one is taken, else the first. If the sound is shorter than the video, the rest is silent. Memory does not grow with
+    the length. `spans` are (start, end) in seconds from the first presented frame, in order and not overlapping; they
+    may touch.
 
     Raises:
         VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.

@@ -43,6 +43,7 @@ def decoded(monkeypatch):
             self.stream = stream
             self.pts = index_packets(path).pts.tolist()
             self.codec_context = stream.codec_context
+            self.sample_aspect_ratio = stream.sample_aspect_ratio
 
         def decode(self, packet):
             frames = self.stream.decode(packet)
