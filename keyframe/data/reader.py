@@ -190,7 +190,8 @@ def gather(
     allowed = max_missing * np.count_nonzero(is_new)
     number, image = -1, np.empty((0, 0, 3), np.uint8)
     n_seen = n_missing = 0
-    pixels, shown = image[None], []
+    pixels = image[None]
+    shown: list[int] = []
 
     def piece() -> Frames:
         if number < 0 or n_missing > allowed:
