@@ -21,7 +21,7 @@ from keyframe.benchmark.baselines import train_plainly
 from keyframe.benchmark.decode import import_opencv
 from keyframe.benchmark.footage import Footage, TrainData
 from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
-from keyframe.system import cores, in_child
+from keyframe.system import cores, in_child, resident_mb
 from keyframe.timing import MB, Timer
 from keyframe.types import KeyframeError
 
@@ -61,7 +61,7 @@ class EpochTimer(Callback):
     """Writes one line of JSON per epoch: its seconds by `EPOCH_PARTS`, from its start to the start of the next.
 
     The first line, `{"before": seconds}`, is all up to the first epoch; the last, `{"after": seconds}`, all from the
-    last epoch to the end of the test.
+    last epoch to the end of the test. Each has the process's peak memory up to then, `peak_mb`.
     """
 
     on_train_batch_start = _lap("wait")
@@ -92,7 +92,7 @@ class EpochTimer(Callback):
 
     def _write(self, trainer: Trainer, part: str) -> None:
         self.timer.lap(part)
-        seconds = self.timer.collect()
+        seconds = {**self.timer.collect(), "peak_mb": resident_mb()[1]}
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(seconds) + "\n")
@@ -104,6 +104,7 @@ class Trained(NamedTuple):
     before: float
     epochs: list[Epoch]
     after: float
+    peak_mb: float = 0.0  # of memory
 
 
 def time_training(overrides: Sequence[str], directory: Path, name: str) -> Trained:
@@ -128,7 +129,7 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise KeyframeError(f"The training that was measured failed ({' '.join(words)}).")
     before, *epochs, after = map(json.loads, (directory / times).read_text(encoding="utf-8").splitlines())
-    return Trained(before["before"], epochs, after["after"])
+    return Trained(before["before"], epochs, after["after"], after["peak_mb"])
 
 
 class Side(NamedTuple):

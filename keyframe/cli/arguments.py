@@ -27,7 +27,7 @@ from keyframe.types import KeyframeError, check_number
 # Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
 _PATHS = (
     *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
-    *("labels", "run", "teacher", "output", "out", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
+    *("labels", "run", "teacher", "output", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
     "write_scores",
 )
 # Keys whose value is a path or a list of paths.

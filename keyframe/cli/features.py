@@ -59,6 +59,8 @@ def _checked_out(config: DictConfig) -> Path:
     check_number("size", config.size, 1, optional=True)
     check_number("width", config.width, 1, optional=True)
     check_scale(config.lowest, config.highest)
+    if config.pca is not None and config.width is None:
+        raise KeyframeError(f"pca={config.pca} needs the number of channels to keep: add width=1024, or leave pca out.")
     if config.input is None:
         raise KeyframeError("there is no video to encode: name some, such as keyframe-features videos out=features.h5.")
     out = Path(str(config.out)).expanduser()
@@ -93,9 +95,8 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
         size = (config.size, config.size)
     detector = detector.eval().to(find_device(config.device))
     reader, shots = instantiate(config.reader), instantiate(config.shots)
-    encoder = FeatureEncoder(
-        detector, size, reader, shots, config.step, config.lowest, config.highest, config.width, config.unit_length
-    )
+    scale, pca = (config.lowest, config.highest), None if config.pca is None else Path(str(config.pca)).expanduser()
+    encoder = FeatureEncoder(detector, size, reader, shots, config.step, *scale, config.width, config.unit_length, pca)
     return encoder, "of a training run" if config.run is not None else _weights(config)
 
 

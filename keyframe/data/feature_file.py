@@ -3,7 +3,7 @@
 import io
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -101,8 +101,7 @@ class FeatureVideo:
         """A feature per pick, float32 (n, d)."""
         if self.held is not None:
             return self.held
-        with unchanged(self.path, self.state), open_hdf5(self.path, _OPTION, checked=True) as file:
-            return _features(file, self.key)
+        return _read_again(self.path, self.state, self.key, _OPTION)
 
 
 def read_feature_files(
@@ -159,6 +158,22 @@ def read_feature_files(
             f"{few(map(str, listed))}: features are of several widths ({each}): use files of one backbone"
         )
     return videos
+
+
+def each_features(path: Path, option: str) -> Iterator[Float32Array]:
+    """The features of each video of a file, with labels or without, float32 (n, d), one after the other."""
+    with unchanged(path) as state, open_hdf5(path, option) as file:
+        names = named_videos(file)
+        for key in names:
+            file.claim_later(f"{key}/features", 4 * math.prod(_features_shape(file, key)))
+    for key in names:
+        yield _read_again(path, state, key, option)
+
+
+def _read_again(path: Path, state: FileState | None, key: str, option: str) -> Float32Array:
+    """The features of one video of a file that was checked before; none of them stay in memory."""
+    with unchanged(path, state), open_hdf5(path, option, checked=True) as file:
+        return _features(file, key)
 
 
 def _read_file(
@@ -223,8 +238,7 @@ def _read_file(
 def _features_shape(file: Hdf5File, key: str) -> tuple[int, int]:
     shape = file.shape(f"{key}/features")
     if len(shape) != 2 or not shape[1]:
-        picks = math.prod(file.shape(f"{key}/gtscore"))
-        raise KeyframeError(f"{file.path}: {key} has features {shape} and {picks} picks: it needs one row per pick")
+        raise KeyframeError(f"{file.path}: {key} has features {shape}: it needs one row of numbers per pick")
     return shape[0], shape[1]
 
 

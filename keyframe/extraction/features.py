@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from keyframe.data.alignment import check_alignment, frame_labels, sample_labels
-from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, video_numbers
+from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, each_features, video_numbers
 from keyframe.data.folder import few
 from keyframe.data.label_tables import TimedLabels
 from keyframe.data.labels import read_video_labels
@@ -41,8 +41,9 @@ class FeatureEncoder:
     step: int = 15  # frames from one pick to the next, at least 1; 15 in published files
     lowest: float = 1.0  # the score in the label file that 0 stands for; the annotators' summaries depend on it
     highest: float = 5.0  # the score that 1 stands for
-    width: int | None = None  # channels to bring the features to, by `orthonormal`; None leaves them as they are
+    width: int | None = None  # channels to bring the features to, by `orthonormal` or `principal`; None: as they are
     unit_length: bool = False  # whether each feature is divided by its length
+    pca: Path | None = None  # a feature file of this backbone, for `principal`; None projects by `orthonormal`
 
     @property
     def channels(self) -> int:
@@ -50,8 +51,12 @@ class FeatureEncoder:
         return self.width or self.detector.backbone.width
 
     @cached_property
-    def _projection(self) -> Float32Array | None:
-        return None if self.width is None else orthonormal(self.detector.backbone.width, self.width)
+    def projection(self) -> "Projection | None":
+        """What brings features to `width`; KeyframeError if the file of `pca` cannot."""
+        if self.width is None:
+            return None
+        given = self.detector.backbone.width
+        return orthonormal(given, self.width) if self.pca is None else principal(self.pca, given, self.width)
 
     def __post_init__(self) -> None:
         if not isinstance(self.detector.backbone, Backbone):
@@ -81,8 +86,8 @@ class FeatureEncoder:
         ranges = segments_to_frames(self.shots.of_video(index, picks, seen, self.reader), picks, index.n_frames)
         truth = None if labels is None else self._truth(labels, index, picks, ranges)
         features = encode_video(index, picks, self.reader, self.detector, self.size).float().cpu().numpy()
-        if self._projection is not None:
-            features = features @ self._projection
+        if self.projection is not None:
+            features = (features - self.projection.mean) @ self.projection.matrix
         if self.unit_length:
             features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         return EncodedVideo(name, features, picks, index.n_frames, ranges, truth)
@@ -99,7 +104,44 @@ class FeatureEncoder:
         return GroundTruth(importance[picks], reference[picks], users)
 
 
-def orthonormal(given: int, width: int) -> Float32Array:
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Features (n, d) less `mean` (d,), times `matrix` (d, width); `about` says in the file what was done."""
+
+    matrix: Float32Array
+    mean: Float32Array
+    about: str
+
+
+def principal(path: Path, given: int, width: int) -> Projection:
+    """The first principal components (Pearson, 1901) of all features (n, given) of a file, the largest first.
+
+    Each points to where its largest entry is positive. The videos of that file are those that it is fitted to.
+    """
+    videos, count, total, products = 0, 0, np.zeros(given), np.zeros((given, given))
+    for found in each_features(path, "pca"):
+        if found.shape[1] != given:
+            raise KeyframeError(
+                f"pca={path} has features of {found.shape[1]} channels and the backbone gives {given}: make it with "
+                "this backbone, without width="
+            )
+        videos, features = videos + 1, found.astype(np.float64)
+        count, total, products = count + len(features), total + features.sum(0), products + features.T @ features
+    if width > min(given, count - 1):
+        raise KeyframeError(
+            f"pca={path} has {count} features of {given} channels, too few for width={width}: lower width, or leave "
+            "pca out"
+        )
+    mean = total / count
+    variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    matrix = vectors[:, : -width - 1 : -1]
+    matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(width)])
+    share = variances[-width:].sum() / max(variances.sum(), 1e-12)
+    about = f"PCA of {path.name} ({videos} videos, {share:.1%} of the variance), from {given} channels"
+    return Projection(matrix.astype(np.float32), mean.astype(np.float32), about)
+
+
+def orthonormal(given: int, width: int) -> Projection:
     """A fixed matrix (given, width), drawn at random, whose columns are orthonormal, or its rows if it widens.
 
     A wider feature keeps its length and its angles to others exactly, a narrower one nearly its angles (Johnson and
@@ -108,7 +150,8 @@ def orthonormal(given: int, width: int) -> Float32Array:
     drawn = np.random.default_rng(0).standard_normal((max(given, width), min(given, width)))
     basis, upper = np.linalg.qr(drawn)
     basis *= np.sign(np.diag(upper))  # the one decomposition with a positive diagonal
-    return (basis if given >= width else basis.T).astype(np.float32)
+    matrix = (basis if given >= width else basis.T).astype(np.float32)
+    return Projection(matrix, np.zeros(given, np.float32), f"fixed random orthonormal, from {given} channels")
 
 
 def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
@@ -148,8 +191,8 @@ def write_features(
     """
     about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
     about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step, "channels": encoder.channels}
-    if encoder.width is not None:
-        about["projection"] = f"fixed random orthonormal, from {encoder.detector.backbone.width} channels"
+    if encoder.projection is not None:
+        about["projection"] = encoder.projection.about
     about["unit_length"] = int(encoder.unit_length)
     failed: list[str] = []
     with FeatureFile(out, about) as file:

@@ -4,7 +4,17 @@ import pytest
 
 from keyframe.benchmark.footage import Footage, write_clips
 from keyframe.benchmark.report import SuiteResult
-from keyframe.benchmark.scale import BatchRun, Cost, add_batches, add_lengths, run_batch
+from keyframe.benchmark.scale import (
+    BatchRun,
+    Cost,
+    FeatureScaleSuite,
+    add_batches,
+    add_lengths,
+    add_trainings,
+    run_batch,
+)
+from keyframe.benchmark.train import Trained
+from keyframe.data.feature_file import read_feature_files
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.summary.selection import UniformSelection
@@ -59,3 +69,16 @@ def test_figures_of_long_videos():
     )
     add_lengths(other, costs, "_training_free")
     assert list(other.figures) == [f"{key}_training_free" for key in result.figures]
+
+
+def test_figures_of_trainings_on_feature_files(tmp_path):
+    runs = {20: Trained(3, [{"wait": 1, "forward": 4}], 1, 900), 80: Trained(9, [{"wait": 1, "step": 9}], 1, 950)}
+    result = SuiteResult("feature_scale")
+    add_trainings(result, runs)
+    found = {key.removeprefix("feature_scale/"): value for key, value in values(result).items()}
+    few = {"seconds_epoch_20": 5, "waiting_share_20": 0.2, "seconds_before_20": 3, "peak_rss_mb_20": 900}
+    many = {"seconds_epoch_80": 10, "waiting_share_80": 0.1, "seconds_before_80": 9, "peak_rss_mb_80": 950}
+    assert found == pytest.approx({**few, "ratio_80_over_20": 0.5, **many})
+    FeatureScaleSuite(str(tmp_path), [], counts=[20], features=25, width=3)._write(tmp_path / "a.h5", 20)
+    videos = read_feature_files(tmp_path / "a.h5")
+    assert len(videos) == 20 and all(one.features.shape == (25, 3) and one.rate == 1 for one in videos.values())

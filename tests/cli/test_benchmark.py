@@ -172,7 +172,7 @@ def test_ddp(measured_here, monkeypatch):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, ddp, long, all."),
+        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, ddp, long, feature_scale, all."),
         ("scale.counts=[0,10]", "scale.counts=0 must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),

@@ -157,6 +157,12 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
     assert (tmp_path / "a.h5").is_symlink() and (tmp_path / "disk" / "b.h5").is_file()
     assert "2 of 3 videos were left out" in caplog.text and f"its labels {2 * FRAMES}" in caplog.text
     assert list(read_feature_files(tmp_path / "a.h5")) == ["clip0"]
+    # and its principal components are the directions of another file
+    out = tmp_path / "p.h5"
+    assert not features(own / "videos", f"out={out}", *SMALL, "width=2", f"pca={tmp_path / 'a.h5'}")
+    with h5py.File(out) as file:
+        assert file.attrs["projection"] == "PCA of a.h5 (1 videos, 100.0% of the variance), from 512 channels"
+        assert file["video_1/features"].shape == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +176,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
         (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
         (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
         (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
+        (["input={videos}", "out={out}", "pca={there}"], ["pca=", "add width=1024"]),
         (["input={videos}", "out={out}", "width=0"], ["width=0 must be a whole number from 1"]),
         (
             ["input={videos}", "out={out}", "splits=folds.csv", "folds=2"],

@@ -160,7 +160,7 @@ def test_bad_arrays_are_refused_with_the_file_and_the_video(tmp_path):
     wrong = [({name: None}, f"lacks the dataset /video_1/{name}") for name in ("features", "gtscore")]
     wrong += [
         ({"features": np.zeros((7, 6))}, r"features \(7, 6\) and 8 picks"),
-        ({"features": np.zeros(8)}, r"features \(8,\) and 8 picks"),
+        ({"features": np.zeros(8)}, r"features \(8,\): it needs one row"),
         ({"features": np.full((8, 6), np.nan)}, "NaN or infinity"),
         ({"change_points": np.zeros((0, 2))}, "video_1 has change_points"),
         ({"change_points": np.array([[50, 112], [0, 49]])}, "rising starts"),

@@ -10,12 +10,13 @@ from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.evaluation.metrics import f1_user
-from keyframe.extraction.features import FeatureEncoder, orthonormal
+from keyframe.extraction.features import FeatureEncoder, orthonormal, principal
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError
+from tests.data.feature_files import write_features
 from tests.videos import write_video
 
 FRAMES = 403
@@ -172,9 +173,27 @@ def test_a_model_without_an_image_backbone_is_refused():
 def test_another_width_keeps_lengths_and_angles():
     rng = np.random.default_rng(1)
     features = rng.standard_normal((30, 512)).astype(np.float32)
-    wider = features @ orthonormal(512, 1024)
+    wider = features @ orthonormal(512, 1024).matrix
     assert wider.shape == (30, 1024) and wider.dtype == np.float32
     np.testing.assert_allclose(wider @ wider.T, features @ features.T, atol=1e-2)
-    narrow = orthonormal(2048, 1024)
+    narrow = orthonormal(2048, 1024).matrix
     np.testing.assert_allclose(narrow.T @ narrow, np.eye(1024), atol=1e-5)
-    np.testing.assert_array_equal(orthonormal(20, 30), orthonormal(20, 30))
+    np.testing.assert_array_equal(orthonormal(20, 30).matrix, orthonormal(20, 30).matrix)
+
+
+def test_principal_components_are_those_of_the_singular_value_decomposition(tmp_path):
+    rng = np.random.default_rng(2)
+    features = (rng.standard_normal((60, 8)) * np.arange(1, 9) + 5).astype(np.float32)
+    groups = {f"video_{n}": {"features": part} for n, part in enumerate(np.split(features, [20, 35]), start=1)}
+    path = write_features(tmp_path / "raw.h5", groups)
+    found = principal(path, 8, 3)
+    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    _, values, directions = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs(found.matrix.T @ directions[:3].T), np.eye(3), atol=1e-4)
+    assert (found.matrix[np.abs(found.matrix).argmax(0), range(3)] > 0).all()
+    np.testing.assert_allclose(found.mean, features.mean(0), atol=1e-5)
+    share = (values[:3] ** 2).sum() / (values**2).sum()
+    assert found.about == f"PCA of raw.h5 (3 videos, {share:.1%} of the variance), from 8 channels"
+    for given, width, says in ((9, 3, "of 8 channels and the backbone gives 9"), (8, 9, "too few for width=9")):
+        with pytest.raises(KeyframeError, match=says):
+            principal(path, given, width)
