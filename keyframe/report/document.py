@@ -23,7 +23,6 @@ from keyframe.files import one_line, printable, write_text
 IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 NOT_AVAILABLE = "not available"
 _LINE_WIDTH = 100
-_GALLERY_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -233,12 +232,15 @@ def _block(block: Block, directory: Path | None) -> Iterator[str]:
             yield text_table(rows, {cell(name) for name in block.right}) or "(none)"
         case ImageFile():
             if directory is None:
-                yield _image_line(block)
+                yield f"{one_line(block.caption or block.alt)}: {one_line(str(block.path))}"
             else:
-                yield from filter(None, [_link(block, directory), escape(block.caption)])
-        case Gallery():
-            grid = "\n".join(map(_image_line, block.images)) if directory is None else _grid(block.images, directory)
-            yield grid or "(none)"
+                path = quote(os.fsencode(Path(os.path.relpath(block.path, directory)).as_posix()))
+                yield from filter(None, [f"![{escape(block.alt)}]({path})", escape(block.caption)])
+        case Gallery():  # Markdown has no grid
+            for image in block.images:
+                yield from _block(image, directory)
+            if not block.images:
+                yield "(none)"
         case _:
             assert_never(block)
 
@@ -250,27 +252,6 @@ def escape(text: str) -> str:
     line = re.sub(r"&(?=[#A-Za-z])", r"\\&", line)
     line = re.sub(r"^(\d*)(?=[-+.)](\s|$)|--|>|#{1,6}(\s|$))", r"\1\\", line)
     return re.sub(r"(?<=\s)#(?=#*$)", r"\\#", line)
-
-
-def _image_line(image: ImageFile) -> str:
-    return f"{one_line(image.caption or image.alt)}: {one_line(str(image.path))}"
-
-
-def _link(image: ImageFile, directory: Path) -> str:
-    path = Path(os.path.relpath(image.path, directory)).as_posix()
-    return f"![{escape(image.alt)}]({quote(os.fsencode(path))})"
-
-
-def _grid(images: Sequence[ImageFile], directory: Path) -> str:
-    """A table that alternates rows of images and of their captions: Markdown has no other grid."""
-    columns = min(_GALLERY_COLUMNS, len(images))
-    rows = []
-    for start in range(0, len(images), columns or 1):
-        row = images[start : start + columns]
-        blank = [""] * (columns - len(row))
-        rows += [[_link(image, directory) for image in row] + blank, [escape(image.caption) for image in row] + blank]
-    rows[1:1] = [[":---:"] * columns] if rows else []
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def render_html(document: Document) -> str:

