@@ -117,6 +117,8 @@ class TemporalHead(Head):
         feedforward: hidden width of the encoder layers' MLP; 0 leaves it out.
         positions: add sinusoidal positions (Vaswani et al., 2017).
         dropout: probability, after every layer; attention weights are kept.
+        feature_dropout: probability of each channel of each frame's feature. Few videos are learnt by heart by single
+            channels of a wide feature.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class TemporalHead(Head):
         feedforward: int = 384,
         positions: bool = True,
         dropout: float = 0.1,
+        feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         check_number("head.layers", layers, 0)
@@ -141,6 +144,8 @@ class TemporalHead(Head):
         check_number("head.encoder_window", encoder_window, 0, optional=True)
         if local_heads > heads:
             raise KeyframeError(f"head.local_heads={local_heads} must be at most head.heads={heads}.")
+        # not a step of the projection, whose weights have the names that they have in older checkpoints
+        self.drop_features = nn.Dropout(feature_dropout)
         widths = [features, *projection]
         steps: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
@@ -162,7 +167,7 @@ class TemporalHead(Head):
         """See `Head.forward`."""
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        x = self.projection(features)
+        x = self.projection(self.drop_features(features))
         if self.positions:
             x = x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
         visible = visible_frames(self.encoder_windows, mask)

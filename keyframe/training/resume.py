@@ -36,7 +36,6 @@ class Resume:
     config: Mapping[str, Any] = field(default_factory=dict)
     # key -> (value until then, value from `epoch` on), as texts
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    new_rates: bool = False  # whether that gives both groups another learning rate in the stage of the checkpoint
 
     @property
     def lines(self) -> list[str]:
@@ -84,8 +83,7 @@ def compare(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]
             "were, or start a new run without ckpt_path."
         )
     epoch = nested(checkpoint, "loops", "fit_loop", "epoch_progress", "current", "processed")
-    new_rates = "optimizer.lr" in changes or (switched and "finetune.lr_factor" in changes)
-    resume = Resume(path, epoch if isinstance(epoch, int) else 0, before, changes, new_rates)
+    resume = Resume(path, epoch if isinstance(epoch, int) else 0, before, changes)
     epochs = nested(config, "trainer", "max_epochs")
     if isinstance(epochs, int) and epochs < resume.epoch:
         raise KeyframeError(f"{path} has trained {resume.epoch} epochs: trainer.max_epochs={epochs} is over; raise it.")

@@ -22,7 +22,6 @@ from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.checkpoint import read_checkpoint
 from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
 from keyframe.training.resume import Resume
-from keyframe.training.stages import find_two_stage
 from keyframe.types import KeyframeError, check_number
 
 log = logging.getLogger(__name__)
@@ -63,11 +62,6 @@ def train_and_test(
         if isinstance(numbers, dict):
             metrics.update({name: value for name, value in numbers.items() if isinstance(value, float)})
         del checkpoint
-        if resume.new_rates:
-            two_stage = find_two_stage(trainer)
-            if two_stage is None:
-                raise KeyframeError("callbacks.two_stage sets learning rates: do not leave it out of a resumed run.")
-            two_stage.new_rates = True
     # Lightning would do so after trackers have started a run, which bad data must not leave behind.
     datamodule.prepare_data()
     datamodule.setup()

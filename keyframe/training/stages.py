@@ -1,11 +1,12 @@
 """Stage 1 trains the head on a frozen backbone, stage 2 also the backbone's tail; schedules that know the stages."""
 
 import logging
+import math
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from keyframe.training.module import KeyframeModule
 from keyframe.types import KeyframeError, check_number
@@ -17,25 +18,28 @@ class TwoStage(Callback):
     """Releases the backbone's tail at an epoch and lowers the learning rate there; without a tail it stays in stage 1.
 
     The tail is trainable when DDP wraps the model, else its gradients would silently never be all-reduced; this
-    callback then only switches `requires_grad` and modes, at the start of training and of every epoch, so a run that
-    resumes on either side of the switch is in the right stage. Learning rates are set at the switch: on resume they
-    come back with the optimizer, unless other ones are configured now.
+    callback then only switches `requires_grad` and modes, at the start of training and of every epoch. Learning rates
+    are set before every batch. Both depend on the place in training alone, so a run that resumes anywhere goes on as it
+    would have.
 
     Args:
         switch_epoch: first epoch (from 0) of stage 2; None stays in stage 1.
         lr_factor: both groups' learning rate in stage 2, as a multiple of the optimizer's configured one.
-
-    Attributes:
-        new_rates: whether training starts with the configured rates of its stage, not with those of the checkpoint.
+        schedule: share of training that is done, in [0, 1) -> factor of the learning rate; None: 1.
     """
 
-    def __init__(self, switch_epoch: int | None = 10, lr_factor: float = 0.1) -> None:
+    def __init__(
+        self,
+        switch_epoch: int | None = 10,
+        lr_factor: float = 0.1,
+        schedule: Callable[[float], float] | None = None,
+    ) -> None:
         check_number("finetune.switch_epoch", switch_epoch, 0, optional=True)
         check_number("finetune.lr_factor", lr_factor, 0, whole=False, above=True)
         self.switch_epoch = switch_epoch
         self.lr_factor = lr_factor
+        self.schedule = schedule
         self.switched = False
-        self.new_rates = False
 
     def stage(self, epoch: int) -> int:
         """1 or 2."""
@@ -49,17 +53,22 @@ class TwoStage(Callback):
             self.switch_epoch = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """As at the start of an epoch, also if a run resumes within one; then set new learning rates."""
+        """As at the start of an epoch, also if a run resumes within one."""
+        if self.schedule is not None and (trainer.max_epochs is None or trainer.max_epochs < 1):
+            raise KeyframeError("scheduler needs an end of training: set trainer.max_epochs, or use scheduler=none.")
         self.on_train_epoch_start(trainer, pl_module)
-        if self.new_rates:
-            self._set_rates(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the model into the stage of this epoch; at the switch, set the learning rates too."""
+        """Put the model into the stage of this epoch."""
         assert isinstance(pl_module, KeyframeModule)
         pl_module.detector.backbone.train_tail(self.stage(trainer.current_epoch) == 2)
+        self._set_rates(trainer, 0)
         if self.stage(trainer.current_epoch) == 2 and not self.switched:
             self._switch(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Set the learning rates of this step."""
+        self._set_rates(trainer, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the stage of the epoch."""
@@ -73,21 +82,21 @@ class TwoStage(Callback):
         """Continue where the checkpoint was."""
         self.switched = bool(state_dict["switched"])
 
-    def _set_rates(self, trainer: Trainer) -> None:
-        """Set both groups to the configured rate of the stage, whatever a scheduler has made of it."""
-        factor = self.lr_factor if self.stage(trainer.current_epoch) == 2 else 1
+    def _set_rates(self, trainer: Trainer, batch: int) -> None:
+        """Set both groups' rate before a batch: the optimizer's configured one, times what stage and schedule say."""
+        epoch = trainer.current_epoch
+        factor = self.lr_factor if self.stage(epoch) == 2 else 1.0
+        if self.schedule is not None and trainer.max_epochs:
+            factor *= self.schedule((epoch + batch / trainer.num_training_batches) / trainer.max_epochs)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = optimizer.defaults["lr"] * factor
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, PlateauSchedule):
-                callback.restart()
-            elif isinstance(callback, EarlyStopping):
-                callback.wait_count = 0
 
     def _switch(self, trainer: Trainer) -> None:
         self.switched = True
-        self._set_rates(trainer)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                callback.wait_count = 0
         rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
         log.info(
             "Stage 2 from epoch %d (finetune.switch_epoch=%d): the backbone's last blocks train too; learning rate %s",
@@ -97,70 +106,14 @@ class TwoStage(Callback):
         )
 
 
+def cosine(done: float) -> float:
+    """Half a cosine from 1 to 0 (Loshchilov and Hutter: SGDR, 2017, equation 5, without restarts)."""
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
 def find_two_stage(trainer: Trainer) -> TwoStage | None:
     """The trainer's `TwoStage`, if it has one."""
     return next((one for one in trainer.callbacks if isinstance(one, TwoStage)), None)  # type: ignore[attr-defined]
-
-
-class PlateauSchedule(Callback):
-    """torch's `ReduceLROnPlateau`, stepped before checkpoints are written.
-
-    Lightning writes an epoch's checkpoint before it steps such a scheduler, and drops that step on resume. The
-    arguments are torch's; `monitor` is a metric of the validation videos, `threshold` the least absolute progress.
-    """
-
-    def __init__(
-        self,
-        monitor: str = "val/spearman",
-        mode: str = "max",
-        factor: float = 0.5,
-        patience: int = 3,
-        threshold: float = 1e-4,
-    ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode must be max or min, not {mode}")
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, not {factor}")
-        check_number("scheduler.patience", patience, 0)
-        self.monitor = monitor
-        self.options: dict[str, Any] = {
-            "mode": mode,
-            "factor": factor,
-            "patience": patience,
-            "threshold": threshold,
-            "threshold_mode": "abs",
-        }
-        self.scheduler: ReduceLROnPlateau | None = None
-        self._restored: dict[str, Any] | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the optimizer, whose learning rates are restored by now."""
-        self.scheduler = ReduceLROnPlateau(trainer.optimizers[0], **self.options)
-        if self._restored is not None:
-            self.scheduler.load_state_dict(self._restored | self.options)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Step once per epoch."""
-        if trainer.sanity_checking or self.scheduler is None:
-            return
-        if self.monitor not in trainer.callback_metrics:
-            raise KeyframeError(f"scheduler.monitor={self.monitor} is not measured: use val/spearman or val/loss.")
-        self.scheduler.step(float(trainer.callback_metrics[self.monitor]))
-
-    def restart(self) -> None:
-        """Reset the counters; learning rates stay."""
-        self._restored = None
-        if self.scheduler is not None:
-            self.scheduler._reset()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The scheduler's counters, and what they count."""
-        return {} if self.scheduler is None else self.scheduler.state_dict() | {"monitor": self.monitor}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue counting where the checkpoint was, unless that was of another metric."""
-        counted = state_dict.pop("monitor", self.monitor), state_dict.get("mode")
-        self._restored = state_dict if counted == (self.monitor, self.options["mode"]) else None
 
 
 class StageAwareEarlyStopping(EarlyStopping):

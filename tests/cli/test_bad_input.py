@@ -102,7 +102,6 @@ VALUES = {
     "cache": (["cache.dtype=float8"], ["cache.dtype must be float32 or float16"]),
     "cache size": (["cache.max_gb=0"], ["cache.max_gb=0 must be a number above 0"]),
     "cached views": (["cache.views=0"], ["cache.views=0 must be a whole number from 1 on"]),
-    "scheduler": (["scheduler=plateau", "scheduler.monitor=val/x"], ["scheduler.monitor=val/x", "val/spearman"]),
     "no such class": (["optimizer._target_=torch.optim.Adamm"], ["optimizer._target_", "torch.optim.Adamm"]),
     "checkpoint that is not there": (["ckpt_path=nowhere.ckpt"], ["ckpt_path=nowhere.ckpt", "no checkpoint"]),
     "nothing to resume": (["ckpt_path=last"], ["ckpt_path=last", "no checkpoint"]),

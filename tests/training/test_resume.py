@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from keyframe.config import conf_dir, plain
 from keyframe.training.resume import compare
 from keyframe.training.run import read_checkpoint, train_and_test
-from keyframe.training.stages import PlateauSchedule, StageAwareEarlyStopping, TwoStage
+from keyframe.training.stages import StageAwareEarlyStopping, TwoStage
 from keyframe.types import KeyframeError
 from tests.training.test_stages import Watch
 from tests.training.tiny import make_datamodule, make_module, make_trainer
@@ -26,10 +26,8 @@ def train(tiny_demo, directory, config, epochs, resume=None):
     module = make_module(lr=config["optimizer"]["lr"], weight_decay=config["optimizer"]["weight_decay"], config=config)
     watch = Watch()
     every = ModelCheckpoint(directory, "{epoch}", save_top_k=-1, monitor="val/spearman", mode="max")
-    # any epoch is worse than the one before by this measure: the rate is halved after each
-    plateau = PlateauSchedule(factor=0.5, patience=0, threshold=10.0)
     stages = TwoStage(SWITCH, config["finetune"]["lr_factor"])
-    trainer = make_trainer(directory, epochs, [stages, plateau, watch, every], enable_checkpointing=True)
+    trainer = make_trainer(directory, epochs, [stages, watch, every], enable_checkpointing=True)
     found = None if resume is None else compare(resume, read_checkpoint(resume), config, config)
     train_and_test(trainer, module, make_datamodule(tiny_demo), directory, found)
     return watch, trainer
@@ -39,7 +37,7 @@ def train(tiny_demo, directory, config, epochs, resume=None):
 def checkpoints(tiny_demo, tmp_path_factory):
     place = tmp_path_factory.mktemp("before")
     watch, _ = train(tiny_demo, place, BEFORE, EPOCHS)
-    assert [rates["head"] for rates in watch.rates] == pytest.approx([1e-3, 5e-4, 1e-4])
+    assert [rates["head"] for rates in watch.rates] == pytest.approx([1e-3, 1e-3, 1e-4])
     return place
 
 
@@ -98,7 +96,7 @@ def test_each_change_is_said_and_kept(checkpoint, tmp_path):
         "optimizer.lr=1e-4": "optimizer.lr is now 0.0001, was 0.0003",
         "optimizer.weight_decay=0": "optimizer.weight_decay is now 0, was 0.01",
         "+optimizer.betas=[0.9,0.95]": "optimizer.betas is now [0.9, 0.95], was not set",
-        "scheduler=plateau": "scheduler is now PlateauSchedule, was null",
+        "scheduler=none": "scheduler is now null, was cosine",
         "finetune.lr_factor=0.5": "finetune.lr_factor is now 0.5, was 0.1",
         "finetune.switch_epoch=12": "finetune.switch_epoch is now 12, was 10",
         "trainer.max_epochs=40": "trainer.max_epochs is now 40, was 16",
@@ -108,9 +106,6 @@ def test_each_change_is_said_and_kept(checkpoint, tmp_path):
     }
     resume = compared(checkpoint, tmp_path, *changes)
     assert sorted(resume.lines) == sorted(f"{line}, from epoch 7" for line in changes.values())
-    assert resume.new_rates
-    # until the switch the factor is nothing that counts: what a scheduler has made of the rate stays
-    assert not compared(checkpoint, tmp_path, "finetune.lr_factor=0.5").new_rates
     again = {**checkpoint, "hyper_parameters": {**checkpoint["hyper_parameters"], "resumed": resume.history}}
     first, second = compared(again, tmp_path, "optimizer.lr=1e-5").history
     assert first == resume.history[0] and first["changes"]["optimizer.lr"] == ["0.0003", "0.0001"]
@@ -152,17 +147,7 @@ def test_a_checkpoint_that_knows_no_configuration_changes_nothing(checkpoint, tm
     assert compared({**checkpoint, "hyper_parameters": before, "loops": 3}, tmp_path).epoch == 0
 
 
-def test_schedules_count_by_the_settings_of_now():
-    trainer = type("Trainer", (), {"optimizers": [torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)]})()
-    before, same, other = PlateauSchedule(patience=3), PlateauSchedule(patience=7), PlateauSchedule("val/loss", "min")
-    before.on_train_start(trainer, None)
-    for value in (0.5, 0.4, 0.3):
-        before.scheduler.step(value)
-    for schedule, counted in ((same, (0.5, 2, 7)), (other, (float("inf"), 0, 3))):
-        schedule.load_state_dict(copy.deepcopy(before.state_dict()))
-        schedule.on_train_start(trainer, None)
-        one = schedule.scheduler
-        assert (one.best, one.num_bad_epochs, one.patience) == counted
+def test_early_stopping_counts_by_the_settings_of_now():
     stopping = StageAwareEarlyStopping(monitor="val/spearman", patience=9)
     stopping.load_state_dict(EarlyStopping("val/spearman", patience=2).state_dict() | {"wait_count": 1})
     assert (stopping.patience, stopping.wait_count) == (9, 1)

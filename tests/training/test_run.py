@@ -19,7 +19,7 @@ from keyframe.training.callbacks import SaveOnSignal
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.run import AtomicCheckpointIO, find_batch_size, resume_split
-from keyframe.training.stages import PlateauSchedule, TwoStage
+from keyframe.training.stages import TwoStage, cosine
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 from tests.training.tiny import killed_by, make_datamodule, make_module, make_trainer
@@ -94,7 +94,7 @@ def fit(tiny_demo, directory, *extra, resume=None):
     trainer = make_trainer(
         directory,
         EPOCHS,
-        [PlateauSchedule(patience=0), TwoStage(SWITCH), last, *extra, stop],
+        [TwoStage(SWITCH, schedule=cosine), last, *extra, stop],
         enable_checkpointing=True,
         plugins=[AtomicCheckpointIO()],
     )

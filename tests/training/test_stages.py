@@ -5,7 +5,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
-from keyframe.training.stages import PlateauSchedule, StageAwareEarlyStopping, TwoStage
+from keyframe.training.stages import StageAwareEarlyStopping, TwoStage, cosine
 from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
@@ -87,9 +87,6 @@ def test_one_stage_if_no_switch_is_given(tiny_demo, tmp_path):
         TwoStage(lr_factor=0)
     with pytest.raises(KeyframeError, match=r"finetune\.switch_epoch=1\.5 must be a whole number from 0 on, or null"):
         TwoStage(switch_epoch=1.5)
-    for options in ({"mode": "best"}, {"factor": 1.0}):
-        with pytest.raises(ValueError, match=f"^{next(iter(options))} must"):
-            PlateauSchedule(**options)
 
 
 def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path):
@@ -104,18 +101,23 @@ def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path):
         assert trainer.current_epoch == epochs
 
 
-def test_plateau_counts_anew_from_the_switch(tiny_demo, tmp_path):
-    torch.manual_seed(0)
-    # no epoch is ever better by 10: two bad epochs halve the rate
-    plateau = PlateauSchedule(factor=0.5, patience=1, threshold=10.0)
-    seen = []
+def test_rates_fall_along_a_cosine_within_each_stage(tiny_demo, tmp_path):
+    seen, epochs = [], 4
 
     class Look(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if batch_idx == 0:
-                seen.append((plateau.scheduler.num_bad_epochs, trainer.optimizers[0].param_groups[0]["lr"]))
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    trainer = make_trainer(tmp_path, 5, [plateau, TwoStage(switch_epoch=4, lr_factor=0.1), Look()])
-    trainer.fit(make_module("efficientnet_b0", lr=1e-3), make_datamodule(tiny_demo))
-    assert seen[3] == (0, pytest.approx(5e-4))  # stage 1 was lowered by the scheduler
-    assert seen[4] == (0, pytest.approx(1e-4))  # stage 2 starts from the configured rate, with no bad epochs
+    stages = TwoStage(switch_epoch=2, lr_factor=0.1, schedule=cosine)
+    make_trainer(tmp_path, epochs, [stages, Look()]).fit(make_module(lr=1e-3), make_datamodule(tiny_demo))
+    # torch's own, stepped after every batch
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(seen))
+    expected = []
+    for step in range(len(seen)):
+        expected.append(schedule.get_last_lr()[0] * (0.1 if step >= len(seen) / 2 else 1))
+        optimizer.step()
+        schedule.step()
+    assert seen == pytest.approx(expected)
+    with pytest.raises(KeyframeError, match=r"set trainer\.max_epochs, or use scheduler=none"):
+        make_trainer(tmp_path, -1, [TwoStage(schedule=cosine)]).fit(make_module(), make_datamodule(tiny_demo))
