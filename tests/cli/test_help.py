@@ -26,7 +26,7 @@ def test_groups_are_shown_with_their_options_and_the_chosen_one():
         "data demo, h5, labelled, summe, [tvsum] experiment cross_validation, demo, distill, heads hparams_search"
         in page
     )
-    assert "optimizer.lr 0.0001 of stage 1" in page and "sweep.resume null the directory of a stopped sweep" in page
+    assert "optimizer.lr 0.001 of stage 1" in page and "sweep.resume null the directory of a stopped sweep" in page
     assert "data.root required the folder of the videos" in page and "data.lowest" not in page
     assert 'data.lowest 1 the score that means "not important at all"' in " ".join(
         help_page("train", ["data=labelled", "los=3", "seed=1,2"]).split()
