@@ -18,7 +18,7 @@ from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
 
 EPOCHS = 6
-QUIET = ("trainer=cpu", "logger=csv", "optimizer.lr=1e-3")
+QUIET = ("trainer=cpu", "logger=csv", "scheduler=none")
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,14 @@ def test_a_run_goes_on_from_its_last_checkpoint(command, trained, features, tmp_
         f"ckpt_path={run}",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
-    sentence = command(*resume, "loss=mse").sentence()
-    assert "last.ckpt was trained with loss=SpearmanLoss, now MSELoss: a resumed run keeps these" in sentence
+    sentence = command(*resume, "loss=spearman").sentence()
+    assert "last.ckpt was trained with loss=MSELoss, now SpearmanLoss: a resumed run keeps these" in sentence
     assert not (tmp_path / "run" / "config.yaml").exists()
     done = command(*resume).good()
     assert "Resuming from" in done.out
     assert list(column(tmp_path / "run", "train/loss")) == [EPOCHS]
     # it went on, not anew
-    assert column(tmp_path / "run", "train/loss")[EPOCHS] < 0.7 * column(run, "train/loss")[0]
+    assert column(tmp_path / "run", "train/loss")[EPOCHS] < 0.8 * column(run, "train/loss")[0]
     # with the new rate, which is said, and kept where the run's configuration is
     assert f"optimizer.lr is now 0.0005, was 0.001, from epoch {EPOCHS}\n" in done.out
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)

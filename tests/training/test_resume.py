@@ -97,7 +97,7 @@ def test_each_change_is_said_and_kept(checkpoint, tmp_path):
         "optimizer.weight_decay=0": "optimizer.weight_decay is now 0, was 0.01",
         "+optimizer.betas=[0.9,0.95]": "optimizer.betas is now [0.9, 0.95], was not set",
         "scheduler=none": "scheduler is now null, was cosine",
-        "finetune.lr_factor=0.5": "finetune.lr_factor is now 0.5, was 0.1",
+        "finetune.lr_factor=0.5": "finetune.lr_factor is now 0.5, was 0.3",
         "finetune.switch_epoch=12": "finetune.switch_epoch is now 12, was 10",
         "trainer.max_epochs=40": "trainer.max_epochs is now 40, was 16",
         "trainer.precision=bf16-mixed": "trainer.precision is now bf16-mixed, was 32-true",
@@ -115,11 +115,11 @@ def test_each_change_is_said_and_kept(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("loss=mse", "loss=SpearmanLoss, now MSELoss"),
-        ("head.layers=1", "head.layers=3, now 1"),
+        ("loss=spearman", "loss=MSELoss, now SpearmanLoss"),
+        ("head.layers=3", "head.layers=1, now 3"),
         ("backbone=resnet50", "backbone.name=efficientnet_b0, now resnet50"),
         ("data.fold=1", "data.fold=0, now 1"),
-        ("data.batch_size=8", "data.batch_size=4, now 8"),
+        ("data.batch_size=8", "data.batch_size=2, now 8"),
         ("sampling.frames=30", "sampling.frames=60, now 30"),
         ("augmentation=clip", "augmentation=null, now Augmentation"),
         ("seed=1", "seed=0, now 1"),
