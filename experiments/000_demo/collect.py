@@ -37,15 +37,15 @@ def main(out: Path) -> None:
 
 def epochs(run: Path) -> dict[int, float]:
     """Epoch -> Spearman with the annotators' mean on the validation videos."""
+    count = OmegaConf.load(run / "config.yaml").trainer.max_epochs  # what is logged later is of the best checkpoint
     with (run / "csv" / "metrics.csv").open() as file:
-        return {int(row["epoch"]): float(row["val/spearman"]) for row in csv.DictReader(file) if row["val/spearman"]}
+        rows = [row for row in csv.DictReader(file) if row["val/spearman"]]
+    return {int(row["epoch"]): float(row["val/spearman"]) for row in rows if int(row["epoch"]) < count}
 
 
 def draw(runs: dict[str, Path]) -> None:
     """One line per run through its epochs."""
-    figure = sheet(
-        "Validation over epochs, data.seed=11: the backbone's last blocks train from the dashed line on", 3.2
-    )
+    figure = sheet("Validation over epochs, data.seed=11; stage 2 begins at the dashed line", 3.2)
     axis = dress(figure.subplots(), "y")
     lines = []
     for colour, run in zip(PALETTE, runs.values(), strict=False):

@@ -8,10 +8,10 @@ seeds=data.seed=11,12,13,14
 
 $train $seeds hydra.sweep.dir=$out/dual
 $train $seeds backbone.pretrained=false hydra.sweep.dir=$out/random
-$train $seeds head=framewise hydra.sweep.dir=$out/framewise
-# the demo's settings of before, for the picture
-$train data.seed=11 'head.projection=[512,256]' head.feedforward=384 head.dropout=0.1 optimizer.lr=3e-4 \
-    hydra.sweep.dir=$out/before
+$train data.seed=11,12 head=framewise hydra.sweep.dir=$out/framewise
+# settings under which the head learns its training videos by heart, for the picture
+$train data.seed=11 'head.projection=[512,256]' head.layers=3 head.feedforward=384 head.feature_dropout=0 \
+    optimizer.lr=3e-4 scheduler=none loss=spearman data.batch_size=4 hydra.sweep.dir=$out/before
 .venv/bin/python experiments/000_demo/collect.py $out
 .venv/bin/python experiments/000_demo/reference.py 11 12 13 14
 .venv/bin/python experiments/000_demo/probe.py
