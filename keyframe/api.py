@@ -126,7 +126,7 @@ def select_keyframes(video: ScoredVideo, method: Method | None = None, **options
         method: "adaptive", "top", "knapsack" or "uniform", as `selection=` of keyframe-extract; None for what the
             options say: "knapsack" with `ratio`, "top" with `k`, else "adaptive".
         options: the attributes of that selection (see `keyframe.summary.selection`): `k`, `ratio`, `min_distance`,
-            `max_similarity`, `coverage`, `most`, `per_minute`.
+            `max_similarity`, `coverage`, `most`, `steps`, `per_minute`.
 
     Raises:
         KeyframeError: an option is outside its range.

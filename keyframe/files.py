@@ -376,9 +376,13 @@ def file_hash(path: Path) -> str:
         ) from error
 
 
+# Raised if the same settings choose other frames than before.
+_RULES = 2
+
+
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """SHA-256 of what decides the result of an extraction, beside the video and the versions of libraries."""
-    return hashlib.sha256(json.dumps([scorer, settings], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_RULES, scorer, settings], sort_keys=True).encode()).hexdigest()
 
 
 def described(part: Any, without: Collection[str] = ()) -> Any:

@@ -18,7 +18,7 @@ from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, wri
 from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
-from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Thumbnails, describe_frames, thumbnails
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
 from keyframe.summary.stills import Still, save_contact_sheet, save_stills
@@ -182,8 +182,8 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
     """Decode frames of a video, cut it into shots and score it.
 
     The video is decoded once at a fixed size and, with a trained model, once more at the model's own size: shots and
-    duplicates must not depend on the model. Memory is bounded by the number of scored frames (about 2 KB each, with a
-    model 7 to 11), not by pixels.
+    duplicates must not depend on the model. Memory is bounded by the number of scored frames (about 6 KB each, with a
+    model 11 to 15), not by pixels.
 
     Args:
         path: a video file.
@@ -193,34 +193,37 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
         rate: scored frames per second of video, above 0.
     """
     index = index_packets(path)
-    frames, seen, thumbs = _describe_video(index, FpsSampling(rate).indices(index), reader)
+    frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader)
     cut = shots.of_video(index, frames, seen, reader)
     scores = scorer.score_frames(index, frames, reader, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
     seconds = index.timestamps[frames] - index.timestamps[0]
-    candidates = Candidates(scores, seconds, seen.descriptors, thumbs, *light, cut, index.duration)
+    candidates = Candidates(scores, seconds, seen.descriptors, cells, *light, cut, index.duration, looks)
     return ScoredVideo(index, frames, candidates, scorer.name)
 
 
 def _describe_video(
     index: PacketIndex, wanted: IntArray, reader: VideoReader
-) -> tuple[Int64Array, Appearance, Thumbnails]:
-    """Numbers of the distinct frames that decode, increasing, (n,), and what they look like."""
+) -> tuple[Int64Array, Int64Array, Appearance, Cells]:
+    """Numbers of the distinct frames that decode, increasing, (n,), how many looks show each, and what they look like."""
+    wanted = reader.grid(wanted, index)
     numbers: list[Int64Array] = []
-    small: list[Thumbnails] = []
+    small: list[Cells] = []
 
     def pieces() -> Iterator[Appearance]:
         latest = -1
-        for piece in reader.stream(index.path, np.unique(reader.grid(wanted, index)), DESCRIPTOR_SIZE, index):
+        for piece in reader.stream(index.path, np.unique(wanted), DESCRIPTOR_SIZE, index):
             # In place of a frame that does not decode its neighbour comes again.
             fresh = np.diff(piece.indices, prepend=latest) > 0
             latest = int(piece.indices[-1])
             numbers.append(piece.indices[fresh])
-            small.append(thumbnails(piece.pixels[fresh]))
+            small.append(luma_cells(piece.pixels[fresh]))
             yield describe_frames(piece.pixels[fresh])
 
     seen = Appearance.join(pieces())
-    return np.concatenate(numbers), seen, np.concatenate(small)
+    frames = np.concatenate(numbers)
+    looks = np.diff(np.append(0, np.searchsorted(wanted, frames[1:])), append=len(wanted))
+    return frames, looks, seen, np.concatenate(small)
 
 
 def _summary(

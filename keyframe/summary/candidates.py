@@ -1,11 +1,13 @@
 """What keyframes are selected from, what a selection is, and which frames make poor stills."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from keyframe.summary.describe import GRID, Thumbnails, check_column, check_descriptors
+from keyframe.summary.describe import GRID, Cells, check_column, check_descriptors
+from keyframe.summary.moments import LocalChanges, Moment, find_moments
 from keyframe.summary.shots import check_shots
 from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray
 
@@ -20,23 +22,25 @@ class Candidates:
         scores: importance in [0, 1], (n,), n >= 1.
         seconds: presentation times from the start of the video, in [0, duration], not decreasing, (n,).
         descriptors: rows of length 1 whose product is the similarity of two frames as a whole, (n, d).
-        thumbnails: uint8 (n, GRID, GRID, 3), see `keyframe.summary.describe.thumbnails`.
+        cells: uint8 (n, GRID, GRID), see `keyframe.summary.describe.luma_cells`.
         sharpness: in any unit that grows with sharpness, >= 0, (n,).
         brightness: mean luma in [0, 1], (n,).
         contrast: standard deviation of luma in [0, 1], (n,).
         shots: first and last candidate of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
         duration: length of the video in seconds.
+        looks: how many looks in a row show each frame, (n,): more than one where the video holds it; None for one each.
     """
 
     scores: FloatArray
     seconds: FloatArray
     descriptors: FloatArray
-    thumbnails: Thumbnails
+    cells: Cells
     sharpness: FloatArray
     brightness: FloatArray
     contrast: FloatArray
     shots: IntArray
     duration: float
+    looks: IntArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -52,8 +56,10 @@ class Candidates:
         if (np.diff(self.seconds) < 0).any():
             raise ValueError("seconds must not decrease")
         check_descriptors(self.descriptors, n)
-        if self.thumbnails.dtype != np.uint8 or self.thumbnails.shape != (n, GRID, GRID, 3):
-            raise ValueError(f"thumbnails must be uint8 ({n}, {GRID}, {GRID}, 3), not {self.thumbnails.shape}")
+        if self.cells.dtype != np.uint8 or self.cells.shape != (n, GRID, GRID):
+            raise ValueError(f"cells must be uint8 ({n}, {GRID}, {GRID}), not {self.cells.shape}")
+        if self.looks is not None and (self.looks.shape != (n,) or (self.looks < 1).any()):
+            raise ValueError(f"looks must be ({n},) and at least 1")
         check_shots(self.shots, n)
 
     def __len__(self) -> int:
@@ -69,6 +75,20 @@ class Candidates:
         """Seconds from each candidate to the next, the last to the end, the first from 0, (n,)."""
         starts = np.append(0.0, self.seconds[1:])
         return np.diff(starts, append=self.duration)
+
+    @cached_property
+    def changes(self) -> LocalChanges:
+        """What changes between any two of them."""
+        return LocalChanges(self.cells, self.shots, self._looks)
+
+    @cached_property
+    def moments(self) -> list[Moment]:
+        """The moments of still footage."""
+        return find_moments(self.changes, self._looks)
+
+    @property
+    def _looks(self) -> IntArray:
+        return np.ones(len(self), dtype=np.int64) if self.looks is None else self.looks
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keyframe.summary.candidates import Candidates, Positions
-from keyframe.summary.describe import PatchChanges
+from keyframe.summary.moments import LocalChanges
 from keyframe.types import BoolArray, FloatArray, check_number
 
 # Timestamps are rounded, so frames may be this many seconds too close.
@@ -44,7 +44,7 @@ class Limits:
         max_similarity: greatest product of two keyframes' descriptors, in [-1, 1]; 1 sets no limit. With the project's
             descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
             above .95; measured on real clips). If moments of one scene are wanted, it is the share of the frame that
-            has not changed (`keyframe.summary.describe.PatchChanges`), if that is less.
+            has not changed (`keyframe.summary.moments.LocalChanges`), if that is less.
     """
 
     min_distance: float = 1.0
@@ -57,22 +57,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """Which frames, at times `seconds` (n,) that do not decrease, must not be kept together under some limits.
+    """Which of some candidates, `among` (n,), must not be kept together under some limits.
 
-    `descriptors` are rows of length 1, (n, d). Without `changes` frames that look alike as a whole are duplicates,
-    whatever moves in them.
+    Their times `seconds` (n,) do not decrease; `descriptors` are rows of length 1, (n, d). Without `changes` frames
+    that look alike as a whole are duplicates, whatever moves in them.
     """
 
     limits: Limits
+    among: Positions
     seconds: FloatArray
     descriptors: FloatArray
-    changes: PatchChanges | None = None
+    changes: LocalChanges | None = None
 
     @classmethod
     def of(cls, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> "Conflicts":
         """Conflicts among some candidates; with `moments`, alike frames are duplicates only if nothing has changed."""
-        changes = PatchChanges(candidates.thumbnails[among]) if moments else None
-        return cls(limits, candidates.seconds[among], candidates.descriptors[among], changes)
+        changes = candidates.changes if moments else None
+        return cls(limits, among, candidates.seconds[among], candidates.descriptors[among], changes)
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> BoolArray:
         """Whether frames are in conflict with others (all by default), (f, o); each is with itself."""
@@ -86,7 +87,7 @@ class Conflicts:
         if self.changes is not None:
             like &= ~near
             for frame, row in zip(frames.tolist(), like, strict=True):
-                unchanged = 1 - self.changes.between(frame, every[others][row])
+                unchanged = 1 - self.changes.between(int(self.among[frame]), self.among[others][row])
                 row[row] = unchanged > self.limits.max_similarity + _SIMILARITY_TOLERANCE
         return like | near
 
@@ -281,6 +282,9 @@ def choose(
 
 def _computed_at_once(conflicts: Conflicts) -> Callable[[Positions, Positions | slice], BoolArray]:
     """`Conflicts.between` from a table."""
-    table = conflicts.between(np.arange(len(conflicts.seconds)))
+    n = len(conflicts.seconds)
+    table = np.zeros((n, n), dtype=bool)
+    for frame in range(n):
+        table[frame, frame:] = conflicts.between(np.array([frame]), slice(frame, None))[0]
     table |= table.T
     return lambda frames, others: table[frames][:, others]

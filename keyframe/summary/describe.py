@@ -1,9 +1,7 @@
 """What a frame looks like, in numbers that depend on no model.
 
 - `describe_frames`: a descriptor, sharpness, brightness and contrast, for shots and duplicates.
-- `thumbnails` and `PatchChanges`: which share of the frame has changed between two frames that look alike as a whole.
-  The descriptor is blind to what moves in front of a fixed camera. Here a person who steps aside counts, while camera
-  noise, a change of exposure and an unsteady hand do not.
+- `luma_cells`: a small luma picture, in which `keyframe.summary.moments` finds what the descriptor is blind to.
 """
 
 from collections.abc import Iterable
@@ -11,7 +9,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray, UInt8Array
 
@@ -186,57 +183,18 @@ def _shares(fine: npt.NDArray[np.intp], cells: int, tent: _Float32, weights: _Fl
     return shares.reshape(n, cells**2 * shares.shape[2])
 
 
-# A thumbnail is a grid of cells, rows and columns of them, by three colours: 768 bytes.
-GRID = 16
+# Rows and columns of the cells in which frames are compared: 2 x 2 pixels each at `DESCRIPTOR_SIZE`.
+GRID = 48
 
-Thumbnails = Pixels
-
-# The mean luma of a thumbnail; a cell four times as bright is the brightest that fits uint8.
-_MEAN_LUMA = 64
-
-# A cell has changed if it is brighter or darker, in any colour and by more than this share of the mean luma, than all
-# cells around its place in the other frame. On real clips, made to shake, change exposure or be noisy, 82 to 100 % of
-# pairs then stay duplicates at a max_similarity of .98 (a nearly black clip: 36 %); at .15 they are 25 to 71 %.
-_CHANGED_BY = 0.2
+Cells = Pixels
 
 
-def thumbnails(pixels: Pixels) -> Thumbnails:
-    """The mean colours of frames (n, H, W, 3) in a grid of cells, at mean luma 64, uint8 (n, GRID, GRID, 3)."""
-    sums = pixels.astype(np.float32)
+def luma_cells(pixels: Pixels) -> Cells:
+    """The mean luma of frames (n, H, W, 3) in a grid of cells, uint8 (n, GRID, GRID)."""
+    sums = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     for axis in (1, 2):
         length = pixels.shape[axis]
         starts = np.arange(GRID) * length // GRID
         counts = np.maximum(1, np.diff(starts, append=length))
-        shape = [GRID if axis == other else 1 for other in range(4)]
-        sums = np.add.reduceat(sums, starts, axis=axis) / counts.reshape(shape)
-    cells = sums / np.float32(255)
-    light = (cells @ np.array([0.299, 0.587, 0.114], np.float32)).mean(axis=(1, 2)) + _DARK_LUMA
-    return np.round(cells * (_MEAN_LUMA / light)[:, None, None, None]).clip(0, 255).astype(np.uint8)
-
-
-class PatchChanges:
-    """The changes between any two of some frames, given by their `thumbnails`."""
-
-    def __init__(self, frames: Thumbnails) -> None:
-        around, step = (1, 3, 3, 1), round(_CHANGED_BY * _MEAN_LUMA)
-        darkest = minimum_filter(frames, around, mode="nearest")
-        brightest = maximum_filter(frames, around, mode="nearest")
-        self._frames = _planes(frames)
-        # A value within this range is no change.
-        self._lowest = _planes(np.maximum(darkest, step) - step)
-        self._highest = _planes(np.minimum(brightest, 255 - step) + step)
-
-    def between(self, frame: int, others: IntArray) -> Float64Array:
-        """Share of the image, in [0, 1], that differs between a frame and others, (o,); symmetric."""
-        changed = np.zeros((2, len(others), GRID * GRID), dtype=bool)
-        for cells, lowest, highest in zip(self._frames, self._lowest, self._highest, strict=True):
-            changed[0] |= cells[frame] < lowest[others]
-            changed[0] |= cells[frame] > highest[others]
-            changed[1] |= cells[others] < lowest[frame]
-            changed[1] |= cells[others] > highest[frame]
-        return np.count_nonzero(changed, axis=2).max(axis=0) / GRID**2
-
-
-def _planes(frames: Thumbnails) -> Thumbnails:
-    """One colour after the other, (3, n, cells), because comparisons of whole rows are fast."""
-    return np.ascontiguousarray(frames.reshape(len(frames), GRID * GRID, 3).transpose(2, 0, 1))
+        sums = np.add.reduceat(sums, starts, axis=axis) / counts.reshape((-1, 1) if axis == 1 else (-1,))
+    return np.round(sums).clip(0, 255).astype(np.uint8)

@@ -67,9 +67,9 @@ _NEAR_BEST = 0.9
 
 
 def cover(
-    candidates: Candidates, flags: Positions, coverage: float, most: int, limits: Limits
+    candidates: Candidates, flags: Positions, coverage: float, most: int, limits: Limits, start: Positions
 ) -> tuple[Positions, float]:
-    """Add frames greedily until they represent enough of the video.
+    """Add frames to those of a start, greedily, until they represent enough of the video.
 
     Maximised is facility location (Lin, Bilmes: Learning mixtures of submodular shells with application to document
     summarization, UAI 2012; for video: Gygli, Grabner, Van Gool: Video summarization by learning submodular mixtures of
@@ -95,7 +95,7 @@ def cover(
     weights = candidates.lengths * candidates.scores * good
     if not weights.any():
         weights = good.astype(np.float64)
-    choices = _choices(candidates, good, weights, limits.min_distance)
+    choices = np.union1d(_choices(candidates, good, weights, limits.min_distance), start)
     represented = np.unique(
         np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST_REPRESENTED)).round().astype(np.int64)
     )
@@ -108,8 +108,10 @@ def cover(
     scores = candidates.scores[choices]
     whole = weights @ likeness.max(axis=1)
     shown = np.zeros(len(represented), dtype=likeness.dtype)
-    free = np.ones(len(choices), dtype=bool)
-    chosen: list[int] = []
+    chosen: list[int] = np.searchsorted(choices, start).tolist()
+    if chosen:
+        shown = likeness[:, chosen].max(axis=1)
+    free = ~conflicts.between(np.array(chosen, dtype=np.int64)).any(axis=0)
     more = np.empty_like(likeness)
     while free.any() and len(chosen) < most and (not chosen or weights @ shown < coverage * whole):
         np.subtract(likeness, shown[:, None], out=more)
@@ -238,23 +240,34 @@ class UniformSelection(Limits):
 class AdaptiveSelection(Limits):
     """As many frames as it takes to show what matters: one for a static video, more if shots and content change.
 
-    Frames are added greedily, `most` at most, until they represent a share of the video, `coverage` in [0, 1], weighted
-    by score; see `cover`.
+    Each moment of still footage (`find_moments`: a slide, a visitor) has one, and then frames are added greedily,
+    `most` at most, until they represent a share of the video, `coverage` in [0, 1], weighted by score; see `cover`.
+    Moments that are not finished, all but the last step of a slide that builds up, are left out unless `steps`.
     """
 
     coverage: float = 0.9
     most: int = 50
+    steps: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("selection.coverage", self.coverage, 0, 1, whole=False)
         check_number("selection.most", self.most, 1)
+        if not isinstance(self.steps, bool):
+            raise KeyframeError(f"selection.steps must be true or false, not {self.steps!r}: use one of them.")
 
     def __call__(self, candidates: Candidates) -> Selection:
         """Select; the number follows from the video."""
-        chosen, shown = cover(candidates, quality_flags(candidates), self.coverage, self.most, self)
+        moments = [moment.frames for moment in candidates.moments if moment.finished or self.steps]
+        moments.sort(key=lambda frames: float(-candidates.scores[frames].max()))
+        chosen = _one_of_each(candidates, moments, candidates.scores, self.most, self, moments=True)
+        left_out = len(moments) - len(chosen) if len(chosen) == self.most else 0
+        flags = quality_flags(candidates)
+        chosen, shown = cover(candidates, flags, self.coverage, self.most, self, chosen)
         notes: tuple[str, ...] = ()
-        if shown < self.coverage and len(chosen) == self.most:
+        if left_out:
+            notes = (f"selection.most={self.most} keyframes leave out {left_out} of {len(moments)} moments",)
+        elif shown < self.coverage and len(chosen) == self.most:
             notes = (
                 f"selection.most={self.most} keyframes show {shown:.0%} of what matters, "
                 f"less than selection.coverage={self.coverage:.0%}",

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from keyframe.summary.candidates import Candidates
-from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, describe_frames, thumbnails
+from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, describe_frames, luma_cells
 
 
 def video(scores, seconds=None, descriptors=None, shots=None, duration=None, **quality):
@@ -14,11 +14,11 @@ def video(scores, seconds=None, descriptors=None, shots=None, duration=None, **q
     n = len(scores)
     seconds = np.arange(n) * 1.0 if seconds is None else np.asarray(seconds, dtype=float)
     quality = {"sharpness": np.ones(n), "brightness": np.full(n, 0.5), "contrast": np.full(n, 0.2)} | quality
+    quality = {"cells": np.zeros((n, GRID, GRID), dtype=np.uint8)} | quality
     return Candidates(
         scores=np.asarray(scores, dtype=np.float32),
         seconds=seconds,
         descriptors=np.eye(n, dtype=np.float32) if descriptors is None else descriptors,
-        thumbnails=np.zeros((n, GRID, GRID, 3), dtype=np.uint8),
         shots=np.array([[0, n - 1]]) if shots is None else np.asarray(shots),
         duration=float(seconds[-1] + 1 if duration is None else duration),
         **quality,
@@ -104,5 +104,5 @@ def one_shot(pixels, seconds, duration):
     seen, n = describe_frames(pixels), len(pixels)
     rest = seen.sharpness, seen.brightness, seen.contrast
     return Candidates(
-        np.full(n, 0.5), seconds, seen.descriptors, thumbnails(pixels), *rest, np.array([[0, n - 1]]), duration
+        np.full(n, 0.5), seconds, seen.descriptors, luma_cells(pixels), *rest, np.array([[0, n - 1]]), duration
     )

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, laplace
 
-from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, Appearance, PatchChanges, describe_frames, thumbnails
-from tests.summary.generated import camera_view, picture_of_things
+from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID, Appearance, describe_frames, luma_cells
 
 HEIGHT, WIDTH = DESCRIPTOR_SIZE
 
@@ -159,37 +158,9 @@ def test_an_appearance_is_checked():
             Appearance(**whole | change)
 
 
-def change(one, other):
-    changes = PatchChanges(thumbnails(np.stack([one, other])))
-    share = changes.between(0, np.array([1]))[0]
-    assert share == changes.between(1, np.array([0]))[0]
-    return share
-
-
-def test_noise_exposure_and_an_unsteady_hand_change_nothing():
-    for seed in range(5):
-        picture = picture_of_things(seed)
-        noise = np.random.default_rng(seed).normal(0, 12, picture.shape)
-        for other in (picture + noise, picture * 0.8, picture * 1.1):
-            assert change(camera_view(picture), camera_view(other)) <= 0.02
-        assert change(camera_view(picture), camera_view(picture, 1, -1)) <= 0.02
-
-
-def test_a_thing_that_comes_goes_or_moves_is_a_change_of_its_size():
-    for seed in range(5):
-        picture = picture_of_things(seed)
-        there, moved = picture.copy(), picture.copy()
-        there[40:64, 16:40] = (250, 20, 20)  # a sixteenth of what is seen
-        moved[40:64, 64:88] = (250, 20, 20)
-        came = change(camera_view(picture), camera_view(there))
-        assert 0.02 < came <= 1 / 16
-        assert came < change(camera_view(there), camera_view(moved)) <= 1 / 8
-
-
-def test_thumbnails_of_any_size():
-    for size in ((4, 4), (15, 17), (96, 96), (1, 300)):
-        flat = np.full((1, *size, 3), 128, np.uint8)
-        # the mean luma is 64 of 255 by definition, less what keeps black from being divided by zero
-        assert thumbnails(flat).shape == (1, GRID, GRID, 3)
-        assert np.unique(thumbnails(flat)).tolist() == [round(64 * (128 / 255) / (128 / 255 + 0.04))]
-    assert not thumbnails(np.zeros((2, 96, 96, 3), np.uint8)).any()
+def test_cells_are_the_means_of_luma():
+    pixels = scene(3)
+    expected = luma(pixels)[0].reshape(GRID, HEIGHT // GRID, GRID, WIDTH // GRID).mean((1, 3)) * 255
+    np.testing.assert_allclose(luma_cells(pixels)[0], expected, atol=0.51)
+    for size in ((4, 4), (15, 17), (1, 300)):
+        assert (luma_cells(np.full((1, *size, 3), 128, np.uint8)) == 128).all()

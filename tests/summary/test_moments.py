@@ -1,0 +1,129 @@
+"""Moments of still footage: slides, what is added to them, what passes a camera; and what is none."""
+
+import numpy as np
+
+from keyframe.summary.describe import GRID
+from keyframe.summary.moments import LocalChanges, find_moments
+from keyframe.summary.selection import AdaptiveSelection, TopSelection
+from tests.summary.generated import video
+
+PAPER = np.full((GRID, GRID), 240.0)
+
+
+def text(seed, lines=5):
+    """A slide as cells: lines of words, each two cells high."""
+    rng, slide = np.random.default_rng(seed), PAPER.copy()
+    for line in range(lines):
+        width = rng.integers(20, 40)
+        slide[4 + 7 * line : 6 + 7 * line, 4 : 4 + width] = rng.integers(120, 230, (2, width))
+    return slide
+
+
+def room(seed=0):
+    """What a fixed camera sees: furniture of many tones."""
+    rng, view = np.random.default_rng(seed), np.full((GRID, GRID), 110.0)
+    for _ in range(30):
+        (top, left), (height, width) = rng.integers(0, GRID, 2), rng.integers(3, 20, 2)
+        view[top : top + height, left : left + width] = rng.integers(40, 200)
+    return view
+
+
+def filmed(pictures, noise=1.0):
+    rng = np.random.default_rng(1)
+    return np.stack([(p + rng.normal(0, noise, p.shape)).clip(0, 255).round() for p in pictures]).astype(np.uint8)
+
+
+def moments(pictures, shots=None, looks=None):
+    looks = np.ones(len(pictures), dtype=np.int64) if looks is None else np.array(looks)
+    shots = np.array([[0, len(pictures) - 1]]) if shots is None else np.array(shots)
+    return find_moments(LocalChanges(filmed(pictures), shots, looks), looks)
+
+
+def spans(found):
+    return [(int(moment.frames[0]), int(moment.frames[-1]), moment.finished) for moment in found]
+
+
+def test_each_slide_is_a_moment_and_one_that_returns_is_the_same():
+    slides = [text(number) for number in (0, 1, 2, 0) for _ in range(10)]
+    # the first and last frame of each may still show the change
+    assert spans(moments(slides)) == [(1, 38, True), (11, 18, True), (21, 28, True)]
+    # whatever cuts them into shots
+    assert len(moments(slides, shots=[[0, 14], [15, 29], [30, 39]])) == 3
+    # a frame that the video holds is one look of many
+    assert len(moments([text(number) for number in range(8)], looks=[9] * 7 + [1])) == 8
+
+
+def test_a_slide_that_builds_up_is_finished_at_its_end():
+    built = [text(number, lines) for number in (0, 1) for lines in range(1, 6) for _ in range(8)]
+    found = moments(built)
+    assert [moment.finished for moment in found] == [False] * 4 + [True] + [False] * 4 + [True]
+    n = len(built)
+    candidates = video(np.full(n, 0.5), np.arange(n) / 2, np.ones((n, 1), np.float32), cells=filmed(built))
+    assert len(AdaptiveSelection()(candidates)) == 2
+    for every in (AdaptiveSelection(steps=True), TopSelection(k=10)):
+        selection = every(candidates)
+        assert np.unique(selection.keyframes // 8).tolist() == list(range(10)) and not selection.notes
+    least = AdaptiveSelection(steps=True, most=4)(candidates)
+    assert least.notes == ("selection.most=4 keyframes leave out 6 of 10 moments",)
+
+
+def test_handwriting_is_its_last_picture():
+    board = [PAPER.copy() for _ in range(40)]
+    for step in range(30):
+        for later in board[step:]:
+            later[10 + step // 10 * 6, 5 + step % 10 * 3 : 8 + step % 10 * 3] = 60
+    first, *rest = spans(moments(board))[-1]
+    assert first >= 28 and rest == [38, True]
+
+
+def test_what_passes_a_fixed_camera_is_a_moment_each_time():
+    for light in (0.0, 0.15):
+        views = [room() * (1 + light * np.sin(n / 30)) for n in range(240)]
+        for start in (60, 150):
+            for step in range(10):
+                # 0.5 % of the picture, a second of it behind something
+                if step not in (4, 5):
+                    views[start + step][20:26, 3 + 4 * step : 5 + 4 * step] -= 45
+        found = spans(moments(views))
+        assert found[0][:2] == (1, 238) and len(found) == 5
+        assert [first for first, _, _ in found[1:]] == [60, 66, 150, 156]
+    # somebody who stays for a while is a picture; who is there for one look is none
+    there = room()
+    there[20:26, 20:22] -= 60
+    assert len(moments([room()] * 20 + [there] * 10 + [room()] * 20)) == 2
+    assert len(moments([room()] * 20 + [there] + [room()] * 20)) == 1
+
+
+def test_noise_flicker_light_a_flash_a_pointer_and_a_dissolve_are_none():
+    rng = np.random.default_rng(2)
+    view = room()
+    assert len(moments([view * (1 + 0.06 * np.sin(2.1 * n)) + rng.normal(0, 4, view.shape) for n in range(60)])) == 1
+    assert len(moments([view * (1 - 0.4 * n / 60) for n in range(60)])) == 1
+    assert len(moments([view] * 20 + [view + 120] + [view] * 20)) == 1
+    pointer = [text(0) for _ in range(40)]
+    for number, slide in enumerate(pointer):
+        row, column = rng.integers(0, GRID - 2, 2)
+        slide[row : row + 2, column : column + 1 + number % 2] = 0
+    assert len(moments(pointer)) == 1
+    mixed = [text(0) * (1 - share) + text(1) * share for share in (0.2, 0.4, 0.6, 0.8)]
+    assert len(moments([text(0)] * 10 + mixed + [text(1)] * 10)) == 2
+    # a fade to black is no light that changes, and black is no keyframe
+    faded = [view * share for share in (0.75, 0.5, 0.25)]
+    assert len(moments([view] * 10 + faded + [view * 0] * 10)) == 2
+
+
+def test_footage_that_moves_has_none():
+    large = np.kron(np.random.default_rng(3).integers(40, 220, (30, 30)), np.ones((4, 4)))
+    pan = [large[n : n + GRID, 2 * n : 2 * n + GRID] for n in range(30)]
+    assert moments(pan) == []
+    # and what is still beside it has
+    assert spans(moments(pan + [text(0)] * 10, shots=[[0, 29], [30, 39]])) == [(31, 38, True)]
+
+
+def test_changes_are_symmetric_and_count_six_times_where_nothing_moves():
+    there = room()
+    there[20:26, 20:24] += 60
+    changes = LocalChanges(filmed([room()] * 5 + [there] * 5, noise=0), np.array([[0, 9]]), np.ones(10, dtype=np.int64))
+    share = changes.between(0, np.arange(10))
+    np.testing.assert_allclose(share[5:], 6 * 24 / GRID**2)
+    assert (share[:5] == 0).all() and (changes.between(9, np.array([0])) == share[9]).all()
