@@ -205,7 +205,7 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
 def _describe_video(
     index: PacketIndex, wanted: IntArray, reader: VideoReader
 ) -> tuple[Int64Array, Int64Array, Appearance, Cells]:
-    """Numbers of the distinct frames that decode, increasing, (n,), how many looks show each, and what they look like."""
+    """Numbers of the distinct frames that decode, increasing, (n,), how many looks show each, and their appearance."""
     wanted = reader.grid(wanted, index)
     numbers: list[Int64Array] = []
     small: list[Cells] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray, UInt8Array
+from keyframe.types import Float32Array, FloatArray, UInt8Array
 
 # (height, width) at which frames are decoded for `describe_frames`. Motion blur over 3 % of the width leaves a third of
 # the sharpness at this size; at 64 x 64 it leaves half, which is hard to tell from other frames.

@@ -13,7 +13,7 @@ import numpy as np
 
 from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
 from keyframe.summary.constraints import Conflicts, Limits, choose
-from keyframe.types import BoolArray, FloatArray, IntArray, check_number
+from keyframe.types import BoolArray, FloatArray, IntArray, KeyframeError, check_number
 
 
 def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> BoolArray:
