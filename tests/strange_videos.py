@@ -113,7 +113,7 @@ def missing(path: Path) -> None:
 
 _NO_INDEX = "cut short or damaged, its index is missing: copy, download or export it again."
 _NO_VIDEO = "is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."
-_DAMAGED = "wanted frames do not decode: copy or convert it again, leave it out, or raise reader.max_missing"
+_DAMAGED = "frames do not decode: copy or convert it again, leave it out, or raise reader.max_missing"
 _CLOCK = "has a clock that goes back, as in joined recordings: convert it once"
 _VERY_LONG = bytes.fromhex("7ffffff0")
 

@@ -14,6 +14,7 @@ from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.inputs import Refused, find_inputs
+from keyframe.extraction.part import Part
 from keyframe.files import one_line, write_table
 from keyframe.report.document import text_table
 from keyframe.system import cores
@@ -96,7 +97,10 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         reader=instantiate(config.reader),
         rate=config.rate,
         summary_video=bool(config.summary_video),
+        part=Part.of(config.stream, config.start, config.end),
         quality=config.quality,
+        format=config.format,
+        height=config.height,
         checkpoint=None if config.run is None else find_run(config.run),
         device=config.device,
         threads=threads,

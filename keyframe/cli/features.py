@@ -22,6 +22,7 @@ from keyframe.data.splits import SPLIT_SUFFIXES, write_folds
 from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.part import Part
 from keyframe.files import make_folder, one_line
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
@@ -61,6 +62,8 @@ def _checked_out(config: DictConfig) -> Path:
     check_scale(config.lowest, config.highest)
     if config.pca is not None and config.width is None:
         raise KeyframeError(f"pca={config.pca} needs the number of channels to keep: add width=1024, or leave pca out.")
+    if config.labels is not None and (config.start, config.end) != (None, None):
+        raise KeyframeError("labels= are of whole videos: leave start= and end= out, or give no labels.")
     if config.input is None:
         raise KeyframeError("there is no video to encode: name some, such as keyframe-features videos out=features.h5.")
     out = Path(str(config.out)).expanduser()
@@ -96,7 +99,9 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
     detector = detector.eval().to(find_device(config.device))
     reader, shots = instantiate(config.reader), instantiate(config.shots)
     scale, pca = (config.lowest, config.highest), None if config.pca is None else Path(str(config.pca)).expanduser()
-    encoder = FeatureEncoder(detector, size, reader, shots, config.step, *scale, config.width, config.unit_length, pca)
+    part = Part.of(config.stream, config.start, config.end)
+    look = config.width, config.unit_length, pca, part
+    encoder = FeatureEncoder(detector, size, reader, shots, config.step, *scale, *look)
     return encoder, "of a training run" if config.run is not None else _weights(config)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -57,12 +57,15 @@ class PacketIndex:
         duration: end of the last frame minus start of the first, seconds.
         stated_duration: by the file's header, seconds; None if it states none.
         n_video_streams: number of video streams, cover images included.
+        choice: which stream is indexed and which others there are, if there was a choice that was not made.
         n_packets: packets of the indexed stream; more than frames if some are not shown.
         n_lost: frames of damaged packets, which do not decode and are left out.
         random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
         steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
         state: of the file; once that has changed, the index is of no use.
+        whole: the index of the whole video, if this one is `between` two times of it.
+        first: number of this index's first frame in the whole video.
     """
 
     path: Path
@@ -82,12 +85,15 @@ class PacketIndex:
     duration: float
     stated_duration: float | None
     n_video_streams: int
+    choice: str
     n_packets: int
     n_lost: int
     random_access: bool
     intact: bool
     steady: bool
     state: FileState
+    whole: "PacketIndex | None" = None
+    first: int = 0
 
     @property
     def n_frames(self) -> int:
@@ -98,6 +104,36 @@ class PacketIndex:
     def fps(self) -> float:
         """Average frame rate, 1 / s."""
         return self.n_frames / self.duration
+
+    @property
+    def zero(self) -> float:
+        """The start of the video's first frame, from which a player counts, in seconds on the container's clock."""
+        return float((self.whole or self).timestamps[0])
+
+    def between(self, start: float | None, end: float | None) -> "PacketIndex":
+        """The frames on screen from `start` to `end`, seconds from the first frame, None for the first or the last.
+
+        Their numbers begin at 0, as if they were a video. Raises `VideoError` if there are none.
+        """
+        if start is None and end is None:
+            return self
+        times = np.append(self.timestamps, self.timestamps[0] + self.duration) - self.zero
+        begin = max(0, int(np.searchsorted(times[:-1], start or 0, side="right")) - 1)
+        stop = self.n_frames if end is None else int(np.searchsorted(times[:-1], end))
+        if (start or 0) >= times[-1]:
+            raise VideoError(
+                f"{self.path} lasts {self.duration:.3f} s, so that nothing is left from start={start:g} on."
+            )
+        return replace(
+            self,
+            timestamps=self.timestamps[begin:stop],
+            pts=None if self.pts is None else self.pts[begin:stop],
+            key_frames=self.key_frames[begin:stop],
+            duration=float(times[stop] - times[begin]),
+            n_packets=self.n_packets - self.n_frames + stop - begin,
+            whole=self,
+            first=begin,
+        )
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -135,15 +171,13 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
     """Index a video stream by reading its packets, and by decoding it if these leave a doubt; may raise `VideoError`.
 
     Without a doubt only the first frames are decoded. `stream` is as of `open_video`; if it is None and there are
-    several, the log names the one that is taken.
+    several, `choice` names the one that is taken.
     """
     with unchanged(path, error=VideoError) as state, open_video(path, stream) as (container, video):
         assert state is not None
         streams = video_streams(container)
         number = streams.index(video)
-        if stream is None and len(streams) > 1:
-            message = "%s: stream=%d is read; %s"
-            log_once(log, logging.INFO, (path, "streams"), message, path, number, listed(streams))
+        choice = f"stream={number} is read of {listed(streams)}" if stream is None and len(streams) > 1 else ""
         pixel_aspect = float(video.sample_aspect_ratio or 1)
         timed = container.format.name not in _WITHOUT_PTS
         packets, start, ended_well = _read_packets(path, container, video, timed)
@@ -188,6 +222,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             duration=float(timestamps[-1] - timestamps[0] + (last_frame or 1 / rate)),
             stated_duration=None if container.duration is None else container.duration / av.time_base,
             n_video_streams=len(container.streams.video),
+            choice=choice,
             n_packets=len(packets),
             n_lost=n_lost,
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),

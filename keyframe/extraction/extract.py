@@ -10,24 +10,27 @@ from typing import Any
 import numpy as np
 
 import keyframe
-from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
 from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
+from keyframe.extraction.part import WHOLE, Part
 from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
-from keyframe.summary.stills import Still, save_contact_sheet, save_stills
+from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
 from keyframe.trust import NO_TRUST, Trust
 from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, VideoError, check_number
 
 # Decimals of seconds and scores.
 _DIGITS = 6
+# Of a JPEG or a WebP file, 65,535 and 16,383.
+_MOST_HEIGHT = 16_383
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
 
 
@@ -40,7 +43,10 @@ class ExtractionSpec:
     reader: VideoReader  # decodes frames
     rate: float = 2.0  # scored frames per second of video, above 0
     summary_video: bool = False  # whether to write a skim of the kept shots
-    quality: int = 92  # of the JPEG files, 1 to 95
+    part: Part = WHOLE  # of each video that is looked at
+    quality: int = 92  # of JPEG and WebP files, 1 to 95
+    format: str = "jpg"  # of the keyframes, one of STILL_SUFFIXES
+    height: int | None = None  # of the keyframes in pixels; None for full resolution
     checkpoint: Path | None = None  # of the model that scores, or an exported file; None for training-free scoring
     device: str = "auto"  # where the model computes
     threads: int = 1  # of one worker's computations, at least 1
@@ -50,6 +56,9 @@ class ExtractionSpec:
     def __post_init__(self) -> None:
         check_number("rate", self.rate, 0, whole=False, above=True)
         check_number("quality", self.quality, 1, 95)
+        check_number("height", self.height, 1, _MOST_HEIGHT, optional=True)
+        if self.format not in STILL_SUFFIXES:
+            raise KeyframeError(f"format={self.format} is not known: choose {' or '.join(STILL_SUFFIXES)}.")
         check_number("threads", self.threads, 1)
         check_reader(self.reader)
         if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
@@ -64,7 +73,10 @@ class ExtractionSpec:
         return {
             "rate": float(self.rate),
             "summary_video": self.summary_video,
+            "part": described(self.part),
             "quality": self.quality,
+            "format": self.format,
+            "height": self.height,
             "shots": described(self.shots),
             "selection": described(self.selector),
             "reader": described(self.reader, without={"threads", "progress"}),
@@ -138,7 +150,7 @@ class Extraction:
 def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Scorer) -> Extraction:
     """Find the keyframes of a video and write them, with a record of all settings, into a folder.
 
-    The folder holds the keyframes as JPEG files, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
+    The folder holds the keyframes, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all. The results of an earlier
     extraction there are replaced; other files in it are kept.
 
@@ -152,7 +164,7 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         VideoError: the video cannot be read, or has changed meanwhile.
         KeyframeError: the folder holds files and none of ours.
     """
-    scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate)
+    scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate, spec.part)
     index, candidates = scored.index, scored.candidates
     selection = spec.selector(candidates)
     if not isinstance(selection, Selection):
@@ -160,17 +172,24 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
             f"selection: {type(spec.selector).__name__} gives a {type(selection).__name__} for candidates: a selection "
             "returns a keyframe.summary.candidates.Selection."
         )
+    if index.choice:
+        selection = dataclasses.replace(selection, notes=(*selection.notes, index.choice))
     keyframes = scored.frames[selection.keyframes]
     with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
-        stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, spec.quality)
+        look = spec.quality, spec.format, spec.height
+        stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, *look)
         summary = _summary(content_hash(path), scored, selection, stills, spec, scorer)
-        write_scores(draft, scored.frames, candidates, selection)
+        # On the clock of the whole video, which a player shows.
+        since = float(index.timestamps[0]) - index.zero
+        timed = dataclasses.replace(
+            candidates, seconds=candidates.seconds + since, duration=candidates.duration + since
+        )
+        write_scores(draft, scored.frames + index.first, timed, selection)
         save_contact_sheet(stills, draft / "contact_sheet.jpg")
-        write_curve(draft, path.name, candidates, selection, scorer.name)
+        write_curve(draft, path.name, timed, selection, scorer.name)
         write_page(draft, summary)
-        spans = [
-            (shot["start"], shot["end"]) for shot in summary["shots"] if shot["kept"] and shot["start"] < shot["end"]
-        ]
+        spans = [(shot["start"] - since, shot["end"] - since) for shot in summary["shots"] if shot["kept"]]
+        spans = [(start, end) for start, end in spans if start < end]
         # If knapsack keeps no shot there is nothing to show; the selection's notes say so.
         if spec.summary_video and spans:
             write_skim(index, spans, draft / "skim.mp4", spec.reader)
@@ -178,7 +197,9 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
     return Extraction([dataclasses.replace(still, path=directory / still.path.name) for still in stills], selection)
 
 
-def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0) -> ScoredVideo:
+def analyse_video(
+    path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoReader, rate: float = 2.0, part: Part = WHOLE
+) -> ScoredVideo:
     """Decode frames of a video, cut it into shots and score it.
 
     The video is decoded once at a fixed size and, with a trained model, once more at the model's own size: shots and
@@ -191,8 +212,9 @@ def analyse_video(path: Path, scorer: Scorer, shots: ShotCutter, reader: VideoRe
         shots: cuts the video.
         reader: decodes frames.
         rate: scored frames per second of video, above 0.
+        part: what of it is looked at; times and numbers in the result count from its first frame.
     """
-    index = index_packets(path)
+    index = part.index(path)
     frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader)
     cut = shots.of_video(index, frames, seen, reader)
     scores = scorer.score_frames(index, frames, reader, seen, cut)
@@ -239,10 +261,12 @@ def _summary(
     It holds neither a time of day nor a path, so that a repetition is the same to the byte.
     """
     index, candidates = scored.index, scored.candidates
+    whole = index.whole or index
     height, width = index.shown_size
     libraries = [*_LIBRARIES, *scorer.libraries, *getattr(spec.shots, "libraries", ())]
-    starts = [0.0, *candidates.seconds[candidates.shots[1:, 0]].tolist()]
-    shots = zip(starts, [*starts[1:], candidates.duration], selection.shots_kept, strict=True)
+    since = float(index.timestamps[0]) - index.zero
+    starts = [since, *(since + candidates.seconds[candidates.shots[1:, 0]]).tolist()]
+    shots = zip(starts, [*starts[1:], since + candidates.duration], selection.shots_kept, strict=True)
     return {
         "made_by": MADE_BY,
         "fingerprint": fingerprint(scorer.description, spec.settings),
@@ -255,9 +279,10 @@ def _summary(
             "codec": index.codec,
             "width": width,
             "height": height,
-            "frames": index.n_frames,
-            "fps": round(index.fps, _DIGITS),
-            "duration": round(index.duration, _DIGITS),
+            "stream": index.stream,
+            "frames": whole.n_frames,
+            "fps": round(whole.fps, _DIGITS),
+            "duration": round(whole.duration, _DIGITS),
         },
         "scored_frames": len(candidates),
         "shots": [

@@ -13,10 +13,11 @@ from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, e
 from keyframe.data.folder import few
 from keyframe.data.label_tables import TimedLabels
 from keyframe.data.labels import read_video_labels
-from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.metrics import user_summaries
 from keyframe.extraction.inputs import Refused
+from keyframe.extraction.part import WHOLE, Part
 from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
@@ -44,6 +45,7 @@ class FeatureEncoder:
     width: int | None = None  # channels to bring the features to, by `orthonormal` or `principal`; None: as they are
     unit_length: bool = False  # whether each feature is divided by its length
     pca: Path | None = None  # a feature file of this backbone, for `principal`; None projects by `orthonormal`
+    part: Part = WHOLE  # of each video that is encoded; picks count from its first frame
 
     @property
     def channels(self) -> int:
@@ -75,7 +77,7 @@ class FeatureEncoder:
 
     def __call__(self, name: str, path: Path, labels: Labels | TimedLabels | None = None) -> EncodedVideo:
         """Encode a video; KeyframeError if it cannot be read, or, before it is decoded, if its labels do not fit."""
-        index = index_packets(path)
+        index = self.part.index(path)
         if labels is not None:
             labels = frame_labels(labels, path, index)
             check_alignment(len(labels), index.n_frames, index.duration, path)

@@ -158,7 +158,7 @@ def write_curve(directory: Path, title: str, candidates: Candidates, selection: 
     for second, score, rank in zip(at.tolist(), height.tolist(), selection.ranks.tolist(), strict=True):
         if rank <= _MOST_RANKS:
             axis.annotate(str(rank), (second, score), (0, 5), textcoords="offset points", **style)
-    axis.set_xlim(0, candidates.duration)
+    axis.set_xlim(seconds[0], candidates.duration)
     axis.set_ylim(0, min(max(float(np.max(scores)) * 1.15, 0.1), 1.08))
     axis.set_ylabel("importance")
     time_axis(axis)
@@ -171,7 +171,7 @@ def write_page(directory: Path, summary: Mapping[str, Any]) -> None:
     with TemporaryDirectory() as previews:
         images = []
         for keyframe in sorted(summary["keyframes"], key=lambda one: one["seconds"]):
-            preview = Path(previews) / keyframe["file"]
+            preview = (Path(previews) / keyframe["file"]).with_suffix(".jpg")
             with Image.open(directory / keyframe["file"]) as still:
                 still.thumbnail((most, most), Image.Resampling.LANCZOS)
                 still.save(preview, quality=85)

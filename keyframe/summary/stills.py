@@ -1,4 +1,4 @@
-"""Keyframes as JPEG files, and all keyframes of a video on one contact sheet."""
+"""Keyframes as image files, and all keyframes of a video on one contact sheet."""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from keyframe.data.reader import VideoReader
 from keyframe.files import atomic_file, format_clock
 from keyframe.types import IntArray
 
+# Of JPEG, PNG and WebP.
+STILL_SUFFIXES = ("jpg", "png", "webp")
+
 _SHEET_WIDTH = 1600
 _SHEET_ASPECT = 1.4  # about a page in landscape
 _MOST_SHEET_HEIGHT = 65_000  # of a JPEG file
@@ -27,7 +30,7 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 @dataclass(frozen=True)
 class Still:
-    """One keyframe on disk: its JPEG file, frame number from 0, time on a player's clock, and rank, 1 for the best."""
+    """One keyframe on disk: its file, frame number from 0, time on a player's clock, and rank, 1 for the best."""
 
     path: Path
     frame: int
@@ -36,17 +39,31 @@ class Still:
 
 
 def save_stills(
-    index: PacketIndex, frames: IntArray, ranks: IntArray, directory: Path, reader: VideoReader, quality: int = 92
+    index: PacketIndex,
+    frames: IntArray,
+    ranks: IntArray,
+    directory: Path,
+    reader: VideoReader,
+    quality: int = 92,
+    suffix: str = "jpg",
+    height: int | None = None,
 ) -> list[Still]:
-    """Save frames of a video as JPEG files, at full resolution and as a player shows them; returned in order of time.
+    """Save frames of a video as image files, as a player shows them; returned in order of time.
 
     Each has the size, pixel aspect, rotation and colours of its own moment (`keyframe.data.picture`). Files are
     called `keyframe_<rank>_<time>.jpg`, such as `keyframe_01_00h01m23.456s.jpg`, so that they sort by rank. All appear
     together at the end, or none; files of the same name are replaced. If a frame does not decode, the still is the
     neighbour that the reader gives instead, with the neighbour's number and time.
 
-    `frames` are numbers in presentation order, from 0, increasing, (k,); `ranks` are distinct, from 1, (k,); the JPEG
-    `quality` is 1 to 95.
+    Args:
+        index: of the video or of a part of it; numbers and times of stills are those in the video.
+        frames: numbers in presentation order, increasing, (k,).
+        ranks: distinct, from 1, (k,).
+        directory: made if missing.
+        reader: decodes frames.
+        quality: of JPEG and WebP, 1 to 95.
+        suffix: one of `STILL_SUFFIXES`.
+        height: of every still in pixels, in its own aspect; None for full resolution.
 
     Raises:
         VideoError: the video cannot be opened, or too many of the frames do not decode.
@@ -58,20 +75,24 @@ def save_stills(
         raise ValueError("frames must increase")
     if np.any(ranks < 1) or len(np.unique(ranks)) < len(ranks):
         raise ValueError("ranks must be 1 or more and distinct")
-    if not 1 <= quality <= 95:
-        raise ValueError(f"quality must be 1 to 95, not {quality}")
+    if not 1 <= quality <= 95 or suffix not in STILL_SUFFIXES:
+        raise ValueError(f"quality must be 1 to 95, not {quality}, and suffix one of {STILL_SUFFIXES}, not {suffix}")
     digits = max(2, len(str(ranks.max(initial=1))))
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stills-", dir=directory) as drafts:
         stills = []
         decoded = reader.stream(index.path, frames, None, index, chunk=1)
         for frame, rank in zip(decoded, ranks.tolist(), strict=True):
-            seconds = float(frame.timestamps[0] - index.timestamps[0])
+            seconds = float(frame.timestamps[0] - index.zero)
             minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
             clock = f"{minutes // 60:02}h{minutes % 60:02}m{milliseconds / 1000:06.3f}s"
-            path = directory / f"keyframe_{rank:0{digits}}_{clock}.jpg"
-            Image.fromarray(frame.pixels[0]).save(Path(drafts) / path.name, quality=quality)
-            stills.append(Still(path, int(frame.indices[0]), seconds, rank))
+            path = directory / f"keyframe_{rank:0{digits}}_{clock}.{suffix}"
+            image = Image.fromarray(frame.pixels[0])
+            if height is not None:
+                width = max(1, round(image.width * height / image.height))
+                image = image.resize((width, height), Image.Resampling.LANCZOS)
+            image.save(Path(drafts) / path.name, quality=quality)
+            stills.append(Still(path, index.first + int(frame.indices[0]), seconds, rank))
         for still in stills:
             (Path(drafts) / still.path.name).replace(still.path)
     return stills
@@ -144,6 +165,6 @@ def _layout(count: int, columns: int, aspect: float) -> _SheetLayout:
 
 
 def _aspect(path: Path) -> float:
-    """Width over height of a JPEG file; reads its header only."""
+    """Width over height of an image file; reads its header only."""
     with Image.open(path) as image:
         return image.width / image.height

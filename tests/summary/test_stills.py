@@ -2,6 +2,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -152,10 +153,10 @@ def test_milliseconds_carry_over(tmp_path):
 
 def test_a_frame_that_does_not_decode_is_named_after_its_stand_in(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=40, options={"g": "1"})
+    whole = index_packets(path)
     overwrite(path, packet_places(path)[20:21])
-    stills = save_stills(
-        index_packets(path), np.array([5, 20]), np.array([1, 2]), tmp_path, PyAVReader(max_missing=0.5)
-    )
+    index = replace(whole, state=index_packets(path).state)
+    stills = save_stills(index, np.array([5, 20]), np.array([1, 2]), tmp_path, PyAVReader(max_missing=0.5))
     assert [still.frame for still in stills] == [5, 19]
     assert stills[1].seconds == pytest.approx(19 / 25)
     assert [read_frame_number(pixels_of(still)) for still in stills] == [5, 19]
@@ -163,10 +164,11 @@ def test_a_frame_that_does_not_decode_is_named_after_its_stand_in(tmp_path):
 
 def test_all_or_nothing(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=40, options={"g": "1"})
+    whole = index_packets(path)
     overwrite(path, packet_places(path)[20:])
-    out = tmp_path / "out"
+    index, out = replace(whole, state=index_packets(path).state), tmp_path / "out"
     with pytest.raises(VideoError, match=re.escape(str(path))):
-        save_stills(index_packets(path), np.array([5, 30, 35]), np.array([1, 2, 3]), out, PyAVReader())
+        save_stills(index, np.array([5, 30, 35]), np.array([1, 2, 3]), out, PyAVReader())
     assert list(out.iterdir()) == []
 
 

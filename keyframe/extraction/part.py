@@ -1,0 +1,54 @@
+"""Which part of each video is looked at: its stream, a start and an end."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.types import KeyframeError, check_number
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a video; frames keep the time and the number that they have in the file.
+
+    Attributes:
+        stream: number among the video streams, from 0; None for the default one (`keyframe.data.container.open_video`).
+        start: seconds from the first frame, at least 0; None for the first.
+        end: seconds from the first frame, after the start; None for the last.
+    """
+
+    stream: int | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("stream", self.stream, 0, optional=True)
+        check_number("start", self.start, 0, whole=False, optional=True)
+        check_number("end", self.end, 0, whole=False, above=True, optional=True)
+        if self.end is not None and self.end <= (self.start or 0):
+            raise KeyframeError(f"end={self.end:g} is not after start={self.start or 0:g}: change one of them.")
+
+    @classmethod
+    def of(cls, stream: int | None, start: float | str | None, end: float | str | None) -> "Part":
+        """A part whose times are given in seconds or as M:SS or H:MM:SS, with decimals or without."""
+        return cls(stream, _seconds("start", start), _seconds("end", end))
+
+    def index(self, path: Path) -> PacketIndex:
+        """The packet index of this part of a video; may raise `VideoError`."""
+        return index_packets(path, self.stream).between(self.start, self.end)
+
+
+def _seconds(key: str, time: float | str | None) -> float | None:
+    if not isinstance(time, str):
+        return time
+    clock = _CLOCK.fullmatch(time)
+    if clock is None:
+        raise KeyframeError(f"{key}={time} is no time: give seconds, or H:MM:SS such as 1:02:03.5.")
+    hours, minutes, seconds = clock.groups()
+    return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds)
+
+
+WHOLE = Part()
