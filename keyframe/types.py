@@ -70,6 +70,31 @@ InputKind = Literal["pixels", "prefix", "features"]
 
 
 @dataclass(frozen=True)
+class Region:
+    """A rectangle of a frame as a player shows it: its left and top edge, width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    percent: bool = False  # of the frame's width and height; else pixels
+
+    def __post_init__(self) -> None:
+        if not (self.left >= 0 and self.top >= 0 and min(self.width, self.height) > 0):
+            raise KeyframeError("region has no size or begins outside of the frame: give left,top,width,height.")
+
+    def of(self, image: UInt8Array) -> UInt8Array:
+        """What an image (height, width, 3) has of it."""
+        rows, columns = (side / 100 if self.percent else 1.0 for side in image.shape[:2])
+        left, right = round(self.left * columns), round((self.left + self.width) * columns)
+        top, bottom = round(self.top * rows), round((self.top + self.height) * rows)
+        found = image[top:bottom, left:right]
+        if not found.size:
+            raise VideoError(f"region lies outside of a frame of {image.shape[1]}x{image.shape[0]} pixels: change it.")
+        return found
+
+
+@dataclass(frozen=True)
 class Frames:
     """Frames of one video and their times.
 

@@ -24,11 +24,11 @@ from keyframe.system import fault_of, pip_install
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
-# Keys whose value is a path: quoted, because spaces, parentheses and '=' in a file name break Hydra's grammar.
+# Keys whose value is a path or a rectangle: quoted, because spaces, commas and '=' in it break Hydra's grammar.
 _PATHS = (
     *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "run", "teacher", "output", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
-    "write_scores",
+    *("write_scores", "region"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("input", "runs", "scores", "splits", "data.root", "data.path", "data.labels")

@@ -97,7 +97,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         reader=instantiate(config.reader),
         rate=config.rate,
         summary_video=bool(config.summary_video),
-        part=Part.of(config.stream, config.start, config.end),
+        part=Part.of(config.stream, config.start, config.end, config.region),
         quality=config.quality,
         format=config.format,
         height=config.height,

@@ -99,7 +99,7 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
     detector = detector.eval().to(find_device(config.device))
     reader, shots = instantiate(config.reader), instantiate(config.shots)
     scale, pca = (config.lowest, config.highest), None if config.pca is None else Path(str(config.pca)).expanduser()
-    part = Part.of(config.stream, config.start, config.end)
+    part = Part.of(config.stream, config.start, config.end, config.region)
     look = config.width, config.unit_length, pca, part
     encoder = FeatureEncoder(detector, size, reader, shots, config.step, *scale, *look)
     return encoder, "of a training run" if config.run is not None else _weights(config)

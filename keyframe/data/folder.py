@@ -16,8 +16,10 @@ from keyframe.types import KeyframeError, LabelledVideo, Labels
 
 # The files of a folder that count as videos, to train on and to extract from. A file of another suffix must be named.
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-    *(".mts", ".m2ts", ".ts", ".flv", ".wmv", ".3gp"),
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv"),
+    *(".mpg", ".mpeg", ".m2p", ".vob", ".mod", ".ts", ".mts", ".m2ts", ".m2t", ".tod", ".trp", ".m2v", ".mxf", ".dv"),
+    *(".wmv", ".asf", ".wtv", ".ogv", ".ogm", ".rm", ".rmvb", ".gif", ".apng", ".y4m", ".ivf", ".nut"),
+    *(".264", ".h264", ".265", ".h265", ".hevc", ".mjpeg", ".mjpg"),
 )
 
 # TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds ydata-tvsum50-{data,matlab,video}.zip;
@@ -30,8 +32,8 @@ _NAMED = ("labels.csv", "labels.json")
 # Folders with one label file per video: SumMe's, and those of a user's own.
 _PER_VIDEO = ("GT", "labels")
 
-# A file of this suffix beside another of the same name and folder is its copy for browsers.
-_BROWSER_COPY = ".webm"
+# A file of such a suffix beside another of the same name and folder is its copy for browsers, or its preview.
+_COPIES = (".webm", ".gif", ".apng")
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +50,16 @@ def find_videos(root: str | Path) -> dict[str, Path]:
         # macOS leaves a hidden "._<name>" beside what it unpacks.
         files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file()]
         files = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-        others = {path.stem for path in files if path.suffix.lower() != _BROWSER_COPY}
+        others = {path.stem for path in files if path.suffix.lower() not in _COPIES}
         for path in files:
-            if path.suffix.lower() == _BROWSER_COPY and path.stem in others:
+            if path.suffix.lower() in _COPIES and path.stem in others:
                 continue
             other = videos.setdefault(path.stem, path)
             if other != path:
                 raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
     if not videos:
         raise KeyframeError(
-            f"there is no video ({', '.join(VIDEO_SUFFIXES)}) in {root}, its videos/ or video/: "
+            f"there is no video ({', '.join(VIDEO_SUFFIXES[:3])} ...) in {root}, its videos/ or video/: "
             "set data.root to the folder that holds them"
         )
     return dict(sorted(videos.items()))

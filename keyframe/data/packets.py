@@ -19,7 +19,7 @@ from keyframe.data.container import decoded_frames, encrypted, listed, open_vide
 from keyframe.data.picture import Orientation, corrections_of, shown_size
 from keyframe.files import FileState, unchanged
 from keyframe.system import log_once
-from keyframe.types import BoolArray, Float64Array, Int64Array, VideoError
+from keyframe.types import BoolArray, Float64Array, Int64Array, Region, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class PacketIndex:
         state: of the file; once that has changed, the index is of no use.
         whole: the index of the whole video, if this one is `between` two times of it.
         first: number of this index's first frame in the whole video.
+        region: of each frame, which readers give in place of the whole frame.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class PacketIndex:
     state: FileState
     whole: "PacketIndex | None" = None
     first: int = 0
+    region: Region | None = None
 
     @property
     def n_frames(self) -> int:
@@ -137,8 +139,12 @@ class PacketIndex:
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """(height, width) of the first frame as a player shows it: upright, in square pixels."""
-        return shown_size(self.height, self.width, self.pixel_aspect, self.rotation in (90, 270))
+        """(height, width) of the region of the first frame as a player shows it: upright, in square pixels."""
+        size = shown_size(self.height, self.width, self.pixel_aspect, self.rotation in (90, 270))
+        if self.region is None:
+            return size
+        height, width = self.region.of(np.broadcast_to(np.uint8(0), (*size, 3))).shape[:2]
+        return height, width
 
 
 class _Packet(NamedTuple):

@@ -166,6 +166,25 @@ def unbarred_size(shown: tuple[int, int], size: tuple[int, int]) -> tuple[int, i
     return size
 
 
+def fitted(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """An RGB image (height, width, 3) resized to (height, width), as frames are."""
+    height, width = unbarred_size((image.shape[0], image.shape[1]), size)
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    scaled = VideoReformatter().reformat(frame, width, height, interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
+    return _barred(scaled.to_ndarray().view(np.uint8), size)
+
+
+def _barred(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """An image in the middle of a black one of (height, width)."""
+    height, width = pixels.shape[:2]
+    if (height, width) == size:
+        return pixels
+    barred = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    barred[top : top + height, left : left + width] = pixels
+    return barred
+
+
 class Painter:
     """Turns frames of one stream into pictures; made before the first frame is decoded.
 
@@ -210,12 +229,7 @@ class Painter:
         if orientation.transposed:
             pixels = pixels.swapaxes(0, 1)
         pixels = pixels[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]
-        if inner == size:
-            return pixels
-        barred = np.zeros((*size, 3), np.uint8)
-        top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-        barred[top : top + inner[0], left : left + inner[1]] = pixels
-        return barred
+        return _barred(pixels, size)
 
     def _pixel_aspect(self, frame: VideoFrame) -> float:
         """Width over height of a pixel of this frame."""

@@ -3,16 +3,17 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.data.picture import fitted
 from keyframe.files import unchanged
 from keyframe.system import log_once
-from keyframe.types import Frames, Int64Array, IntArray, KeyframeError, UInt8Array, VideoError
+from keyframe.types import Frames, Int64Array, IntArray, KeyframeError, Region, UInt8Array, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ _SEEKABLE_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 _ROUNDING_S = 1e-6
 # FFmpeg and decord allocate for each.
 _MOST_THREADS = 1024
+# At a time, of which a region is cut out.
+_FULL_FRAMES = 4
 
 
 class VideoReader(ABC):
@@ -119,6 +122,9 @@ class VideoReader(ABC):
                 # A neighbour in place of a frame that does not decode may lie before the part.
                 yield Frames(piece.pixels, piece.timestamps, np.maximum(piece.indices - index.first, 0))
             return
+        if index.region is not None:
+            yield from self._of_region(path, wanted, size, index, index.region, chunk)
+            return
         n_all = index.n_frames + index.n_lost
         if index.n_lost > self.max_missing * n_all:
             raise _damaged(index, index.n_lost, f"{n_all}", self.max_missing)
@@ -151,6 +157,33 @@ class VideoReader(ABC):
             return pieces[0]
         none = np.array([], np.int64)
         return Frames(np.empty((0, *size, 3), np.uint8), index.timestamps[none], none)
+
+    def _of_region(
+        self,
+        path: Path,
+        wanted: Int64Array,
+        size: tuple[int, int] | None,
+        index: PacketIndex,
+        region: Region,
+        chunk: int,
+    ) -> Iterator[Frames]:
+        """The pieces of a stream of a region: cut out of whole frames at full resolution, then resized."""
+        cut: list[tuple[Image, float, int]] = []
+
+        def piece() -> Frames:
+            images, times, numbers = zip(*cut, strict=True)
+            return Frames(np.stack(images), np.array(times), np.array(numbers, np.int64))
+
+        for frames in self.stream(path, wanted, None, replace(index, region=None), min(chunk, _FULL_FRAMES)):
+            for pixels, time, number in zip(frames.pixels, frames.timestamps, frames.indices, strict=True):
+                image = region.of(pixels)
+                image = image.copy() if size is None else fitted(image, size)
+                if cut and (len(cut) == chunk or cut[0][0].shape != image.shape):
+                    yield piece()
+                    cut.clear()
+                cut.append((image, float(time), int(number)))
+        if cut:
+            yield piece()
 
     @abstractmethod
     def _pieces(

@@ -58,6 +58,28 @@ def test_frames_of_a_part_are_those_on_screen_in_it(clip):
         Part(None, 4.0).index(clip)
 
 
+def test_a_region_is_cut_out_of_the_upright_frame(clip):
+    everything = PyAVReader().read(clip, np.arange(4), None).pixels
+    for text, rows, columns in (
+        ("40,16,80,48", slice(16, 64), slice(40, 120)),
+        ("25%,0%,50%,50%", slice(48), slice(40, 120)),
+    ):
+        index = Part.of(None, None, 0.16, text).index(clip)
+        assert index.shown_size == everything[0, rows, columns].shape[:2]
+        read = PyAVReader().read(clip, np.arange(4), None, index)
+        np.testing.assert_array_equal(read.pixels, everything[:, rows, columns])
+        assert read.indices.tolist() == [0, 1, 2, 3]
+    pieces = list(PyAVReader().stream(clip, np.arange(4), (24, 40), index, chunk=3))
+    assert [piece.pixels.shape for piece in pieces] == [(3, 24, 40, 3), (1, 24, 40, 3)]
+    shrunk = everything[0, rows, columns].reshape(24, 2, 40, 2, 3).mean((1, 3))
+    assert np.abs(pieces[0].pixels[0] - shrunk).mean() < 8
+    for wrong in ("1,2,3", "1,2,3,x", "10%,2,3,4", "0,0,0,5"):
+        with pytest.raises(KeyframeError, match="region"):
+            Part.of(None, None, None, wrong)
+    with pytest.raises(VideoError, match="region lies outside of a frame of 160x96 pixels"):
+        PyAVReader().read(clip, np.arange(1), None, Part.of(None, None, None, "200,0,10,10").index(clip))
+
+
 def test_keyframes_of_a_part_have_the_time_and_number_of_the_whole(clip, tmp_path):
     selection = UniformSelection(k=2, min_distance=0.2, max_similarity=1)
     spec = ExtractionSpec(KtsShots(), selection, PyAVReader(), 5, True, Part(None, 2.0, 3.0), format="png", height=48)
