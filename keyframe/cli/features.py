@@ -100,8 +100,9 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
     reader, shots = instantiate(config.reader), instantiate(config.shots)
     scale, pca = (config.lowest, config.highest), None if config.pca is None else Path(str(config.pca)).expanduser()
     part = Part.of(config.stream, config.start, config.end, config.region)
-    look = config.width, config.unit_length, pca, part
-    encoder = FeatureEncoder(detector, size, reader, shots, config.step, *scale, *look)
+    encoder = FeatureEncoder(
+        detector, size, reader, shots, config.step, *scale, config.width, config.unit_length, pca, part
+    )
     return encoder, "of a training run" if config.run is not None else _weights(config)
 
 

@@ -170,7 +170,9 @@ def fitted(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """An RGB image (height, width, 3) resized to (height, width), as frames are."""
     height, width = unbarred_size((image.shape[0], image.shape[1]), size)
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    scaled = VideoReformatter().reformat(frame, width, height, interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
+    scaled = VideoReformatter().reformat(
+        frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD
+    )
     return _barred(scaled.to_ndarray().view(np.uint8), size)
 
 
