@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from keyframe.data.demo import DemoSet, generate
-from tests.commands import Warm
+from tests.commands import Warm, in_process
 
 torch.set_num_threads(1)
 
@@ -26,8 +26,10 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put every test into a lane, and skip what needs a GPU where there is none."""
     for item in items:
-        if isinstance(item, pytest.Function) and not {"command", "tiny_demo"}.isdisjoint(item.fixturenames):
-            item.add_marker(pytest.mark.full)
+        if isinstance(item, pytest.Function):
+            commands = getattr(item.module, "in_process", None) is in_process
+            if commands or not {"command", "tiny_demo"}.isdisjoint(item.fixturenames):
+                item.add_marker(pytest.mark.full)
         lanes = {mark.name for mark in item.iter_markers() if mark.name in ("full", "gpu")}
         if not lanes:
             item.add_marker(pytest.mark.fast)
