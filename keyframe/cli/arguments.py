@@ -96,7 +96,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
 def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part arguments for Hydra from bare ones, which name inputs, such as those of a shell's `*.mp4`.
 
-    A name with `=` or a leading dash is an input if it exists; after `--` all are.
+    A name with `=` or a leading dash is an input if it exists; `-` is standard input; after `--` all are inputs.
     """
     others: list[str] = []
     inputs: list[str] = []
@@ -106,7 +106,11 @@ def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             inputs += rest
         elif argument in _WITH_VALUE:
             others += [argument, *islice(rest, 1)]
-        elif os.path.lexists(argument) or not ("=" in argument or argument.startswith(("-", "+", "~"))):
+        elif (
+            argument == "-"
+            or os.path.lexists(argument)
+            or not ("=" in argument or argument.startswith(("-", "+", "~")))
+        ):
             inputs.append(argument)
         else:
             others.append(argument)

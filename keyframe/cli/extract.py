@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +16,7 @@ from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.inputs import Refused, find_inputs
 from keyframe.extraction.part import Part
+from keyframe.extraction.staging import staged
 from keyframe.files import one_line, write_table
 from keyframe.report.document import text_table
 from keyframe.system import cores
@@ -44,7 +46,13 @@ def extract(config: DictConfig) -> None:
         raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
     run_dir = Path(config.run_dir)
     named = config.input if OmegaConf.is_list(config.input) else [config.input]
-    inputs = find_inputs([str(entry) for entry in named], bool(config.recursive), [output, run_dir])
+    with staged([str(entry) for entry in named], run_dir / "inputs", config.image_rate) as entries:
+        inputs = find_inputs(entries, bool(config.recursive), [output, run_dir])
+        _report(_results(config, engine, inputs, output), run_dir, from_here(output))
+
+
+def _results(config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], output: Path) -> list[VideoResult]:
+    """The result of each input, in order."""
     paths = [path for path in inputs if not isinstance(path, Refused)]
     workers, threads = _workers(config, len(paths))
     spec = _spec(config, threads)
@@ -65,7 +73,7 @@ def extract(config: DictConfig) -> None:
     except KeyboardInterrupt:
         log.info("Stopped after %d of %d videos: the same command goes on from there", len(results), len(inputs))
         raise
-    _report([results[one.path if isinstance(one, Refused) else one] for one in inputs], run_dir, from_here(output))
+    return [results[one.path if isinstance(one, Refused) else one] for one in inputs]
 
 
 def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:

@@ -23,6 +23,7 @@ from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.part import Part
+from keyframe.extraction.staging import staged
 from keyframe.files import make_folder, one_line
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
@@ -40,7 +41,11 @@ def features(config: DictConfig) -> None:
     """Encode the videos that the configuration names into one file, and report how to train on it."""
     out = _checked_out(config)
     named = config.input if OmegaConf.is_list(config.input) else [config.input]
-    videos = videos_by_id(find_inputs([str(entry) for entry in named], bool(config.recursive), [out]))
+    with staged([str(entry) for entry in named], Path(config.run_dir) / "inputs", config.image_rate) as entries:
+        _encode(config, out, videos_by_id(find_inputs(entries, bool(config.recursive), [out])))
+
+
+def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path]) -> None:
     labels: dict[str, Labels | TimedLabels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)

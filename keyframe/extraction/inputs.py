@@ -25,12 +25,13 @@ class Refused:
     reason: str
 
 
-def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path]) -> list[Path | Refused]:
+def find_inputs(inputs: Sequence[str | Refused], recursive: bool, ours: Sequence[Path]) -> list[Path | Refused]:
     """The files that inputs mean, each once, in the order given; those of a folder or a pattern in natural order.
 
     Args:
         inputs: each a video (of any suffix; it need not exist), a folder, a pattern with `*`, `?` or `[`, or a text
-            file that lists such, one per line, from its own folder. A name that exists is never a pattern.
+            file that lists such, one per line, from its own folder. A name that exists is never a pattern. What is
+            refused stays so.
         recursive: whether to search folders to any depth; hidden files and folders are left out.
         ours: where the command writes. Files there are no input unless they are named; a folder that leads there and
             to no other video is passed over, because a shell's `*` names it.
@@ -42,6 +43,9 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path]) ->
     found: dict[str, Path | Refused] = {}
     passed: dict[str, Path | Refused] = {}
     for entry in inputs:
+        if isinstance(entry, Refused):
+            found[str(entry.path)] = entry
+            continue
         means = list(_files_of(entry, recursive, Path()))
         kept = [one for one in means if not _leads_to(one, entry, places)]
         for one in kept:
@@ -50,7 +54,7 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path]) ->
             passed[entry] = means[0]
     if not found:
         reasons = [one.reason for one in passed.values() if isinstance(one, Refused)]
-        nothing = f"{', '.join(inputs) or 'input'} names no video: give videos, a folder or a list, "
+        nothing = f"{', '.join(map(str, inputs)) or 'input'} names no video: give videos, a folder or a list, "
         raise KeyframeError(reasons[0] if reasons else f"{nothing}such as keyframe-extract holiday.mp4.")
     for entry in passed:
         log.info("Passed over %s: results go there", entry)
