@@ -9,7 +9,7 @@ seeds=data.seed=11,12,13,14
 $train $seeds hydra.sweep.dir=$out/dual
 $train $seeds backbone.pretrained=false hydra.sweep.dir=$out/random
 $train data.seed=11,12 head=framewise hydra.sweep.dir=$out/framewise
-# settings under which the head learns its training videos by heart, for the picture
+# the settings of before, for the picture
 $train data.seed=11 'head.projection=[512,256]' head.layers=3 head.feedforward=384 head.feature_dropout=0 \
     optimizer.lr=3e-4 scheduler=none loss=spearman data.batch_size=4 hydra.sweep.dir=$out/before
 .venv/bin/python experiments/000_demo/collect.py $out
