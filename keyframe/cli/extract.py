@@ -109,6 +109,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         quality=config.quality,
         format=config.format,
         height=config.height,
+        cut_lists=(config.cut_lists,) if isinstance(config.cut_lists, str) else tuple(config.cut_lists or ()),
         checkpoint=None if config.run is None else find_run(config.run),
         device=config.device,
         threads=threads,

@@ -14,6 +14,7 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
+from keyframe.extraction.cut_lists import check_cut_lists, write_cut_lists
 from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
 from keyframe.extraction.part import WHOLE, Part
 from keyframe.files import content_hash, described, fingerprint, unchanged
@@ -47,6 +48,7 @@ class ExtractionSpec:
     quality: int = 92  # of JPEG and WebP files, 1 to 95
     format: str = "jpg"  # of the keyframes, one of STILL_SUFFIXES
     height: int | None = None  # of the keyframes in pixels; None for full resolution
+    cut_lists: Sequence[str] = ()  # kinds of `keyframe.extraction.cut_lists`
     checkpoint: Path | None = None  # of the model that scores, or an exported file; None for training-free scoring
     device: str = "auto"  # where the model computes
     threads: int = 1  # of one worker's computations, at least 1
@@ -60,6 +62,7 @@ class ExtractionSpec:
         if self.format not in STILL_SUFFIXES:
             raise KeyframeError(f"format={self.format} is not known: choose {' or '.join(STILL_SUFFIXES)}.")
         check_number("threads", self.threads, 1)
+        check_cut_lists(self.cut_lists)
         check_reader(self.reader)
         if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
             raise KeyframeError(
@@ -77,6 +80,7 @@ class ExtractionSpec:
             "quality": self.quality,
             "format": self.format,
             "height": self.height,
+            "cut_lists": list(self.cut_lists),
             "shots": described(self.shots),
             "selection": described(self.selector),
             "reader": described(self.reader, without={"threads", "progress"}),
@@ -185,7 +189,8 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
             candidates, seconds=candidates.seconds + since, duration=candidates.duration + since
         )
         write_scores(draft, scored.frames + index.first, timed, selection)
-        save_contact_sheet(stills, draft / "contact_sheet.jpg")
+        boxes = save_contact_sheet(stills, draft / "contact_sheet.jpg")
+        write_cut_lists(draft, summary, boxes, spec.cut_lists)
         write_curve(draft, path.name, timed, selection, scorer.name)
         write_page(draft, summary)
         spans = [(shot["start"] - since, shot["end"] - since) for shot in summary["shots"] if shot["kept"]]

@@ -112,11 +112,11 @@ class _SheetLayout(NamedTuple):
         return _SHEET_GAP + self.rows * (self.cell[1] + self.caption_height + _SHEET_GAP)
 
 
-def save_contact_sheet(stills: Sequence[Still], path: Path) -> None:
+def save_contact_sheet(stills: Sequence[Still], path: Path) -> list[tuple[int, int, int, int]]:
     """Save a JPEG of at least one still in order of time, captioned with time and rank, such as "1:23.4   #2".
 
     Cells have the median aspect ratio of the stills; a still of another one is centred in its cell. The file appears
-    whole or not at all.
+    whole or not at all. Returned is where the stills lie on it: x, y, width and height in pixels.
     """
     if not stills:
         raise ValueError("a contact sheet needs at least one still")
@@ -125,6 +125,7 @@ def save_contact_sheet(stills: Sequence[Still], path: Path) -> None:
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(layout.type_size)
     width, height = layout.cell
+    boxes = []
     for place, still in enumerate(sorted(stills, key=lambda still: still.seconds)):
         row, column = divmod(place, layout.columns)
         left = _SHEET_GAP + column * (width + _SHEET_GAP)
@@ -132,12 +133,15 @@ def save_contact_sheet(stills: Sequence[Still], path: Path) -> None:
         with Image.open(still.path) as image:
             scale = min(width / image.width, height / image.height)
             size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-            sheet.paste(image.resize(size, Image.Resampling.LANCZOS), (left + (width - size[0]) // 2, bottom - size[1]))
+            corner = left + (width - size[0]) // 2, bottom - size[1]
+            sheet.paste(image.resize(size, Image.Resampling.LANCZOS), corner)
+            boxes.append((*corner, *size))
         caption = f"{format_clock(still.seconds, 1)}   #{still.rank}"
         draw.text((left + width // 2, bottom + layout.caption_height // 2), caption, _INK, font, anchor="mm")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as draft:
         sheet.save(draft, "JPEG", quality=90)
+    return boxes
 
 
 def _best_layout(count: int, aspect: float) -> _SheetLayout:

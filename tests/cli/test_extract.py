@@ -246,6 +246,7 @@ REFUSED = {
     "selection": (["good.mp4", "selection=best"], "selection=best is not there"),
     "rate": (["good.mp4", "rate=0"], "rate=0 must be a number above 0"),
     "quality": (["good.mp4", "quality=100"], "quality=100 must be a whole number from 1 to 95"),
+    "cut_lists": (["good.mp4", "cut_lists=[edl,aaf]"], "must be a list of any of csv, edl, otio, vtt"),
     "workers": (["good.mp4", "workers=0"], "workers=0 must be a whole number from 1 on"),
     "engine": (["good.mp4", "engine=cloud"], "engine=cloud is not there: choose one of local, ray"),
     "run": (["good.mp4", "run=nowhere"], "run=nowhere: there is no checkpoint"),

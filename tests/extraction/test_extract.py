@@ -146,7 +146,13 @@ def test_the_fingerprint_is_of_what_decides_the_result(tmp_path):
     (tmp_path / "x.ckpt").write_text("weights")
     changes = [
         *({"selector": UniformSelection(k=1)}, {"shots": KtsShots(penalty=0.2)}, {"shots": ContentShots()}),
-        *({"rate": 3.0}, {"summary_video": True}, {"quality": 80}, {"reader": PyAVReader(max_missing=0.5)}),
+        *(
+            {"rate": 3.0},
+            {"summary_video": True},
+            {"quality": 80},
+            {"cut_lists": ("vtt",)},
+            {"reader": PyAVReader(max_missing=0.5)},
+        ),
         *({"checkpoint": tmp_path / "x.ckpt"}, {"checkpoint": tmp_path / "x.ckpt", "bf16": True}),
     ]
     fingerprints = {dataclasses.replace(SPEC, **change).fingerprint for change in changes}
