@@ -22,8 +22,8 @@ for seed in 0 1 2; do
     train $seed dual trainer.max_epochs=16
     train $seed mlp trainer.max_epochs=16
     train $seed bilstm trainer.max_epochs=12
-    train $seed vasnet trainer.max_epochs=10
-    train $seed pgl_sum trainer.max_epochs=6
+    train $seed vasnet trainer.max_epochs=10 optimizer.lr=3e-4
+    train $seed pgl_sum trainer.max_epochs=6 optimizer.lr=3e-4
 done
 train 0 csta trainer.max_epochs=6
 
