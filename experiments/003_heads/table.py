@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-MODELS = ("dual", "vasnet", "pgl_sum", "bilstm", "mlp", "csta")
 LINES = ("ridge", "training_free", "position", "one_annotator", "ceiling")
 
 
@@ -16,12 +15,12 @@ def main() -> None:
 
     print("| head | Spearman, each annotator | ours minus it | p | Kendall | parameters | ms per video |")
     print("|---|---|---|---|---|---|---|")
-    for name in MODELS:
+    for name in [key.removesuffix("/params_total") for key in metrics if key.endswith("/params_total")]:
         key = f"difference/{name}-dual/annotator_spearman"
         ours = ["", ""]
-        if key in metrics:  # the second minus the first
+        if key in metrics:  # it minus ours, the first
             low, high, p = (metrics[f"{key}_{end}"] for end in ("lo", "hi", "p"))
-            ours = [f"{-metrics[key]:+.3f} ({-high:+.3f} to {-low:+.3f})", f"{p:.3f}"]
+            ours = [f"{-metrics[key]:+.3f} ({-high:+.3f} to {-low:+.3f})", "< .001" if p < 0.001 else f"{p:.3f}"]
         size, speed = metrics[f"{name}/params_total"] / 1e6, 1e3 * metrics[f"{name}/seconds_1"]
         rho, tau = mean(f"{name}/test/annotator_spearman"), mean(f"{name}/test/annotator_kendall")
         print(f"| {name} | {rho} | {ours[0]} | {ours[1]} | {tau} | {size:.1f} M | {speed:.1f} |")
