@@ -7,7 +7,6 @@ using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published spli
 """
 
 import math
-import mmap
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -217,24 +216,29 @@ def _check_heaps(path: Path) -> None:
     HDF5 (2.0 at least) follows sizes in collections of texts, `GCOL`, and free blocks of names, `HEAP`, without looking
     whether it gets on. Layouts: HDF5 file format specification 3.0, III.D and III.E.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = (0, *(2**power for power in range(9, len(content).bit_length())))
-        start = next((at for at in places if content[at : at + 8] == b"\x89HDF\r\n\x1a\n"), None)
+    # Not mapped: each page that is looked at would bring its neighbours, gigabytes over the groups of a large file.
+    with path.open("rb") as file, path.open("rb") as content:
+        length = path.stat().st_size
+
+        def text(at: int, count: int) -> bytes:
+            content.seek(at)
+            return content.read(count)
+
+        def number(at: int, count: int = 8) -> int:
+            return int.from_bytes(text(at, count), "little")
+
+        places = (0, *(2**power for power in range(9, length.bit_length())))
+        start = next((at for at in places if text(at, 8) == b"\x89HDF\r\n\x1a\n"), None)
         if start is None:
             raise ValueError("it has no HDF5 signature")
-        sizes = start + (13 if content[start + 8] < 2 else 9)
-        if content[sizes : sizes + 2] != b"\x08\x08":
+        if text(start + (13 if number(start + 8, 1) < 2 else 9), 2) != b"\x08\x08":
             raise ValueError("its addresses are not of 8 bytes")
-
-        def number(at: int, length: int = 8) -> int:
-            return int.from_bytes(content[at : at + length], "little")
-
-        left = len(content) // 16  # steps: every text and every free block takes 16 bytes at least
+        left = length // 16  # steps: every text and every free block takes 16 bytes at least
         for at, mark in _marked(file, (b"GCOL\x01", b"HEAP\x00")):
             size = number(at + 8)
             if mark == b"GCOL\x01":
                 place, end = at + 16, at + size
-                while place + 16 <= end <= len(content):
+                while place + 16 <= end <= length:
                     size, left = number(place + 8), left - 1
                     step = -(-size // 8) * 8 + 16 if number(place, 2) else size
                     if not 16 <= step <= end - place or left < 0:
@@ -242,14 +246,14 @@ def _check_heaps(path: Path) -> None:
                     place += step
                 continue
             block, values = number(at + 16), start + number(at + 24)
-            while block + 16 <= size and values + size <= len(content):
+            while block + 16 <= size and values + size <= length:
                 block, left = number(values + block), left - 1
                 if left < 0:
                     raise ValueError(f"the free blocks of the names at byte {at} are damaged")
 
 
 def _marked(file: BinaryIO, marks: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Where marks of 5 bytes stand in a file; read in pieces, because mapped pages count as memory of the process."""
+    """Where marks of 5 bytes stand in a file."""
     start, text = 0, b""
     file.seek(0)
     while piece := file.read(_PIECE):
