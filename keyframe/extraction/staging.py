@@ -1,5 +1,6 @@
 """Inputs that are no video files, made into files: standard input, and images that follow each other."""
 
+import os
 import re
 import shutil
 import sys
@@ -47,16 +48,21 @@ def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
     if _ADDRESS.match(entry):
         reason = f"{entry} is an address, not a file: download the video first, then name the file."
         return Refused(Path(entry), reason)
-    if entry == _STDIN and not Path(entry).exists():
+    if entry == _STDIN and not os.path.lexists(entry):
         make_folder(folder)
         with (folder / "stdin").open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         return str(folder / "stdin")
-    path = Path(entry).expanduser()
-    if _NUMBERED.search(path.name) and not path.exists():
+    try:
+        path = Path(entry).expanduser()
+    except RuntimeError:  # "~draft.mp4" is a name, not a home.
+        path = Path(entry)
+    place = path
+    if _NUMBERED.search(path.name) and not os.path.lexists(path):
+        place = path.parent
         before, digits, after = _NUMBERED.split(path.name, maxsplit=1)
         name = re.compile(rf"{re.escape(before)}\d{{{int(digits or 1)},}}{re.escape(after)}")
-        images = [image for image in _files(path.parent) if name.fullmatch(image.name)]
+        images = [image for image in _files(place) if name.fullmatch(image.name)]
         if not images:
             return Refused(path, f"{entry} matches no image: check the pattern.")
     else:
@@ -65,7 +71,6 @@ def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
         if not images or any(file.suffix.lower() in VIDEO_SUFFIXES for file in files):
             return entry
     make_folder(folder)
-    place = path if path.is_dir() else path.parent
     out = folder / f"{place.resolve().name or 'images'}.mov"
     if out.exists():
         return Refused(path, f"{entry} is the second image sequence of the name {out.stem}: take them one by one.")
@@ -77,10 +82,11 @@ def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a folder in natural order, without hidden ones; none if it is no folder."""
-    if not folder.is_dir():
+    """The files of a folder in natural order, without hidden ones; none if it is no folder, or may not be read."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    except (OSError, ValueError):
         return []
-    found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 

@@ -37,9 +37,10 @@ def test_images_are_a_video_of_that_rate(tmp_path):
 def test_standard_input_is_read_and_other_inputs_stay(tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", frames=5)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(video.read_bytes())))
-    with staged(["-", str(video), "no.mp4"], tmp_path / "inputs", 25) as (stdin, *others):
+    odd = ["no.mp4", "~nobody.mp4", "n" * 300, "\0", "[a-z]*?.mp4", "100%s.mp4"]
+    with staged(["-", str(video), *odd], tmp_path / "inputs", 25) as (stdin, *others):
         assert index_packets(next(iter(find_inputs([stdin], False, [])))).n_frames == 5
-        assert others == [str(video), "no.mp4"]
+        assert others == [str(video), *odd]
 
 
 def test_what_cannot_be_staged_is_refused_with_its_cause(tmp_path):
