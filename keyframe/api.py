@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
-from keyframe.extraction.extract import ScoredVideo, analyse_video
+from keyframe.extraction.extract import ScoredVideo, analyse_video, steady_keyframes
 from keyframe.pipeline import TrainingFree
 from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
@@ -73,13 +73,16 @@ class Keyframes:
         """Rank of each keyframe, 1 for the best, (k,)."""
         return self.selection.ranks
 
-    def save(self, directory: str | Path, reader: VideoReader | None = None, quality: int = 92) -> list[Still]:
+    def save(
+        self, directory: str | Path, reader: VideoReader | None = None, quality: int = 92, steady: bool = True
+    ) -> list[Still]:
         """Save them as JPEG files at full resolution, rank and time in the name.
 
         Args:
             directory: made if it is missing; files of the same name are replaced.
             reader: decodes frames; None for `PyAVReader`.
             quality: of the JPEG files, 1 to 95.
+            steady: save the calmest, sharpest frame within half a second of each, which the files then name.
 
         Returns:
             The files, in order of time.
@@ -88,7 +91,8 @@ class Keyframes:
             VideoError: the video can no longer be read.
         """
         reader = reader or PyAVReader()
-        return save_stills(self.video.index, self.frames, self.ranks, Path(directory).expanduser(), reader, quality)
+        frames = steady_keyframes(self.video, self.selection, reader) if steady else self.frames
+        return save_stills(self.video.index, frames, self.ranks, Path(directory).expanduser(), reader, quality)
 
 
 def score_video(

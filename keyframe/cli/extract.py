@@ -110,6 +110,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         format=config.format,
         height=config.height,
         cut_lists=(config.cut_lists,) if isinstance(config.cut_lists, str) else tuple(config.cut_lists or ()),
+        steady=bool(config.steady),
         checkpoint=None if config.run is None else find_run(config.run),
         device=config.device,
         threads=threads,

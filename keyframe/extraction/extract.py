@@ -23,6 +23,7 @@ from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
+from keyframe.summary.steady import REACH, steady_frames
 from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
 from keyframe.trust import NO_TRUST, Trust
@@ -49,6 +50,9 @@ class ExtractionSpec:
     format: str = "jpg"  # of the keyframes, one of STILL_SUFFIXES
     height: int | None = None  # of the keyframes in pixels; None for full resolution
     cut_lists: Sequence[str] = ()  # kinds of `keyframe.extraction.cut_lists`
+    # Whether a keyframe is the calmest, sharpest frame near the chosen one; not with a reader that is not exact, which
+    # is asked to decode little.
+    steady: bool = True
     checkpoint: Path | None = None  # of the model that scores, or an exported file; None for training-free scoring
     device: str = "auto"  # where the model computes
     threads: int = 1  # of one worker's computations, at least 1
@@ -81,6 +85,7 @@ class ExtractionSpec:
             "format": self.format,
             "height": self.height,
             "cut_lists": list(self.cut_lists),
+            "steady": self.steady,
             "shots": described(self.shots),
             "selection": described(self.selector),
             "reader": described(self.reader, without={"threads", "progress"}),
@@ -179,6 +184,8 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
     if index.choice:
         selection = dataclasses.replace(selection, notes=(*selection.notes, index.choice))
     keyframes = scored.frames[selection.keyframes]
+    if spec.steady:
+        keyframes = steady_keyframes(scored, selection, spec.reader)
     with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
         look = spec.quality, spec.format, spec.height
         stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, *look)
@@ -253,6 +260,24 @@ def _describe_video(
     return frames, looks, seen, np.concatenate(small)
 
 
+def steady_keyframes(scored: ScoredVideo, selection: Selection, reader: VideoReader) -> Int64Array:
+    """Numbers of the calmest, sharpest frames near the keyframes of a selection, increasing, (k,).
+
+    Each is of the keyframe's shot, within half a second, and far enough from the other keyframes. In still footage, and
+    with a reader that is not exact, which is asked to decode little, it is the keyframe itself.
+    """
+    places, candidates = selection.keyframes, scored.candidates
+    if not reader.exact:
+        return scored.frames[places]
+    seconds = candidates.seconds[places]
+    ends = candidates.seconds[candidates.shots[candidates.shot_of[places]]]
+    most = np.maximum(0, np.diff(seconds) - selection.min_distance) / 2
+    back, forth = np.append(REACH, np.minimum(most, REACH)), np.append(np.minimum(most, REACH), REACH)
+    back[candidates.changes.still[places]] = forth[candidates.changes.still[places]] = 0
+    spans = np.stack([np.maximum(seconds - back, ends[:, 0]), np.minimum(seconds + forth, ends[:, 1])], axis=1)
+    return steady_frames(scored.index, scored.frames[places], spans + scored.index.timestamps[0], reader)
+
+
 def _summary(
     content: str,
     scored: ScoredVideo,
@@ -301,6 +326,7 @@ def _summary(
                 "file": still.path.name,
                 "frame": still.frame,
                 "seconds": round(still.seconds, _DIGITS),
+                "scored_frame": int(scored.frames[place]) + index.first,
                 "score": round(float(candidates.scores[place]), _DIGITS),
                 "shot": int(candidates.shot_of[place]) + 1,
             }

@@ -101,6 +101,7 @@ class Selection:
         shots_kept: whether a skim keeps each shot, (m,).
         asked: how many keyframes the user asked for; None if the selection chose the number.
         notes: what fell short, one sentence each.
+        min_distance: seconds that any two keyframes are apart at least.
     """
 
     keyframes: Positions
@@ -108,6 +109,7 @@ class Selection:
     shots_kept: BoolArray
     asked: int | None = None
     notes: tuple[str, ...] = ()
+    min_distance: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.keyframes) or (np.diff(self.keyframes) <= 0).any():
@@ -133,6 +135,10 @@ BLACK_BELOW = 5 / 255
 # Standard deviation of luma of 8 of 255: a plain colour, a white flash or thick fog, camera noise included.
 FLAT_BELOW = 8 / 255
 
+# Share of the sharpness of the frames of its shot within so many seconds before and after it, below which a frame that
+# looks like none of its neighbours is in transition: a whip pan, a dissolve.
+_IN_TRANSITION_BELOW, _WITHIN, _UNLIKE_BELOW = 0.6, 1.5, 0.98
+
 # Share of the median sharpness of its own shot below which a frame counts as blurred. Sharpness depends on what is
 # filmed (sky or foliage), so it is compared within a shot: there it falls where the camera or the subject moves.
 _BLURRED_BELOW = 0.3
@@ -144,7 +150,7 @@ GOOD, BLURRED, BLANK = 0, 1, 2
 
 
 def quality_flags(candidates: Candidates) -> Positions:
-    """What makes each candidate a poor still, (n,): 0 nothing, 1 blurred, 2 black or flat.
+    """What makes each candidate a poor still, (n,): 0 nothing, 1 blurred or in transition, 2 black or flat.
 
     Blurred is relative to the medians of shot and video over the frames that are neither black nor flat.
     """
@@ -157,8 +163,28 @@ def quality_flags(candidates: Candidates) -> Positions:
             _BLURRED_BELOW * _group_medians(sharpness, candidates.shot_of[visible]),
             BLURRED_IN_VIDEO_BELOW * np.median(sharpness),
         )
-        flags[visible] = np.where(sharpness < limit, BLURRED, GOOD)
+        flags[visible] = np.where((sharpness < limit) | _in_transition(candidates)[visible], BLURRED, GOOD)
     return flags
+
+
+def _in_transition(candidates: Candidates) -> BoolArray:
+    """Which candidates are passed through from one picture to the next, (n,)."""
+    n, seconds, sharpness, shot_of = len(candidates), candidates.seconds, candidates.sharpness, candidates.shot_of
+    alike = np.einsum("nd,nd->n", candidates.descriptors[:-1], candidates.descriptors[1:]) >= _UNLIKE_BELOW
+    lone = ~(np.append(False, alike) | np.append(alike, False))
+    found = np.zeros(n, dtype=bool)
+    for frame in np.flatnonzero(lone).tolist():
+        first, last = candidates.shots[shot_of[frame]]
+        near = np.arange(first, last + 1)[np.abs(seconds[first : last + 1] - seconds[frame]) <= _WITHIN]
+        before, after = (sharpness[side].max(initial=0) for side in (near[near < frame], near[near > frame]))
+        found[frame] = sharpness[frame] < _IN_TRANSITION_BELOW * min(before, after)
+    if candidates.changes.still.any():
+        same = candidates.changes.same(np.arange(n - 1), np.arange(1, n))
+        shown = np.append(False, same) | np.append(same, False)
+        for moment in candidates.moments:
+            shown[moment.frames] = True
+        found |= candidates.changes.still & ~shown
+    return found
 
 
 def _group_medians(values: FloatArray, groups: Positions) -> Float64Array:

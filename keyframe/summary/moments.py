@@ -179,6 +179,8 @@ def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:
 def _passing(changes: LocalChanges, frames: Int64Array, before: int, after: int) -> Iterator[Moment]:
     """What is to be seen in two frames in a row, of some, and neither in the one before nor in the one after."""
     kept = ~changes.changed(before, np.array([after]))
+    if 2 * np.count_nonzero(kept) < GRID**2:
+        return  # From one picture to another.
     sizes = np.zeros(len(frames), dtype=np.int64)
     for few in _pieces(len(frames)):
         new = changes.changed(before, frames[few]) & changes.changed(after, frames[few]) & kept

@@ -146,9 +146,10 @@ _UNITS = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class TopSelection(Limits):
-    """The frames with the greatest total score: exactly `k`, or if None by the length of the video.
+    """The best frame of each shot, then the best of all: exactly `k`, or if None by the length of the video.
 
-    That is `per_minute` keyframes per minute, by default one every 15 s, and `most` at most.
+    That is `per_minute` keyframes per minute, by default one every 15 s, and `most` at most. Fewer than there are shots
+    are of those with the best frames. In still footage each moment (`find_moments`) counts as a shot.
     """
 
     k: int | None = None
@@ -165,7 +166,10 @@ class TopSelection(Limits):
         """Select k frames, or by default max(1, round(per_minute * minutes)), `most` at most."""
         by_length = min(self.most, max(1, round(self.per_minute * candidates.duration / 60)))
         wanted = by_length if self.k is None else self.k
-        chosen = _best_frames(candidates, candidates.scores, self.k, wanted, self)
+        groups = _groups(candidates)
+        # Shots that look alike have a frame each if there are enough.
+        chosen = _one_of_each(candidates, groups, candidates.scores, wanted, self, moments=wanted >= len(groups))
+        chosen = _best_frames(candidates, candidates.scores, self.k, wanted, self, chosen)
         return _ranked(candidates, chosen, self.k, self)
 
 
@@ -205,7 +209,7 @@ class KnapsackSelection(Limits):
         groups = [np.arange(first, last + 1) for first, last in candidates.shots[best_first]]
         chosen = _one_of_each(candidates, groups, candidates.scores, self.k or len(groups), self)
         if self.k is None:
-            chosen = chosen if len(chosen) else _best_frames(candidates, candidates.scores, None, 1, self)
+            chosen = chosen if len(chosen) else _best_frames(candidates, candidates.scores, None, 1, self, chosen)
         else:
             chosen = _best_frames(candidates, candidates.scores, self.k, self.k, self, chosen)
         notes = () if kept.any() else (f"no shot with a score fits within {self.ratio:.0%} of the video",)
@@ -245,7 +249,7 @@ class AdaptiveSelection(Limits):
     Moments that are not finished, all but the last step of a slide that builds up, are left out unless `steps`.
     """
 
-    coverage: float = 0.9
+    coverage: float = 0.95
     most: int = 50
     steps: bool = False
 
@@ -273,6 +277,25 @@ class AdaptiveSelection(Limits):
                 f"less than selection.coverage={self.coverage:.0%}",
             )
         return _ranked(candidates, chosen, None, self, notes=notes)
+
+
+# Seconds of a shot that keyframes must not leave out if they are enough for all.
+_DECENT = 1.0
+
+
+def _groups(candidates: Candidates) -> list[Positions]:
+    """What top keyframes are spread over, that with the best frame first: moments, if several, and shots that move.
+
+    Left out are pictures that are not finished yet and shots of less than a second.
+    """
+    groups = [moment.frames for moment in candidates.moments if moment.finished]
+    still = candidates.changes.still & (len(groups) > 1)
+    groups = groups if len(groups) > 1 else []
+    ends = np.append(candidates.seconds[candidates.shots[1:, 0]], candidates.duration)
+    for (first, last), end in zip(candidates.shots.tolist(), ends.tolist(), strict=True):
+        if not still[first] and end - candidates.seconds[first] >= _DECENT:
+            groups.append(np.arange(first, last + 1))
+    return sorted(groups, key=lambda frames: float(-candidates.scores[frames].max()))
 
 
 def _one_of_each(
@@ -303,12 +326,13 @@ def _best_frames(
     asked: int | None,
     wanted: int,
     limits: Limits,
-    preferred: Positions | None = None,
+    preferred: Positions,
 ) -> Positions:
     """The `wanted` frames that the limits allow: least flags first, then the most preferred, then the greatest values.
 
     If the number was not asked for, flagged frames are excluded unless none remain; then one is kept. If it was, and
-    good frames that look different are too few, they are preferred, and other moments of their scenes are added.
+    good frames that look different are too few, or leave out preferred ones, they come next, and other moments of their
+    scenes are added.
     """
     flags = quality_flags(candidates)
     among = np.arange(len(candidates))
@@ -317,15 +341,13 @@ def _best_frames(
         among, wanted = (good, wanted) if len(good) else (among, 1)
     # Values are at most 1, so one step outweighs those of all keyframes.
     step = min(wanted, len(candidates)) + 1.0
-    merits = values.astype(np.float64) - step**2 * flags
-    if preferred is not None:
-        merits[preferred] += step
+    merits = values.astype(np.float64) - step**3 * flags
+    merits[preferred] += step**2
     chosen = choose(candidates, merits, wanted, limits, among)
     good = chosen[flags[chosen] == GOOD]
-    if asked is None or len(good) == wanted:
+    if asked is None or (len(good) == wanted and np.isin(preferred, good).all()):
         return chosen
-    if preferred is None:
-        merits[good] += step
+    merits[good] += step
     return choose(candidates, merits, wanted, limits, among, moments=True)
 
 
@@ -350,4 +372,4 @@ def _ranked(
     if kept is None:
         kept = np.zeros(len(candidates.shots), dtype=bool)
         kept[candidates.shot_of[chosen]] = True
-    return Selection(chosen, ranks, kept, asked, notes)
+    return Selection(chosen, ranks, kept, asked, notes, limits.min_distance)

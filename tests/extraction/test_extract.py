@@ -78,7 +78,8 @@ def test_files_and_summary(tmp_path):
     assert list(rows[0]) == ["frame", "seconds", "score", "shot", "selected"]
     assert [int(row["frame"]) for row in rows] == [0, 12, 25, 37, 50, 62, 75, 87]
     chosen = {int(row["frame"]): float(row["score"]) for row in rows if row["selected"] == "1"}
-    assert chosen == {one["frame"]: one["score"] for one in summary["keyframes"]}
+    assert chosen == {one["scored_frame"]: one["score"] for one in summary["keyframes"]}
+    assert all(abs(one["frame"] - one["scored_frame"]) <= 12 for one in summary["keyframes"])  # 25 per second
     shots = summary["shots"]
     assert shots[0]["start"] == 0 and shots[-1]["end"] == 4
     assert all(one["end"] == two["start"] for one, two in pairwise(shots))
@@ -151,6 +152,7 @@ def test_the_fingerprint_is_of_what_decides_the_result(tmp_path):
             {"summary_video": True},
             {"quality": 80},
             {"cut_lists": ("vtt",)},
+            {"steady": False},
             {"reader": PyAVReader(max_missing=0.5)},
         ),
         *({"checkpoint": tmp_path / "x.ckpt"}, {"checkpoint": tmp_path / "x.ckpt", "bf16": True}),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keyframe.summary.candidates import quality_flags
 from keyframe.summary.describe import GRID
 from keyframe.summary.moments import LocalChanges, find_moments
 from keyframe.summary.selection import AdaptiveSelection, TopSelection
@@ -107,6 +108,11 @@ def test_noise_flicker_light_a_flash_a_pointer_and_a_dissolve_are_none():
     assert len(moments(pointer)) == 1
     mixed = [text(0) * (1 - share) + text(1) * share for share in (0.2, 0.4, 0.6, 0.8)]
     assert len(moments([text(0)] * 10 + mixed + [text(1)] * 10)) == 2
+    # of the slides and the dissolve between them, that comes last
+    dissolve = [text(0)] * 10 + mixed + [text(1)] * 10
+    looks = np.ones((24, 1), np.float32)
+    candidates = video(np.full(24, 0.5), np.arange(24) * 1.0, looks, cells=filmed(dissolve))
+    assert quality_flags(candidates).tolist() == [0] * 10 + [1] * 4 + [0] * 10
     # a fade to black is no light that changes, and black is no keyframe
     faded = [view * share for share in (0.75, 0.5, 0.25)]
     assert len(moments([view] * 10 + faded + [view * 0] * 10)) == 2
