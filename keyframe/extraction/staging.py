@@ -21,30 +21,31 @@ _STDIN = "-"
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
 # FFmpeg's patterns of numbered files, such as frames/%05d.png.
 _NUMBERED = re.compile(r"%(\d*)d")
+_USUAL_RATE = Fraction(25)
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @contextmanager
-def staged(inputs: Sequence[str], folder: Path, image_rate: float) -> Iterator[list[str | Refused]]:
+def staged(inputs: Sequence[str], folder: Path, image_rate: float | None) -> Iterator[list[str | Refused]]:
     """The inputs, with a file in `folder` in place of each that is none but means a video, until the block ends.
 
-    Standard input (`-`) is copied. Images of a numbered pattern, and those of a folder without videos, become a
-    QuickTime file that holds them as they are; the same images give the same file.
+    Standard input (`-`) is copied. Images of a numbered pattern, and with a rate those of a folder without
+    videos, become a QuickTime file that holds them as they are; the same images give the same file.
 
     Args:
         inputs: as a user names them.
         folder: made if it is needed, and removed.
-        image_rate: images per second, above 0.
+        image_rate: images per second, above 0; None is 25, and a folder of images is none of videos.
     """
-    check_number("image_rate", image_rate, 0, 1000, whole=False, above=True)
-    rate = Fraction(image_rate).limit_denominator(1001)
+    check_number("image_rate", image_rate, 0, 1000, whole=False, above=True, optional=True)
+    rate = None if image_rate is None else Fraction(image_rate).limit_denominator(1001)
     try:
         yield [_staged(entry, folder, rate) for entry in inputs]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
+def _staged(entry: str, folder: Path, rate: Fraction | None) -> str | Refused:
     if _ADDRESS.match(entry):
         reason = f"{entry} is an address, not a file: download the video first, then name the file."
         return Refused(Path(entry), reason)
@@ -66,7 +67,7 @@ def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
         if not images:
             return Refused(path, f"{entry} matches no image: check the pattern.")
     else:
-        files = _files(path)
+        files = [] if rate is None else _files(path)
         images = [file for file in files if file.suffix.lower() in _IMAGE_SUFFIXES]
         if not images or any(file.suffix.lower() in VIDEO_SUFFIXES for file in files):
             return entry
@@ -75,7 +76,7 @@ def _staged(entry: str, folder: Path, rate: Fraction) -> str | Refused:
     if out.exists():
         return Refused(path, f"{entry} is the second image sequence of the name {out.stem}: take them one by one.")
     try:
-        _join(images, out, rate)
+        _join(images, out, rate or _USUAL_RATE)
     except KeyframeError as error:
         return Refused(path, str(error))
     return str(out)

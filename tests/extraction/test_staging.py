@@ -20,6 +20,8 @@ def test_images_are_a_video_of_that_rate(tmp_path):
         folder.mkdir()
         for number in range(12):
             Image.fromarray(draw_frame(number, (160, 96))).save(folder / f"{number + 1:03}.{suffix}")
+    with staged([str(folder)], tmp_path / "inputs", None) as entries:  # a folder of pictures is no video by itself
+        assert entries == [str(folder)]
     contents = []
     for entry in (tmp_path / "png", tmp_path / "png" / "%03d.png", tmp_path / "jpg"):
         with staged([str(entry)], tmp_path / "run" / "inputs", 5) as (file,):
