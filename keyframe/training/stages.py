@@ -36,6 +36,15 @@ class TwoStage(Callback):
     ) -> None:
         check_number("finetune.switch_epoch", switch_epoch, 0, optional=True)
         check_number("finetune.lr_factor", lr_factor, 0, whole=False, above=True)
+        try:
+            good = schedule is None or float(schedule(0.0)) >= 0
+        except Exception:  # whatever a user's own code raises
+            good = False
+        if not good:
+            raise KeyframeError(
+                "scheduler: a schedule is a function of the share of training that is done, in [0, 1), and returns a "
+                "factor of the learning rate, 0 or more."
+            )
         self.switch_epoch = switch_epoch
         self.lr_factor = lr_factor
         self.schedule = schedule

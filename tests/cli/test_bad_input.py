@@ -95,7 +95,7 @@ VALUES = {
         ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "finetune.norm=sync"],
         ["finetune.norm=sync", "frozen or train"],
     ),
-    "temperature": (["loss.temperature=-1"], ["loss.temperature must be above 0, not -1"]),
+    "temperature": (["loss=spearman", "loss.temperature=-1"], ["loss.temperature must be above 0, not -1"]),
     "attention heads": (["head.heads=7"], ["head.heads=7 must divide", "256"]),
     "jitter": (["augmentation=clip", "augmentation.jitter=2"], ["augmentation.jitter must lie in [0, 0.5]"]),
     "reader threads": (["reader.threads=-1"], ["reader.threads must be 0"]),

@@ -87,6 +87,9 @@ def test_one_stage_if_no_switch_is_given(tiny_demo, tmp_path):
         TwoStage(lr_factor=0)
     with pytest.raises(KeyframeError, match=r"finetune\.switch_epoch=1\.5 must be a whole number from 0 on, or null"):
         TwoStage(switch_epoch=1.5)
+    for schedule in (object(), lambda: 1, lambda done: "half", lambda done: -1):
+        with pytest.raises(KeyframeError, match=r"^scheduler: a schedule is a function of the share of training"):
+            TwoStage(schedule=schedule)
 
 
 def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path):
