@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Model 1 and Model 2, three seeds each.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-here=experiments/001_two_models
-out=outputs/experiments/001_two_models
-.venv/bin/keyframe-train -m experiment=demo backbone=resnet50 seed=0,1,2 hydra.sweep.dir=$out/resnet50
-.venv/bin/keyframe-train -m experiment=demo backbone=efficientnet_b0 seed=0,1,2 hydra.sweep.dir=$out/efficientnet_b0
-.venv/bin/keyframe-compare "runs=[$out/resnet50,$out/efficientnet_b0]" hydra.run.dir=$out/compare
-cp $out/compare/metrics.json $out/compare/figures/{accuracy,videos,tradeoff}.png $here/
+# Lite2 in Model 1's place and Lite0 in Model 2's, frozen backbones. The record is of seed 0; seeds="0 1 2" ./run.sh has more.
+export seeds=${seeds:-0}
+source "$(dirname "$0")/../common.sh"
+lite2=$out/001_two_models/lite2_frozen lite0=$out/002_stages/frozen
+train 001_two_models/lite2_frozen backbone=efficientnet_lite2 finetune=frozen
+train 002_stages/frozen backbone=efficientnet_lite0 finetune=frozen
+$bin/python experiments/table.py $here lite2=$lite2 lite0=$lite0
+$bin/keyframe-compare "runs=[$lite2/0,$lite0/0]" names=[lite2,lite0] pictures=0 hydra.run.dir=$out/001_two_models/compare
+cp $out/001_two_models/compare/figures/accuracy.png $here/

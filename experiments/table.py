@@ -1,0 +1,79 @@
+"""Join runs of several models, over seeds and folds, into metrics.json and a table.
+
+    python experiments/table.py RECORD NAME=RUNS [NAME=RUNS ...]
+
+RUNS is a folder with runs at any depth; the seeds and folds that all models have are compared. A video's number is the
+mean over the seeds, by the runs' own test at their sampled frames; intervals, differences and p-values are over videos.
+"""
+
+import csv
+import sys
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from keyframe.evaluation.metrics import interval, paired_difference
+from keyframe.files import write_metrics
+from keyframe.types import Float64Array
+
+METRICS = ("annotator_spearman", "annotator_kendall", "spearman", "mse")
+PAIRED = ("annotator_spearman", "spearman")
+
+# (seed, fold) -> video -> its METRICS
+Tests = dict[tuple[int, int], dict[str, list[float]]]
+
+
+def main(record: Path, models: Mapping[str, Path]) -> None:
+    """Write RECORD/metrics.json and print a row for each model and each pair."""
+    tests = {name: read(runs) for name, runs in models.items()}
+    jobs = sorted(set.intersection(*(set(one) for one in tests.values())))
+    if not jobs:
+        raise SystemExit(f"No seed and fold is finished in all of {', '.join(map(str, models.values()))}.")
+    flat: dict[str, float] = {"runs": len(jobs)}
+    print("seed and fold:", *jobs)
+    means: dict[str, dict[str, Float64Array]] = {}
+    for name, one in tests.items():
+        videos: dict[str, list[list[float]]] = {}
+        for job in jobs:
+            for video, row in one[job].items():
+                videos.setdefault(video, []).append(row)
+        table = np.array([np.mean(videos[video], axis=0) for video in sorted(videos)])
+        means[name] = dict(zip(METRICS, table.T, strict=True))
+        cells = []
+        for key, values in means[name].items():
+            low, high = interval(values)
+            flat |= {f"{name}/{key}": values.mean(), f"{name}/{key}_lo": low, f"{name}/{key}_hi": high}
+            cells.append(f"{values.mean():.3f} ({low:.3f} to {high:.3f})")
+        for seed in sorted({seed for seed, _ in jobs}):
+            rows = [row[0] for job in jobs if job[0] == seed for row in one[job].values()]
+            flat[f"{name}/{METRICS[0]}/seed{seed}"] = np.mean(rows)
+            cells.append(f"{np.mean(rows):.3f}")
+        print("|", " | ".join([name, *cells]), "|")
+    flat["videos"] = len(table)
+    for first, second in combinations(means, 2):
+        cells = []
+        for key in PAIRED:
+            gap = paired_difference(means[second][key], means[first][key])
+            pair = f"difference/{second}-{first}/{key}"
+            flat |= {pair: gap.value, f"{pair}_lo": gap.lo, f"{pair}_hi": gap.hi, f"{pair}_p": gap.p_value}
+            cells.append(f"{gap.value:+.3f} ({gap.lo:+.3f} to {gap.hi:+.3f}) | {gap.p_value:.3f}")
+        print("|", " | ".join([f"{second} - {first}", *cells]), "|")
+    write_metrics(record / "metrics.json", {key: round(float(value), 5) for key, value in flat.items()})
+
+
+def read(runs: Path) -> Tests:
+    """The tests of a model's finished runs."""
+    tests: Tests = {}
+    for path in sorted(runs.rglob("per_video.csv")):
+        config = OmegaConf.load(path.parent / "config.yaml")
+        with path.open() as file:
+            rows = {row["video"]: [float(row[key]) for key in METRICS] for row in csv.DictReader(file)}
+        tests[config.seed, config.data.fold] = rows
+    return tests
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), {name: Path(runs) for name, runs in (one.split("=", 1) for one in sys.argv[2:])})
