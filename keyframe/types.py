@@ -83,14 +83,18 @@ class Region:
         if not (self.left >= 0 and self.top >= 0 and min(self.width, self.height) > 0):
             raise KeyframeError("region has no size or begins outside of the frame: give left,top,width,height.")
 
+    def spans(self, height: int, width: int) -> tuple[slice, slice]:
+        """Its rows and columns of a frame of that size; they may reach beyond it."""
+        rows, columns = (side / 100 if self.percent else 1.0 for side in (height, width))
+        across = slice(round(self.left * columns), round((self.left + self.width) * columns))
+        return slice(round(self.top * rows), round((self.top + self.height) * rows)), across
+
     def of(self, image: UInt8Array) -> UInt8Array:
         """What an image (height, width, 3) has of it."""
-        rows, columns = (side / 100 if self.percent else 1.0 for side in image.shape[:2])
-        left, right = round(self.left * columns), round((self.left + self.width) * columns)
-        top, bottom = round(self.top * rows), round((self.top + self.height) * rows)
-        found = image[top:bottom, left:right]
+        height, width = image.shape[:2]
+        found = image[self.spans(height, width)]
         if not found.size:
-            raise VideoError(f"region lies outside of a frame of {image.shape[1]}x{image.shape[0]} pixels: change it.")
+            raise VideoError(f"region lies outside of a frame of {width}x{height} pixels: change it.")
         return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.types import KeyframeError, Region, check_number
+from keyframe.types import KeyframeError, Region, VideoError, check_number
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
 _NUMBER = r"\s*(\d+(?:\.\d+)?)"
@@ -43,8 +43,17 @@ class Part:
         return cls(stream, _seconds("start", start), _seconds("end", end), _region(region))
 
     def index(self, path: Path) -> PacketIndex:
-        """The packet index of this part of a video; may raise `VideoError`."""
-        return replace(index_packets(path, self.stream), region=self.region).between(self.start, self.end)
+        """The packet index of this part of a video; may raise `VideoError`.
+
+        The region must lie in the first frame. Of later ones that are smaller it is what they have of it.
+        """
+        whole = index_packets(path, self.stream)
+        if self.region is not None:
+            height, width = whole.shown_size
+            rows, columns = self.region.spans(height, width)
+            if rows.stop > height or columns.stop > width:
+                raise VideoError(f"{path} has frames of {width}x{height} pixels, and region reaches beyond: change it.")
+        return replace(whole, region=self.region).between(self.start, self.end)
 
 
 def _seconds(key: str, time: float | str | None) -> float | None:

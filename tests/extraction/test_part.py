@@ -76,8 +76,11 @@ def test_a_region_is_cut_out_of_the_upright_frame(clip):
     for wrong in ("1,2,3", "1,2,3,x", "10%,2,3,4", "0,0,0,5"):
         with pytest.raises(KeyframeError, match="region"):
             Part.of(None, None, None, wrong)
-    with pytest.raises(VideoError, match="region lies outside of a frame of 160x96 pixels"):
-        PyAVReader().read(clip, np.arange(1), None, Part.of(None, None, None, "200,0,10,10").index(clip))
+    for beyond in ("200,0,10,10", "150,0,20,10", "50%,50%,80%,20%"):
+        with pytest.raises(VideoError, match="has frames of 160x96 pixels, and region reaches beyond"):
+            Part.of(None, None, None, beyond).index(clip)
+    with pytest.raises(VideoError, match="region lies outside of a frame of 96x160 pixels"):  # the phone is turned
+        Part.of(None, None, None, "100,0,60,96").region.of(np.zeros((160, 96, 3), np.uint8))
 
 
 def test_keyframes_of_a_part_have_the_time_and_number_of_the_whole(clip, tmp_path):
