@@ -98,6 +98,8 @@ def edit(scenes: list[list[Pixels]], seed: int) -> tuple[list[Pixels], list[floa
 
 def broadcast(path: Path) -> None:
     """Interlaced MPEG-2 of 25 frames per second: a ball flies, at 4 s the picture changes from 4:3 to 16:9."""
+    if path.exists():
+        return
     parts = []
     for wide in (False, True):
         part = path.with_name(f"part{wide:d}.m2v")
@@ -137,15 +139,15 @@ def keyframes(video: Path, out: Path) -> list[float]:
 
 
 def side_by_side(sheets: list[Path], path: Path) -> None:
-    """Two contact sheets, before and after, 480 pixels wide each; a failure is an empty half."""
-    images = [Image.open(one) if one.exists() else Image.new("RGB", (480, 270), "white") for one in sheets]
+    """Two contact sheets, before and after, 400 pixels wide each; a failure is an empty half."""
+    images = [Image.open(one) if one.exists() else Image.new("RGB", (400, 225), "white") for one in sheets]
     images = [
-        image.resize((480, round(image.height * 480 / image.width)), Image.Resampling.LANCZOS) for image in images
+        image.resize((400, round(image.height * 400 / image.width)), Image.Resampling.LANCZOS) for image in images
     ]
-    page = Image.new("RGB", (970, 24 + max(image.height for image in images)), "white")
+    page = Image.new("RGB", (810, 24 + max(image.height for image in images)), "white")
     for number, (title, image) in enumerate(zip(("before", "now"), images, strict=True)):
-        page.paste(image, (490 * number, 24))
-        ImageDraw.Draw(page).text((490 * number + 8, 3), title, (0, 0, 0), ImageFont.load_default(15))
+        page.paste(image, (410 * number, 24))
+        ImageDraw.Draw(page).text((410 * number + 8, 3), title, (0, 0, 0), ImageFont.load_default(15))
     page.save(path, quality=72)
 
 
@@ -173,7 +175,7 @@ def main(shared: Path, before: Path, out: Path) -> None:
         ("ten minutes of a still picture with noise", made / "still.mp4", [0]),
         ("broadcast: 4:3, then 16:9", made / "broadcast.m2v", [0, 4]),
         *edits,
-        ("their 18 steps (`selection.steps=true`)", builds, [8.0 * number for number in range(18)]),
+        ("the same, its 18 steps (`selection.steps=true`)", builds, [8.0 * number for number in range(18)]),
     ]  # fmt: skip
     trees = {"before": before, "now": ROOT}
     for name, tree in trees.items():
@@ -183,7 +185,7 @@ def main(shared: Path, before: Path, out: Path) -> None:
         extract(tree, [phone], out / name, "selection=uniform", "selection.k=4")
     lines = ["| video | to be found | found before | keyframes | found now | keyframes |", "|---|---|---|---|---|---|"]
     for what, video, starts in rows:
-        steps = "-steps" if what.startswith("their") else ""
+        steps = "-steps" if what.startswith("the same") else ""
         cells, wanted = [], len(starts)
         for name in trees:
             seconds = keyframes(video, out / f"{name}{steps}")

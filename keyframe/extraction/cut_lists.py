@@ -23,7 +23,8 @@ _Summary = Mapping[str, Any]
 def check_cut_lists(kinds: Sequence[str]) -> None:
     """Refuse kinds that cannot be written."""
     if isinstance(kinds, str) or not set(kinds) <= _WRITERS.keys():
-        raise KeyframeError(f"cut_lists={kinds} must be a list of any of {', '.join(_WRITERS)}.")
+        given = kinds if isinstance(kinds, str) else list(kinds)
+        raise KeyframeError(f"cut_lists={given} must be a list of any of {', '.join(_WRITERS)}.")
 
 
 def write_cut_lists(directory: Path, summary: _Summary, boxes: Sequence[Box], kinds: Sequence[str]) -> None:
