@@ -124,7 +124,7 @@ STRANGE: dict[str, tuple[Maker, str | None]] = {
     "empty.mp4": (Path.touch, "is empty (0 bytes): copy or download it again."),
     "text.mp4": (text, _NO_VIDEO),
     "noise.mkv": (noise, _NO_VIDEO),
-    "picture.mp4": (picture, "is a text or an image, not a video: leave it out or name a video file."),
+    "picture.mp4": (picture, "is an image, not a video: leave it out, or name images that follow each other as"),
     "audio only.m4a": (audio_only, "has no video stream: leave it out or name a video file."),
     "unknown codec.mp4": (unknown_codec, "uses a video codec unknown to PyAV's FFmpeg: convert it to H.264."),
     "symbolic link to itself.mp4": (loop, "cannot be read"),

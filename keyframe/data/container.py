@@ -15,7 +15,7 @@ from keyframe.types import VideoError
 
 # FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
 # other files.
-_NOT_VIDEO = {"tty", "image2", "ico", "bin", "xbin", "adf", "idf", "concat"}
+_NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf", "concat"}
 # Sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's.
 _ENCRYPTED_TAGS = {"encv", "drmi"}
 # An MPEG transport packet: its bytes, its first one, how many are looked at (ISO/IEC 13818-1 2.4.3.2).
@@ -45,7 +45,10 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError(_why_unreadable(path)) from error
     with container:
-        if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
+        if container.format.name.endswith("_pipe") or container.format.name == "image2":
+            remedy = "leave it out, or name images that follow each other as frames/%05d.png"
+            raise VideoError(f"{path} is an image, not a video: {remedy}.")
+        if container.format.name in _NOT_VIDEO:
             raise VideoError(f"{path} is a text or an image, not a video: leave it out or name a video file.")
         streams = video_streams(container)
         if not streams:

@@ -287,7 +287,7 @@ def write_still(path: Path) -> None:
         ("text.txt", lambda path: path.write_text("not a video at all\n" * 500), "a text or an image"),
         ("noise.mkv", lambda path: path.write_bytes(bytes(range(256)) * 40), "is not a video"),
         ("headless.mp4", write_headless, "is cut short"),
-        ("still.png", write_still, "a text or an image"),
+        ("still.png", write_still, "is an image, not a video: leave it out, or name images"),
         ("sound.mp4", write_sound, "no video stream"),
     ],
 )
