@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
-from keyframe.extraction.extract import ScoredVideo, analyse_video, steady_keyframes
+from keyframe.extraction.extract import ScoredVideo, analyse_video, steady_spans
 from keyframe.pipeline import TrainingFree
 from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
@@ -91,8 +91,9 @@ class Keyframes:
             VideoError: the video can no longer be read.
         """
         reader = reader or PyAVReader()
-        frames = steady_keyframes(self.video, self.selection, reader) if steady else self.frames
-        return save_stills(self.video.index, frames, self.ranks, Path(directory).expanduser(), reader, quality)
+        spans = steady_spans(self.video, self.selection) if steady and reader.exact else None
+        folder = Path(directory).expanduser()
+        return save_stills(self.video.index, self.frames, self.ranks, folder, reader, quality, spans=spans)
 
 
 def score_video(

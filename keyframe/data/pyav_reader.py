@@ -1,7 +1,8 @@
 """The default reader: PyAV, which decodes no frame that no wanted one needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,8 @@ from keyframe.data.container import decoded_frames, open_video
 from keyframe.data.packets import PacketIndex
 from keyframe.data.picture import Moment, Painter, moments
 from keyframe.data.reader import VideoReader, gather, key_frame_groups, why_not_seek
-from keyframe.types import Frames, Int64Array
+from keyframe.files import unchanged
+from keyframe.types import Frames, Int64Array, UInt8Array, VideoError
 
 # Frames; reading the packets of fewer costs less than a seek.
 _WORTH_A_SEEK = 32
@@ -32,24 +34,72 @@ class PyAVReader(VideoReader):
     def _pieces(
         self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
-        distinct = np.unique(wanted)
         with open_video(path, index.stream) as (container, stream):
-            # An error in one decoding thread takes finished frames of the others with it.
-            threads = self.threads if index.intact else 1
-            stream.codec_context.thread_count = threads
-            if threads != 1:
-                stream.codec_context.thread_type = "AUTO"
             painter = Painter(stream, size, self.tone_map)
-            if why_not_seek(index) is None:
-                needed = distinct
-                if self.deinterlace and "deinterlace" in index.corrections:
-                    needed = np.unique(np.add.outer((-1, 0, 1), distinct).clip(0, index.n_frames - 1))
-                frames = _wanted_frames(container, stream, index, needed)
-            else:
-                frames = _numbered_frames(container, stream, index)
-            found = _nearest(moments(frames, self.deinterlace), distinct)
+            found = self._found(container, stream, index, np.unique(wanted))
             images = ((number, painter(moment)) for number, moment in found)
             yield from gather(images, wanted, index, chunk, self.max_missing)
+
+    def stream_best(
+        self,
+        path: Path,
+        groups: Sequence[Int64Array],
+        size: tuple[int, int],
+        best: Callable[[UInt8Array], int],
+        index: PacketIndex,
+    ) -> Iterator[Frames]:
+        """As of `VideoReader`, but each frame is decoded once: those of a group are held until one is chosen."""
+        whole = index.whole or index
+        if whole.region or index.region or not whole.intact or not groups:
+            yield from super().stream_best(path, groups, size, best, index)
+            return
+        pieces = self._best_pieces(path, groups, size, best, index, whole)
+        n_given = 0
+        with unchanged(path, index.state, VideoError):
+            for piece in self._watched(pieces, groups[-1][-1:], index):
+                n_given += 1
+                yield piece
+        if n_given < len(groups):  # A frame did not decode.
+            yield from super().stream_best(path, groups[n_given:], size, best, index)
+
+    def _best_pieces(
+        self,
+        path: Path,
+        groups: Sequence[Int64Array],
+        size: tuple[int, int],
+        best: Callable[[UInt8Array], int],
+        index: PacketIndex,
+        whole: PacketIndex,
+    ) -> Iterator[Frames]:
+        """The best frame of each group, up to a group of which one does not decode."""
+        with open_video(path, whole.stream) as (container, stream):
+            small, full = Painter(stream, size, self.tone_map), Painter(stream, None, self.tone_map)
+            found = self._found(container, stream, whole, np.concatenate(groups) + index.first)
+            for group in groups:
+                held = list(islice(found, len(group)))
+                if [number - index.first for number, _ in held] != group.tolist():
+                    return
+                place = best(np.stack([small(moment) for _, moment in held])) if len(held) > 1 else 0
+                chosen = group[place : place + 1]
+                yield Frames(full(held[place][1])[None], index.timestamps[chosen], chosen)
+
+    def _found(
+        self, container: InputContainer, stream: VideoStream, index: PacketIndex, distinct: Int64Array
+    ) -> Iterator[tuple[int, Moment]]:
+        """For each frame of an increasing row, the number and the moment of the one that is shown for it."""
+        # An error in one decoding thread takes finished frames of the others with it.
+        threads = self.threads if index.intact else 1
+        stream.codec_context.thread_count = threads
+        if threads != 1:
+            stream.codec_context.thread_type = "AUTO"
+        if why_not_seek(index) is None:
+            needed = distinct
+            if self.deinterlace and "deinterlace" in index.corrections:
+                needed = np.unique(np.add.outer((-1, 0, 1), distinct).clip(0, index.n_frames - 1))
+            frames = _wanted_frames(container, stream, index, needed)
+        else:
+            frames = _numbered_frames(container, stream, index)
+        return _nearest(moments(frames, self.deinterlace), distinct)
 
 
 def _nearest(frames: Iterator[tuple[int, Moment]], wanted: Int64Array) -> Iterator[tuple[int, Moment]]:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,17 +129,47 @@ class VideoReader(ABC):
         if index.n_lost > self.max_missing * n_all:
             raise _damaged(index, index.n_lost, f"{n_all}", self.max_missing)
         with unchanged(index.path, index.state, VideoError):
-            if self.progress is None or not len(wanted):
-                yield from self._pieces(path, wanted, size, index, chunk)
-                return
-            first = index.timestamps[0]
-            whole = float(index.timestamps[wanted[-1]] - first)
-            self.progress(path, 0.0, whole)
-            for piece in self._pieces(path, wanted, size, index, chunk):
-                yield piece
-                # The caller asks for more, so it has finished with this piece.
-                self.progress(path, float(piece.timestamps[-1] - first), whole)
-            self.progress(path, whole, whole)
+            yield from self._watched(self._pieces(path, wanted, size, index, chunk), wanted, index)
+
+    def stream_best(
+        self,
+        path: Path,
+        groups: Sequence[Int64Array],
+        size: tuple[int, int],
+        best: Callable[[UInt8Array], int],
+        index: PacketIndex,
+    ) -> Iterator[Frames]:
+        """Read the best frame of each group at full resolution, chosen by small images of all.
+
+        Args:
+            path: a video file.
+            groups: frame numbers, at least one each, increasing within a group and from group to group.
+            size: (height, width) of the small images.
+            best: the place of the best one of small images, uint8 (g, height, width, 3), g >= 2.
+            index: the packet index of the file.
+
+        Yields:
+            One frame per group; as `stream` with `size` None.
+        """
+        several = [group for group in groups if len(group) > 1]
+        images = self.read(path, np.concatenate([np.zeros(0, np.int64), *several]), size, index).pixels
+        own = iter(np.split(images, np.cumsum([len(group) for group in several])))
+        chosen = [int(group[best(next(own))]) if len(group) > 1 else int(group[0]) for group in groups]
+        yield from self.stream(path, np.array(chosen, np.int64), None, index, chunk=1)
+
+    def _watched(self, pieces: Iterator[Frames], wanted: Int64Array, index: PacketIndex) -> Iterator[Frames]:
+        """The pieces of a stream of wanted frames; `progress` is told of them."""
+        if self.progress is None or not len(wanted):
+            yield from pieces
+            return
+        first = index.timestamps[0]
+        whole = float(index.timestamps[wanted[-1]] - first)
+        self.progress(index.path, 0.0, whole)
+        for piece in pieces:
+            yield piece
+            # The caller asks for more, so it has finished with this piece.
+            self.progress(index.path, float(piece.timestamps[-1] - first), whole)
+        self.progress(index.path, whole, whole)
 
     def read(
         self, path: Path, indices: IntArray, size: tuple[int, int] | None, index: PacketIndex | None = None

@@ -23,7 +23,7 @@ from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
-from keyframe.summary.steady import REACH, steady_frames
+from keyframe.summary.steady import REACH
 from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions
 from keyframe.trust import NO_TRUST, Trust
@@ -183,12 +183,11 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         )
     if index.choice:
         selection = dataclasses.replace(selection, notes=(*selection.notes, index.choice))
-    keyframes = scored.frames[selection.keyframes]
-    if spec.steady:
-        keyframes = steady_keyframes(scored, selection, spec.reader)
+    spans = steady_spans(scored, selection) if spec.steady and spec.reader.exact else None
     with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
         look = spec.quality, spec.format, spec.height
-        stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, *look)
+        keyframes = scored.frames[selection.keyframes]
+        stills = save_stills(index, keyframes, selection.ranks, draft, spec.reader, *look, spans)
         summary = _summary(content_hash(path), scored, selection, stills, spec, scorer)
         # On the clock of the whole video, which a player shows.
         since = float(index.timestamps[0]) - index.zero
@@ -200,11 +199,11 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         write_cut_lists(draft, summary, boxes, spec.cut_lists)
         write_curve(draft, path.name, timed, selection, scorer.name)
         write_page(draft, summary)
-        spans = [(shot["start"] - since, shot["end"] - since) for shot in summary["shots"] if shot["kept"]]
-        spans = [(start, end) for start, end in spans if start < end]
+        kept = [(shot["start"] - since, shot["end"] - since) for shot in summary["shots"] if shot["kept"]]
+        kept = [(start, end) for start, end in kept if start < end]
         # If knapsack keeps no shot there is nothing to show; the selection's notes say so.
-        if spec.summary_video and spans:
-            write_skim(index, spans, draft / "skim.mp4", spec.reader)
+        if spec.summary_video and kept:
+            write_skim(index, kept, draft / "skim.mp4", spec.reader)
         write_summary(draft, summary)
     return Extraction([dataclasses.replace(still, path=directory / still.path.name) for still in stills], selection)
 
@@ -260,22 +259,20 @@ def _describe_video(
     return frames, looks, seen, np.concatenate(small)
 
 
-def steady_keyframes(scored: ScoredVideo, selection: Selection, reader: VideoReader) -> Int64Array:
-    """Numbers of the calmest, sharpest frames near the keyframes of a selection, increasing, (k,).
+def steady_spans(scored: ScoredVideo, selection: Selection) -> FloatArray:
+    """Earliest and latest second of frames that may stand for the keyframes of a selection, (k, 2).
 
-    Each is of the keyframe's shot, within half a second, and far enough from the other keyframes. In still footage, and
-    with a reader that is not exact, which is asked to decode little, it is the keyframe itself.
+    A span is of the keyframe's shot, within half a second, and far enough from the other keyframes. In still footage it
+    is the keyframe alone.
     """
     places, candidates = selection.keyframes, scored.candidates
-    if not reader.exact:
-        return scored.frames[places]
     seconds = candidates.seconds[places]
     ends = candidates.seconds[candidates.shots[candidates.shot_of[places]]]
     most = np.maximum(0, np.diff(seconds) - selection.min_distance) / 2
     back, forth = np.append(REACH, np.minimum(most, REACH)), np.append(np.minimum(most, REACH), REACH)
     back[candidates.changes.still[places]] = forth[candidates.changes.still[places]] = 0
     spans = np.stack([np.maximum(seconds - back, ends[:, 0]), np.minimum(seconds + forth, ends[:, 1])], axis=1)
-    return steady_frames(scored.index, scored.frames[places], spans + scored.index.timestamps[0], reader)
+    return spans + float(scored.index.timestamps[0])
 
 
 def _summary(

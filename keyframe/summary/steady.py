@@ -1,11 +1,13 @@
 """The calmest, sharpest frame near a chosen one: looks are half a second apart, and a camera shakes faster."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
-from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames, luma_cells
-from keyframe.types import FloatArray, Int64Array, IntArray
+from keyframe.summary.describe import DESCRIPTOR_SIZE, describe_frames, luma_cells
+from keyframe.types import FloatArray, Frames, Int64Array, IntArray, UInt8Array
 
 # Seconds that a keyframe may move, and between the frames that are tried.
 REACH, _STEP = 0.5, 0.1
@@ -15,10 +17,11 @@ REACH, _STEP = 0.5, 0.1
 _ALIKE, _HALF_CALM, _BETTER = 0.97, 8.0, 1.1
 
 
-def steady_frames(index: PacketIndex, frames: IntArray, spans: FloatArray, reader: VideoReader) -> Int64Array:
-    """For each chosen frame the one near it that is worth most: sharpness, less what moves.
+def steady_frames(index: PacketIndex, frames: IntArray, spans: FloatArray, reader: VideoReader) -> Iterator[Frames]:
+    """For each chosen frame the one near it that is worth most, at full resolution: sharpness, less what moves.
 
-    A frame's worth is the deviation of its Laplacian / (1 + change of luma to the frames beside it / 8 levels).
+    A frame's worth is the deviation of its Laplacian / (1 + change of luma to the frames beside it / 8 levels). The
+    chosen frame stays unless another is worth a tenth more.
 
     Args:
         index: the packets of the video.
@@ -27,34 +30,25 @@ def steady_frames(index: PacketIndex, frames: IntArray, spans: FloatArray, reade
             two frames they do not overlap. Where they are equal, the frame stays.
         reader: decodes frames.
 
-    Returns:
-        Numbers, increasing, (k,): a frame stays unless another is worth a tenth more.
+    Yields:
+        One frame each, in order.
     """
     tried = [_near(index.timestamps, int(frame), *span) for frame, span in zip(frames, spans.tolist(), strict=True)]
-    tried = [near if len(near) > 1 else near[:0] for near in tried]
-    wanted = np.concatenate(tried) if tried else np.zeros(0, dtype=np.int64)
-    steady = np.array(frames, dtype=np.int64)
-    if not len(wanted):
-        return steady
-    looks, cells = [], []
-    for piece in reader.stream(index.path, wanted, DESCRIPTOR_SIZE, index):
-        looks.append(describe_frames(piece.pixels))
-        cells.append(luma_cells(piece.pixels))
-    seen, luma = Appearance.join(looks), np.concatenate(cells).astype(np.float32)
-    end = 0
-    for place, near in enumerate(tried):
-        first, end = end, end + len(near)
-        if not len(near):
-            continue
-        steps = np.abs(np.diff(luma[first:end], axis=0)).mean(axis=(1, 2))
-        moved = np.maximum(np.append(0, steps), np.append(steps, 0))
-        worth = np.sqrt(seen.sharpness[first:end]) / (1 + moved / _HALF_CALM)
-        own = int(np.searchsorted(near, frames[place]))
-        worth[seen.descriptors[first:end] @ seen.descriptors[first + own] < _ALIKE] = 0
-        best = int(worth.argmax())
-        if worth[best] > _BETTER * worth[own]:
-            steady[place] = near[best]
-    return steady
+    for place in range(1, len(tried)):  # Spans may touch.
+        tried[place] = tried[place][tried[place] > tried[place - 1][-1]]
+    own = iter([int(np.searchsorted(near, frame)) for near, frame in zip(tried, frames, strict=True) if len(near) > 1])
+    yield from reader.stream_best(index.path, tried, DESCRIPTOR_SIZE, lambda images: _best(images, next(own)), index)
+
+
+def _best(images: UInt8Array, own: int) -> int:
+    """The place of the frame worth most of RGB images (n, H, W, 3), of which one is the chosen one."""
+    seen, luma = describe_frames(images), luma_cells(images).astype(np.float32)
+    steps = np.abs(np.diff(luma, axis=0)).mean(axis=(1, 2))
+    moved = np.maximum(np.append(0, steps), np.append(steps, 0))
+    worth = np.sqrt(seen.sharpness) / (1 + moved / _HALF_CALM)
+    worth[seen.descriptors @ seen.descriptors[own] < _ALIKE] = 0
+    best = int(worth.argmax())
+    return best if worth[best] > _BETTER * worth[own] else own
 
 
 def _near(timestamps: FloatArray, frame: int, earliest: float, latest: float) -> Int64Array:

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.files import atomic_file, format_clock
-from keyframe.types import IntArray
+from keyframe.summary.steady import steady_frames
+from keyframe.types import FloatArray, IntArray
 
 # Of JPEG, PNG and WebP.
 STILL_SUFFIXES = ("jpg", "png", "webp")
@@ -47,6 +48,7 @@ def save_stills(
     quality: int = 92,
     suffix: str = "jpg",
     height: int | None = None,
+    spans: FloatArray | None = None,
 ) -> list[Still]:
     """Save frames of a video as image files, as a player shows them; returned in order of time.
 
@@ -64,6 +66,8 @@ def save_stills(
         quality: of JPEG and WebP, 1 to 95.
         suffix: one of `STILL_SUFFIXES`.
         height: of every still in pixels, in its own aspect; None for full resolution.
+        spans: as of `keyframe.summary.steady.steady_frames`, which then has the calmest, sharpest frame near each; None
+            for the frames themselves.
 
     Raises:
         VideoError: the video cannot be opened, or too many of the frames do not decode.
@@ -81,7 +85,10 @@ def save_stills(
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stills-", dir=directory) as drafts:
         stills = []
-        decoded = reader.stream(index.path, frames, None, index, chunk=1)
+        if spans is None:
+            decoded = reader.stream(index.path, frames, None, index, chunk=1)
+        else:
+            decoded = steady_frames(index, frames, spans, reader)
         for frame, rank in zip(decoded, ranks.tolist(), strict=True):
             seconds = float(frame.timestamps[0] - index.zero)
             minutes, milliseconds = divmod(round(seconds * 1000), 60_000)

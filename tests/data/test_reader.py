@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,34 @@ def test_readers_agree_on_real_clips_in_any_pieces(name, clips):
     assert np.abs(fast.pixels.astype(int) - exact.pixels).mean() < 1
     for reader, frames in zip(READERS, (fast, exact), strict=True):
         same(joined(reader.stream(clips / name, indices, (56, 56), index, chunk=4)), frames)
+
+
+def _third(seen, images):
+    seen.append(images)
+    return 2
+
+
+@pytest.mark.parametrize("name", ["long_gop.mp4", "vp8.webm", "rotated_90.mp4", "mpeg4.avi"])
+def test_the_best_frame_of_each_group_is_as_if_it_was_read_alone(name, video):
+    whole = index_packets(video(name))
+    for index in (whole, whole.between(0.2, None)):
+        groups = [np.arange(3, 8), np.array([9]), np.arange(20, 31, 5)]
+        for reader in READERS:
+            seen = []
+            best = list(reader.stream_best(video(name), groups, SIZE, partial(_third, seen), index))
+            for frame, number in zip(best, (5, 9, 30), strict=True):
+                same(frame, reader.read(video(name), np.array([number]), None, index))
+            for images, group in zip(seen, (groups[0], groups[2]), strict=True):
+                assert np.array_equal(images, reader.read(video(name), group, SIZE, index).pixels)
+
+
+def test_a_lost_frame_of_a_group_has_its_neighbour(damaged):
+    path = damaged(slice(20, 22))
+    index = replace(index_packets(path), intact=True)  # as if nothing showed
+    groups = [np.arange(3, 8), np.arange(18, 24)]
+    for reader in READERS:
+        numbers_ = [one.indices.tolist() for one in reader.stream_best(path, groups, SIZE, lambda images: 1, index)]
+        assert numbers_ == [[4], [19]]
 
 
 def test_a_stream_reports_its_progress(reader, video):

@@ -1,10 +1,12 @@
 """The calmest, sharpest frame near a chosen one."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from keyframe.data.reader import VideoReader
 from keyframe.summary.steady import steady_frames
 from keyframe.types import Frames
 from tests.summary.generated import camera_view, picture_of_things
@@ -12,21 +14,34 @@ from tests.summary.generated import camera_view, picture_of_things
 TIMES = 10.0 + np.arange(50) / 25  # 2 s that begin at 10 s
 
 
-class Pictures:
-    """A reader of pictures in memory that counts what it is asked for."""
+class Pictures(VideoReader):
+    """A reader of pictures in memory that counts which small ones it is asked for."""
 
     def __init__(self, pictures):
+        super().__init__()
         self.pictures, self.asked = pictures, []
 
-    def stream(self, path, indices, size, index):
-        self.asked += indices.tolist()
-        yield Frames(np.stack([self.pictures[number] for number in indices]), TIMES[indices], indices)
+    def _pieces(self, path, wanted, size, index, chunk):
+        if size is not None:
+            self.asked += wanted.tolist()
+        if len(wanted):
+            yield Frames(np.stack([self.pictures[number] for number in wanted]), TIMES[wanted], wanted)
 
 
 def steady(pictures, frames, spans):
     reader = Pictures(pictures)
-    index = SimpleNamespace(path="v.mp4", timestamps=TIMES)
-    return steady_frames(index, np.array(frames), np.array(spans, dtype=float), reader).tolist(), reader
+    index = SimpleNamespace(
+        path=Path(__file__),
+        timestamps=TIMES,
+        n_frames=50,
+        n_lost=0,
+        whole=None,
+        region=None,
+        state=None,
+        shown_size=(96, 96),
+    )
+    found = steady_frames(index, np.array(frames), np.array(spans, dtype=float), reader)
+    return np.concatenate([one.indices for one in found]).tolist(), reader
 
 
 def blurred(sigma):
