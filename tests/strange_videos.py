@@ -163,7 +163,7 @@ STRANGE: dict[str, tuple[Maker, str | None]] = {
     "change of size.ts": (two_sizes, _CLOCK),
     "negative times.mkv": (partial(copied, shift=-9), None),
     "negative times.mp4": (partial(copied, shift=-9), None),
-    "times go back.flv": (clock_goes_back, None),
+    "times go back.flv": (clock_goes_back, _CLOCK),
     "times start again.ts": (twice, _CLOCK),
 }
 
