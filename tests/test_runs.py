@@ -210,7 +210,7 @@ def test_another_data_set_with_another_scale(old_run, tiny_demo, tmp_path):
     assert type(moved) is DemoSource
     # where no generated set lies, none is generated
     other = load_run(old_run, root=str(tmp_path), lowest=0, highest=10).video_data.source
-    assert type(other) is DirectorySource and (other.root, other.lowest, other.highest) == (tmp_path, 0, 10)
+    assert type(other) is DirectorySource and (other.roots, other.lowest, other.highest) == ([tmp_path], 0, 10)
     with pytest.raises(KeyframeError, match="lowest=5, a score of the label file, must be below highest=5"):
         load_run(old_run, root=str(tmp_path), lowest=5)
     with pytest.raises(KeyframeError, match=r"a\.mat has a scale of its own"):
@@ -313,18 +313,18 @@ class OwnHead(TemporalHead):
 
 def test_a_run_with_an_own_head(old_run, tmp_path, monkeypatch):
     """It scores as the run whose head it has under another name, from Python and by its detector alone."""
-    (tmp_path / "ownlib.py").write_text(
+    (tmp_path / "borrowedlib.py").write_text(
         "from keyframe.models.head import TemporalHead\n\nclass Head(TemporalHead):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     best = old_run / "checkpoints" / "best.ckpt"
     model = torch.load(best, weights_only=True)["hyper_parameters"]["model"]
-    own = {**model, "head": {**model["head"], "_target_": "ownlib.Head"}}
+    own = {**model, "head": {**model["head"], "_target_": "borrowedlib.Head"}}
     path = changed(best, tmp_path / "a.ckpt", model=own)
     frames = torch.randint(256, (1, 12, 3, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():
-        for detector in (load_run(path, trust="ownlib").detector, load_detector(path, trust=["ownlib"])):
-            assert type(detector.head).__module__ == "ownlib"
+        for detector in (load_run(path, trust="borrowedlib").detector, load_detector(path, trust=["borrowedlib"])):
+            assert type(detector.head).__module__ == "borrowedlib"
             assert torch.equal(detector(frames), load_detector(old_run)(frames))
 
 

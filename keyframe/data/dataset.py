@@ -241,7 +241,7 @@ class VideoDataset(Dataset[Sample]):
         self.schedule: Schedule | None = None
         self._entries: Mapping[Address, CachedVideo] = {}
         self._teacher_targets: Mapping[Address, CachedVideo] = {}
-        self._hashed: dict[str, tuple[FileState | None, str]] = {}
+        self._hashed: dict[str, tuple[FileState | None, str, tuple[str, ...]]] = {}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -309,7 +309,7 @@ class VideoDataset(Dataset[Sample]):
     def decode(self, number: int, view: int | None = None) -> CachedVideo:
         """Images of a video, (T, 3, H, W), under this draw of the augmentation, if any; may raise `VideoError`."""
         video = self.videos[number]
-        state, _ = self._hashed.get(video.id, (None, ""))  # `identity` must be of what is decoded
+        state = self._hashed[video.id][0] if video.id in self._hashed else None  # `identity` must be of what is decoded
         with unchanged(video.path, state, VideoError):
             index = index_packets(video.path)
         indices = self.sampling.indices(index)
@@ -334,16 +334,17 @@ class VideoDataset(Dataset[Sample]):
         video = self.videos[number]
         if video.id not in self._hashed:
             with unchanged(video.path, error=VideoError) as state:
-                self._hashed[video.id] = state, content_hash(video.path)
+                self._hashed[video.id] = state, content_hash(video.path), corrections(video.path)
+        _, content, needed = self._hashed[video.id]
         installed = installed_versions(("av", "decord"))
         identity = {
-            "content": self._hashed[video.id][1],
+            "content": content,
             "reader": described(self.reader, without={"threads", "progress", "deinterlace", "tone_map"}),
             "decoders": {name: installed.get(name) for name in ("av", "decord")},
             "sampling": described(self.sampling),
             "size": list(self.size),
         }
-        if made := [name for name in corrections(video.path) if getattr(self.reader, name)]:
+        if made := [name for name in needed if getattr(self.reader, name)]:
             identity["corrections"] = made
         if self.augmentation is not None and view is not None:
             augmentation = described(self.augmentation, without={"drop"})

@@ -45,6 +45,8 @@ _WHITE, _PEAK = 203.0, 1000.0
 _TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
 _LUMA_2020 = np.array([0.2627, 0.6780, 0.0593])
 _CUBE = 33
+# Pixels that FFmpeg makes no image of (`av_image_check_size`).
+_LARGEST = 2**31 // 8 - 1
 
 
 # A frame from a phone or a camera may carry side data of a type that this PyAV has no name for, for which it raises
@@ -268,7 +270,14 @@ class Painter:
         return _last_of(graph)
 
     def _scaled(self, frame: VideoFrame, height: int, width: int, form: str) -> VideoFrame:
-        return self._scaler.reformat(frame, width, height, form, interpolation=Interpolation.BILINEAR, **_ONE_THREAD)
+        try:
+            return self._scaler.reformat(
+                frame, width, height, form, interpolation=Interpolation.BILINEAR, **_ONE_THREAD
+            )
+        except av.error.ArgumentError as error:
+            if height * width > _LARGEST:
+                raise MemoryError(f"{width}x{height}") from error
+            raise
 
     def _mapped(self, frame: VideoFrame, height: int, width: int) -> UInt8Array:
         """The frame scaled, then its colours looked up in a table (FFmpeg's `lut3d`)."""

@@ -24,9 +24,9 @@ def test_stages_train_the_head_and_then_the_tail_too(tmp_path):
         return {"head" if name.startswith("head.") else name.split(".")[2] for name in found}
 
     assert changed(1) == {"head"}
-    assert [group["lr"] for group in loop.optimizer.param_groups] == [1e-4, 1e-4]
+    assert [group["lr"] for group in loop.optimizer.param_groups] == [1e-3, 1e-3]
     assert changed(2) == {"head", "blocks", "conv_head"}
-    assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([1e-5, 1e-5])
+    assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([3e-4, 3e-4])
     assert -1 <= loop.measure("val") <= 1
     saved = torch.load(tmp_path / "plain.pt", weights_only=True)["model"]
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())

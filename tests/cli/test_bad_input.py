@@ -234,7 +234,7 @@ def test_a_split_of_nothing_but_corrupt_videos_is_refused(train, data):
 
 # Checkpoints
 def of_another_architecture(path, run):
-    return ["head=framewise", "head.layers=1"], run / "checkpoints" / "last.ckpt"
+    return ["head.layers=3"], run / "checkpoints" / "last.ckpt"
 
 
 def corrupted(path, run):
@@ -280,7 +280,7 @@ CHECKPOINTS = {
         with_another("optimizer_states", 0, "state", "first", "exp_avg", value=[]),
         ["cannot be resumed from (", "is damaged"],
     ),
-    "another architecture": (of_another_architecture, ["head.layers=3, now 1", "a new run without ckpt_path"]),
+    "another architecture": (of_another_architecture, ["head.layers=1, now 3", "a new run without ckpt_path"]),
     "corrupted": (corrupted, ["damaged", "another one"]),
     "text": (text, ["not a checkpoint"]),
     "weights only": (without_state, ["not the state of a training run", "keyframe-train"]),

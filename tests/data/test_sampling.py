@@ -19,6 +19,7 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
     times = np.array(timestamps, dtype=np.float64)
     return PacketIndex(
         path=Path("holiday.mp4"),
+        stream=0,
         timestamps=times,
         pts=None,
         key_frames=np.ones(len(times), bool),
@@ -34,7 +35,9 @@ def index_of(timestamps: list[float], last: float = 0.04) -> PacketIndex:
         duration=float(times[-1] - times[0] + last),
         stated_duration=None,
         n_video_streams=1,
+        choice="",
         n_packets=len(times),
+        n_lost=0,
         random_access=True,
         intact=True,
         steady=True,
