@@ -9,7 +9,7 @@ import numpy as np
 
 from keyframe.files import write_metrics
 from keyframe.report.document import Document, ImageFile, Notes, Section, Table, format_number, write_report
-from keyframe.types import check_number
+from keyframe.types import KeyframeError, check_number
 
 # Items, a title and their number -> the items, shown as progress.
 Bar = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -57,6 +57,12 @@ class SuiteResult:
     def __getitem__(self, name: str) -> float:
         """The value of a figure, by its key without the suite's name."""
         return self.figures[f"{self.name}/{name}"].value
+
+
+def check_rising(key: str, values: Sequence[int], example: str) -> None:
+    """Refuse numbers that do not rise."""
+    if not values or sorted(set(values)) != list(values):
+        raise KeyframeError(f"{key}={list(values)} must rise: give them in order, such as {example}.")
 
 
 def check_whole_numbers(suite: str, values: object, **lowest: float) -> None:

@@ -2,15 +2,14 @@
 
 import pytest
 
+from keyframe.benchmark.feature_scale import FeatureScaleSuite, add_trainings
 from keyframe.benchmark.footage import Footage, write_clips
 from keyframe.benchmark.report import SuiteResult
 from keyframe.benchmark.scale import (
     BatchRun,
     Cost,
-    FeatureScaleSuite,
     add_batches,
     add_lengths,
-    add_trainings,
     run_batch,
 )
 from keyframe.benchmark.train import Trained

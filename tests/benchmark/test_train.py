@@ -26,7 +26,7 @@ def test_parts_add_up_to_the_whole(tiny_demo, tmp_path):
     assert all(epoch.keys() == EPOCH_PARTS.keys() for epoch in epochs)
     assert all(seconds >= 0 for epoch in epochs for seconds in epoch.values())
     whole = before["before"] + sum(sum(epoch.values()) for epoch in epochs) + after["after"]
-    assert 0.8 * took < whole <= took  # all but Lightning's own start and end, which a busy machine stretches
+    assert 0.5 * took < whole <= took  # all but Lightning's own start and end, which a busy machine stretches
 
 
 def epoch(seconds, **parts):
