@@ -61,7 +61,7 @@ class EpochTimer(Callback):
     """Writes one line of JSON per epoch: its seconds by `EPOCH_PARTS`, from its start to the start of the next.
 
     The first line, `{"before": seconds}`, is all up to the first epoch; the last, `{"after": seconds}`, all from the
-    last epoch to the end of the test. Each has the process's peak memory up to then, `peak_mb`.
+    last epoch to the end of the test, and with it the process's peak memory, `peak_mb`.
     """
 
     on_train_batch_start = _lap("wait")
@@ -92,10 +92,12 @@ class EpochTimer(Callback):
 
     def _write(self, trainer: Trainer, part: str) -> None:
         self.timer.lap(part)
-        seconds = {**self.timer.collect(), "peak_mb": resident_mb()[1]}
+        line = self.timer.collect()
+        if part == "after":
+            line["peak_mb"] = resident_mb()[1]
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(seconds) + "\n")
+                file.write(json.dumps(line) + "\n")
 
 
 class Trained(NamedTuple):
