@@ -41,38 +41,28 @@ class PyAVReader(VideoReader):
             yield from gather(images, wanted, index, chunk, self.max_missing)
 
     def stream_best(
-        self,
-        path: Path,
-        groups: Sequence[Int64Array],
-        size: tuple[int, int],
-        best: Callable[[UInt8Array], int],
-        index: PacketIndex,
+        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
         """As of `VideoReader`, but each frame is decoded once: those of a group are held until one is chosen."""
         whole = index.whole or index
         if whole.region or index.region or not whole.intact or not groups:
-            yield from super().stream_best(path, groups, size, best, index)
+            yield from super().stream_best(groups, size, best, index)
             return
-        pieces = self._best_pieces(path, groups, size, best, index, whole)
+        pieces = self._best_pieces(groups, size, best, index)
         n_given = 0
-        with unchanged(path, index.state, VideoError):
+        with unchanged(index.path, index.state, VideoError):
             for piece in self._watched(pieces, groups[-1][-1:], index):
                 n_given += 1
                 yield piece
         if n_given < len(groups):  # A frame did not decode.
-            yield from super().stream_best(path, groups[n_given:], size, best, index)
+            yield from super().stream_best(groups[n_given:], size, best, index)
 
     def _best_pieces(
-        self,
-        path: Path,
-        groups: Sequence[Int64Array],
-        size: tuple[int, int],
-        best: Callable[[UInt8Array], int],
-        index: PacketIndex,
-        whole: PacketIndex,
+        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
         """The best frame of each group, up to a group of which one does not decode."""
-        with open_video(path, whole.stream) as (container, stream):
+        whole = index.whole or index
+        with open_video(whole.path, whole.stream) as (container, stream):
             small, full = Painter(stream, size, self.tone_map), Painter(stream, None, self.tone_map)
             found = self._found(container, stream, whole, np.concatenate(groups) + index.first)
             for group in groups:

@@ -132,17 +132,11 @@ class VideoReader(ABC):
             yield from self._watched(self._pieces(path, wanted, size, index, chunk), wanted, index)
 
     def stream_best(
-        self,
-        path: Path,
-        groups: Sequence[Int64Array],
-        size: tuple[int, int],
-        best: Callable[[UInt8Array], int],
-        index: PacketIndex,
+        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
         """Read the best frame of each group at full resolution, chosen by small images of all.
 
         Args:
-            path: a video file.
             groups: frame numbers, at least one each, increasing within a group and from group to group.
             size: (height, width) of the small images.
             best: the place of the best one of small images, uint8 (g, height, width, 3), g >= 2.
@@ -152,10 +146,10 @@ class VideoReader(ABC):
             One frame per group; as `stream` with `size` None.
         """
         several = [group for group in groups if len(group) > 1]
-        images = self.read(path, np.concatenate([np.zeros(0, np.int64), *several]), size, index).pixels
+        images = self.read(index.path, np.concatenate([np.zeros(0, np.int64), *several]), size, index).pixels
         own = iter(np.split(images, np.cumsum([len(group) for group in several])))
         chosen = [int(group[best(next(own))]) if len(group) > 1 else int(group[0]) for group in groups]
-        yield from self.stream(path, np.array(chosen, np.int64), None, index, chunk=1)
+        yield from self.stream(index.path, np.array(chosen, np.int64), None, index, chunk=1)
 
     def _watched(self, pieces: Iterator[Frames], wanted: Int64Array, index: PacketIndex) -> Iterator[Frames]:
         """The pieces of a stream of wanted frames; `progress` is told of them."""

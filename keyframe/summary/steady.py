@@ -37,7 +37,7 @@ def steady_frames(index: PacketIndex, frames: IntArray, spans: FloatArray, reade
     for place in range(1, len(tried)):  # Spans may touch.
         tried[place] = tried[place][tried[place] > tried[place - 1][-1]]
     own = iter([int(np.searchsorted(near, frame)) for near, frame in zip(tried, frames, strict=True) if len(near) > 1])
-    yield from reader.stream_best(index.path, tried, DESCRIPTOR_SIZE, lambda images: _best(images, next(own)), index)
+    yield from reader.stream_best(tried, DESCRIPTOR_SIZE, lambda images: _best(images, next(own)), index)
 
 
 def _best(images: UInt8Array, own: int) -> int:

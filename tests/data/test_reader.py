@@ -261,7 +261,7 @@ def test_the_best_frame_of_each_group_is_as_if_it_was_read_alone(name, video):
         groups = [np.arange(3, 8), np.array([9]), np.arange(20, 31, 5)]
         for reader in READERS:
             seen = []
-            best = list(reader.stream_best(video(name), groups, SIZE, partial(_third, seen), index))
+            best = list(reader.stream_best(groups, SIZE, partial(_third, seen), index))
             for frame, number in zip(best, (5, 9, 30), strict=True):
                 same(frame, reader.read(video(name), np.array([number]), None, index))
             for images, group in zip(seen, (groups[0], groups[2]), strict=True):
@@ -273,7 +273,7 @@ def test_a_lost_frame_of_a_group_has_its_neighbour(damaged):
     index = replace(index_packets(path), intact=True)  # as if nothing showed
     groups = [np.arange(3, 8), np.arange(18, 24)]
     for reader in READERS:
-        numbers_ = [one.indices.tolist() for one in reader.stream_best(path, groups, SIZE, lambda images: 1, index)]
+        numbers_ = [one.indices.tolist() for one in reader.stream_best(groups, SIZE, lambda images: 1, index)]
         assert numbers_ == [[4], [19]]
 
 
