@@ -81,9 +81,8 @@ class PixelVideo(LabelledVideo):
 
     def eval_video(self, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, at every pick."""
-        source = self.data.source
-        lowest, highest = getattr(source, "lowest", 1.0), getattr(source, "highest", 5.0)
-        return pixel_eval_video(self, self.index, self.data.reader, shots, lowest, highest)
+        scales = getattr(self.data.source, "scales", {})
+        return pixel_eval_video(self, self.index, self.data.reader, shots, *scales.get(self.folder, (1.0, 5.0)))
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
         """The same video at the frames that the run's own sampling chooses."""
@@ -286,8 +285,8 @@ def load_run(
     device: str | None = None,
     key: str = "run",
     trust: TrustLike = NO_TRUST,
-    lowest: float | None = None,
-    highest: float | None = None,
+    lowest: float | Sequence[float] | None = None,
+    highest: float | Sequence[float] | None = None,
 ) -> Run:
     """Rebuild the model of a run together with its data.
 
@@ -301,7 +300,8 @@ def load_run(
         key: what the user calls `run`, for messages.
         trust: what the file may do besides being data: True for programs, packages whose classes it may name, or both
             in a list.
-        lowest: the score of that label file that means "not important at all"; None for the run's own scale.
+        lowest: the score of that label file that means "not important at all", or a list with one for each folder; None
+            for the run's own scale.
         highest: the score that means "most important".
 
     Raises:

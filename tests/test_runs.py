@@ -210,10 +210,10 @@ def test_another_data_set_with_another_scale(old_run, tiny_demo, tmp_path):
     assert type(moved) is DemoSource
     # where no generated set lies, none is generated
     other = load_run(old_run, root=str(tmp_path), lowest=0, highest=10).video_data.source
-    assert type(other) is DirectorySource and (other.roots, other.lowest, other.highest) == ([tmp_path], 0, 10)
+    assert type(other) is DirectorySource and (other.roots, other.scales) == ([tmp_path], {"": (0, 10)})
     with pytest.raises(KeyframeError, match="lowest=5, a score of the label file, must be below highest=5"):
         load_run(old_run, root=str(tmp_path), lowest=5)
-    with pytest.raises(KeyframeError, match=r"a\.mat has a scale of its own"):
+    with pytest.raises(KeyframeError, match=r"a\.mat has a scale of its own.* set them to 1 and 5"):
         read_labels("a.mat", 0, 10)
 
 

@@ -37,7 +37,8 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
     The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
     """
     paths = [path for entry in _listed(value, key) for path in _run_paths(entry, key)]
-    runs = [load_run(path, trust=config.trust, **config.data) for path in paths]
+    data = {name: _plain(value) for name, value in config.data.items()}
+    runs = [load_run(path, trust=config.trust, **data) for path in paths]
     for run in runs:
         run.to(config.device)
     return runs
@@ -185,13 +186,17 @@ class ChosenVideos:
                 f"{file.path} has scores of {len(file.others)} videos that are not measured: {few(file.others, 10)}."
             )
 
-    def add_labels(self, labels: Path, source: DirectorySource | None) -> None:
-        """Name the label file, and its scale if it has none of its own."""
-        note = f"Labels: {labels}"
-        if source is not None and labels.suffix.lower() in SCALED_SUFFIXES:
-            self.numbers = {"data/lowest": float(source.lowest), "data/highest": float(source.highest)}
-            note += f", whose scores go from {source.lowest:g} to {source.highest:g}"
-        self.notes.append(f"{note}.")
+    def add_labels(self, source: DirectorySource) -> None:
+        """Name the label files, and the scale of each that has none of its own."""
+        scales = set()
+        for labels, scale in zip(source.label_files(), source.scales.values(), strict=True):
+            note = f"Labels: {labels}"
+            if labels.suffix.lower() in SCALED_SUFFIXES:
+                scales.add(scale)
+                note += f", whose scores go from {scale[0]:g} to {scale[1]:g}"
+            self.notes.append(f"{note}.")
+        if len(scales) == 1:
+            self.numbers = dict(zip(("data/lowest", "data/highest"), map(float, *scales), strict=True))
 
 
 def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config: DictConfig) -> ChosenVideos:
@@ -250,8 +255,7 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
         log.warning("%s", note)
     source = getattr(runs[0].datamodule, "source", None)
     if isinstance(source, DirectorySource):
-        for labels in source.label_files():
-            chosen.add_labels(labels, source)
+        chosen.add_labels(source)
     return chosen
 
 
@@ -259,9 +263,8 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     """The labelled videos, with their frames, their features or alone, that score files have scores of."""
     videos: Mapping[str, RunVideo | LabelVideo]
     root, labels = config.data.root, config.labels or config.data.labels
-    scale = {key: config.data[key] for key in ("lowest", "highest") if config.data[key] is not None}
+    scale = {key: _plain(config.data[key]) for key in ("lowest", "highest") if config.data[key] is not None}
     path = Path(str(labels)).expanduser()
-    places = [path]
     beside_features = root is None and path.suffix.lower() == ".h5"
     if config.labels is not None and config.data.labels is not None and not beside_features:
         raise KeyframeError("data.labels names the annotators beside a feature file as labels=: leave it out.")
@@ -269,7 +272,7 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     if root is not None:
         source = DirectorySource(_plain(root), _plain(labels), allow_missing=True, **scale)
         data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
-        videos, places = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}, source.label_files()
+        videos = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}
     elif beside_features and not scale:
         named = config.data.labels if config.labels is not None else None
         annotators = None if named is None else Path(str(named)).expanduser()
@@ -289,8 +292,10 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
         chosen.notes.append(f"No scores are there of {len(missing)} labelled videos: {few(missing, 10)}.")
     for note in chosen.notes:
         log.warning("%s", note)
-    for place in places:
-        chosen.add_labels(place, source)
+    if source is None:
+        chosen.notes.append(f"Labels: {path}.")
+    else:
+        chosen.add_labels(source)
     return chosen
 
 

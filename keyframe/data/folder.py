@@ -159,8 +159,9 @@ class DirectorySource:
         labels: the label file or the folder of label files, `None` to find it under `root`; of several directories,
             a list with one of these for each.
         allow_missing: as of `match`.
-        lowest: the score in the label file that means "not important at all".
-        highest: the score that means "most important".
+        lowest: the score in the label file that means "not important at all"; of several directories, a list with one
+            for each, or one for all.
+        highest: the score that means "most important", likewise.
     """
 
     def __init__(
@@ -168,8 +169,8 @@ class DirectorySource:
         root: str | Sequence[str],
         labels: str | Sequence[str | None] | None = None,
         allow_missing: bool = False,
-        lowest: float = 1.0,
-        highest: float = 5.0,
+        lowest: float | Sequence[float] = 1.0,
+        highest: float | Sequence[float] = 5.0,
     ) -> None:
         several = not isinstance(root, str)
         self.roots = [Path(one).expanduser() for one in ([root] if isinstance(root, str) else root)]
@@ -182,8 +183,11 @@ class DirectorySource:
             )
         self.labels = [None if one is None else Path(one).expanduser() for one in named]
         self.allow_missing = allow_missing
-        check_scale(lowest, highest)
-        self.lowest, self.highest = lowest, highest
+        bounds = [self._of_each(name, value) for name, value in (("lowest", lowest), ("highest", highest))]
+        # of each folder, the lowest and the highest score of its label file
+        self.scales: dict[str, tuple[float, float]] = dict(zip(self.folders, zip(*bounds, strict=True), strict=True))
+        for scale in self.scales.values():
+            check_scale(*scale)
 
     def prepare(self) -> None:
         """Nothing to make."""
@@ -192,13 +196,23 @@ class DirectorySource:
         """All labelled videos, directory by directory."""
         found: list[LabelledVideo] = []
         for root, labels, folder in zip(self.roots, self.label_files(), self.folders, strict=True):
-            known = read_video_labels(labels, self.lowest, self.highest)
+            known = read_video_labels(labels, *self.scales[folder])
             found += [replace(one, folder=folder) for one in match(find_videos(root), known, self.allow_missing)]
         path, count = Counter(video.path.resolve() for video in found).most_common(1)[0]
         if count > 1:
             raise KeyframeError(f"{path} is in {count} folders of data.root={few(map(str, self.roots))}: name it once")
         counts = Counter(video.id for video in found)
         return [replace(one, id=f"{one.folder}/{one.id}") if counts[one.id] > 1 else one for one in found]
+
+    def _of_each(self, name: str, value: float | Sequence[float]) -> list[float]:
+        """A bound of the scale for each directory."""
+        listed = list(value) if isinstance(value, list | tuple) else [value] * len(self.roots)
+        if len(listed) != len(self.roots):
+            raise KeyframeError(
+                f"data.{name}={value} must be one number, or a list with one for each folder of data.root, of which "
+                f"there are {len(self.roots)}"
+            )
+        return listed
 
     def label_files(self) -> list[Path]:
         """Where the labels of each directory are."""

@@ -93,7 +93,8 @@ def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[s
     suffix = path.suffix.lower()
     if suffix in LABEL_SUFFIXES and suffix not in SCALED_SUFFIXES and (lowest, highest) != (1, 5):
         raise KeyframeError(
-            f"{path} has a scale of its own: lowest and highest are those of a .tsv, .csv or .json, leave them out."
+            f"{path} has a scale of its own: lowest and highest are those of a .tsv, .csv or .json: leave them out, or "
+            "set them to 1 and 5 for this file."
         )
     if not path.is_file():  # opening a pipe would wait for its writer
         raise KeyframeError(f"there is no file {path}: set {option} to the label file")

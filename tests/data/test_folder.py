@@ -171,6 +171,17 @@ def test_several_folders_are_one_data_set(tmp_path):
         *(("b/set/x", "b/set"), ("z", "b/set")),
     ]
     assert [(video.id, video.folder) for video in DirectorySource(roots[:1]).videos()] == [("x", "set"), ("y", "set")]
+    # each with a scale of its own
+    for place, score in (("a/set/anno.tsv", 4), ("b.tsv", 7)):
+        text = (tmp_path / place).read_text()
+        (tmp_path / place).write_text(text.replace("1", str(score)))
+    both = DirectorySource(roots, [None, str(tmp_path / "b.tsv")], lowest=[1, 0], highest=[5, 10])
+    found = {video.folder: video.labels.importance for video in both.videos()}
+    assert [one[0] for one in found.values()] == pytest.approx([0.75, 0.7])
+    with pytest.raises(KeyframeError, match=r"b\.tsv, line 1: score 7 of frame 0 lies outside \[1, 5\]"):
+        DirectorySource(roots, [None, str(tmp_path / "b.tsv")]).videos()
+    with pytest.raises(KeyframeError, match=r"data\.highest=\[5\] must be one number, or a list .* there are 2"):
+        DirectorySource(roots, highest=[5])
     for given, named, says in (
         (roots, str(tmp_path / "b.tsv"), r"labels of each of the 2 folders.*null for those"),
         (roots, [None], r"labels of each of the 2 folders"),
