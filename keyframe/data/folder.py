@@ -206,7 +206,7 @@ class DirectorySource:
 
     def _of_each(self, name: str, value: float | Sequence[float]) -> list[float]:
         """A bound of the scale for each directory."""
-        listed = list(value) if isinstance(value, list | tuple) else [value] * len(self.roots)
+        listed: list[float] = list(value) if isinstance(value, Sequence) else [value] * len(self.roots)
         if len(listed) != len(self.roots):
             raise KeyframeError(
                 f"data.{name}={value} must be one number, or a list with one for each folder of data.root, of which "
