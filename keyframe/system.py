@@ -21,6 +21,7 @@ from functools import cache
 from math import nan
 from multiprocessing.connection import Connection
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import IO, TypeVar
 
 from keyframe.types import KeyframeError
@@ -29,6 +30,7 @@ from keyframe.types import KeyframeError
 _OWN_GROUP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_STAT = Path("/proc/stat")
 _SHARED_MEMORY = Path("/dev/shm")
 
 # The file in a folder that `lock_folder` locks.
@@ -72,6 +74,33 @@ def cores() -> int:
         if quota is not None and period and quota > 0:  # -1 is no limit
             shares.append(quota / period)
     return min(count, math.ceil(min(shares))) if shares else count
+
+
+def threads() -> int:
+    """Threads that a calculation of this process takes: those of OMP_NUM_THREADS if it is set, else one per core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and int(asked) else cores()
+
+
+class Load:
+    """The processors' work since this was made, by this process and by others (Linux; elsewhere nothing is known)."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def free_cores(self) -> int:
+        """Number of the `cores` that other processes have left idle, at least 1."""
+        time_, own, worked = (now - then for now, then in zip(self._now(), self._start, strict=True))
+        others = max(0.0, worked - own) / time_ if time_ > 0 else 0.0
+        return max(1, min(cores(), round((os.cpu_count() or 1) - others)))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds: on the clock, of this process's work, and of all processors' work (proc(5), /proc/stat)."""
+        fields = _text(_STAT).partition("\n")[0].split()[1:9]
+        user, nice, system, _, _, *rest = map(int, fields) if len(fields) == 8 else [0] * 8
+        ticks = os.sysconf("SC_CLK_TCK") if fields else 1
+        return perf_counter(), process_time(), (user + nice + system + sum(rest)) / ticks
 
 
 def available_bytes() -> int | None:
@@ -192,15 +221,28 @@ def lock_folder(folder: Path, remedy: str = "stop it") -> IO[bytes]:
 
 @contextmanager
 def ctrl_c_blocked() -> Iterator[None]:
-    """A child that starts in this block gets no Ctrl-C before `follow_parent`; a terminal sends it to all processes."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """A child that starts in this block gets no Ctrl-C before `follow_parent`; a terminal sends it to all processes.
+
+    This process gets Ctrl-C and SIGTERM after the block: a child whose parent stops while it starts prints a traceback.
+    """
+    late: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        # a mask alone is not enough: another thread takes the signal, and the handler still runs in the main one
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda got, _: late.append(got))
+    masked = hasattr(signal, "pthread_sigmask")  # not on Windows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if late:
+            signal.raise_signal(late[0])
 
 
 def follow_parent() -> None:

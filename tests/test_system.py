@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import threading
 import time
 import tomllib
 from functools import partial
@@ -17,14 +18,17 @@ import torch
 
 from keyframe import system
 from keyframe.system import (
+    Load,
     available_bytes,
     cores,
+    ctrl_c_blocked,
     fault_of,
     in_child,
     installed_versions,
     lock_folder,
     log_once,
     pip_install,
+    threads,
 )
 from keyframe.types import KeyframeError, VideoError
 from tests.commands import ROOT
@@ -95,6 +99,58 @@ def test_version_1(machine):
     }
     machine("7:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n", files)
     assert (available_bytes(), cores()) == (20 * MB, 1)
+
+
+@pytest.mark.parametrize(("others", "free"), [(0.0, 8), (2.6, 5), (7.9, 1), (30.0, 1)])
+def test_cores_that_others_leave_idle(machine, monkeypatch, tmp_path, others, free):
+    """Over ten seconds of which this process works one; 2.6 cores of others leave five of eight."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    stat, ticks = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(system, "_STAT", stat)
+    monkeypatch.setattr(system, "perf_counter", iter([100.0, 110.0]).__next__)
+    monkeypatch.setattr(system, "process_time", iter([5.0, 6.0]).__next__)
+    # proc(5): user nice system idle iowait irq softirq steal guest guest_nice
+    stat.write_text("cpu  1000 200 300 99999 5 10 20 30 40 50\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    load = Load()
+    stat.write_text(f"cpu  {1000 + round((10 * others + 1) * ticks)} 200 300 123456 5 10 20 30 40 50\n")
+    assert load.free_cores() == free
+
+
+def test_a_system_that_does_not_report_its_work_has_all_cores_free(machine, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(system, "_STAT", tmp_path / "none")
+    assert Load().free_cores() == 8
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 8), ("3", 3), ("4,2", 4), ("0", 8), ("many", 8)])
+def test_threads_are_those_that_the_user_asks_for(machine, monkeypatch, asked, expected):
+    if asked is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert threads() == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_of_a_child_comes_after_it(number):
+    """It may arrive at another thread, which a mask does not stop."""
+    done = []
+
+    def interrupt(*_):
+        done.append("signal")
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), ctrl_c_blocked():
+            thread = threading.Thread(target=os.kill, args=(os.getpid(), number))
+            thread.start()
+            thread.join()
+            done.append("started")
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert done == ["started", "signal"]
 
 
 def test_a_limit_beyond_the_machine_is_none(machine):

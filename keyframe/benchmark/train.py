@@ -41,7 +41,7 @@ EPOCH_PARTS = {
     "other": "all else",
 }
 # Where `TrainData` lies, from the directory in which a training runs.
-_DATA = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json", "callbacks.curves=null")
+TRAIN_DATA = ("data.root=.", "data.labels=labels.tsv", "data.splits=splits.json", "callbacks.curves=null")
 
 
 def epoch_seconds(epoch: Epoch) -> float:
@@ -113,14 +113,21 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
     """Run `keyframe-train` in a process of its own, in a directory, where its run directory gets the name."""
     times = f"{name}-times.jsonl"
     timed = ("+callbacks.timer._target_=keyframe.benchmark.train.EpochTimer", f"+callbacks.timer.path={times}")
-    script = directory / "keyframe-train"  # a file, so that ranks can be started like it, and workers can import it
+    run_command("train", [*overrides, *timed, f"hydra.run.dir={name}"], directory)
+    before, *epochs, after = map(json.loads, (directory / times).read_text(encoding="utf-8").splitlines())
+    return Trained(before["before"], epochs, after["after"], after["peak_mb"])
+
+
+def run_command(name: str, arguments: Sequence[str], directory: Path) -> None:
+    """Run `keyframe-<name>` in a process of its own, in a directory."""
+    script = directory / f"keyframe-{name}"  # a file, so that ranks can be started like it, and workers can import it
     script.write_text(
-        "from keyframe.cli.main import train\n\nif __name__ == '__main__':\n    train()\n", encoding="utf-8"
+        f"from keyframe.cli.main import {name}\n\nif __name__ == '__main__':\n    {name}()\n", encoding="utf-8"
     )
     package = str(Path(keyframe.__file__).parents[1])
     python_path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, str(script), *overrides, *timed, f"hydra.run.dir={name}"],
+        [sys.executable, str(script), *arguments],
         cwd=directory,
         env=os.environ | {"PYTHONPATH": python_path},
         stdin=subprocess.DEVNULL,
@@ -129,9 +136,7 @@ def time_training(overrides: Sequence[str], directory: Path, name: str) -> Train
     )
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise KeyframeError(f"The training that was measured failed ({' '.join(words)}).")
-    before, *epochs, after = map(json.loads, (directory / times).read_text(encoding="utf-8").splitlines())
-    return Trained(before["before"], epochs, after["after"], after["peak_mb"])
+        raise KeyframeError(f"The keyframe-{name} that was measured failed ({' '.join(words)}).")
 
 
 class Side(NamedTuple):
@@ -217,7 +222,7 @@ class TrainSuite:
         sides: dict[str, Side] = {}
         plain: dict[str, list[Epoch]] = {}
         what = (*self.recipe, f"backbone={contest.backbone}", "backbone.pretrained=false")
-        ours = (*what, *_DATA, "logger=csv")
+        ours = (*what, *TRAIN_DATA, "logger=csv")
         switch, rest = self.switch_epoch, self.epochs - self.switch_epoch
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:
             directory = Path(place)
@@ -349,7 +354,7 @@ class DdpSuite:
             length = (f"trainer.max_epochs={2 * self.epochs}", f"finetune.switch_epoch={self.epochs}")
             tasks = [(number, side) for number in range(self.rounds) for side in self.sides]
             for number, side in bar(tasks, "Training", len(tasks)):
-                overrides = (*self.recipe, *_DATA, *length, *self.sides[side])
+                overrides = (*self.recipe, *TRAIN_DATA, *length, *self.sides[side])
                 run = time_training(overrides, directory, f"{side}{number}")
                 for stage, epochs in ((1, run.epochs[: self.epochs]), (2, run.epochs[self.epochs :])):
                     seconds.setdefault((side, stage), []).extend(map(epoch_seconds, epochs[1:]))

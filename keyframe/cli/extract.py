@@ -19,7 +19,7 @@ from keyframe.extraction.part import Part
 from keyframe.extraction.staging import staged
 from keyframe.files import one_line, write_table
 from keyframe.report.document import text_table
-from keyframe.system import cores
+from keyframe.system import cores, threads
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
@@ -86,7 +86,7 @@ def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:
     if workers is None:
         on_gpu = config.run is not None and videos > 1 and _on_gpu(config.device)
         workers = 1 if on_gpu else max(1, min(cores(), videos, _MOST_WORKERS))
-    return workers, config.threads or max(1, cores() // workers)
+    return workers, config.threads or max(1, threads() // workers)
 
 
 def _on_gpu(device: str) -> bool:

@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from keyframe.cli import arguments
+from keyframe.cli import arguments, share_cores
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
@@ -79,6 +79,7 @@ def command(name: str) -> None:
                 _find_own_packages(config, settings)
                 if inputs:
                     arguments.add_inputs(config, inputs)
+                share_cores()
                 pkgutil.resolve_name(f"keyframe.cli.{name}:{name}")(config)
                 write_status(directory, status("completed"))
             except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter

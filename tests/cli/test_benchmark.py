@@ -3,17 +3,19 @@
 import json
 import logging
 import sys
+from contextlib import contextmanager
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from keyframe.benchmark import infer, scale, train
+from keyframe.benchmark import busy, infer, scale, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
 from keyframe.cli.arguments import check_values, sentence_of
 from keyframe.cli.benchmark import benchmark
 from keyframe.config import conf_dir
+from keyframe.system import cores
 from keyframe.types import KeyframeError
 from tests.commands import in_process
 
@@ -170,10 +172,40 @@ def test_ddp(measured_here, monkeypatch):
     assert "gradients go over gloo" in out
 
 
+def test_busy(measured_here, monkeypatch):
+    """Epochs and commands take three times as long beside others, of which there is one per core."""
+    others = []
+
+    @contextmanager
+    def burning(count):
+        others.append(count)
+        yield
+        others.append(0)
+
+    def trained(overrides, directory, name):
+        slow = 3 if others and others[-1] else 1
+        return train.Trained(7, [{"forward": 9}, {"forward": 2 * slow}, {"forward": 9}, {"forward": 4 * slow}], 5)
+
+    commands = []
+    monkeypatch.setattr(busy, "burning", burning)
+    monkeypatch.setattr(busy, "time_training", trained)
+    monkeypatch.setattr(busy, "run_command", lambda name, arguments, directory: commands.append((name, arguments)))
+    sizes = ("busy.videos=1", "busy.epochs=2", "repeats=1", "busy.footage.seconds=40", "busy.footage.width=96")
+    _, record, _ = measured_here("busy", *sizes, "busy.footage.height=64")
+    assert others == [cores(), 0]
+    assert (record["busy/stage1_ratio"], record["busy/stage2_ratio"]) == (3, 3)
+    assert record["busy/seconds_stage2_alone"] == 4 and record["busy/extract_ratio"] > 0
+    assert [arguments[1] for _, arguments in commands] == ["run=0-False", "run=null", "run=0-True", "run=null"]
+    assert {name for name, _ in commands} == {"extract"}
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("suite=fast", "suite=fast is none of decode, train, infer, scale, evaluate, ddp, long, feature_scale, all."),
+        (
+            "suite=fast",
+            "suite=fast is none of decode, train, infer, scale, evaluate, ddp, busy, long, feature_scale, all.",
+        ),
         ("scale.counts=[0,10]", "scale.counts=0 must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
