@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from keyframe.data.container import decoded_frames, open_video
 from keyframe.data.packets import PacketIndex
 from keyframe.data.picture import Moment, Painter, moments
-from keyframe.data.reader import VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.data.reader import Image, Pieces, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.files import unchanged
 from keyframe.types import Frames, Int64Array, UInt8Array, VideoError
 
@@ -34,11 +34,24 @@ class PyAVReader(VideoReader):
     def _pieces(
         self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
+        for (piece,) in self._pieces_of_sizes(path, wanted, (size,), index, chunk):
+            yield piece
+
+    def _pieces_of_sizes(
+        self,
+        path: Path,
+        wanted: Int64Array,
+        sizes: Sequence[tuple[int, int] | None],
+        index: PacketIndex,
+        chunk: int,
+    ) -> Iterator[Pieces]:
         with open_video(path, index.stream) as (container, stream):
-            painter = Painter(stream, size, self.tone_map)
+            painters = [Painter(stream, size, self.tone_map) for size in sizes]
             found = self._found(container, stream, index, np.unique(wanted))
-            images = ((number, painter(moment)) for number, moment in found)
-            yield from gather(images, wanted, index, chunk, self.max_missing)
+            painted = ((number, [painter(moment) for painter in painters]) for number, moment in found)
+            # The sizes take turns, so no more images wait than a piece has.
+            turns = [_images(turn, place) for place, turn in enumerate(tee(painted, len(sizes)))]
+            yield from zip(*(gather(turn, wanted, index, chunk, self.max_missing) for turn in turns), strict=True)
 
     def stream_best(
         self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
@@ -51,7 +64,7 @@ class PyAVReader(VideoReader):
         pieces = self._best_pieces(groups, size, best, index)
         n_given = 0
         with unchanged(index.path, index.state, VideoError):
-            for piece in self._watched(pieces, groups[-1][-1:], index):
+            for (piece,) in self._watched(((piece,) for piece in pieces), groups[-1][-1:], index):
                 n_given += 1
                 yield piece
         if n_given < len(groups):  # A frame did not decode.
@@ -90,6 +103,11 @@ class PyAVReader(VideoReader):
         else:
             frames = _numbered_frames(container, stream, index)
         return _nearest(moments(frames, self.deinterlace), distinct)
+
+
+def _images(painted: Iterator[tuple[int, list[Image]]], place: int) -> Iterator[tuple[int, Image]]:
+    """The image at a place of each list."""
+    return ((number, images[place]) for number, images in painted)
 
 
 def _nearest(frames: Iterator[tuple[int, Moment]], wanted: Int64Array) -> Iterator[tuple[int, Moment]]:

@@ -21,6 +21,8 @@ Image = UInt8Array
 
 # The file, its seconds that are read, and the seconds up to the last wanted frame.
 Progress = Callable[[Path, float, float], None]
+# Of one stretch of frames, one per size.
+Pieces = tuple[Frames, ...]
 
 # Codecs and containers in which a seek to a key frame was tried.
 _SEEKABLE_CODECS = {"h264", "vp8", "vp9"}
@@ -115,21 +117,34 @@ class VideoReader(ABC):
             VideoError: the file cannot be opened, too many of the wanted frames do not decode (before that piece), or
                 the file has changed since it was indexed (before the first piece or after the last).
         """
+        for (piece,) in self.stream_sizes(path, indices, (size,), index, chunk):
+            yield piece
+
+    def stream_sizes(
+        self,
+        path: Path,
+        indices: IntArray,
+        sizes: Sequence[tuple[int, int] | None],
+        index: PacketIndex | None = None,
+        chunk: int = 64,
+    ) -> Iterator[Pieces]:
+        """As `stream`, at several sizes at once: the same frames in each; None is a size only by itself."""
         index = index or index_packets(path)
-        wanted = _checked(indices, size, index, chunk)
+        wanted = _checked(indices, sizes, index, chunk)
         if index.whole is not None:
-            for piece in self.stream(path, wanted + index.first, size, index.whole, chunk):
+            for pieces in self.stream_sizes(path, wanted + index.first, sizes, index.whole, chunk):
                 # A neighbour in place of a frame that does not decode may lie before the part.
-                yield Frames(piece.pixels, piece.timestamps, np.maximum(piece.indices - index.first, 0))
+                shown = np.maximum(pieces[0].indices - index.first, 0)
+                yield tuple(Frames(piece.pixels, piece.timestamps, shown) for piece in pieces)
             return
         if index.region is not None:
-            yield from self._of_region(path, wanted, size, index, index.region, chunk)
+            yield from self._of_region(path, wanted, sizes, index, index.region, chunk)
             return
         n_all = index.n_frames + index.n_lost
         if index.n_lost > self.max_missing * n_all:
             raise _damaged(index, index.n_lost, f"{n_all}", self.max_missing)
         with unchanged(index.path, index.state, VideoError):
-            yield from self._watched(self._pieces(path, wanted, size, index, chunk), wanted, index)
+            yield from self._watched(self._pieces_of_sizes(path, wanted, sizes, index, chunk), wanted, index)
 
     def stream_best(
         self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
@@ -151,7 +166,7 @@ class VideoReader(ABC):
         chosen = [int(group[best(next(own))]) if len(group) > 1 else int(group[0]) for group in groups]
         yield from self.stream(index.path, np.array(chosen, np.int64), None, index, chunk=1)
 
-    def _watched(self, pieces: Iterator[Frames], wanted: Int64Array, index: PacketIndex) -> Iterator[Frames]:
+    def _watched(self, pieces: Iterator[Pieces], wanted: Int64Array, index: PacketIndex) -> Iterator[Pieces]:
         """The pieces of a stream of wanted frames; `progress` is told of them."""
         if self.progress is None or not len(wanted):
             yield from pieces
@@ -162,7 +177,7 @@ class VideoReader(ABC):
         for piece in pieces:
             yield piece
             # The caller asks for more, so it has finished with this piece.
-            self.progress(index.path, float(piece.timestamps[-1] - first), whole)
+            self.progress(index.path, float(piece[0].timestamps[-1] - first), whole)
         self.progress(index.path, whole, whole)
 
     def read(
@@ -186,28 +201,40 @@ class VideoReader(ABC):
         self,
         path: Path,
         wanted: Int64Array,
-        size: tuple[int, int] | None,
+        sizes: Sequence[tuple[int, int] | None],
         index: PacketIndex,
         region: Region,
         chunk: int,
-    ) -> Iterator[Frames]:
+    ) -> Iterator[Pieces]:
         """The pieces of a stream of a region: cut out of whole frames at full resolution, then resized."""
-        cut: list[tuple[Image, float, int]] = []
+        cut: list[tuple[list[Image], float, int]] = []
 
-        def piece() -> Frames:
+        def pieces() -> Pieces:
             images, times, numbers = zip(*cut, strict=True)
-            return Frames(np.stack(images), np.array(times), np.array(numbers, np.int64))
+            timestamps, shown = np.array(times), np.array(numbers, np.int64)
+            return tuple(Frames(np.stack(one), timestamps, shown) for one in zip(*images, strict=True))
 
         for frames in self.stream(path, wanted, None, replace(index, region=None), min(chunk, _FULL_FRAMES)):
             for pixels, time, number in zip(frames.pixels, frames.timestamps, frames.indices, strict=True):
-                image = region.of(pixels)
-                image = image.copy() if size is None else fitted(image, size)
-                if cut and (len(cut) == chunk or cut[0][0].shape != image.shape):
-                    yield piece()
+                whole = region.of(pixels)
+                images = [whole.copy() if size is None else fitted(whole, size) for size in sizes]
+                if cut and (len(cut) == chunk or cut[0][0][0].shape != images[0].shape):
+                    yield pieces()
                     cut.clear()
-                cut.append((image, float(time), int(number)))
+                cut.append((images, float(time), int(number)))
         if cut:
-            yield piece()
+            yield pieces()
+
+    def _pieces_of_sizes(
+        self,
+        path: Path,
+        wanted: Int64Array,
+        sizes: Sequence[tuple[int, int] | None],
+        index: PacketIndex,
+        chunk: int,
+    ) -> Iterator[Pieces]:
+        """The pieces at each size; a reader that can makes them of one decode."""
+        yield from zip(*(self._pieces(path, wanted, size, index, chunk) for size in sizes), strict=True)
 
     @abstractmethod
     def _pieces(
@@ -224,8 +251,8 @@ def check_reader(reader: object) -> None:
         )
 
 
-def _checked(indices: IntArray, size: tuple[int, int] | None, index: PacketIndex, chunk: int) -> Int64Array:
-    """The wanted frame numbers as int64, after the checks of `VideoReader.stream`."""
+def _checked(indices: IntArray, sizes: Sequence[tuple[int, int] | None], index: PacketIndex, chunk: int) -> Int64Array:
+    """The wanted frame numbers as int64, after the checks of `VideoReader.stream_sizes`."""
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
         raise ValueError(f"indices must be a row of integers, not {wanted.dtype} {wanted.shape}")
@@ -233,8 +260,11 @@ def _checked(indices: IntArray, size: tuple[int, int] | None, index: PacketIndex
         raise ValueError(f"indices {wanted.min()} to {wanted.max()} leave the {index.n_frames} frames of {index.path}")
     if np.any(wanted[1:] < wanted[:-1]):
         raise ValueError("indices must not decrease")
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size must be a positive (height, width), not {size}")
+    if not sizes or (None in sizes and len(sizes) > 1):
+        raise ValueError(f"sizes must be some (height, width), or None alone, not {sizes}")
+    for size in sizes:
+        if size is not None and min(size) < 1:
+            raise ValueError(f"size must be a positive (height, width), not {size}")
     if chunk < 1:
         raise ValueError(f"chunk must be 1 frame or more, not {chunk}")
     return wanted.astype(np.int64)

@@ -86,6 +86,22 @@ def test_a_stream_is_what_read_gives_in_pieces(name, video):
         assert numbers(whole) == UNEVEN.tolist()
 
 
+@pytest.mark.parametrize("name", ["open_gop.mp4", "no_key_first.ts"])
+def test_several_sizes_are_what_each_gives_alone(reader, name, video):
+    """Frames that come twice too, and pieces of equal frames, the last one shorter."""
+    path = video(name)
+    index = index_packets(path)
+    wanted = np.sort(np.append(np.linspace(0, index.n_frames - 1, 9).astype(int), [3, 3]))
+    sizes = [(36, 64), (20, 20)]
+    pieces = list(reader.stream_sizes(path, wanted, sizes, index, chunk=4))
+    assert [len(one.pixels) for one, _ in pieces] == [4, 4, 3]
+    for place, size in enumerate(sizes):
+        alone = reader.read(path, wanted, size, index)
+        for name in ("pixels", "timestamps", "indices"):
+            joined = np.concatenate([getattr(piece[place], name) for piece in pieces])
+            np.testing.assert_array_equal(joined, getattr(alone, name))
+
+
 def test_what_is_left_out_has_a_default(reader, video):
     assert numbers(reader.read(video("uneven.mkv"), np.array([2, 30]), SIZE)) == [2, 30]
     assert [len(piece) for piece in reader.stream(video("plain.mp4"), np.arange(48).repeat(2), SIZE)] == [64, 32]
