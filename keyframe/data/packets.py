@@ -59,7 +59,8 @@ class PacketIndex:
         n_video_streams: number of video streams, cover images included.
         choice: which stream is indexed and which others there are, if there was a choice that was not made.
         n_packets: packets of the indexed stream; more than frames if some are not shown.
-        n_lost: frames of damaged packets, which do not decode and are left out.
+        lost: start of each frame that does not decode, for damage, and is left out, seconds on the same clock, float64,
+            shape (L,), not decreasing; spread evenly if the container stores no times.
         random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
         intact: whether each packet looks from the outside like what the codec says it is.
         steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
@@ -88,7 +89,7 @@ class PacketIndex:
     n_video_streams: int
     choice: str
     n_packets: int
-    n_lost: int
+    lost: Float64Array
     random_access: bool
     intact: bool
     steady: bool
@@ -101,6 +102,13 @@ class PacketIndex:
     def n_frames(self) -> int:
         """Number of frames that a player shows."""
         return len(self.timestamps)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of a video that is read: its other streams, its damage."""
+        n_lost, n_all = len(self.lost), len(self.lost) + self.n_frames
+        damage = f"damaged: {n_lost} of {n_all} frames ({n_lost / n_all:.1%}) do not decode and are left out"
+        return tuple(note for note in (self.choice, damage if n_lost else "") if note)
 
     @property
     def fps(self) -> float:
@@ -126,6 +134,7 @@ class PacketIndex:
             raise VideoError(
                 f"{self.path} lasts {self.duration:.3f} s, so that nothing is left from start={start:g} on."
             )
+        lost = self.lost - self.zero
         return replace(
             self,
             timestamps=self.timestamps[begin:stop],
@@ -133,6 +142,7 @@ class PacketIndex:
             key_frames=self.key_frames[begin:stop],
             duration=float(times[stop] - times[begin]),
             n_packets=self.n_packets - self.n_frames + stop - begin,
+            lost=self.lost[(lost >= (start or -np.inf)) & (lost < (np.inf if end is None else end))],
             whole=self,
             first=begin,
         )
@@ -192,16 +202,13 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
         steady = _is_steady(packets)
         # Some writers put decoding times in place of presentation times.
         swapped = timed and video.codec_context.has_b_frames and all(one.pts == one.dts for one in packets)
-        n_lost = 0
+        suggested = shown
         if swapped or not (sure and intact):
-            decoded = _decoded_packets(path, number, timed, steady)
-            if not intact:
-                n_lost = max(0, len(shown) - len(decoded))
-            if len(decoded) != len(shown):
+            shown = _decoded_packets(path, number, timed, steady)
+            if len(shown) != len(suggested):
                 message = "%s: %d packets suggest %d frames, and %d decode: what decodes is taken"
-                level = logging.WARNING if n_lost else logging.INFO
-                log_once(log, level, (path, "decoded"), message, path, len(packets), len(shown), len(decoded))
-            shown = decoded
+                level = logging.INFO if intact or len(shown) > len(suggested) else logging.WARNING
+                log_once(log, level, (path, "decoded"), message, path, len(packets), len(suggested), len(shown))
         if not shown:
             raise why_no_frames(path, len(packets))
         tick = float(video.time_base or 0)
@@ -230,7 +237,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             n_video_streams=len(container.streams.video),
             choice=choice,
             n_packets=len(packets),
-            n_lost=n_lost,
+            lost=np.zeros(0) if intact else _lost(suggested, shown, timestamps, tick),
             random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
             intact=intact,
             steady=steady,
@@ -357,6 +364,16 @@ def _times(shown: list[_Packet], stream: VideoStream, rate: float) -> tuple[Int6
     ticks = np.array(pts if complete else dts, dtype=np.int64)
     # Multiplied before it is divided, as in PyAV: the results are equal to the last bit.
     return ticks if complete else None, ticks.astype(np.float64) * base.numerator / base.denominator
+
+
+def _lost(suggested: list[_Packet], shown: list[_Packet], timestamps: Float64Array, tick: float) -> Float64Array:
+    """Seconds of the frames that packets suggest and that do not decode, rising."""
+    known = {packet.pts for packet in shown}
+    missing = sorted(packet.pts for packet in suggested if packet.pts is not None and packet.pts not in known)
+    n_lost = max(0, len(suggested) - len(shown))
+    if len(missing) == n_lost:
+        return np.array(missing, np.float64) * tick
+    return np.linspace(timestamps[0], timestamps[-1], n_lost)
 
 
 def _keys_in_place(packets: list[_Packet]) -> bool:

@@ -43,8 +43,8 @@ class VideoReader(ABC):
 
     Args:
         threads: decoding threads, 0 for one per core.
-        max_missing: largest share of a video's frames, in [0, 1], that may be lost because they do not decode; as well
-            as of the wanted frames that may be replaced by a neighbour, if a reader finds damage that the index does
+        max_missing: largest share of the wanted frames, in [0, 1], that may be lost because they do not decode: that
+            `grid` has to leave out, or that are replaced by a neighbour if a reader finds damage that the index does
             not show. A frame whose damage the decoder has patched counts as decoded.
         exact: whether a grid of frames is read as it is; False lets `grid`, and nothing else, move it to I-frames.
         deinterlace: whether interlaced frames are deinterlaced.
@@ -81,7 +81,15 @@ class VideoReader(ABC):
         return {name: value for name, value in vars(self).items() if name != "progress"}
 
     def grid(self, wanted: IntArray, index: PacketIndex) -> Int64Array:
-        """The frames to ask for in place of wanted ones, (T,): the same, or without `exact` those of `snap`, logged."""
+        """The frames to ask for in place of wanted ones, (T,): the same, or without `exact` those of `snap`, logged.
+
+        The wanted ones are a grid, at equal steps of time or of frames. `VideoError` if it has lost too many of them,
+        `lost_of_grid`.
+        """
+        n_lost = lost_of_grid(wanted, index)
+        n_all = n_lost + len(np.unique(wanted))
+        if n_lost > self.max_missing * n_all:
+            raise _damaged(index, n_lost, n_all, self.max_missing)
         if self.exact:
             return np.asarray(wanted, np.int64)
         snapped = snap(wanted, index)
@@ -140,9 +148,6 @@ class VideoReader(ABC):
         if index.region is not None:
             yield from self._of_region(path, wanted, sizes, index, index.region, chunk)
             return
-        n_all = index.n_frames + index.n_lost
-        if index.n_lost > self.max_missing * n_all:
-            raise _damaged(index, index.n_lost, f"{n_all}", self.max_missing)
         with unchanged(index.path, index.state, VideoError):
             yield from self._watched(self._pieces_of_sizes(path, wanted, sizes, index, chunk), wanted, index)
 
@@ -287,7 +292,7 @@ def gather(
 
     def piece() -> Frames:
         if number < 0 or n_missing > allowed:
-            raise _damaged(index, n_missing, f"{n_seen} wanted", max_missing)
+            raise _damaged(index, n_missing, n_seen, max_missing)
         numbers = np.array(shown, np.int64)
         return Frames(pixels[: len(shown)], index.timestamps[numbers], numbers)
 
@@ -308,16 +313,27 @@ def gather(
             shown = []
 
 
-def _damaged(index: PacketIndex, n_lost: int, of: str, max_missing: float) -> VideoError:
-    """The error of a video of which too many frames do not decode."""
+def lost_of_grid(wanted: IntArray, index: PacketIndex) -> int:
+    """How many more frames a grid at equal steps would have if all frames of the video decoded.
+
+    One is lost for each whole step of lost frames in a row, not where a neighbour within the step stands for it.
+    """
+    frames = np.unique(wanted)
+    holes = np.bincount(np.searchsorted(index.timestamps[frames], index.lost), minlength=len(frames) + 1)
+    steps = np.diff(frames) + holes[1:-1]
+    return int((holes // np.median(steps)).sum()) if len(steps) else 0
+
+
+def _damaged(index: PacketIndex, n_lost: int, n_wanted: int, max_missing: float) -> VideoError:
+    """The error of a video of which too many wanted frames do not decode."""
     if not index.steady:
         return VideoError(
             f"{index.path} has a clock that goes back, as in joined recordings: convert it once, "
             "ffmpeg -i FILE -c:v libx264 new.mp4."
         )
     return VideoError(
-        f"{index.path} is damaged, {n_lost} of {of} frames do not decode: copy or convert it again, leave it out, or "
-        f"raise reader.max_missing (now {max_missing:g})."
+        f"{index.path} is damaged, {n_lost} of {n_wanted} wanted frames do not decode: copy or convert it again, leave "
+        f"it out, or raise reader.max_missing (now {max_missing:g})."
     )
 
 

@@ -181,8 +181,7 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
             f"selection: {type(spec.selector).__name__} gives a {type(selection).__name__} for candidates: a selection "
             "returns a keyframe.summary.candidates.Selection."
         )
-    if index.choice:
-        selection = dataclasses.replace(selection, notes=(*selection.notes, index.choice))
+    selection = dataclasses.replace(selection, notes=(*selection.notes, *index.notes))
     spans = steady_spans(scored, selection) if spec.steady and spec.reader.exact else None
     with results_folder(directory) as draft, unchanged(path, index.state, VideoError):
         look = spec.quality, spec.format, spec.height

@@ -122,7 +122,10 @@ def test_real_field_coded_and_leading_pictures(clips):
 def test_damaged_frames_are_left_out_and_counted(clips, caplog):
     """50 packets, of which 49 decode."""
     index = index_packets(clips / "decord_corrupted.mp4")
-    assert (index.n_frames, index.n_lost) == (49, 1)
+    assert (index.n_frames, len(index.lost)) == (49, 1)
+    assert index.lost[0] not in index.timestamps and np.diff(index.timestamps).max() > 1.5 / index.fps
+    assert index.notes == ("damaged: 1 of 50 frames (2.0%) do not decode and are left out",)
+    assert index.between(0, index.lost[0] - index.zero).notes == ()
     assert index.timestamps.tolist() == decoded(clips / "decord_corrupted.mp4")[0]
     assert "50 packets suggest 50 frames, and 49 decode" in caplog.text
 

@@ -14,7 +14,7 @@ import pytest
 from keyframe.data.decord_reader import DecordReader, why_not_decord
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.reader import snap
+from keyframe.data.reader import lost_of_grid, snap
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.files import described
 from keyframe.types import VideoError
@@ -188,7 +188,7 @@ def test_lost_frames_are_no_frames_and_the_others_keep_their_times(any_reader, d
     path = damaged(slice(20, 22))
     index = index_packets(path)
     kept = [number for number in range(N_FRAMES) if number not in (20, 21)]
-    assert index.n_lost == 2
+    np.testing.assert_allclose(index.lost, np.array([20, 21]) / 25)
     frames = any_reader.read(path, np.arange(index.n_frames), SIZE, index)
     assert numbers(frames) == kept
     assert frames.timestamps.tolist() == index_packets(video("every_frame_key.mp4")).timestamps[kept].tolist()
@@ -205,12 +205,22 @@ def test_a_cut_at_intra_refresh_begins_when_the_whole_frame_is_fresh(any_reader,
     assert numbers(any_reader.read(path, np.arange(index.n_frames), SIZE)) == list(range(36 - index.n_frames, 36))
 
 
-def test_too_many_lost_frames_are_refused(reader, damaged):
+def test_of_the_wanted_frames_too_many_lost_are_refused(reader, damaged):
     path = damaged(slice(20, 24))
-    with pytest.raises(VideoError, match=r"hole\.mp4 is damaged, 4 of 48 frames .* reader\.max_missing"):
-        reader.read(path, np.array([3, 30]), SIZE)
-    lenient = type(reader)(reader.threads, max_missing=0.1)
-    assert numbers(lenient.read(path, np.arange(44), SIZE))[19:22] == [19, 24, 25]
+    index = index_packets(path)
+    assert numbers(reader.read(path, np.arange(44), SIZE))[19:22] == [19, 24, 25]
+    grids = {"each": np.arange(44), "each second": np.arange(0, 44, 2), "each tenth": np.arange(0, 44, 10)}
+    assert [lost_of_grid(grid, index) for grid in grids.values()] == [4, 2, 0]
+    assert lost_of_grid(FpsSampling(12.5).indices(index), index) == 2
+    assert lost_of_grid(np.array([3]), index) == lost_of_grid(np.array([], int), index) == 0
+    assert reader.grid(grids["each tenth"], index).tolist() == [0, 10, 20, 30, 40]
+    with pytest.raises(VideoError, match=r"hole\.mp4 is damaged, 2 of 24 wanted frames .* reader\.max_missing"):
+        reader.grid(grids["each second"], index)
+    assert type(reader)(reader.threads, max_missing=0.1).grid(grids["each second"], index).tolist() == [
+        *range(0, 44, 2)
+    ]
+    before = index.between(None, 0.8)
+    assert reader.grid(np.arange(before.n_frames), before).tolist() == list(range(20))
     with pytest.raises(VideoError, match="is damaged, none of its frames decodes"):
         index_packets(damaged(slice(None)))
 

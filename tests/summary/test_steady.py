@@ -34,7 +34,7 @@ def steady(pictures, frames, spans):
         path=Path(__file__),
         timestamps=TIMES,
         n_frames=50,
-        n_lost=0,
+        lost=np.zeros(0),
         whole=None,
         region=None,
         state=None,
