@@ -1,15 +1,16 @@
 """What a coded packet says about its frame, without decoding it.
 
-Sources: ITU-T H.264 7.3 and Annex B, ITU-T H.265 7.3 and 7.4.2.2, ISO/IEC 14496-15 (units in MP4), RFC 6386 9.1 (VP8),
-the VP9 bitstream specification 6.2 and Annex B, ISO/IEC 14496-2 6.2.5 (MPEG-4).
+Sources: ITU-T H.264 7.3 and Annex B, ITU-T H.265 7.3 and 7.4.2.2, ITU-T H.266 7.3.1.2 and 7.4.2.2 (VVC), ISO/IEC
+14496-15 (units in MP4), RFC 6386 9.1 (VP8), the VP9 bitstream specification 6.2 and Annex B, ISO/IEC 14496-2 6.2.5
+(MPEG-4).
 """
 
 import re
 from typing import NamedTuple
 
-# These give one frame for each packet, as tried; H.264, HEVC, MPEG-4, VP8 and VP9 are looked into.
+# These give one frame for each packet, as tried; H.264, HEVC, VVC, MPEG-4, VP8 and VP9 are looked into.
 _ONE_FRAME_PER_PACKET = {
-    *("av1", "vvc", "mpeg1video", "mpeg2video", "h263", "flv1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mjpeg"),
+    *("av1", "mpeg1video", "mpeg2video", "h263", "flv1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mjpeg"),
     *("prores", "dnxhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "qtrle", "rawvideo", "gif", "apng", "png"),
 }
 _START_CODE = re.compile(rb"\x00\x00\x01(?=[\x00-\xff])")
@@ -56,6 +57,8 @@ class Bitstream:
         if codec in ("h264", "hevc") and extradata and extradata[0] == 1:
             place = 4 if codec == "h264" else 21
             self.length_bytes = (extradata[place] & 3) + 1 if len(extradata) > place else 4
+        if codec == "vvc" and extradata and extradata[0] >> 3 == 31:
+            self.length_bytes = (extradata[0] >> 1 & 3) + 1
         if codec == "h264" and extradata:
             for unit in _parameter_sets(extradata) if self.length_bytes else self._units(extradata)[0]:
                 self._learn(unit)
@@ -66,6 +69,10 @@ class Bitstream:
             return self._h264(data)
         if self.codec == "hevc":
             return self._hevc(data, key)
+        if self.codec == "vvc":
+            # After the end of a sequence the next picture's leading ones are not shown (8.1.1, RASL).
+            kinds = {unit[1] >> 3 for unit in self._units(data)[0] if len(unit) > 1}
+            return Look(restarts=key, sure=not kinds & {21, 22})
         if self.codec == "mpeg4":
             return Look(restarts=key, sure=len(data) >= _MPEG4_LEAST and data.count(_MPEG4_FRAME) == 1)
         if self.codec == "vp8":

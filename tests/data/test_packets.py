@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from keyframe.data.bitstream import Bitstream, Look
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.types import VideoError
@@ -109,6 +110,17 @@ def test_two_packets_of_fields_are_one_frame(tmp_path):
         np.testing.assert_array_equal(read, decoded(path, (32, 16))[2])
     lone = remux(path.with_suffix(".mkv"), tmp_path / "lone.mkv", drop=3)
     assert index_packets(lone).timestamps.tolist() == decoded(lone)[0]
+
+
+def test_vvc_is_sure_until_a_sequence_ends():
+    """No encoder is at hand: units of ITU-T H.266 7.3.1.2, their type in the five high bits of the second byte."""
+    slice_, end = b"\0\x01\xaa", b"\0" + bytes([21 << 3 | 1])
+    for data, ends in ((slice_, False), (slice_ + b"\0\0\1" + end, True)):
+        assert Bitstream("vvc", None).look(b"\0\0\1" + data, True) == Look(restarts=True, sure=not ends)
+    # ISO/IEC 14496-15 11.2.4.2: after five reserved bits, the bytes of a length less one
+    sized = b"".join(len(unit).to_bytes(4, "big") + unit for unit in (slice_, end))
+    assert Bitstream("vvc", b"\xff\0\0").look(sized, False) == Look(sure=False)
+    assert Bitstream("vvc", b"\xff\0\0").look(sized[:7], False) == Look()
 
 
 def test_real_field_coded_and_leading_pictures(clips):
