@@ -18,6 +18,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.extraction.engines import VideoJob, plan, run_local
 from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.staging import Staging
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Selector
 from keyframe.summary.shots import ShotCutter
@@ -123,8 +124,9 @@ def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterat
         list(run_local(spec, [VideoJob(clips[0], Path(place, "warm-up"))]))
 
         def planned() -> list[VideoJob]:
-            found = [path for path in find_inputs([str(videos)], False, [output]) if isinstance(path, Path)]
-            return [entry for entry in plan(found, output, spec) if isinstance(entry, VideoJob)]
+            found = find_inputs([str(videos)], False, [output], Staging(output))
+            paths = [path for path in found if isinstance(path, Path)]
+            return [entry for entry in plan(paths, output, spec) if isinstance(entry, VideoJob)]
 
         start = perf_counter()
         jobs = planned()

@@ -96,7 +96,8 @@ def prepare(arguments: Sequence[str]) -> list[str]:
 def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part arguments for Hydra from bare ones, which name inputs, such as those of a shell's `*.mp4`.
 
-    A name with `=` or a leading dash is an input if it exists; `-` is standard input; after `--` all are inputs.
+    A name with `=` or a leading dash is an input if it exists, an http(s) address always; `-` is standard input; after
+    `--` all are inputs.
     """
     others: list[str] = []
     inputs: list[str] = []
@@ -109,6 +110,7 @@ def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif (
             argument == "-"
             or os.path.lexists(argument)
+            or re.match("https?://", argument, re.IGNORECASE)
             or not ("=" in argument or argument.startswith(("-", "+", "~")))
         ):
             inputs.append(argument)

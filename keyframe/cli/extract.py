@@ -14,9 +14,9 @@ from keyframe.cli.terminal import VideoProgress, bar, from_here
 from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
-from keyframe.extraction.inputs import Refused, find_inputs
+from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.part import Part
-from keyframe.extraction.staging import staged
+from keyframe.extraction.staging import Refused, Staging, staged
 from keyframe.files import one_line, write_table
 from keyframe.report.document import text_table
 from keyframe.system import cores, threads
@@ -46,12 +46,14 @@ def extract(config: DictConfig) -> None:
         raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
     run_dir = Path(config.run_dir)
     named = config.input if OmegaConf.is_list(config.input) else [config.input]
-    with staged([str(entry) for entry in named], run_dir / "inputs", config.image_rate) as entries:
-        inputs = find_inputs(entries, bool(config.recursive), [output, run_dir])
-        _report(_results(config, engine, inputs, output), run_dir, from_here(output))
+    with staged(run_dir / "inputs", config.image_rate) as staging:
+        inputs = find_inputs([str(entry) for entry in named], bool(config.recursive), [output, run_dir], staging)
+        _report(_results(config, engine, inputs, output, staging), run_dir, from_here(output), staging)
 
 
-def _results(config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], output: Path) -> list[VideoResult]:
+def _results(
+    config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], output: Path, staging: Staging
+) -> list[VideoResult]:
     """The result of each input, in order."""
     paths = [path for path in inputs if not isinstance(path, Refused)]
     workers, threads = _workers(config, len(paths))
@@ -69,7 +71,7 @@ def _results(config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], 
         with logging_redirect_tqdm(), closing(progress), closing(engine(spec, jobs, workers)) as finished:
             for number, result in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
                 results[result.path] = result
-                log.info("[%d/%d] %s", number, len(jobs), _line(result))
+                log.info("[%d/%d] %s", number, len(jobs), staging.shown(_line(result)))
     except KeyboardInterrupt:
         log.info("Stopped after %d of %d videos: the same command goes on from there", len(results), len(inputs))
         raise
@@ -128,15 +130,15 @@ def _line(result: VideoResult) -> str:
     return f"{result.path.name}: {found} in {result.seconds:.1f} s, {from_here(result.directory)}{notes}"
 
 
-def _report(results: Sequence[VideoResult], run_dir: Path, output: Path) -> None:
+def _report(results: Sequence[VideoResult], run_dir: Path, output: Path, staging: Staging) -> None:
     """Write the table of all videos and log it; refuse if a video failed."""
     rows = [
         {
-            "video": str(result.path),
+            "video": staging.shown(str(result.path)),
             "result": result.status,
             "keyframes": str(result.keyframes) if result.directory else "",
             "folder": "" if result.directory is None else str(from_here(result.directory)),
-            "notes": one_line(result.notes),
+            "notes": one_line(staging.shown(result.notes)),
         }
         for result in results
     ]

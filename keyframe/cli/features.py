@@ -23,7 +23,7 @@ from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
 from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.part import Part
-from keyframe.extraction.staging import staged
+from keyframe.extraction.staging import Staging, staged
 from keyframe.files import make_folder, one_line
 from keyframe.models.detector import KeyframeDetector, find_device
 from keyframe.models.head import TemporalHead
@@ -41,11 +41,12 @@ def features(config: DictConfig) -> None:
     """Encode the videos that the configuration names into one file, and report how to train on it."""
     out = _checked_out(config)
     named = config.input if OmegaConf.is_list(config.input) else [config.input]
-    with staged([str(entry) for entry in named], Path(config.run_dir) / "inputs", config.image_rate) as entries:
-        _encode(config, out, videos_by_id(find_inputs(entries, bool(config.recursive), [out])))
+    with staged(Path(config.run_dir) / "inputs", config.image_rate) as staging:
+        found = find_inputs([str(entry) for entry in named], bool(config.recursive), [out], staging)
+        _encode(config, out, videos_by_id(found), staging)
 
 
-def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path]) -> None:
+def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path], staging: Staging) -> None:
     labels: dict[str, Labels | TimedLabels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)
@@ -54,7 +55,7 @@ def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path]) -> None:
     save_config(config, Path(config.run_dir))
     with logging_redirect_tqdm(), closing(write_features(out, encoder, videos, labels, weights)) as written:
         reasons = dict(bar(written, "Encoding", len(videos)))
-    log.info(_report(out, encoder.channels, reasons, labels))
+    log.info(staging.shown(_report(out, encoder.channels, reasons, labels)))
     if splits:
         _write_splits(splits, config.folds, out.name, reasons, labels)
 

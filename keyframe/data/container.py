@@ -1,5 +1,6 @@
 """Opening a video file: which of its streams is read, what its decoder gives, and why a file cannot be read."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +14,10 @@ from av.video.stream import VideoStream
 
 from keyframe.types import VideoError
 
-# FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame. A "concat" text plays
-# other files.
-_NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf", "concat"}
+# FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame.
+_NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf"}
+# How texts that play other files begin: HLS, FFmpeg's own, DASH.
+_PLAYLIST = re.compile(rb"#EXTM3U|ffconcat|\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD", re.DOTALL)
 # Sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's.
 _ENCRYPTED_TAGS = {"encv", "drmi"}
 # An MPEG transport packet: its bytes, its first one, how many are looked at (ISO/IEC 13818-1 2.4.3.2).
@@ -38,8 +40,12 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
     try:
-        # An absolute path, because to FFmpeg "name:part.mp4" is a protocol.
-        container = av.open(str(path.absolute()))
+        with path.open("rb") as file:
+            if _PLAYLIST.match(file.read(1024)):
+                remedy = "name a video file, or make one with ffmpeg -i FILE -c copy new.mp4"
+                raise VideoError(f"{path} is a playlist, which names other files, not a video: {remedy}.")
+        # An absolute path, because to FFmpeg "name:part.mp4" is a protocol. Whatever a file names is not opened.
+        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except PermissionError as error:
         raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """A feature file of videos, as published systems read it: encoded at their picks, cut into shots, with their labels."""
 
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,8 @@ from keyframe.data.labels import read_video_labels
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.evaluation.metrics import user_summaries
-from keyframe.extraction.inputs import Refused
 from keyframe.extraction.part import WHOLE, Part
+from keyframe.extraction.staging import Refused
 from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
@@ -25,6 +26,8 @@ from keyframe.pipeline import encode_video
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import ShotCutter, segments_to_frames
 from keyframe.types import Float32Array, IntArray, KeyframeError, Labels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,8 @@ class FeatureEncoder:
     def __call__(self, name: str, path: Path, labels: Labels | TimedLabels | None = None) -> EncodedVideo:
         """Encode a video; KeyframeError if it cannot be read, or, before it is decoded, if its labels do not fit."""
         index = self.part.index(path)
+        for note in index.notes:
+            log.info("%s: %s", path.name, note)
         if labels is not None:
             labels = frame_labels(labels, path, index)
             check_alignment(len(labels), index.n_frames, index.duration, path)

@@ -1,14 +1,16 @@
-"""The videos that a user names: files, folders, patterns, and lists of them."""
+"""The videos that a user names: files, addresses, images in a row, folders, patterns, and lists of them."""
 
 import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
 from keyframe.data.folder import VIDEO_SUFFIXES
+from keyframe.extraction.download import ADDRESS
+from keyframe.extraction.playlist import PLAYLIST, parts_beside
+from keyframe.extraction.staging import IMAGE_SUFFIXES, NUMBERED, Refused, Staging, files_in, makes_video
 from keyframe.files import natural_key
 from keyframe.types import KeyframeError
 
@@ -17,24 +19,17 @@ log = logging.getLogger(__name__)
 _LIST_SUFFIXES = (".txt", ".lst")
 
 
-@dataclass(frozen=True)
-class Refused:
-    """An input that leads to no video, and a sentence that says why."""
-
-    path: Path
-    reason: str
-
-
-def find_inputs(inputs: Sequence[str | Refused], recursive: bool, ours: Sequence[Path]) -> list[Path | Refused]:
+def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path], staging: Staging) -> list[Path | Refused]:
     """The files that inputs mean, each once, in the order given; those of a folder or a pattern in natural order.
 
     Args:
-        inputs: each a video (of any suffix; it need not exist), a folder, a pattern with `*`, `?` or `[`, or a text
-            file that lists such, one per line, from its own folder. A name that exists is never a pattern. What is
-            refused stays so.
+        inputs: each a video (of any suffix; it need not exist), an http(s) address, a folder, a pattern with `*`, `?`
+            or `[`, numbered images (frames/%05d.png), or a text file that lists such, one per line, from its own
+            folder; `-` is standard input. A name that exists is never a pattern.
         recursive: whether to search folders to any depth; hidden files and folders are left out.
         ours: where the command writes. Files there are no input unless they are named; a folder that leads there and
             to no other video is passed over, because a shell's `*` names it.
+        staging: makes files of what is none.
 
     Returns:
         The files. A folder without videos, a pattern that matches none and a list that is not readable are refused.
@@ -43,11 +38,8 @@ def find_inputs(inputs: Sequence[str | Refused], recursive: bool, ours: Sequence
     found: dict[str, Path | Refused] = {}
     passed: dict[str, Path | Refused] = {}
     for entry in inputs:
-        if isinstance(entry, Refused):
-            found[str(entry.path)] = entry
-            continue
-        means = list(_files_of(entry, recursive, Path()))
-        kept = [one for one in means if not _leads_to(one, entry, places)]
+        means = list(_files_of(entry, recursive, Path(), staging))
+        kept = [one for one in means if _path(one) in staging.names or not _leads_to(one, entry, places)]
         for one in kept:
             found.setdefault(os.path.realpath(_path(one)), one)
         if means and not kept:
@@ -74,7 +66,15 @@ def _leads_to(one: Path | Refused, entry: str, places: Sequence[Path]) -> bool:
     return real.is_dir() and any(real.is_relative_to(place) or place.is_relative_to(real) for place in places)
 
 
-def _files_of(entry: str, recursive: bool, base: Path, in_list: bool = False) -> Iterator[Path | Refused]:
+def _files_of(
+    entry: str, recursive: bool, base: Path, staging: Staging, in_list: bool = False
+) -> Iterator[Path | Refused]:
+    if entry == "-" and not in_list and not os.path.lexists(entry):
+        yield staging.standard_input()
+        return
+    if ADDRESS.match(entry) and not os.path.lexists(base / entry):
+        yield staging.address(entry)
+        return
     try:
         path = base / Path(entry).expanduser()
     except RuntimeError:  # "~draft.mp4" is a name, not a home.
@@ -82,22 +82,31 @@ def _files_of(entry: str, recursive: bool, base: Path, in_list: bool = False) ->
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         videos = _below(path, recursive)
-        if not videos:
-            more = "" if recursive else ", or recursive=true to look into the folders below"
-            yield Refused(path, f"{path} holds no videos: name another folder{more}.")
-        yield from _in_order(videos)
+        images = [file for file in files_in(path) if file.suffix.lower() in IMAGE_SUFFIXES]
+        if videos or not images:
+            if not videos:
+                more = "" if recursive else ", or recursive=true to look into the folders below"
+                yield Refused(path, f"{path} holds no videos: name another folder{more}.")
+            yield from map(staging.file, _in_order(videos))
+        elif staging.rate is None:
+            more = "if they follow each other, add image_rate=25, or as many as there are per second"
+            yield Refused(path, f"{path} holds no videos but {len(images)} images: {more}.")
+        else:
+            yield staging.images(path, _in_order(images))
     elif stat.S_ISREG(mode) and path.suffix.lower() in _LIST_SUFFIXES:
         if in_list:
             yield Refused(path, f"{path} is a list within a list: name videos in the first one.")
         else:
-            yield from _listed(path, recursive)
+            yield from _listed(path, recursive, staging)
+    elif not mode and NUMBERED.search(path.name):
+        yield staging.numbered(path)
     elif not mode and has_magic(entry):
         matches = [match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file()]
         if not matches:
             yield Refused(path, f"{entry} matches no file: check the pattern.")
-        yield from _in_order(matches)
+        yield from map(staging.file, _in_order(matches))
     else:
-        yield path
+        yield staging.file(path)
 
 
 def _mode(path: Path) -> int:
@@ -109,19 +118,21 @@ def _mode(path: Path) -> int:
 
 
 def _below(folder: Path, recursive: bool) -> list[Path]:
-    """The videos in a folder, without hidden ones."""
+    """The videos in a folder, without hidden ones and without the segments of playlists."""
     videos: list[Path] = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         videos += [Path(place, name) for name in files if not name.startswith(".")]
-    return [video for video in videos if video.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [video for video in videos if video.suffix.lower() in VIDEO_SUFFIXES or makes_video(video)]
+    parts = {part for video in videos if video.suffix.lower() == PLAYLIST for part in parts_beside(video)}
+    return [video for video in videos if Path(os.path.realpath(video)) not in parts] if parts else videos
 
 
 def _in_order(videos: list[Path]) -> list[Path]:
     return sorted(videos, key=lambda video: natural_key(str(video)))
 
 
-def _listed(path: Path, recursive: bool) -> Iterator[Path | Refused]:
+def _listed(path: Path, recursive: bool, staging: Staging) -> Iterator[Path | Refused]:
     """The files that a list means; a text in which no line means anything is one refusal."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -133,8 +144,8 @@ def _listed(path: Path, recursive: bool) -> Iterator[Path | Refused]:
     names = [line.strip() for line in text.splitlines()]
     # A line that begins with # is a comment, unless there is such a file.
     names = [name for name in names if name and (not name.startswith("#") or (path.parent / name).exists())]
-    means = [one for name in names for one in _files_of(name, recursive, path.parent, in_list=True)]
-    if len(means) == 1 or any(_mode(_path(one)) for one in means):
+    means = [one for name in names for one in _files_of(name, recursive, path.parent, staging, in_list=True)]
+    if len(means) == 1 or any(_mode(_path(one)) or _path(one) in staging.names for one in means):
         yield from means
     else:
         yield Refused(path, f"{path} lists no file that exists: name one video per line, from the list's own folder.")

@@ -1,94 +1,231 @@
-"""Inputs that are no video files, made into files: standard input, and images that follow each other."""
+"""What inputs name and no reader opens, made into files: standard input, addresses, playlists, images in a row."""
 
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urljoin
 
 import av
 import av.error
+from av.video.frame import VideoFrame
+from PIL import Image
 
-from keyframe.data.folder import VIDEO_SUFFIXES
-from keyframe.extraction.inputs import Refused
-from keyframe.files import make_folder, natural_key
+from keyframe.extraction.download import Download, shown_address
+from keyframe.extraction.folder import folder_name
+from keyframe.extraction.playlist import PLAYLIST, START, beside, join, pieces
+from keyframe.files import make_folder
 from keyframe.types import KeyframeError, check_number
 
-_STDIN = "-"
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
 # FFmpeg's patterns of numbered files, such as frames/%05d.png.
-_NUMBERED = re.compile(r"%(\d*)d")
+NUMBERED = re.compile(r"%(\d*)d")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = Fraction(25)
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# Milliseconds of an image of an animation that states none, as browsers show it.
+_USUAL_MS = 100
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that leads to no video, and a sentence that says why."""
+
+    path: Path
+    reason: str
+
+
+class Staging:
+    """Makes files, each in a folder of its own below `folder`.
+
+    Args:
+        folder: made if it is needed.
+        image_rate: images per second, above 0; None is 25, and a folder of images is none of videos.
+
+    Attributes:
+        names: what the user has named, for each file, whether it could be made or not.
+    """
+
+    def __init__(self, folder: Path, image_rate: float | None = None) -> None:
+        check_number("image_rate", image_rate, 0, 1000, whole=False, above=True, optional=True)
+        self.folder = folder
+        self.rate = None if image_rate is None else Fraction(image_rate).limit_denominator(1001)
+        self.names: dict[Path, str] = {}
+        self._made: dict[str, Path | Refused] = {}
+
+    def shown(self, text: str) -> str:
+        """A text with what the user has named in place of our files."""
+        for file, name in self.names.items():
+            text = text.replace(str(file), name)
+        return text
+
+    def standard_input(self) -> Path | Refused:
+        """A copy of standard input."""
+        return self._make("-", "standard input", "stdin", _copy_stdin)
+
+    def address(self, address: str) -> Path | Refused:
+        """What is at an http(s) address, of a playlist with its segments; other addresses are refused."""
+        name = Path(unquote(re.split("[?#]", address, maxsplit=1)[0].rpartition("/")[2]))
+        suffix = name.suffix if re.fullmatch(r"\.\w{1,8}", name.suffix) else ""
+        return self._make(address, shown_address(address), f"{folder_name(name)}{suffix}", partial(_download, address))
+
+    def images(self, path: Path, images: Sequence[Path]) -> Path | Refused:
+        """A QuickTime file that holds images of one folder as they are; the same images give the same file."""
+        name = images[0].parent.resolve().name or "images"
+        return self._make(str(path), str(path), f"{name}.mov", lambda out: _join(images, out, self.rate or _USUAL_RATE))
+
+    def numbered(self, path: Path) -> Path | Refused:
+        """The images of a pattern such as frames/%05d.png, in the order of their numbers."""
+        before, digits, after = NUMBERED.split(path.name, maxsplit=1)
+        name = re.compile(rf"{re.escape(before)}(\d{{{int(digits or 1)},}}){re.escape(after)}")
+        found = [(match, image) for image in files_in(path.parent) if (match := name.fullmatch(image.name))]
+        if not found:
+            return Refused(path, f"{path} matches no image: check the pattern.")
+        return self.images(path, [image for _, image in sorted(found, key=lambda pair: int(pair[0][1]))])
+
+    def file(self, path: Path) -> Path | Refused:
+        """A file itself, unless it is a playlist or an animated WebP."""
+        head = _head(path)
+        if head.startswith(START):
+            write = partial(_join_playlist, path)
+        elif is_animated_webp(head):
+            write = partial(_convert_webp, path)
+        else:
+            return path
+        return self._make(os.path.realpath(path), str(path), path.name, write)
+
+    def _make(self, key: str, shown: str, name: str, write: Callable[[Path], None]) -> Path | Refused:
+        """The file that `write` makes, once for each key."""
+        if key not in self._made:
+            out = self.folder / str(len(self._made) + 1) / name
+            make_folder(out.parent)
+            self.names[out] = shown
+            self._made[key] = out
+            try:
+                write(out)
+            except KeyframeError as error:
+                self._made[key] = Refused(out, self.shown(str(error)))
+        return self._made[key]
 
 
 @contextmanager
-def staged(inputs: Sequence[str], folder: Path, image_rate: float | None) -> Iterator[list[str | Refused]]:
-    """The inputs, with a file in `folder` in place of each that is none but means a video, until the block ends.
-
-    Standard input (`-`) is copied. Images of a numbered pattern, and with a rate those of a folder without
-    videos, become a QuickTime file that holds them as they are; the same images give the same file.
-
-    Args:
-        inputs: as a user names them.
-        folder: made if it is needed, and removed.
-        image_rate: images per second, above 0; None is 25, and a folder of images is none of videos.
-    """
-    check_number("image_rate", image_rate, 0, 1000, whole=False, above=True, optional=True)
-    rate = None if image_rate is None else Fraction(image_rate).limit_denominator(1001)
+def staged(folder: Path, image_rate: float | None) -> Iterator[Staging]:
+    """A staging in a folder, which is removed at the end; a KeyframeError names what the user has named."""
+    staging = Staging(folder, image_rate)
     try:
-        yield [_staged(entry, folder, rate) for entry in inputs]
+        yield staging
+    except KeyframeError as error:
+        error.args = (staging.shown(str(error)),)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _staged(entry: str, folder: Path, rate: Fraction | None) -> str | Refused:
-    if _ADDRESS.match(entry):
-        reason = f"{entry} is an address, not a file: download the video first, then name the file."
-        return Refused(Path(entry), reason)
-    if entry == _STDIN and not os.path.lexists(entry):
-        make_folder(folder)
-        with (folder / "stdin").open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        return str(folder / "stdin")
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, without hidden ones; none if it is no folder, or may not be read."""
     try:
-        path = Path(entry).expanduser()
-    except RuntimeError:  # "~draft.mp4" is a name, not a home.
-        path = Path(entry)
-    place = path
-    if _NUMBERED.search(path.name) and not os.path.lexists(path):
-        place = path.parent
-        before, digits, after = _NUMBERED.split(path.name, maxsplit=1)
-        name = re.compile(rf"{re.escape(before)}\d{{{int(digits or 1)},}}{re.escape(after)}")
-        images = [image for image in _files(place) if name.fullmatch(image.name)]
-        if not images:
-            return Refused(path, f"{entry} matches no image: check the pattern.")
-    else:
-        files = [] if rate is None else _files(path)
-        images = [file for file in files if file.suffix.lower() in _IMAGE_SUFFIXES]
-        if not images or any(file.suffix.lower() in VIDEO_SUFFIXES for file in files):
-            return entry
-    make_folder(folder)
-    out = folder / f"{place.resolve().name or 'images'}.mov"
-    if out.exists():
-        return Refused(path, f"{entry} is the second image sequence of the name {out.stem}: take them one by one.")
-    try:
-        _join(images, out, rate or _USUAL_RATE)
-    except KeyframeError as error:
-        return Refused(path, str(error))
-    return str(out)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files of a folder in natural order, without hidden ones; none if it is no folder, or may not be read."""
-    try:
-        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+        return [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
     except (OSError, ValueError):
         return []
-    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def makes_video(path: Path) -> bool:
+    """Whether a file found in a folder is a playlist or an animated WebP."""
+    suffix = path.suffix.lower()
+    return suffix == PLAYLIST or (suffix == ".webp" and is_animated_webp(_head(path)))
+
+
+def is_animated_webp(head: bytes) -> bool:
+    """Whether a file begins as an animated WebP does, by the flag in its extended header (RFC 9649, 2.7)."""
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            return b""
+        with path.open("rb") as file:
+            return file.read(32)
+    except (OSError, ValueError):
+        return b""
+
+
+def _copy_stdin(out: Path) -> None:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise KeyframeError("standard input is no file or pipe: write cat FILE | keyframe-extract -, for instance.")
+    with out.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    if not out.stat().st_size:
+        raise KeyframeError("standard input is empty (0 bytes): check the command before the pipe.")
+    _convert_animation(out)
+
+
+def _download(address: str, out: Path) -> None:
+    download = Download(address)
+    download.save(address, out)
+    if not _head(out).startswith(START):
+        _convert_animation(out)
+        return
+    playlist, parts = out.with_name("playlist"), out.with_name("parts")
+    out.rename(playlist)
+    parts.mkdir()
+    found: dict[str, Path] = {}
+
+    def find(entry: str, place: str) -> tuple[str, Path]:
+        whole = urljoin(place, entry)
+        if whole not in found:
+            download.save(whole, parts / str(len(found)))
+            found[whole] = parts / str(len(found))
+        return whole, found[whole]
+
+    try:
+        join(pieces(playlist, address, find), out)
+    except KeyframeError as error:
+        raise KeyframeError(str(error).replace(str(playlist), str(out))) from error
+    finally:
+        shutil.rmtree(parts)
+
+
+def _join_playlist(playlist: Path, out: Path) -> None:
+    join(pieces(playlist, str(playlist), beside(playlist)), out)
+
+
+def _convert_animation(out: Path) -> None:
+    """Convert a file in its place if it is an animated WebP."""
+    if is_animated_webp(_head(out)):
+        _convert_webp(out.rename(out.with_name("animation")), out)
+
+
+def _convert_webp(path: Path, out: Path) -> None:
+    """The images of an animated WebP, which FFmpeg does not read, at their times in a QuickTime file."""
+    try:
+        with (
+            Image.open(path) as images,
+            av.open(str(out), "w", format="mov", options={"fflags": "+bitexact"}) as film,
+        ):
+            stream = film.add_stream("png", rate=1000)
+            stream.width, stream.height, stream.pix_fmt = *images.size, "rgb24"
+            stream.codec_context.thread_count = 1  # with more, packets come later than their frames
+            at = 0
+            for number in range(getattr(images, "n_frames", 1)):
+                images.seek(number)
+                frame = VideoFrame.from_image(images.convert("RGB"))
+                frame.pts, frame.time_base = at, Fraction(1, 1000)
+                lasts = images.info.get("duration") or _USUAL_MS
+                for packet in stream.encode(frame):
+                    packet.duration = lasts
+                    film.mux(packet)
+                at += lasts
+    except (OSError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk
+            raise
+        raise KeyframeError(
+            f"{out} is an animated WebP that cannot be read: save it again, or leave it out."
+        ) from error
 
 
 def _join(images: Sequence[Path], out: Path, rate: Fraction) -> None:
@@ -99,6 +236,8 @@ def _join(images: Sequence[Path], out: Path, rate: Fraction) -> None:
         for number, image in enumerate(images):
             try:
                 with av.open(str(image.absolute())) as file:
+                    if file.format.name != "image2" and not file.format.name.endswith("_pipe"):
+                        raise KeyframeError(f"{image} is no image: name images that follow each other, or one video.")
                     source = file.streams.video[0]
                     if number == 0:
                         codec, stream = source.codec_context.name, joined.add_stream_from_template(source)

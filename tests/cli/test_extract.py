@@ -233,6 +233,23 @@ REFUSED = {
     "nothing": ([], "there is no video"),
     "bf16 without a run": (["good.mp4", "bf16=true"], "bf16=true is for the model of a run"),
     "missing": (["nowhere.mp4"], "nowhere.mp4 does not exist: check the path."),
+    "address": (
+        ["http://127.0.0.1:1/a.mp4?key=secret&x=1"],
+        "127.0.0.1:1/a.mp4 cannot be reached (Connection refused)",
+    ),
+    "address with a password": (["https://me:secret@host/a.mp4"], "https://host/a.mp4 holds a user name, which logs"),
+    "address of another kind": (["rtsp://camera/1"], "rtsp://camera/1 is no http(s) address: "),
+    "playlist that names a file elsewhere": (["a.m3u8"], "a.m3u8 names ../good.mp4, which is outside of its folder"),
+    "playlist of itself": (["b.m3u8"], "b.m3u8 names playlists of playlists: name one of these instead."),
+    "playlist for a player": (["c.m3u"], "c.m3u is a list for players, not of segments (HLS): name its videos in"),
+    "DASH": (["a.mpd"], "a.mpd is a playlist, which names other files, not a video: name a video file, or make one"),
+    "images without a rate": (
+        ["images"],
+        "images holds no videos but 1 images: if they follow each other, add image_rate",
+    ),
+    "image_rate": (["images", "image_rate=0"], "image_rate=0 must be a number above 0"),
+    "numbered images": (["images/%04d.png"], "images/%04d.png matches no image: check the pattern."),
+    "numbered, not images": (["videos/%d.mp4"], "videos/1.mp4 is no image: name images that follow each other, or one"),
     "300 letters": (["n" * 300], "nnn cannot be read ("),
     "newline in the name": (["new\nline.mp4"], "new line.mp4 is not a video that FFmpeg can read: leave it out"),
     "folder without videos": (["empty"], "empty holds no videos: name another folder"),
@@ -260,8 +277,14 @@ def test_refused(here, good, tmp_path, arguments, words):
     shutil.copy(good, tmp_path / "good.mp4")
     text(tmp_path / "new\nline.mp4")
     (tmp_path / "file").touch()
-    for folder in ("empty", "loops"):
+    for folder in ("empty", "loops", "images", "videos"):
         (tmp_path / folder).mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images" / "1.png")
+    shutil.copy(good, tmp_path / "videos" / "1.mp4")
+    for name, segment in (("a.m3u8", "../good.mp4"), ("b.m3u8", "b.m3u8")):
+        (tmp_path / name).write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{segment}\n")
+    (tmp_path / "c.m3u").write_text("#EXTM3U\ngood.mp4\n")
+    (tmp_path / "a.mpd").write_text("<MPD></MPD>")
     (tmp_path / "loops" / "loop.mp4").symlink_to("loop.mp4")
     (tmp_path / "outer.txt").write_text("inner.txt\n")
     (tmp_path / "inner.txt").write_text("good.mp4\n")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from keyframe.extraction.inputs import Refused, find_inputs
+from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.staging import Refused, Staging
 from keyframe.types import KeyframeError
 
 
@@ -20,7 +21,7 @@ def test_inputs(tmp_path):
     (tmp_path / "lists" / "l.txt").write_text("# comment\n\n ../clip2.MP4 \n../deep/er\nmissing.mp4\n../clip2.MP4\n")
 
     def found(*inputs, recursive=False):
-        paths = find_inputs([str(tmp_path / one) for one in inputs], recursive, [tmp_path / "out"])
+        paths = find_inputs([str(tmp_path / one) for one in inputs], recursive, [tmp_path / "out"], Staging(tmp_path))
         return [path.resolve().relative_to(tmp_path).as_posix() for path in paths]
 
     assert found("") == ["[1] a.mp4", "clip2.MP4", "clip10.mp4"]
@@ -48,7 +49,7 @@ def test_an_input_without_a_video_is_refused_and_the_others_are_found(tmp_path):
         "outer.txt": "is a list within a list",
         "list.txt": "",
     }
-    found = find_inputs([str(tmp_path / name) for name in wrong], False, [tmp_path / "out"])
+    found = find_inputs([str(tmp_path / name) for name in wrong], False, [tmp_path / "out"], Staging(tmp_path / "in"))
     refused = {str(one.path): one.reason for one in found if isinstance(one, Refused)}
     assert [one.name for one in found if not isinstance(one, Refused)] == ["a.mp4"]
     assert len(refused) == 6
@@ -63,9 +64,9 @@ def test_a_folder_that_only_leads_to_results_is_passed_over(tmp_path, caplog):
     for recursive in (False, True):
         caplog.clear()
         with caplog.at_level("INFO"):
-            assert find_inputs([str(video), str(outputs)], recursive, ours) == [video]
+            assert find_inputs([str(video), str(outputs)], recursive, ours, Staging(tmp_path / "in")) == [video]
         assert caplog.messages == [f"Passed over {outputs}: results go there"]
         for place in ours:
-            assert find_inputs([str(video), str(place)], recursive, ours) == [video]
+            assert find_inputs([str(video), str(place)], recursive, ours, Staging(tmp_path / "in")) == [video]
         with pytest.raises(KeyframeError, match=r"outputs (holds|names) no video"):
-            find_inputs([str(outputs)], recursive, ours)
+            find_inputs([str(outputs)], recursive, ours, Staging(tmp_path / "in"))

@@ -1,0 +1,201 @@
+"""Videos at http(s) addresses, downloaded to files within limits of time, size and place."""
+
+import http.client
+import ipaddress
+import logging
+import re
+import shutil
+import ssl
+import string
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import (
+    AbstractHTTPHandler,
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPRedirectHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+from keyframe.files import one_line
+from keyframe.types import KeyframeError
+
+log = logging.getLogger(__name__)
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]+://|data:[\w/+.\-]*[;,]", re.IGNORECASE)
+_USER = re.compile("//[^/?#]*@")
+# Seconds for a connection, for the head of an answer, and for each of its pieces.
+_PATIENCE = 20
+# Bytes per second on average, below which nobody waits for the end.
+_SLOWEST = 10_000
+# Bytes of a playlist, which often comes without its length.
+_LONGEST_PLAYLIST = 1 << 23
+_MOST_SHOWN = 120
+_INSTEAD = "or download the video by other means and name the file"
+
+Peer = tuple[str, int]
+
+
+class Download:
+    """The files that one address leads to, by its redirects and, if it is a playlist, by its entries.
+
+    The address itself may be in a private network, because the user has typed it. What it leads to must be on the same
+    server (address and port) or on a public one: else a stranger's file decides what is asked of this network. It holds
+    for the address that is connected to, whatever name it has. Where a proxy is set up, that is the server.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.name = shown_address(address)
+        self.first: Peer | None = None
+        self.opener = OpenerDirector()
+        for handler in (ProxyHandler(), _Connections(self._check), HTTPRedirectHandler(), HTTPErrorProcessor()):
+            self.opener.add_handler(handler)
+        self.opener.add_handler(HTTPDefaultErrorHandler())
+        self.opener.add_handler(UnknownHandler())
+
+    def _check(self, peer: Peer) -> None:
+        self.first = self.first or peer
+        place = ipaddress.ip_address(peer[0].partition("%")[0])
+        place = getattr(place, "ipv4_mapped", None) or place
+        if peer != self.first and not place.is_global:
+            raise KeyframeError(
+                f"{self.name} leads to the private address {peer[0]}:{peer[1]}, which is not followed: give the "
+                f"address of the file itself, {_INSTEAD}."
+            )
+
+    def save(self, address: str, file: Path) -> None:
+        """Write what is at an address, this one's or one that it leads to; KeyframeError if it is out of limits."""
+        if not re.match("https?://", address, re.IGNORECASE):
+            raise KeyframeError(f"{shown_address(address)} is no http(s) address: {_INSTEAD.removeprefix('or ')}.")
+        if _USER.search(address):
+            raise KeyframeError(f"{self.name} holds a user name, which logs would keep: leave it out, {_INSTEAD}.")
+        if self.first is None:
+            log.info("Downloading %s", self.name)
+        with file.open("wb") as out:
+            for piece in self._content(address, shutil.disk_usage(file.parent).free):
+                out.write(piece)
+
+    def _content(self, address: str, free: int) -> Iterator[bytes]:
+        name, since, n_read = shown_address(address), time.monotonic(), 0
+        try:
+            request = Request(quote(address, safe=string.punctuation), headers={"User-Agent": "keyframe"})
+            with self.opener.open(request, timeout=_PATIENCE) as answer:
+                length = _length(name, answer, free)
+                while piece := answer.read1(1 << 16):
+                    n_read += len(piece)
+                    if length is None and n_read > _LONGEST_PLAYLIST:
+                        raise KeyframeError(
+                            f"{name} is no playlist, it has over {_LONGEST_PLAYLIST >> 20} MB: check it."
+                        )
+                    if time.monotonic() - since > _PATIENCE + n_read / _SLOWEST:
+                        raise KeyframeError(
+                            f"{name} comes too slowly, {n_read >> 10} KB so far: try later, {_INSTEAD}."
+                        )
+                    yield piece
+            if length is not None and n_read < length:
+                raise KeyframeError(f"{name} broke off after {n_read} of {length} bytes: try again, {_INSTEAD}.")
+        except HTTPError as error:
+            raise KeyframeError(f"{name} {_answer(error)}: check it, {_INSTEAD}.") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            cause = error.reason if isinstance(error, URLError) else error
+            late = f"does not answer within {_PATIENCE} s"
+            what = one_line(str(getattr(cause, "strerror", None) or cause))
+            why = late if isinstance(cause, TimeoutError) else f"cannot be reached ({what})"
+            raise KeyframeError(f"{name} {why}: check it and the network, {_INSTEAD}.") from error
+
+
+class _Connections(AbstractHTTPHandler):
+    """Opens http and https addresses; `check` is called with the peer before anything is asked of it."""
+
+    def __init__(self, check: Any) -> None:
+        super().__init__()
+        self.plain, self.secure = partial(_Plain, check), partial(_Secure, check)
+
+    def http_open(self, request: Request) -> Any:
+        return self.do_open(self.plain, request)
+
+    def https_open(self, request: Request) -> Any:
+        return self.do_open(self.secure, request, context=ssl.create_default_context())
+
+    http_request = https_request = AbstractHTTPHandler.do_request_
+
+
+class _Watched:
+    """A connection that is checked, and closed if the head of an answer takes too long, byte by byte."""
+
+    sock: Any
+
+    def __init__(self, check: Any, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.check = check
+        self.late = False
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.check(self.sock.getpeername()[:2])
+
+    def getresponse(self) -> Any:
+        watch = threading.Timer(_PATIENCE, self._hang_up)
+        watch.daemon = True
+        watch.start()
+        answer = None
+        try:
+            answer = super().getresponse()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException):
+            if not self.late:
+                raise
+        finally:
+            watch.cancel()
+        if self.late:
+            raise TimeoutError
+        return answer
+
+    def _hang_up(self) -> None:
+        self.late = True
+        with suppress(OSError):
+            self.sock.shutdown(2)
+
+
+class _Plain(_Watched, http.client.HTTPConnection):
+    """http."""
+
+
+class _Secure(_Watched, http.client.HTTPSConnection):
+    """https."""
+
+
+def _length(name: str, answer: Any, free: int) -> int | None:
+    """Bytes of an answer; None of a playlist that does not state them."""
+    kind = answer.headers.get_content_type()
+    length: int | None = answer.length
+    if kind == "text/html":
+        raise KeyframeError(f"{name} is a web page, not a video: give the address of the file itself, {_INSTEAD}.")
+    if length is None and "mpegurl" not in kind and not name.lower().endswith((".m3u8", ".m3u")):
+        raise KeyframeError(f"{name} states no length, it may have no end: {_INSTEAD.removeprefix('or ')}.")
+    if length is not None and length > free:
+        raise KeyframeError(f"{name} has {length} bytes, and {free} are free for it: make room.")
+    return length
+
+
+def _answer(error: HTTPError) -> str:
+    place = error.headers.get("Location")
+    if 300 <= error.code < 400 and place:
+        return f"leads to {shown_address(place)}, which is not followed"
+    return f"is answered by {error.code} ({one_line(str(error.reason))})"
+
+
+def shown_address(address: str) -> str:
+    """An address as messages and logs show it: without what may be a secret, a password or a query."""
+    place = _USER.sub("//", address)
+    place = one_line(re.split("[?#]", place, maxsplit=1)[0])
+    return place if len(place) <= _MOST_SHOWN else f"{place[:_MOST_SHOWN]}..."
