@@ -32,16 +32,9 @@ def check_number(
     above: bool = False,
     optional: bool = False,
 ) -> None:
-    """Refuse the value of a configuration key that is not a finite number in its range.
+    """Refuse the value of a configuration key, such as `head.window`, that is not a finite number in its range.
 
-    Args:
-        key: as a user sets it, e.g. `head.window`.
-        value: what it is set to.
-        lowest: the lowest number that it takes; -inf for no limit.
-        highest: the highest.
-        whole: whether only whole numbers are taken.
-        above: whether `lowest` itself is refused.
-        optional: whether None is taken too.
+    `lowest` may be -inf; `above` refuses it too. `whole` takes whole numbers alone, `optional` takes None.
     """
     if value is None and optional:
         return
@@ -100,20 +93,11 @@ class Region:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of one video and their times.
+    """Frames of one video and their times; a ValueError if shapes or dtypes disagree."""
 
-    Attributes:
-        pixels: uint8 RGB, shape (T, H, W, 3).
-        timestamps: presentation time of each frame in seconds, float64, shape (T,), not decreasing.
-        indices: number of each frame in presentation order, int64, shape (T,).
-
-    Raises:
-        ValueError: if shapes or dtypes disagree.
-    """
-
-    pixels: UInt8Array
-    timestamps: Float64Array
-    indices: Int64Array
+    pixels: UInt8Array  # RGB, (T, H, W, 3)
+    timestamps: Float64Array  # presentation time of each frame in seconds, not decreasing, (T,)
+    indices: Int64Array  # number of each frame in presentation order, (T,)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3 or self.pixels.dtype != np.uint8:
@@ -133,23 +117,12 @@ class Frames:
 
 @dataclass(frozen=True)
 class Labels:
-    """Importance labels of one video, one column per frame.
+    """Importance labels of one video, one column per frame; a ValueError if a value lies outside [0, 1]."""
 
-    Attributes:
-        importance: the reference track in [0, 1], float32, shape (L,): the annotators' mean if there are annotators,
-            else the file's own score track.
-        annotators: each annotator's scores in [0, 1], float32, shape (A, L); A may be 0.
-        category: the video's category, "" if the label file names none.
-        selections: whether the annotators' scores are their summaries: 1 for each frame that they keep, else 0.
-
-    Raises:
-        ValueError: if shapes disagree or a value lies outside [0, 1].
-    """
-
-    importance: Float32Array
-    annotators: Float32Array
-    category: str = ""
-    selections: bool = False
+    importance: Float32Array  # the annotators' mean, or without annotators the file's own track, (L,)
+    annotators: Float32Array  # each annotator's scores, (A, L); A may be 0
+    category: str = ""  # of the video, if the label file names one
+    selections: bool = False  # whether annotators' scores are their summaries: 1 for each frame that they keep, else 0
 
     def __post_init__(self) -> None:
         if self.importance.ndim != 1 or self.annotators.ndim != 2:

@@ -41,11 +41,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, number) in an order that is a function of (seed, epoch, rank); Lightning calls `set_epoch`.
 
     The epoch travels with the index because persistent workers keep the data set as it was when they started. With
-    `shuffle` the order is new every epoch, and each of the `world` ranks gets the same number of samples, some of them
-    twice if needed, because DDP needs the same number of steps; otherwise each sample goes to exactly one rank.
-
-    `chunk` is for samples that lie on a disk in their order: chunks of so many neighbours come in random order, and the
-    samples of 16 chunks in random order.
+    `shuffle` the order is new every epoch, and each of the `world` ranks gets the same number of samples, as DDP needs,
+    some of them twice; otherwise each sample goes to exactly one rank. `chunk` is for samples that lie on a disk in
+    their order: chunks of so many neighbours come in random order, and the samples of 16 chunks in random order.
     """
 
     def __init__(
@@ -93,8 +91,8 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         batch_size: videos per batch and rank.
         folds: how many folds the videos are divided into.
         fold: which of them is tested, 0 to folds - 1.
+        folds, fold: how many folds the videos are divided into, and which of them is tested, from 0.
         val_fraction: share of the remaining videos to choose checkpoints by.
-        splits: a published split file to use instead of our own folds.
         seed: of the order and the augmentation of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
         workers: processes that load batches if videos are decoded or features read for them; 0 loads in the training
@@ -212,11 +210,9 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the videos that checkpoints are chosen by."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the videos that are reported on."""
         return self._loader("test")
 
     def state_dict(self) -> dict[str, Any]:
@@ -233,7 +229,6 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             self.kept_split = Split.from_plain(state["split"], path)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where the checkpoint was."""
         self._batches_done = int(state_dict["batches_done"])
 
     @abstractmethod
@@ -352,7 +347,6 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         self.cache = cache
 
     def prepare_data(self) -> None:
-        """Make the data if it is made at all (one process per machine)."""
         self.source.prepare()
 
     def leave_out(self, skipped: Mapping[str, str]) -> None:

@@ -35,29 +35,17 @@ _IMAGES, _HIDING = 0, 1
 
 @dataclass(frozen=True)
 class Sample:
-    """T frames of one video, and their labels.
+    """T frames of one video, and their labels."""
 
-    Attributes:
-        video: id of the video.
-        number: its place in the data set; two samples of one video have the same.
-        kind: what `inputs` holds: pixels, the backbone prefix's maps, or backbone features.
-        inputs: (T, ...); pixels are uint8 (T, 3, H, W).
-        seconds: time of each frame since the first frame of the video, (T,).
-        importance: the reference score of each frame in [0, 1], (T,).
-        annotators: each annotator's score in [0, 1], (A, T); A may be 0.
-        visible: bool (T,), False where augmentation hides a frame.
-        teacher_target: a teacher's score of each frame, then its embedding, (T, 1 + W); None without a teacher.
-    """
-
-    video: str
-    number: int
-    kind: InputKind
-    inputs: Tensor
-    seconds: Tensor
-    importance: Tensor
-    annotators: Tensor
-    visible: Tensor
-    teacher_target: Tensor | None = None
+    video: str  # id
+    number: int  # its place in the data set; two samples of one video have the same
+    kind: InputKind  # what `inputs` holds: pixels, the backbone prefix's maps, or backbone features
+    inputs: Tensor  # (T, ...); pixels are uint8 (T, 3, H, W)
+    seconds: Tensor  # time of each frame since the first frame of the video, (T,)
+    importance: Tensor  # the reference score of each frame in [0, 1], (T,)
+    annotators: Tensor  # each annotator's score in [0, 1], (A, T); A may be 0
+    visible: Tensor  # bool (T,), False where augmentation hides a frame
+    teacher_target: Tensor | None = None  # a teacher's score of each frame, then its embedding, (T, 1 + W)
 
 
 @dataclass(frozen=True)
@@ -111,9 +99,7 @@ def _batch_of(fields: dict[str, Any]) -> Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad samples to the longest and stack them."""
-    if len({sample.kind for sample in samples}) != 1:
-        raise ValueError("a batch holds either pixels, prefix maps or features, not several of them")
+    """Pad samples of one kind to the longest and stack them."""
     length = max(len(sample.inputs) for sample in samples)
     most = max(len(sample.annotators) for sample in samples)
     annotators = torch.full((len(samples), most, length), float("nan"))
@@ -193,19 +179,12 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Kind and view of an epoch's samples.
+    """Kind and view of an epoch's samples."""
 
-    Attributes:
-        before: kind in the epochs before `switch_epoch`.
-        after: kind from then on.
-        switch_epoch: None never switches.
-        views: how many augmented views there are, taken in turn; None for images as they are.
-    """
-
-    before: InputKind
-    after: InputKind
-    switch_epoch: int | None
-    views: int | None = None
+    before: InputKind  # in the epochs before `switch_epoch`
+    after: InputKind  # from then on
+    switch_epoch: int | None  # None never switches
+    views: int | None = None  # how many augmented views there are, taken in turn; None for images as they are
 
     def kind(self, epoch: int) -> InputKind:
         """Kind of the samples of an epoch."""
@@ -402,7 +381,6 @@ class FeatureDataset(Dataset[Sample]):
         return len(self.videos)
 
     def plain(self, number: int) -> Sample:
-        """The sample of a video."""
         video = self.videos[number]
         return Sample(
             video=video.id,

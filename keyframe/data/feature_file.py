@@ -15,29 +15,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from keyframe.data import hdf5
 from keyframe.data.alignment import sample_labels
 from keyframe.data.folder import few
-from keyframe.data.hdf5 import (
-    TVSUM_CATEGORIES,
-    TVSUM_IDS,
-    Hdf5File,
-    data_set_named,
-    named_videos,
-    open_hdf5,
-    read_scores,
-)
+from keyframe.data.hdf5 import Hdf5File, open_hdf5
 from keyframe.data.labels import read_labels
 from keyframe.files import FileState, atomic_file, make_folder, one_line, unchanged
-from keyframe.types import (
-    BoolArray,
-    Float32Array,
-    Float64Array,
-    FloatArray,
-    Int64Array,
-    IntArray,
-    KeyframeError,
-    Labels,
-)
+from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 log = logging.getLogger(__name__)
 
@@ -50,41 +34,23 @@ _MOST_HELD = 2**28
 
 @dataclass(frozen=True)
 class FeatureVideo:
-    """One video of a feature file: no pixels, a backbone feature at every pick.
-
-    Attributes:
-        id: of the video.
-        path: of its file.
-        state: of the file when it was read, since which it must not have changed.
-        key: its group in the file, `video_N`.
-        category: "" if it is not known.
-        width: channels of a feature, d.
-        held: the features in memory, float32 (n, d); None reads them from the file each time.
-        picks: frame number of each feature, rising, int64 (n,).
-        n_frames: frames of the video.
-        rate: frames per second.
-        importance: the reference score at each pick in [0, 1], float32 (n,).
-        annotators: each annotator's score at each pick in [0, 1], float32 (A, n); A may be 0.
-        change_points: first and last frame of each shot, both inclusive, covering the video, int64 (m, 2); or None.
-        user_summaries: the frames that each annotator would keep, bool (U, n_frames); or None.
-        selections: whether these are the labels as they are, see `Labels`.
-    """
+    """One video of a feature file: no pixels, a backbone feature at every pick."""
 
     id: str
-    path: Path
-    state: FileState | None
-    key: str
-    category: str
-    width: int
-    held: Float32Array | None
-    picks: Int64Array
-    n_frames: int
-    rate: float
-    importance: Float32Array
-    annotators: Float32Array
-    change_points: Int64Array | None
-    user_summaries: BoolArray | None
-    selections: bool = False
+    path: Path  # of its file
+    state: FileState | None  # of the file when it was read, since which it must not have changed
+    key: str  # its group in the file, `video_N`
+    category: str  # "" if it is not known
+    width: int  # channels of a feature, d
+    held: Float32Array | None  # the features in memory, (n, d); None reads them from the file each time
+    picks: Int64Array  # frame number of each feature, rising, (n,)
+    n_frames: int  # of the video
+    rate: float  # frames per second
+    importance: Float32Array  # the reference score at each pick in [0, 1], (n,)
+    annotators: Float32Array  # each annotator's score at each pick in [0, 1], (A, n); A may be 0
+    change_points: Int64Array | None  # first and last frame of each shot, inclusive, covering the video, (m, 2)
+    user_summaries: BoolArray | None  # the frames that each annotator would keep, (U, n_frames)
+    selections: bool = False  # whether these are the labels as they are, see `Labels`
 
     @property
     def file(self) -> str:
@@ -92,7 +58,7 @@ class FeatureVideo:
         return self.path.name
 
     @property
-    def seconds(self) -> Float64Array:
+    def seconds(self) -> FloatArray:
         """The time of each pick, (n,)."""
         return self.picks / self.rate
 
@@ -111,15 +77,12 @@ def read_feature_files(
 
     Each `video_N` needs `features` (n_steps, d) and `gtscore` (n_steps,), of any dtype, and may have `picks`
     (n_steps,), `n_frames`, `video_name`, `change_points` (m, 2) and `user_summary` (U, n_frames), or Mr.HiSum's
-    `gt_summary` (n_steps,). `read_scores` says what stands for missing picks.
+    `gt_summary` (n_steps,). `read_scores` says what stands for missing picks. Of change points only the starts count: a
+    shot lasts until the next one begins.
 
-    Of change points only the starts count: a shot lasts until the next one begins, the first begins with the video and
-    the last ends with it, and those that begin after its end are left out.
-
-    Features of more than 256 MB in all stay in the files (`FeatureVideo.held`).
-
-    Several files must be of one width. In a list of files a video without a name is called `ovp/video_N` by the data
-    set that the file's name contains, or by the file's name: the ids stay if a file is moved, or alone in the list.
+    Features of more than 256 MB in all stay in the files (`FeatureVideo.held`). Several files must be of one width. In
+    a list of files a video without a name is called `ovp/video_N` by the data set that the file's name contains, or by
+    the file's name: the ids stay if a file is moved, or alone in the list.
 
     Args:
         paths: e.g. `eccv16_dataset_tvsum_google_pool5.h5`, or a list of such files.
@@ -163,7 +126,7 @@ def read_feature_files(
 def each_features(path: Path, option: str) -> Iterator[Float32Array]:
     """The features of each video of a file, with labels or without, float32 (n, d), one after the other."""
     with unchanged(path) as state, open_hdf5(path, option) as file:
-        names = named_videos(file)
+        names = hdf5.named_videos(file)
         for key in names:
             file.claim_later(f"{key}/features", 4 * math.prod(_features_shape(file, key)))
     for key in names:
@@ -183,13 +146,13 @@ def _read_file(
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
     with unchanged(path) as state, open_hdf5(path, option) as file:
-        names = named_videos(file)
+        names = hdf5.named_videos(file)
         sizes = accumulate(4 * math.prod(_features_shape(file, key)) for key in names)
         hold = all(size <= most for size in sizes)
         if several and of_annotators is not None and not of_annotators.keys() & set(names.values()):
             of_annotators = None
         for key, name in names.items():
-            track = read_scores(file, key)
+            track = hdf5.read_scores(file, key)
             shots, regular = _change_points(file, key, track.n_frames)
             if not regular:
                 corrected.append(key)
@@ -209,13 +172,13 @@ def _read_file(
                 )
             if not hold:
                 file.claim_later(f"{key}/features", 4 * math.prod(shape))
-            id_ = f"{data_set_named(path.stem) or path.stem}/{key}" if several and name == key else name
+            id_ = f"{hdf5.data_set_named(path.stem) or path.stem}/{key}" if several and name == key else name
             videos[id_] = FeatureVideo(
                 id=id_,
                 path=path,
                 state=state,
                 key=key,
-                category=TVSUM_CATEGORIES.get(name, ""),
+                category=hdf5.TVSUM_CATEGORIES.get(name, ""),
                 width=shape[1],
                 held=_features(file, key) if hold else None,
                 picks=track.picks,
@@ -307,23 +270,17 @@ def video_numbers(names: Iterable[str], labelled: Iterable[str] = ()) -> dict[st
     order, `labelled`. Videos without labels follow, in the order given.
     """
     names = dict.fromkeys(names)
-    order = TVSUM_IDS if names.keys() <= set(TVSUM_IDS) else dict.fromkeys([*labelled, *names])
+    order = hdf5.TVSUM_IDS if names.keys() <= set(hdf5.TVSUM_IDS) else dict.fromkeys([*labelled, *names])
     return {name: number for number, name in enumerate(order, start=1) if name in names}
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The annotators' view of one video, as the field's files hold it.
+    """The annotators' view of one video, as the field's files hold it."""
 
-    Attributes:
-        gtscore: the reference score at each pick in [0, 1], (n,).
-        gtsummary: whether the summary that the reference track makes keeps each pick, bool (n,).
-        user_summary: whether each annotator's summary keeps each frame, bool (A, n_frames); A may be 0.
-    """
-
-    gtscore: FloatArray
-    gtsummary: BoolArray
-    user_summary: BoolArray
+    gtscore: FloatArray  # the reference score at each pick in [0, 1], (n,)
+    gtsummary: BoolArray  # whether the summary that the reference track makes keeps each pick, (n,)
+    user_summary: BoolArray  # whether each annotator's summary keeps each frame, (A, n_frames); A may be 0
 
 
 @dataclass(frozen=True)

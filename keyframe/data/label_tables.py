@@ -11,16 +11,7 @@ import numpy as np
 
 from keyframe.data.hdf5 import checked_id
 from keyframe.files import one_line, read_json, read_small
-from keyframe.types import (
-    BoolArray,
-    Float32Array,
-    Float64Array,
-    FloatArray,
-    Int64Array,
-    KeyframeError,
-    Labels,
-    check_number,
-)
+from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, KeyframeError, Labels, check_number
 
 _LARGEST = 2**26  # bytes of a file: fifty videos of ten minutes and twenty annotators take half of it
 _MOST_ANNOTATORS = 1000  # of one video
@@ -35,8 +26,8 @@ _FORMS = ("user_summary", "scores", "segments", "keyframes")  # of one video in 
 class TimedLabels:
     """Labels of one video in seconds from its first frame; `alignment.frame_labels` gives each frame its own."""
 
-    starts: Float64Array  # first second of each span, float64 (n,)
-    ends: Float64Array  # its end, which is not in it, float64 (n,)
+    starts: FloatArray  # first second of each span, float64 (n,)
+    ends: FloatArray  # its end, which is not in it, float64 (n,)
     scores: Float32Array  # of each span in [0, 1], float32 (n,); what is in no span has 0
     annotators: Int64Array  # number of each span's annotator, from 0, int64 (n,)
     selections: bool  # as of `Labels`: spans without scores
@@ -53,7 +44,7 @@ def check_scale(lowest: float, highest: float) -> None:
         raise KeyframeError(f"lowest={lowest}, a score of the label file, must be below highest={highest}.")
 
 
-def outside_scale(scores: Float64Array, where: str, lowest: float, highest: float) -> KeyframeError | None:
+def outside_scale(scores: FloatArray, where: str, lowest: float, highest: float) -> KeyframeError | None:
     """What is to be said if a score lies outside the scale."""
     inside = (scores >= lowest) & (scores <= highest)  # False for NaN
     if inside.all():

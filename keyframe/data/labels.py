@@ -5,22 +5,19 @@ The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015), SumMe
 """
 
 import logging
-from collections.abc import Collection, Mapping
+import math
+import struct
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores
-from keyframe.data.label_tables import (
-    TimedLabels,
-    check_scale,
-    is_table,
-    of_annotators,
-    outside_scale,
-    read_json_labels,
-    read_label_table,
-)
-from keyframe.data.mat5 import MAT5_START, read_mat5
+from keyframe.data import label_tables
+from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores, room_for
+from keyframe.data.label_tables import TimedLabels, check_scale, of_annotators
 from keyframe.files import atomic_file, one_line, unchanged
 from keyframe.system import log_once
 from keyframe.types import Float32Array, Float64Array, IntArray, KeyframeError, Labels
@@ -35,6 +32,15 @@ log = logging.getLogger(__name__)
 
 _START = 2**12  # bytes that tell what a file is
 _MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a third of it
+
+# MAT-file format 5, The MathWorks: a header, then elements of type, size and content.
+_MAT5_START = b"MATLAB 5.0 MAT-file"
+_MAT5_HEADER = 128  # bytes
+_MAT5_LARGEST = 2**28  # bytes of a file; SumMe's take less than a hundredth
+_MATRIX, _COMPRESSED = 14, 15  # types of elements
+_NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_NUMBER_CLASSES = range(6, 16)  # classes of arrays: double, single, and integers
+_COMPLEX = 0x800  # a flag of an array
 
 
 def read_labels(
@@ -109,9 +115,9 @@ def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[s
             case "h5":
                 return dict(read_eccv16_h5(path, option))
             case "json":
-                return read_json_labels(path, lowest, highest)
+                return label_tables.read_json_labels(path, lowest, highest)
             case "table":
-                return dict(read_label_table(path, lowest, highest))
+                return dict(label_tables.read_label_table(path, lowest, highest))
             case _:
                 return dict(read_tvsum_tsv(path, lowest, highest, option))
 
@@ -122,11 +128,11 @@ def _form(path: Path) -> str:
         start = file.read(_START)
     suffix = path.suffix.lower()
     if suffix not in SCALED_SUFFIXES:
-        return "mat5" if suffix == ".mat" and start.startswith(MAT5_START) else suffix[1:]
+        return "mat5" if suffix == ".mat" and start.startswith(_MAT5_START) else suffix[1:]
     text = start.decode("utf-8-sig", "replace").lstrip()
     if suffix == ".json" or text.startswith(("{", "[")):
         return "json"
-    return "table" if is_table(text.partition("\n")[0]) else "tsv"
+    return "table" if label_tables.is_table(text.partition("\n")[0]) else "tsv"
 
 
 def read_tvsum_tsv(
@@ -142,9 +148,6 @@ def read_tvsum_tsv(
     have selected frames, as SumMe's did: the labels are `selections`.
     """
     path = Path(path)
-    if not path.is_file():  # opening a pipe would wait for its writer
-        raise KeyframeError(f"there is no file {path}: set {option} to the label file")
-    check_scale(lowest, highest)
     rows: dict[str, list[Float32Array]] = {}
     categories: dict[str, str] = {}
     binary, off_scale = True, None
@@ -160,7 +163,7 @@ def read_tvsum_tsv(
                     continue
                 name, category, scores = _parse_row(line, where)
                 binary = binary and bool(np.isin(scores, (0, 1)).all())
-                off_scale = off_scale or outside_scale(scores, where, lowest, highest)
+                off_scale = off_scale or label_tables.outside_scale(scores, where, lowest, highest)
                 if off_scale is not None and not binary:
                     raise off_scale
                 known = rows.setdefault(name, [])
@@ -200,24 +203,13 @@ def _parse_row(line: str, where: str) -> tuple[str, str, Float64Array]:
             f"{where}: a row needs 3 columns separated by tabs, video_id, category and scores, "
             f"not {len(columns)}{'' if columns[0] else ' with an empty id'}"
         )
-    texts = columns[2].split(",")
     try:
-        scores = np.array(texts, dtype=np.float64)
-    except ValueError as error:
+        scores = np.array(columns[2].split(","), dtype=np.float64)
+    except ValueError as error:  # it quotes the text
         raise KeyframeError(
-            f"{where}: {_no_number(texts)!r} is no number: the third column must hold numbers separated by commas"
+            f"{where}: the third column must hold numbers separated by commas ({one_line(str(error))[:100]})"
         ) from error
     return checked_id(columns[0], where), columns[1], scores
-
-
-def _no_number(texts: list[str]) -> str:
-    """The first text that is no number, at most 40 characters of it."""
-    for text in texts:
-        try:
-            float(text)
-        except ValueError:
-            return text.strip()[:40]
-    return ""
 
 
 def write_tsv(
@@ -225,19 +217,10 @@ def write_tsv(
 ) -> None:
     """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file in a folder that exists.
 
-    `annotators` are scores 1 ... 5 by video id, integers, (A, L) with A, L >= 1; `categories` are by video id too.
+    `annotators` are scores 1 ... 5 by video id, integers, (A, L) with A, L >= 1; `categories` are by id too. No id or
+    category has a tab or a line break.
     """
     path = Path(path)
-    if not annotators:
-        raise ValueError("there are no labels to write")
-    for name, scores in annotators.items():
-        if scores.ndim != 2 or not scores.size or not np.issubdtype(scores.dtype, np.integer):
-            raise ValueError(f"scores of {name} must be integers (A, L), not {scores.dtype} {scores.shape}")
-        if scores.min() < 1 or scores.max() > 5:
-            raise ValueError(f"scores of {name} must lie in 1 ... 5, not {scores.min()} ... {scores.max()}")
-        texts = (name, (categories or {}).get(name, ""))
-        if not name or any(c in text for text in texts for c in "\t\r\n"):
-            raise ValueError(f"{name!r} cannot stand in a row: no tabs or line breaks, and an id is needed")
     with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         for name, scores in annotators.items():
             category = (categories or {}).get(name, "")
@@ -291,6 +274,74 @@ def read_summe_mat(path: str | Path, option: str = "data.labels") -> dict[str, L
             "it needs one row per frame"
         )
     return {checked_id(path.stem, str(path)): of_annotators((score != 0).T, "", selections=True)}
+
+
+def read_mat5(path: Path, names: Collection[str], option: str) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of finite real numbers of a MATLAB 5 file by name; what the file does not hold is left out.
+
+    Nothing else in the file is read: no cell, structure or object. It fills no more memory than a file of its size may.
+    `scipy.io` reads such files too, and crashes the process on some damaged ones (1.17 at least).
+    """
+    if path.stat().st_size > _MAT5_LARGEST:
+        raise KeyframeError(f"{path} is larger than {_MAT5_LARGEST >> 20} MiB, no label file: give another as {option}")
+    try:
+        raw = path.read_bytes()
+        order = {b"IM": "<", b"MI": ">"}.get(raw[_MAT5_HEADER - 2 : _MAT5_HEADER])
+        if order is None:
+            raise ValueError("its header is damaged")
+        arrays = {}
+        for matrix in _matrices(raw, order, room_for(path)):
+            (_, flags), (_, dims), (_, name), *values = _elements(matrix, order, 4)
+            if (text := name.decode("latin-1")) not in names:
+                continue
+            if not values or not flags or len(dims) % 4:
+                raise ValueError(f"{text} is damaged")
+            arrays[text] = _array(text, struct.unpack(f"{order}I", flags[:4])[0], dims, *values[0], order)
+    # struct and numpy raise these on damaged files
+    except (OSError, ValueError, OverflowError, MemoryError, struct.error, zlib.error) as error:
+        reason = one_line(str(error)) or type(error).__name__
+        raise KeyframeError(f"{path} cannot be read as MATLAB 5 ({reason}): give another file as {option}") from error
+    return arrays
+
+
+def _matrices(raw: bytes, order: str, room: float) -> Iterator[bytes]:
+    """The content of each array of the file, of at most `room` bytes in all."""
+    for kind, content in _elements(raw[_MAT5_HEADER:], order):
+        if kind == _COMPRESSED:
+            content = zlib.decompressobj().decompress(content, int(room) + 1)
+            room -= len(content)
+            if room < 0:
+                raise ValueError("it would fill more memory than is left for a file of this size")
+            kind, content = next(_elements(content, order), (0, b""))
+        if kind == _MATRIX:
+            yield content
+
+
+def _elements(content: bytes, order: str, most: float = math.inf) -> Iterator[tuple[int, bytes]]:
+    """The first elements one after the other, type and content; ValueError if the last is cut off."""
+    at = count = 0
+    while at + 8 <= len(content) and count < most:
+        kind, size = struct.unpack_from(f"{order}II", content, at)
+        first, padding = at + 8, 0 if kind == _COMPRESSED else -size % 8
+        if kind >> 16:  # a small element: its size stands beside the type
+            kind, size, first, padding = kind & 0xFFFF, kind >> 16, at + 4, 4 - (kind >> 16)
+        if first + size > len(content) or padding < 0:
+            raise ValueError("it ends within an array")
+        yield kind, content[first : first + size]
+        at, count = first + size + padding, count + 1
+
+
+def _array(name: str, flags: int, dims: bytes, kind: int, values: bytes, order: str) -> npt.NDArray[Any]:
+    """An array of its flags, dimensions and values."""
+    if flags & 0xFF not in _NUMBER_CLASSES or flags & _COMPLEX or kind not in _NUMBER_TYPES:
+        raise ValueError(f"{name} is no array of real numbers")
+    array = np.frombuffer(values, order + _NUMBER_TYPES[kind])
+    shape = struct.unpack(f"{order}{len(dims) // 4}i", dims)
+    if min(shape, default=-1) < 0 or math.prod(shape) != array.size or len(shape) > 8:
+        raise ValueError(f"{name} has {array.size} numbers, which do not fit its shape")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return array.reshape(shape, order="F")
 
 
 def read_eccv16_h5(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:

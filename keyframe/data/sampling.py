@@ -91,20 +91,14 @@ def windows(count: int, length: int | None = None, span: int = SPAN) -> Iterator
     """Deal the frames of a video into windows, for a model that was trained on a fixed number of frames.
 
     All frames are dealt into interleaved windows of T, each spread evenly over the whole video, so that every frame is
-    in at least one. A video longer than `span` frames is first cut into sections that overlap by half.
-
-    Args:
-        count: frames of the video, at least 1.
-        length: T, the frames of a window; a shorter section is spread over one window, some frames twice. None for a
-            model that takes any length: each section is one window.
-        span: most frames of a section.
+    in at least one. A video longer than `span` frames is first cut into sections that overlap by half. A window has
+    `length` frames; a shorter section is spread over one window, some frames twice. None is for a model that takes any
+    length: each section is one window.
 
     Yields:
         The frames of a window, rising, (length,), and their weights in (0, 1], which fall linearly from the middle of a
         section to its ends. The first frame of a window is never before that of the previous window.
     """
-    if count < 1 or span < 1 or (length is not None and length < 1):
-        raise ValueError(f"count, length and span must be at least 1, not {count}, {length} and {span}")
     sections = 1 if count <= span else -(-2 * count // span) - 1
     size = min(count, span)
     for start in np.linspace(0, count - size, sections).round().astype(np.int64):
@@ -117,11 +111,7 @@ def windows(count: int, length: int | None = None, span: int = SPAN) -> Iterator
 
 
 def average_windows(
-    score: Callable[[Int64Array], FloatArray],
-    count: int,
-    length: int | None = None,
-    span: int = SPAN,
-    batch: int = 1,
+    score: Callable[[Int64Array], FloatArray], count: int, length: int | None = None, span: int = SPAN, batch: int = 1
 ) -> Float32Array:
     """Scores in [0, 1] of all frames, float32 (count,): those of `windows`, averaged by weight.
 

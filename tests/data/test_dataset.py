@@ -346,11 +346,6 @@ def test_hidden_frames_are_masked():
     ]
 
 
-def test_samples_of_two_kinds_do_not_mix():
-    with pytest.raises(ValueError, match="not several"):
-        collate([sample(0, 3, 1, "pixels"), sample(1, 3, 1, "features")])
-
-
 def test_a_batch_moves_with_all_its_tensors():
     batch = collate([sample(0, 3, 2), sample(1, 2, 0)])
     moved = batch.to("meta")

@@ -138,7 +138,7 @@ def test_tsv_with_another_scale(tmp_path):
     path.write_text("a\tx\t0,5,10\n")
     np.testing.assert_array_equal(read_labels(path, 0, 10)["a"].importance, [0, 0.5, 1])
     with pytest.raises(KeyframeError, match="must be below"):
-        read_tvsum_tsv(path, 5, 5)
+        read_labels(path, 5, 5)
 
 
 BAD_TSV = {
@@ -148,8 +148,8 @@ BAD_TSV = {
     "a\tx\t1,2\na\tx\n": r"line 2: a row needs 3 columns",
     "a\tx\t1\t2\n": r"line 1: a row needs 3 columns",
     "\tx\t1,2\n": r"line 1: .*empty id",
-    "a\tx\t1,two,3\n": r"line 1: 'two' is no number",
-    "a\tx\t1,,3\n": r"line 1: '' is no number",
+    "a\tx\t1,two,3\n": r"line 1: the third column must hold numbers.*'two'",
+    "a\tx\t1,,3\n": r"line 1: the third column must hold numbers.*''",
     "a\tx\t1,2\n\na\tx\t1,6\n": r"line 3: score 6 of frame 1 lies outside \[1, 5\]",
     "a\tx\t0.5,2\n": r"line 1: score 0\.5 of frame 0",
     "a\tx\tnan,2\n": r"line 1: score nan of frame 0",
@@ -168,18 +168,17 @@ def test_a_bad_tsv_is_refused_with_its_line(tmp_path):
 
 def test_tsv_that_cannot_be_opened(tmp_path):
     with pytest.raises(KeyframeError, match=r"no file .*gone\.tsv.*data\.labels"):
-        read_tvsum_tsv(tmp_path / "gone.tsv")
+        read_labels(tmp_path / "gone.tsv")
     (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00\x81" * 9)
     with pytest.raises(KeyframeError, match=r"binary\.tsv cannot be read as text"):
-        read_tvsum_tsv(tmp_path / "binary.tsv")
+        read_labels(tmp_path / "binary.tsv")
     os.mkfifo(tmp_path / "pipe.tsv")
-    for path in (tmp_path, tmp_path / "pipe.tsv"):
-        with pytest.raises(KeyframeError, match="no file"):
-            read_tvsum_tsv(path)
+    with pytest.raises(KeyframeError, match="no file"):
+        read_labels(tmp_path / "pipe.tsv")
     with (tmp_path / "sparse.tsv").open("wb") as file:
         file.truncate(4 << 30)
     with pytest.raises(KeyframeError, match=r"sparse\.tsv, line 1: the row is longer"):
-        read_tvsum_tsv(tmp_path / "sparse.tsv")
+        read_labels(tmp_path / "sparse.tsv")
 
 
 def test_scores_of_0_and_1_are_selections(tmp_path):
@@ -214,19 +213,6 @@ def test_write_tsv_gives_the_official_form(tmp_path):
     write_tsv(path, scores, {"a": "VT"})
     assert path.read_bytes() == b"a\tVT\t1,2,5\na\tVT\t3,3,3\nb\t\t4,4\n"
     assert [p.name for p in tmp_path.iterdir()] == ["anno.tsv"]
-
-
-def test_write_tsv_refuses_what_cannot_be_read_back(tmp_path):
-    path = tmp_path / "anno.tsv"
-    path.write_text("kept")
-    scores = [[[1, 6]], [[0, 5]], [[1.0, 2.0]], [1, 2], np.empty((0, 3), int)]
-    for bad in ({"b": np.array(values)} for values in scores):
-        with pytest.raises(ValueError, match="of b must"):
-            write_tsv(path, {"a": np.array([[1, 2]]), **bad})
-    for name in ("b\tc", ""):
-        with pytest.raises(ValueError, match="cannot stand in a row"):
-            write_tsv(path, {"a": np.array([[1, 2]]), name: np.array([[1, 2]])})
-    assert path.read_text() == "kept"
 
 
 def test_write_tsv_leaves_nothing_half_written(tmp_path, monkeypatch):

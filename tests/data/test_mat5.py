@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from keyframe.data.labels import read_labels
-from keyframe.data.mat5 import read_mat5
+from keyframe.data.labels import read_labels, read_mat5
 from keyframe.types import KeyframeError
 from tests.data.summe import write_gt
 
