@@ -39,15 +39,10 @@ VIDEO_METRICS = ("spearman", "kendall", "annotator_spearman", "annotator_kendall
 
 
 def video_metrics(scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> dict[str, float]:
-    """The `VIDEO_METRICS` of one video.
+    """The `VIDEO_METRICS` of one video's scores (T,), by the reference importance (T,) and annotators' scores (A, T).
 
     `annotator_spearman` and `annotator_kendall` are the mean over annotators of the correlation with each (Otani et
-    al., Rethinking the evaluation of video summaries, 2019); the others compare with `importance`.
-
-    Args:
-        scores: predicted importance of each frame, (T,).
-        importance: the annotators' mean (or the label file's own track), (T,).
-        annotators: each annotator's scores, (A, T); A may be 0.
+    al., Rethinking the evaluation of video summaries, 2019), NaN without any; the others compare with `importance`.
     """
     return {
         "spearman": spearman(scores, importance),

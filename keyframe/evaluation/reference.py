@@ -6,16 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keyframe.evaluation.metrics import (
-    SUMMARY_SHARE,
-    defined_mean,
-    f1_user,
-    kendall,
-    kendall_matrix,
-    mean_metrics,
-    spearman,
-    spearman_matrix,
-)
+from keyframe.evaluation import metrics
 from keyframe.evaluation.video import RIDGE, TRAINING_FREE, EvalVideo, annotators_at_picks, mean_track
 from keyframe.types import Float64Array, FloatArray, Labels
 
@@ -34,7 +25,7 @@ LINES = {
     "other_annotators": "The mean of all other annotators, compared with the one left out, each in turn.",
     "ceiling": "The mean of all annotators, compared with each: about the most that any predictor can reach.",
     "random": f"Independent uniform random scores: the mean of {RANDOM_DRAWS} draws.",
-    "uniform": f"1 at evenly spaced picks, {SUMMARY_SHARE:.0%} of all, and 0 at the others.",
+    "uniform": f"1 at evenly spaced picks, {metrics.SUMMARY_SHARE:.0%} of all, and 0 at the others.",
     "position": "Nearness to the middle of the video, whatever it shows.",
     TRAINING_FREE: "The baseline that needs no training: shot structure, representativeness, novelty, sharpness.",
     RIDGE: "Ridge regression of the annotators' mean on the features of single frames, fitted on the training videos; "
@@ -92,7 +83,7 @@ def reference_lines(
         "other_annotators": np.eye(len(predictions["other_annotators"]), count, dtype=bool),
     }
     tracks = np.concatenate(list(predictions.values()))
-    taus, rhos = kendall_matrix(tracks, annotators), spearman_matrix(tracks, annotators)
+    taus, rhos = metrics.kendall_matrix(tracks, annotators), metrics.spearman_matrix(tracks, annotators)
     lines: dict[str, Line] = {}
     start = 0
     for name, rows in predictions.items():
@@ -101,7 +92,9 @@ def reference_lines(
         lines[name] = _line(taus[part][chosen], rhos[part][chosen])
         start += len(rows)
     halves = list(_halves(annotators, rng))
-    taus, rhos = (np.array([correlation(*pair) for pair in halves]) for correlation in (kendall, spearman))
+    taus, rhos = (
+        np.array([correlation(*pair) for pair in halves]) for correlation in (metrics.kendall, metrics.spearman)
+    )
     lines["pooled"] = _line(taus, rhos)
     return lines
 
@@ -112,20 +105,20 @@ def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, floa
     Besides: `reference/videos`, the number of videos; `reference/<line>/videos`, how many of them have a value;
     `reference/<line>/comparisons` and `.../undefined`, the correlations of all videos and how many are not defined.
     """
-    metrics = {"reference/videos": float(len(table))}
+    result = {"reference/videos": float(len(table))}
     for name in [name for name in LINES if all(name in row for row in table.values())]:
         lines = [row[name] for row in table.values()]
         key = f"reference/{name}"
-        metrics |= mean_metrics(f"{key}/kendall", [line.kendall for line in lines])
-        metrics |= mean_metrics(f"{key}/spearman", [line.spearman for line in lines])
-        metrics[f"{key}/videos"] = float(sum(not np.isnan(line.kendall) for line in lines))
-        metrics[f"{key}/comparisons"] = float(sum(line.comparisons for line in lines))
-        metrics[f"{key}/undefined"] = float(sum(line.undefined for line in lines))
-    return metrics
+        result |= metrics.mean_metrics(f"{key}/kendall", [line.kendall for line in lines])
+        result |= metrics.mean_metrics(f"{key}/spearman", [line.spearman for line in lines])
+        result[f"{key}/videos"] = float(sum(not np.isnan(line.kendall) for line in lines))
+        result[f"{key}/comparisons"] = float(sum(line.comparisons for line in lines))
+        result[f"{key}/undefined"] = float(sum(line.undefined for line in lines))
+    return result
 
 
 def _line(taus: Float64Array, rhos: Float64Array) -> Line:
-    return Line(defined_mean(taus), defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
+    return Line(metrics.defined_mean(taus), metrics.defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
 
 
 def _means_of_others(annotators: FloatArray) -> Float64Array:
@@ -136,8 +129,8 @@ def _means_of_others(annotators: FloatArray) -> Float64Array:
 
 
 def evenly_spaced(length: int) -> Float64Array:
-    """1 in the middle of each of `SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
-    count = max(1, round(SUMMARY_SHARE * length))
+    """1 in the middle of each of `metrics.SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
+    count = max(1, round(metrics.SUMMARY_SHARE * length))
     track = np.zeros(length)
     track[((np.arange(count) + 0.5) * length / count).astype(int)] = 1
     return track
@@ -168,32 +161,32 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
     if not count:
         return dict.fromkeys(["one_annotator", "other_annotators", *tracks], (float("nan"), float("nan")))
     others = [np.delete(video.users, user, axis=0) for user in range(count)]
-    between = [f1_user(video.users[user], rest) for user, rest in enumerate(others) if len(rest)]
+    between = [metrics.f1_user(video.users[user], rest) for user, rest in enumerate(others) if len(rest)]
     left_out: list[float] = []
     if len(video.annotators) == count:
         means = _means_of_others(video.annotators)
-        left_out = [f1_user(video.summary(mean), video.users[[user]])[0] for user, mean in enumerate(means)]
+        left_out = [metrics.f1_user(video.summary(mean), video.users[[user]])[0] for user, mean in enumerate(means)]
     lines = {
         "one_annotator": _mean_and_best(between),
-        "other_annotators": (defined_mean(left_out), float("nan")),
+        "other_annotators": (metrics.defined_mean(left_out), float("nan")),
     }
     for name, rows in tracks.items():
-        lines[name] = _mean_and_best([f1_user(video.summary(row), video.users) for row in rows])
+        lines[name] = _mean_and_best([metrics.f1_user(video.summary(row), video.users) for row in rows])
     return lines
 
 
 def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
     """The `mean_metrics` over videos of `reference/<line>/f1_user_mean|f1_user_max`, from `reference_f1` of each."""
-    metrics: dict[str, float] = {}
+    result: dict[str, float] = {}
     for line in [name for name in LINES if all(name in row for row in table)]:
         for place, name in enumerate(("f1_user_mean", "f1_user_max")):
-            metrics |= mean_metrics(f"reference/{line}/{name}", [row[line][place] for row in table])
-    return metrics
+            result |= metrics.mean_metrics(f"reference/{line}/{name}", [row[line][place] for row in table])
+    return result
 
 
 def _mean_and_best(rows: Sequence[Float64Array]) -> tuple[float, float]:
     """Mean over rows of their mean and of their maximum."""
-    return defined_mean([row.mean() for row in rows]), defined_mean([row.max() for row in rows])
+    return metrics.defined_mean([row.mean() for row in rows]), metrics.defined_mean([row.max() for row in rows])
 
 
 # Ridge regression
@@ -236,7 +229,9 @@ def fit_ridge(train: Sequence[tuple[FloatArray, FloatArray]], val: Sequence[tupl
         return Ridge(weights, level - float(mean @ weights), penalty)
 
     def on_validation(ridge: Ridge) -> float:
-        rho = defined_mean([spearman(ridge.scores(features), importance) for features, importance in val])
+        rho = metrics.defined_mean(
+            [metrics.spearman(ridge.scores(features), importance) for features, importance in val]
+        )
         return -np.inf if np.isnan(rho) else rho
 
     return max(map(fitted, RIDGE_PENALTIES.tolist()), key=on_validation)

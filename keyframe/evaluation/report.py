@@ -11,7 +11,7 @@ from keyframe.evaluation.metrics import Difference
 from keyframe.evaluation.reference import LINES, Line
 from keyframe.evaluation.results import BASELINES, METRICS, Evaluation, Metrics, ModelResult, Pair
 from keyframe.evaluation.video import PICK_STEP, PROTOCOL
-from keyframe.report.document import Document, Notes, Section, Table, Text, format_interval, format_mean, format_number
+from keyframe.report import Document, Notes, Section, Table, Text, format_interval, format_mean, format_number
 from keyframe.types import Labels
 
 SIGNIFICANT = 0.05

@@ -13,18 +13,10 @@ from scipy.stats import rankdata
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_per_video, draw_scatter, draw_tradeoff
 from keyframe.drawing.style import save_figure
-from keyframe.evaluation.metrics import (
-    Difference,
-    defined_mean,
-    f1_user_max,
-    f1_user_mean,
-    mean_metrics,
-    paired_difference,
-    spearman,
-    video_metrics,
-)
+from keyframe.evaluation import metrics
+from keyframe.evaluation.metrics import Difference, mean_metrics, spearman
 from keyframe.evaluation.video import RIDGE, TRAINING_FREE, EvalVideo
-from keyframe.report.document import ImageFile, Section
+from keyframe.report import ImageFile, Section
 from keyframe.types import FloatArray, Int64Array, UInt8Array
 
 Metrics = Mapping[str, float]
@@ -53,9 +45,10 @@ def measure(scores: FloatArray, video: EvalVideo) -> dict[str, float]:
     """
     if scores.shape != video.entries.shape or not np.isfinite(scores).all():
         raise ValueError(f"{video.video} needs {video.entries.shape} finite scores, not {scores.shape}")
-    values = video_metrics(scores, video.importance, video.annotators)
+    values = metrics.video_metrics(scores, video.importance, video.annotators)
     summary = video.summary(scores)
-    values |= {"f1_user_mean": f1_user_mean(summary, video.users), "f1_user_max": f1_user_max(summary, video.users)}
+    values["f1_user_mean"] = metrics.f1_user_mean(summary, video.users)
+    values["f1_user_max"] = metrics.f1_user_max(summary, video.users)
     constant = np.ptp(scores) == 0 or len(scores) < 2
     undefined = len(video.annotators) if constant else int((np.ptp(video.annotators, axis=1) == 0).sum())
     return {
@@ -104,11 +97,11 @@ class ModelResult:
 
         The latter exists if several runs were tested on the same videos: the part that training leaves to chance.
         """
-        metrics = overall_metrics(list(self.rows.values()))
+        result = overall_metrics(list(self.rows.values()))
         if len(self.by_run) > 1 and set(self.runs.values()) == {len(self.by_run)}:
             for name in METRICS:
-                metrics[f"{name}_over_runs"] = float(np.std([run[name] for run in self.by_run], ddof=1))
-        return metrics
+                result[f"{name}_over_runs"] = float(np.std([run[name] for run in self.by_run], ddof=1))
+        return result
 
 
 def model_result(
@@ -154,7 +147,7 @@ def model_result(
 
 
 def _mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: defined_mean([row[name] for row in rows]) for name in (rows[0] if rows else METRICS)}
+    return {name: metrics.defined_mean([row[name] for row in rows]) for name in (rows[0] if rows else METRICS)}
 
 
 @dataclass(frozen=True)
@@ -173,7 +166,7 @@ def compare_pairs(results: Sequence[ModelResult]) -> list[Pair]:
         differences = {}
         for metric in METRICS:
             theirs, ours = ([one.rows[video][metric] for video in first.rows] for one in (second, first))
-            differences[metric] = paired_difference(theirs, ours)
+            differences[metric] = metrics.paired_difference(theirs, ours)
         pairs.append(Pair(first.name, second.name, differences))
     return pairs
 
@@ -207,7 +200,7 @@ class Evaluation:
     @property
     def means(self) -> dict[str, Metrics]:
         """The `overall_metrics` of each model and baseline, by name in tables."""
-        baselines = {BASELINES[name]: metrics for name, metrics in self.baselines.items()}
+        baselines = {BASELINES[name]: values for name, values in self.baselines.items()}
         return {one.name: one.metrics for one in self.results} | baselines
 
     @property

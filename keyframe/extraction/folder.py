@@ -24,7 +24,7 @@ from keyframe.files import (
     write_table,
     write_text,
 )
-from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table, write_report
+from keyframe.report import Document, Gallery, ImageFile, Notes, Section, Table, write_report
 from keyframe.summary.candidates import Candidates, Selection
 from keyframe.types import IntArray, KeyframeError
 

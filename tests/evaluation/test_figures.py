@@ -11,7 +11,7 @@ from keyframe.evaluation.results import (
     model_result,
 )
 from keyframe.evaluation.video import TRAINING_FREE
-from keyframe.report.document import render_text
+from keyframe.report import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 
 

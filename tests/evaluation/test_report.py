@@ -15,7 +15,7 @@ from keyframe.evaluation.report import (
 )
 from keyframe.evaluation.results import METRICS, Evaluation, ModelResult, compare_pairs, model_result
 from keyframe.evaluation.video import RIDGE
-from keyframe.report.document import render_text
+from keyframe.report import render_text
 from tests.evaluation.example import eval_video_of, labels_of
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from keyframe.report.document import ImageFile
+from keyframe.report import ImageFile
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from keyframe.report.document import Document, Gallery, ImageFile, Notes, Section, Table, Text
+from keyframe.report import Document, Gallery, ImageFile, Notes, Section, Table, Text
 
 HOSTILE = '<script>alert("1")</script> | `rm -rf` [x](http://e.org) **b**\n# h\x1b[31m\u202e.mp4'
 

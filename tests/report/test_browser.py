@@ -9,7 +9,7 @@ from html import unescape
 
 import pytest
 
-from keyframe.report.document import write_report
+from keyframe.report import write_report
 from tests.report.example import rich_document
 
 WIDTHS = {"phone": 360, "desk": 1280, "long": 360}

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from keyframe.report.document import (
+from keyframe.report import (
     Document,
     Gallery,
     ImageFile,
