@@ -195,11 +195,9 @@ class NoBackbone(nn.Module):
         )
 
     def encode_tail(self, maps: Tensor) -> NoReturn:
-        """Raise KeyframeError, as `encode_prefix` does."""
         self.encode_prefix(maps)
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """None: stage 2 has nothing to train."""
         return []
 
     def train_tail(self, trains: bool) -> None:
@@ -219,7 +217,6 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
         return _scale_and_shift(self, x) if _needs_backward(self) else super().forward(x)
 
 
@@ -227,7 +224,6 @@ class FrozenBatchNormAct2d(BatchNormAct2d):
     """timm's BatchNorm with an activation, its statistics and affine map constant as in `FrozenBatchNorm2d`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
         return self.act(self.drop(_scale_and_shift(self, x))) if _needs_backward(self) else super().forward(x)
 
 

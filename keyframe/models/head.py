@@ -87,13 +87,9 @@ class EncoderLayer(nn.Module):
 
 
 class Head(nn.Module, ABC):
-    """What scores the frames of videos.
+    """What scores the frames of videos."""
 
-    Attributes:
-        projection: what each frame passes through alone, before it sees others.
-    """
-
-    projection: nn.Module
+    projection: nn.Module  # what each frame passes through alone, before it sees others
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -164,7 +160,6 @@ class TemporalHead(Head):
         )
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Head.forward`."""
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         x = self.projection(self.drop_features(features))

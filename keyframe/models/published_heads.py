@@ -35,7 +35,6 @@ class WholeVideoHead(Head):
         """Projected features (B, T, width) of whole videos -> logits of their scores, (B, T)."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Head.forward`."""
         x = self.projection(features)
         if mask is None:
             return torch.sigmoid(self.logits(x).float())
@@ -69,7 +68,6 @@ class VASNet(WholeVideoHead):
         _initialise(self)
 
     def logits(self, x: Tensor) -> Tensor:
-        """See `WholeVideoHead.logits`."""
         given = torch.softmax(self.scale * self.query(x) @ self.key(x).mT, dim=-1)
         attended = self.out(self.drop(given).mT @ self.value(x))
         y: Tensor = self.regressor(self.norm(self.drop(attended + x)))
@@ -113,7 +111,6 @@ class PGLSUM(WholeVideoHead):
         _initialise(self, nn.Linear, nn.LayerNorm)
 
     def logits(self, x: Tensor) -> Tensor:
-        """See `WholeVideoHead.logits`."""
         attended = F.normalize(self.attention(x), dim=-1) + F.normalize(self.local(x), dim=-1)
         y: Tensor = self.regressor(self.norm(self.drop(attended + x)))
         return y.squeeze(-1)
@@ -137,7 +134,6 @@ class VsLSTM(WholeVideoHead):
         self.mlp = nn.Sequential(nn.Linear(features + 2 * hidden, hidden), nn.Sigmoid(), nn.Linear(hidden, 1))
 
     def logits(self, x: Tensor) -> Tensor:
-        """See `WholeVideoHead.logits`."""
         state, cell = (start(x.mean(1)).expand(2, -1, -1).contiguous() for start in self.start)
         states, _ = self.lstm(x, (state, cell))
         y: Tensor = self.mlp(torch.cat([x, states], dim=-1))
@@ -165,7 +161,6 @@ class MLP(WholeVideoHead):
         self.rest = nn.Sequential(nn.Sigmoid(), *layers, nn.Linear(hidden[-1], 1))
 
     def logits(self, x: Tensor) -> Tensor:
-        """See `WholeVideoHead.logits`."""
         y: Tensor = self.rest(self.first(x.mT).mT)
         return y.squeeze(-1)
 
@@ -197,7 +192,6 @@ class CSTA(WholeVideoHead):
         _initialise(self.regressor)
 
     def logits(self, x: Tensor) -> Tensor:
-        """See `WholeVideoHead.logits`."""
         batch, length, _ = x.shape
         image = torch.cat([self.row.expand(batch, -1, -1, -1), x[:, None].expand(-1, 3, -1, -1)], dim=2)
         key = self.key(image)
@@ -260,7 +254,6 @@ class _SampleNorm(nn.LayerNorm):
         super().__init__(width, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> the same shape."""
         width = x.shape[-1]
         return F.layer_norm(x, self.normalized_shape, self.weight * math.sqrt(1 - 1 / width), self.bias, self.eps)
 

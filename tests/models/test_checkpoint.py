@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from keyframe.models.backbone import Backbone, NoBackbone
-from keyframe.models.checkpoint import read_checkpoint, rebuild
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.models.weights import read_checkpoint, rebuild
 from keyframe.types import KeyframeError
 
 
