@@ -36,7 +36,6 @@ class BatchSeed(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed dropout for this batch and rank."""
         entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank, batch_idx))
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) % 2**63)
 
@@ -55,18 +54,15 @@ class EpochLines(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the epoch."""
         self._started = self._ready = time.monotonic()
         self._waited = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Add the time since the last batch was done."""
         self._waited += time.monotonic() - self._ready
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Begin to wait for the next batch."""
         self._ready = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -74,7 +70,6 @@ class EpochLines(Callback):
         self._ready = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the line."""
         values = trainer.callback_metrics
         took = time.monotonic() - self._started
         names = {"train/loss": "loss", "val/spearman": "val Spearman", "val/kendall": "Kendall"}
@@ -105,14 +100,12 @@ class CurveImages(Callback):
         self.videos = videos
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw validation videos when it is time."""
         epoch = trainer.current_epoch
         last = epoch + 1 == trainer.max_epochs
         if not trainer.sanity_checking and ((epoch + 1) % self.every == 0 or last):
             self._draw(trainer, pl_module, "val", f"val-epoch{epoch:03d}", f"validation videos after epoch {epoch}")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw test videos."""
         self._draw(trainer, pl_module, "test", "test", "held-out test videos")
 
     def _draw(self, trainer: Trainer, module: LightningModule, split: str, name: str, title: str) -> None:
@@ -176,7 +169,6 @@ class SaveOnSignal(Callback):
             self._stop(trainer, "the last epoch")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the handlers that were there."""
         self._restore()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -63,7 +63,6 @@ class SpearmanLoss(_TemperedLoss):
         super().__init__(temperature)
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         pairs = _pairs(mask)
         soft = (torch.sigmoid(_differences(scores) / self.temperature) * pairs).sum(-1)
         true = ((_differences(targets).sign() + 1) / 2 * pairs).sum(-1)
@@ -78,7 +77,6 @@ class PairwiseLoss(_TemperedLoss):
     """
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         weight = _differences(targets).clamp(min=0) * _pairs(mask)
         cost = nn.functional.softplus(-_differences(scores) / self.temperature)
         return (weight * cost).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-8)
@@ -94,7 +92,6 @@ class PairwiseKLLoss(_TemperedLoss):
     """
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         ours, theirs = (_differences(values) / self.temperature for values in (scores, targets))
         # the two terms of a pair's divergence are those of its two orders
         terms = theirs.sigmoid() * (nn.functional.logsigmoid(theirs) - nn.functional.logsigmoid(ours))
@@ -106,7 +103,6 @@ class MSELoss(VideoLoss):
     """Mean squared error over real frames, then over videos."""
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         return ((scores - targets).square() * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
@@ -118,7 +114,6 @@ class FrameLoss(VideoLoss):
         self.loss = loss
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), float32 or float64, bool mask (B, T) -> (B,)."""
         rows = zip(scores, targets, mask, strict=True)
         return torch.stack([self.loss(score[real], target[real]).mean() for score, target, real in rows])
 
@@ -160,7 +155,6 @@ class WeightedSum(nn.Module):
         self.weights = dict(weights)
 
     def forward(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Scores and targets (B, T), bool mask (B, T) -> scalar."""
         terms = [self.weights[name] * loss(scores, targets, mask) for name, loss in self.losses.items()]
         return torch.stack(terms).sum()
 
@@ -174,7 +168,6 @@ class RelationLoss(VideoLoss):
     """
 
     def per_video(self, scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings (B, T, W) and targets (B, T, V), float32 or float64, bool mask (B, T) -> (B,)."""
         count, pairs = mask.sum(-1), _pairs(mask)
         number = (count * (count - 1)).clamp(min=1)  # a frame makes no pair with itself
         ours, theirs = (_distances(values, pairs, number) for values in (scores, targets))
@@ -323,7 +316,6 @@ class TeacherTargets(Callback):
         self.checkpoint_hash = checkpoint_hash
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find or make the targets, on the first rank and then on the others."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, VideoDataModule)
         cache = data.cache or VideoCache()

@@ -59,10 +59,6 @@ class KeyframeModule(LightningModule):
         optimizer: makes the optimizer from parameter groups, e.g. a `functools.partial(AdamW, lr=1e-4)`.
         config: plain nested values kept as hyperparameters in checkpoints and loggers.
         distillation: blends a teacher into the loss; None learns from labels alone.
-
-    Attributes:
-        predictions: of this rank's videos in the last epoch of validation or test, by id.
-        table: the metrics of all ranks' videos in that epoch, by place in the data set.
     """
 
     def __init__(
@@ -81,7 +77,9 @@ class KeyframeModule(LightningModule):
         self.make_optimizer = optimizer
         self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
         self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
+        # of this rank's videos in the last epoch of validation or test, by id
         self.predictions: dict[str, Prediction] = {}
+        # the metrics of all ranks' videos in that epoch, by place in the data set
         self.table: dict[int, dict[str, float]] = {}
         self.save_hyperparameters(dict(config or {}))
 
@@ -97,7 +95,6 @@ class KeyframeModule(LightningModule):
                 group.update(settings)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
         features = self.detector.encode(batch.kind, batch.inputs)
         scores = self.detector.score(features, batch.mask)
         loss: Tensor = self.loss(scores, batch.importance, batch.mask)
@@ -114,23 +111,18 @@ class KeyframeModule(LightningModule):
         self.log("train/grad_norm", total, on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure each video of a batch."""
         self._measure("val", batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure each video of a batch."""
         self._measure("test", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log means over videos."""
         self._report("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log means over videos."""
         self._report("test")
 
     def configure_optimizers(self) -> Optimizer:
-        """Make the optimizer of the groups `head` and `backbone`."""
         groups = [
             {"name": "head", "params": list(self.detector.head.parameters())},
             {"name": "backbone", "params": self.detector.backbone.tail_parameters()},

@@ -37,7 +37,6 @@ class PrefixCache(Callback):
         self._first_epoch = int(checkpoint["epoch"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encode the videos of all splits, as far as the coming epochs need them."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, VideoDataModule):
             return  # a feature file holds features already
@@ -70,7 +69,6 @@ class PrefixCache(Callback):
             self._serve_measured(trainer, pl_module, "val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Serve what fits the checkpoint that is measured."""
         self._serve_measured(trainer, pl_module, "test")
 
     def _serve_measured(self, trainer: Trainer, module: LightningModule, split: str) -> None:
@@ -115,7 +113,6 @@ class FeatureStatistics(Callback):
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fit, unless a checkpoint brought the statistics."""
         assert isinstance(pl_module, KeyframeModule)
         detector = pl_module.detector
         if bool(detector.standardizer.fitted):

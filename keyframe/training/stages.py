@@ -29,10 +29,7 @@ class TwoStage(Callback):
     """
 
     def __init__(
-        self,
-        switch_epoch: int | None = 10,
-        lr_factor: float = 0.1,
-        schedule: Callable[[float], float] | None = None,
+        self, switch_epoch: int | None = 10, lr_factor: float = 0.1, schedule: Callable[[float], float] | None = None
     ) -> None:
         check_number("finetune.switch_epoch", switch_epoch, 0, optional=True)
         check_number("finetune.lr_factor", lr_factor, 0, whole=False, above=True)
@@ -68,7 +65,6 @@ class TwoStage(Callback):
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the model into the stage of this epoch."""
         assert isinstance(pl_module, KeyframeModule)
         pl_module.detector.backbone.train_tail(self.stage(trainer.current_epoch) == 2)
         self._set_rates(trainer, 0)
@@ -76,19 +72,15 @@ class TwoStage(Callback):
             self._switch(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the learning rates of this step."""
         self._set_rates(trainer, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the stage of the epoch."""
         pl_module.log("train/stage", float(self.stage(trainer.current_epoch)), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the switch has happened."""
         return {"switched": self.switched}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where the checkpoint was."""
         self.switched = bool(state_dict["switched"])
 
     def _set_rates(self, trainer: Trainer, batch: int) -> None:
@@ -126,28 +118,23 @@ def find_two_stage(trainer: Trainer) -> TwoStage | None:
 
 
 class StageAwareEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, idle in stage 1 unless `may_stop_stage_1`; `TwoStage` resets its counter."""
-
-    def __init__(self, may_stop_stage_1: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.may_stop_stage_1 = may_stop_stage_1
+    """Lightning's early stopping, idle in stage 1 if there are two; `TwoStage` resets its counter."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting where the checkpoint was, with the patience that is configured now."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count an epoch without progress, if this stage counts."""
         if self._counts(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count an epoch without progress, if this stage counts."""
         if self._counts(trainer):
             super().on_validation_end(trainer, pl_module)
 
     def _counts(self, trainer: Trainer) -> bool:
+        """Whether an epoch without progress counts in this stage."""
         two_stage = find_two_stage(trainer)
-        if self.may_stop_stage_1 or two_stage is None or two_stage.switch_epoch is None:
+        if two_stage is None or two_stage.switch_epoch is None:
             return True
         return two_stage.stage(trainer.current_epoch) == 2

@@ -9,8 +9,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from keyframe.config import conf_dir, plain
-from keyframe.training.resume import compare
-from keyframe.training.run import read_checkpoint, train_and_test
+from keyframe.training.run import plan_resume, read_checkpoint, train_and_test
 from keyframe.training.stages import StageAwareEarlyStopping, TwoStage
 from keyframe.types import KeyframeError
 from tests.training.test_stages import Watch
@@ -28,7 +27,7 @@ def train(tiny_demo, directory, config, epochs, resume=None):
     every = ModelCheckpoint(directory, "{epoch}", save_top_k=-1, monitor="val/spearman", mode="max")
     stages = TwoStage(SWITCH, config["finetune"]["lr_factor"])
     trainer = make_trainer(directory, epochs, [stages, watch, every], enable_checkpointing=True)
-    found = None if resume is None else compare(resume, read_checkpoint(resume), config, config)
+    found = None if resume is None else plan_resume(resume, read_checkpoint(resume), config, config)
     train_and_test(trainer, module, make_datamodule(tiny_demo), directory, found)
     return watch, trainer
 
@@ -83,7 +82,7 @@ def checkpoint():
 
 def compared(checkpoint, tmp_path, *overrides):
     now = composed(*overrides)
-    return compare(tmp_path / "last.ckpt", checkpoint, plain(now), OmegaConf.to_container(now))
+    return plan_resume(tmp_path / "last.ckpt", checkpoint, plain(now), OmegaConf.to_container(now))
 
 
 def test_nothing_is_said_of_what_is_as_it_was(checkpoint, tmp_path):

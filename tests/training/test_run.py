@@ -11,9 +11,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from keyframe.data.datamodule import FeatureDataModule
 from keyframe.models.backbone import NoBackbone
-from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.models.weights import read_checkpoint
 from keyframe.training import run as run_file
 from keyframe.training.callbacks import SaveOnSignal
 from keyframe.training.losses import SpearmanLoss

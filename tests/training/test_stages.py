@@ -92,14 +92,12 @@ def test_one_stage_if_no_switch_is_given(tiny_demo, tmp_path):
             TwoStage(schedule=schedule)
 
 
-def test_early_stopping_waits_for_stage_2_unless_asked(tiny_demo, tmp_path):
-    for may_stop, epochs in ((False, 5), (True, 2)):
+def test_early_stopping_waits_for_stage_2(tiny_demo, tmp_path):
+    for switch_epoch, epochs in ((3, 5), (None, 2)):
         torch.manual_seed(0)
         # no epoch is ever better by 10: the first one that counts starts the clock, the next one stops
-        stopping = StageAwareEarlyStopping(
-            may_stop_stage_1=may_stop, monitor="val/spearman", mode="max", patience=1, min_delta=10.0
-        )
-        trainer = make_trainer(tmp_path, 9, [TwoStage(switch_epoch=3), stopping])
+        stopping = StageAwareEarlyStopping(monitor="val/spearman", mode="max", patience=1, min_delta=10.0)
+        trainer = make_trainer(tmp_path, 9, [TwoStage(switch_epoch=switch_epoch), stopping])
         trainer.fit(make_module("efficientnet_b0"), make_datamodule(tiny_demo))
         assert trainer.current_epoch == epochs
 
