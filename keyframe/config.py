@@ -105,6 +105,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
+def as_list(value: Any) -> list[Any]:
+    """A list of the configuration, or one entry, as a plain list."""
+    if OmegaConf.is_list(value):
+        value = OmegaConf.to_container(value, resolve=True)
+    return value if isinstance(value, list) else [value]
+
+
 def build_all(part: DictConfig | None) -> list[Any]:
     """The objects that each entry of a part makes, `logger` say; without entries that are null or make None."""
     built = [instantiate(entry, _convert_="all") for entry in (part or {}).values()]

@@ -22,30 +22,17 @@ from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.data.splits import Split
-from keyframe.evaluation.video import (
-    EvalVideo,
-    Shots,
-    at_entries,
-    feature_eval_video,
-    label_eval_video,
-    pixel_eval_video,
-)
+from keyframe.evaluation import video as evaluation
+from keyframe.evaluation.video import EvalVideo, Shots
+from keyframe.export import model as exports
 from keyframe.export.card import card_path
-from keyframe.export.model import (
-    ExportedModel,
-    describe_model,
-    find_run,
-    is_exported,
-    load_exported,
-    require_checkpoint,
-    require_cpu,
-)
+from keyframe.export.model import ExportedModel
 from keyframe.files import flat, unchanged
 from keyframe.models.backbone import Backbone, NoBackbone
-from keyframe.models.checkpoint import read_checkpoint, rebuild
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device
 from keyframe.models.head import TemporalHead
 from keyframe.models.published_heads import PUBLISHED_HEADS
+from keyframe.models.weights import read_checkpoint, rebuild
 from keyframe.pipeline import TrainedModel
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
@@ -82,7 +69,8 @@ class PixelVideo(LabelledVideo):
     def eval_video(self, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, at every pick."""
         scales = getattr(self.data.source, "scales", {})
-        return pixel_eval_video(self, self.index, self.data.reader, shots, *scales.get(self.folder, (1.0, 5.0)))
+        scale = scales.get(self.folder, (1.0, 5.0))
+        return evaluation.pixel_eval_video(self, self.index, self.data.reader, shots, *scale)
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
         """The same video at the frames that the run's own sampling chooses."""
@@ -91,7 +79,7 @@ class PixelVideo(LabelledVideo):
         seconds = index.timestamps[frames] - index.timestamps[0]
         entries = label_positions(len(self.labels), index.n_frames, frames, seconds, index.duration, self.path)
         entries, first = np.unique(entries, return_index=True)
-        return at_entries(eval_video, self.labels, entries, seconds[first])
+        return evaluation.at_entries(eval_video, self.labels, entries, seconds[first])
 
     def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
         """Scores at the video's entries, in [0, 1], (n,)."""
@@ -116,20 +104,16 @@ class FeatureFileVideo(FeatureVideo):
     """A video of a feature file, with the methods of `PixelVideo`."""
 
     def eval_video(self, shots: Shots) -> EvalVideo:
-        """At the file's picks and in its shots."""
-        return feature_eval_video(self)
+        return evaluation.feature_eval_video(self)
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
-        """Raise KeyframeError."""
         raise KeyframeError("protocol=sampled is for runs on pixels: a feature file is scored at every pick.")
 
     def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
-        """Scores at the picks, in [0, 1], (n,)."""
         assert isinstance(model, TrainedModel)  # no feature model is exported
         return model.score_features(self.features)
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
-        """None: a feature file holds no frames."""
         return []
 
 
@@ -141,11 +125,9 @@ class LabelVideo:
     labels: Labels
 
     def eval_video(self, shots: Shots) -> EvalVideo:
-        """At every pick, without shots."""
-        return label_eval_video(self.id, self.labels)
+        return evaluation.label_eval_video(self.id, self.labels)
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
-        """None."""
         return []
 
 
@@ -168,7 +150,7 @@ class Run:
     @property
     def trained_model(self) -> TrainedModel:
         """The model of a checkpoint."""
-        require_checkpoint(self.path)
+        exports.require_checkpoint(self.path)
         assert isinstance(self.model, TrainedModel)
         return self.model
 
@@ -243,7 +225,7 @@ class Run:
     def to(self, device: str) -> None:
         """Move the model to a device, by a name that torch knows or "auto"."""
         if isinstance(self.model, ExportedModel):
-            require_cpu(self.path, device)
+            exports.require_cpu(self.path, device)
         else:
             self.model.detector.to(find_device(device))
 
@@ -292,8 +274,7 @@ def load_run(
 
     Args:
         run: a run directory (its best checkpoint), a checkpoint, or an exported file with its card.
-        root: where the data lie now (`data.root`, or `data.path` of feature files), if they were moved, or another
-            data set.
+        root: where the data lie now (`data.root`, or `data.path` of feature files), if not where they were.
         labels: the label file to use instead of the run's own, or a list with one for each folder.
         device: where the model computes, a name that torch knows, or "auto" for a GPU if there is one; None for the
             CPU.
@@ -303,15 +284,11 @@ def load_run(
         lowest: the score of that label file that means "not important at all", or a list with one for each folder; None
             for the run's own scale.
         highest: the score that means "most important".
-
-    Raises:
-        KeyframeError: there is no such file, it is damaged, of another version of keyframe or not one of ours; or this
-            machine has no such device.
     """
     path, trust = Path(run).expanduser(), Trust.of(trust)
     given = {"root": root, "labels": labels, "lowest": lowest, "highest": highest}
-    if is_exported(path):
-        exported = load_exported(path, torch.get_num_threads(), trust)
+    if exports.is_exported(path):
+        exported = exports.load_exported(path, torch.get_num_threads(), trust)
         data = _datamodule(card_path(path), exported.card.config, given, trust)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
@@ -319,9 +296,9 @@ def load_run(
             data.kept_split = Split.from_plain(exported.card.split, card_path(path))
         loaded = Run(path, exported.card.config, exported, data, exported.card.parameters, path.stat().st_size / 1e6)
     else:
-        path = find_run(run, key)
+        path = exports.find_run(run, key)
         with unchanged(path):
-            checkpoint, description = _read(path), describe_model(path)
+            checkpoint, description = _read(path), exports.describe_model(path)
         config = checkpoint["hyper_parameters"]
         detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, given, trust)
         data.keep_split(checkpoint, path)
@@ -340,8 +317,8 @@ def load_run(
 
 def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetector:
     """Rebuild the trained model of a run or checkpoint without its data, in eval mode, on the CPU; see `load_run`."""
-    require_checkpoint(run)
-    path = find_run(run)
+    exports.require_checkpoint(run)
+    path = exports.find_run(run)
     return _detector(path, _read(path), Trust.of(trust))
 
 

@@ -263,12 +263,8 @@ def _end_with_parent() -> None:
 def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Item]:
     """Yield what the task yields in a fresh process, whose memory is its own.
 
-    The task runs only while an item is asked for. It and its items are picklable. `measured` is for the message when
-    the process is killed.
-
-    Raises:
-        KeyframeError: the task raised it, or the process was killed, most likely because memory ran out.
-        RuntimeError: the task failed otherwise; its traceback is on stderr.
+    The task runs only while an item is asked for. It and its items are picklable; its error is raised here, and a
+    KeyframeError about what was `measured` if the process is killed, most likely because memory ran out.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keyframe.files import write_metrics
-from keyframe.report.document import Document, ImageFile, Notes, Section, Table, format_number, write_report
+from keyframe.report import Document, ImageFile, Notes, Section, Table, format_number, write_report
 from keyframe.types import KeyframeError, check_number
 
 # Items, a title and their number -> the items, shown as progress.

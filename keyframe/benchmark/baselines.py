@@ -80,9 +80,8 @@ class PlainLoop:
     def epoch(self, stage: int) -> dict[str, float]:
         """Train for an epoch of stage 1 or 2, validate, and write a checkpoint.
 
-        Returns:
-            Seconds by `keyframe.benchmark.train.EPOCH_PARTS`; and, not to be added to them, the mean `loss` and
-            `decode`, the seconds that all workers together took to read the training videos.
+        Returns seconds by `keyframe.benchmark.train.EPOCH_PARTS`; and, not to be added to them, the mean `loss` and
+        `decode`, the seconds that all workers together took to read the training videos.
         """
         self.model.backbone.train_tail(stage == 2)
         self.model.train()
@@ -151,11 +150,10 @@ class PlainLoop:
 def train_plainly(
     overrides: Sequence[str], videos: SplitVideos, rounds: int, checkpoint: Path
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Run the plain loop's side of the suite `train`.
+    """Run the plain loop's side of the suite `train`; yield names and seconds.
 
-    Yields:
-        Names and seconds: `reading` of `PlainLoop`; `stage1` and `stage2` of `PlainLoop.epoch`, in each round; `test`;
-        and `model` of `PlainLoop.time_model`, with the `videos` of a batch.
+    These are `reading` of `PlainLoop`; `stage1` and `stage2` of `PlainLoop.epoch`, in each round; `test`; and `model`
+    of `PlainLoop.time_model`, with the `videos` of a batch.
     """
     loop = PlainLoop(overrides, videos, checkpoint, cores())
     yield "reading", loop.reading

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -11,13 +11,13 @@ from types import ModuleType
 
 import numpy as np
 
+from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import FpsSampling, Sampling, UniformSampling
+from keyframe.data.sampling import UniformSampling
 from keyframe.system import in_child, pip_install, resident_mb
 from keyframe.types import Frames, KeyframeError, UInt8Array, VideoError, check_number
 
@@ -27,10 +27,10 @@ _SIDE = 224  # of a frame that a model takes, pixels
 _LONG, _SHORT = 250, 50  # frames from one I-frame to the next: x264's own choice, and 2 s at 25 per second
 
 
-def read_sampled(path: Path, reader: VideoReader, sampling: Sampling) -> Frames:
-    """Read the frames that a sampling chooses, at a model's size; making the packet index is part of it."""
+def read_sampled(path: Path, reader: VideoReader, frames: int) -> Frames:
+    """Read so many frames, evenly spread, at a model's size; making the packet index is part of it."""
     index = index_packets(path)
-    return reader.read(path, reader.grid(sampling.indices(index), index), (_SIDE, _SIDE), index)
+    return reader.read(path, reader.grid(UniformSampling(frames).indices(index), index), (_SIDE, _SIDE), index)
 
 
 def _reading_memory(read: Callable[[], Frames]) -> Iterator[float]:
@@ -80,10 +80,9 @@ def read_with_opencv(
     return pixels
 
 
-def decode_with_ffmpeg(path: Path, threads: int = 1) -> None:
-    """Decode all frames of a file and drop them, `ffmpeg -i FILE -f null -`; 0 threads leave the choice to FFmpeg."""
-    limit = ["-threads", str(threads)] if threads else []
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", *limit, "-i", str(path), "-an", "-f", "null", "-"]
+def decode_with_ffmpeg(path: Path) -> None:
+    """Decode all frames of a file in one thread and drop them, `ffmpeg -i FILE -f null -`."""
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-threads", "1", "-i", str(path), "-an", "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise KeyframeError(f"ffmpeg cannot decode {path}: {done.stderr.strip().splitlines()[-1:]}")
@@ -103,12 +102,6 @@ def find_ffmpeg() -> str:
         ) from error
 
 
-def ffmpeg_version() -> str:
-    """The version that the program states, such as "7.1.1"."""
-    done = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return done.stdout.split()[2] if done.stdout.startswith("ffmpeg version ") else "unknown"
-
-
 # Name of a figure -> what is timed, and what it is.
 Calls = dict[str, tuple[Callable[[], object], str]]
 
@@ -121,14 +114,12 @@ class DecodeSuite:
     sizes: Sequence[Sequence[int]] = ((640, 360), (1280, 720))
     seconds: int = 240
     frames: int = 60
-    rate: float = 2.0
     seed: int = 0
     repeats: int = 3
     budget_s: float = 30.0
 
     def __post_init__(self) -> None:
         check_whole_numbers("decode", self, seconds=1, frames=2, repeats=1)
-        check_number("decode.rate", self.rate, 0, whole=False, above=True)
         check_number("decode.budget_s", self.budget_s, 0, whole=False, above=True)
         even = all(len(size) == 2 and all(side > 0 and side % 2 == 0 for side in size) for size in self.sizes)
         if not self.sizes or not even or len(set(map(_name, self.sizes))) < len(self.sizes):
@@ -138,7 +129,6 @@ class DecodeSuite:
         self._footage(self.sizes[0])
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         import_opencv()
         result = SuiteResult("decode", notes=self._notes())
         size = _name(self.sizes[0])
@@ -173,9 +163,8 @@ class DecodeSuite:
             f"Generated H.264 with B-frames at 25 frames per second; I-frames every {_LONG} frames unless a figure "
             f"says gop{_SHORT}.",
             f"A reading opens the file, makes the packet index and gives frames at {_SIDE}x{_SIDE}, in one thread.",
-            f"FFmpeg {ffmpeg_version()} decodes every frame and drops it; ratios are to one decoding thread.",
-            "OpenCV seeks each frame in one thread and resizes it. A seek costs the same wherever the last one was: "
-            f"the time for {self.rate:g} frames per second is that of {self.frames} frames multiplied.",
+            "FFmpeg decodes every frame and drops it, in one thread.",
+            "OpenCV seeks each frame in one thread and resizes it.",
             f"Snapping is measured on {self.frames + 1} frames: a round number may lie on I-frames by itself.",
             "Calls take turns and ratios are taken in each round; below 1 is faster, but for speedups.",
         ]
@@ -186,49 +175,42 @@ class DecodeSuite:
     def _video(self, size: Sequence[int], key_every: int = _LONG) -> Path:
         return self._footage(size, key_every).write(Path(self.footage).expanduser())
 
-    def _time(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    def _add_seconds(self, result: SuiteResult, calls: Calls) -> dict[str, list[float]]:
         from keyframe.timing import in_turns  # here, so that the processes that read start without torch
 
-        return in_turns(calls, self.repeats, self.budget_s, warm_up=False)
-
-    def _add_seconds(self, result: SuiteResult, calls: Calls) -> dict[str, list[float]]:
-        seconds = self._time({name: call for name, (call, _) in calls.items()})
+        timed = {name: call for name, (call, _) in calls.items()}
+        seconds = in_turns(timed, self.repeats, self.budget_s, warm_up=False)
         for name, taken in seconds.items():
             result.add(f"seconds_{name}", taken, "s", calls[name][1])
         return seconds
 
     def _exact(self, result: SuiteResult, of: Sequence[int]) -> None:
         path, size = self._video(of), _name(of)
-        few, rate = f"{self.frames}_{size}", f"{self.rate:g}fps_{size}"
-        samplings: dict[str, Sampling] = {few: UniformSampling(self.frames), rate: FpsSampling(self.rate)}
+        few = f"{self.frames}_{size}"
         ffmpeg, seeks = "FFmpeg decoding the whole file to null", "a seek for each frame with OpenCV"
         seek = partial(read_with_opencv, path, self.frames, (_SIDE, _SIDE), seek=True, threads=1)
         calls: Calls = {
             f"ffmpeg_{size}": (partial(decode_with_ffmpeg, path), f"{ffmpeg}, in one thread"),
-            f"ffmpeg_own_threads_{size}": (partial(decode_with_ffmpeg, path, 0), f"{ffmpeg}, threads as it chooses"),
             f"opencv_seek_{few}": (seek, seeks),
         }
-        readings = {f"{reader}_{grid}": (reader, grid) for reader in READERS for grid in samplings}
-        for name, (reader, grid) in readings.items():
-            calls[name] = partial(read_sampled, path, READERS[reader](), samplings[grid]), "exact reading"
+        for reader, kind in READERS.items():
+            calls[f"{reader}_{few}"] = partial(read_sampled, path, kind(), self.frames), "exact reading"
         seconds = self._add_seconds(result, calls)
-        multiple = self.seconds * self.rate / self.frames
-        seconds[f"opencv_seek_{rate}"] = [multiple * one for one in seconds[f"opencv_seek_{few}"]]
-        result.add(f"seconds_opencv_seek_{rate}", seconds[f"opencv_seek_{rate}"], "s", seeks)
-        for name, (_, grid) in readings.items():
+        for reader in READERS:
+            name = f"{reader}_{few}"
             meaning = f"exact reading, over {ffmpeg} in one thread"
             result.add_ratio(f"ratio_to_ffmpeg_{name}", seconds[name], seconds[f"ffmpeg_{size}"], meaning)
             meaning = f"exact reading, over {seeks} in one thread"
-            result.add_ratio(f"ratio_to_opencv_seek_{name}", seconds[name], seconds[f"opencv_seek_{grid}"], meaning)
+            result.add_ratio(f"ratio_to_opencv_seek_{name}", seconds[name], seconds[f"opencv_seek_{few}"], meaning)
 
     def _snapped(self, result: SuiteResult, of: Sequence[int]) -> None:
-        size, sampling = _name(of), UniformSampling(self.frames + 1)
+        size, frames = _name(of), self.frames + 1
         for key_every in (_SHORT, _LONG):
-            path, end = self._video(of, key_every), f"{self.frames + 1}_gop{key_every}"
+            path, end = self._video(of, key_every), f"{frames}_gop{key_every}"
             calls: Calls = {}
             for reader, kind in READERS.items():
-                near = partial(read_sampled, path, kind(exact=False), sampling)
-                calls[f"{reader}_{end}_{size}"] = partial(read_sampled, path, kind(), sampling), "exact reading"
+                near = partial(read_sampled, path, kind(exact=False), frames)
+                calls[f"{reader}_{end}_{size}"] = partial(read_sampled, path, kind(), frames), "exact reading"
                 calls[f"{reader}_{end}_snapped_{size}"] = near, "reading near I-frames"
             seconds = self._add_seconds(result, calls)
             meaning = f"exact reading over reading near I-frames, these every {key_every} frames"
@@ -239,7 +221,7 @@ class DecodeSuite:
     def _memory(self, result: SuiteResult, of: Sequence[int]) -> None:
         path = self._video(of)
         for reader, kind in READERS.items():
-            read = partial(read_sampled, path, kind(), UniformSampling(self.frames))
+            read = partial(read_sampled, path, kind(), self.frames)
             (peak,) = in_child(partial(_reading_memory, read), "the memory of reading")
             name = f"peak_mb_{_name(of)}" if reader == "pyav" else f"peak_mb_{reader}_{_name(of)}"
             meaning = f"what reading {self.frames} frames with {reader} adds to a fresh process's memory at its peak"

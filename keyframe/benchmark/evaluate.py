@@ -7,17 +7,10 @@ from functools import partial
 import numpy as np
 from scipy.stats import kendalltau
 
+from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.footage import SyntheticVideo, synthetic_video
-from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
+from keyframe.evaluation import reference
 from keyframe.evaluation.metrics import kendall_matrix
-from keyframe.evaluation.reference import (
-    RANDOM_DRAWS,
-    draws_of,
-    f1_metrics,
-    reference_f1,
-    reference_lines,
-    reference_metrics,
-)
 from keyframe.evaluation.results import measure, model_result, overall_metrics
 from keyframe.evaluation.video import TRAINING_FREE, Shots, annotators_at_picks, eval_video_from_appearance
 from keyframe.summary.shots import KtsShots, kts
@@ -53,7 +46,6 @@ class EvaluateSuite:
         check_whole_numbers("evaluate", self, videos=1, frames=30, annotators=1, repeats=1)
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         result = SuiteResult("evaluate")
         *_, (seconds, peak) = bar(in_child(self.evaluation, "the evaluation"), "Evaluating", self.videos + 1)
         total = sum(seconds.values())
@@ -67,7 +59,7 @@ class EvaluateSuite:
 
         video = synthetic_video(0, self.frames, self.annotators, self.seed)
         count, picks = self.annotators, len(video.appearance)
-        pairs = f"Kendall's tau-b of {(count + RANDOM_DRAWS) * count} pairs of {picks} picks at once"
+        pairs = f"Kendall's tau-b of {(count + reference.RANDOM_DRAWS) * count} pairs of {picks} picks at once"
         meaning = f"KTS of {picks} picks, over the plain dynamic programme, O(m n^2), in numpy"
         contests = [
             ("ratio_kendall_to_scipy", kendall_calls(video), f"{pairs}, over a loop of scipy's kendalltau"),
@@ -105,15 +97,16 @@ class EvaluateSuite:
             rows += model_result("model", [{video.id: video.scores}], {video.id: entry}).rows.values()
             baseline.append(measure(entry.baselines[TRAINING_FREE], entry))
             timer.lap("measure")
-            f1.append(reference_f1(entry, draws_of(video.id, self.seed)))
+            f1.append(reference.reference_f1(entry, reference.draws_of(video.id, self.seed)))
             timer.lap("reference_f1")
-            lines[video.id] = reference_lines(entry.annotators, draws_of(video.id, self.seed), entry.baselines)
+            draws = reference.draws_of(video.id, self.seed)
+            lines[video.id] = reference.reference_lines(entry.annotators, draws, entry.baselines)
             timer.lap("reference_lines")
             yield timer.seconds, resident_mb()[1]
         for table in (rows, baseline):
             overall_metrics(table)
-        f1_metrics(f1)
-        reference_metrics(lines)
+        reference.f1_metrics(f1)
+        reference.reference_metrics(lines)
         timer.lap("means")
         yield timer.seconds, resident_mb()[1]
 
@@ -121,7 +114,8 @@ class EvaluateSuite:
 def kendall_calls(video: SyntheticVideo) -> dict[str, Callable[[], FloatArray]]:
     """Tau of the annotators' and random tracks with each annotator, (A + draws, A): `ours`, and `theirs` by scipy."""
     annotators = annotators_at_picks(video.labels)
-    tracks = np.concatenate([annotators, np.random.default_rng(0).random((RANDOM_DRAWS, annotators.shape[1]))])
+    random = np.random.default_rng(0).random((reference.RANDOM_DRAWS, annotators.shape[1]))
+    tracks = np.concatenate([annotators, random])
     return {
         "ours": partial(kendall_matrix, tracks, annotators),
         "theirs": lambda: np.array([[kendalltau(track, one).statistic for one in annotators] for track in tracks]),

@@ -16,9 +16,10 @@ from scipy.fft import irfft2
 from keyframe.data.labels import read_tvsum_tsv, write_tsv
 from keyframe.data.splits import Split
 from keyframe.evaluation.video import picks
+from keyframe.files import make_folder
 from keyframe.summary.describe import Appearance, describe_frames
 from keyframe.system import cores
-from keyframe.types import Float32Array, FloatArray, Int64Array, KeyframeError, LabelledVideo, Labels, UInt8Array
+from keyframe.types import Float32Array, FloatArray, Int64Array, LabelledVideo, Labels, UInt8Array
 
 _PIECE_S = 40
 _SHOTS_S = (2, 3, 5, 7, 4, 6, 3, 10)  # of a piece
@@ -58,19 +59,16 @@ class Footage:
         path = directory / f"{self.name}.mp4"
         if path.is_file():
             return path
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=directory) as drafts:
-                piece, draft = Path(drafts) / "piece.mp4", Path(drafts) / "whole.mp4"
-                self._encode(piece)
-                with av.open(str(piece)) as source:
-                    stream = source.streams.video[0]
-                    assert stream.time_base is not None and stream.average_rate is not None
-                    length = Fraction(stream.frames) / stream.average_rate / stream.time_base
-                    _copy_packets(_repeated(piece, self.seconds // _PIECE_S, length), stream, draft)
-                draft.rename(path)
-        except OSError as error:
-            raise KeyframeError(f"footage={directory} cannot be written ({error.strerror}).") from error
+        make_folder(directory)
+        with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=directory) as drafts:
+            piece, draft = Path(drafts) / "piece.mp4", Path(drafts) / "whole.mp4"
+            self._encode(piece)
+            with av.open(str(piece)) as source:
+                stream = source.streams.video[0]
+                assert stream.time_base is not None and stream.average_rate is not None
+                length = Fraction(stream.frames) / stream.average_rate / stream.time_base
+                _copy_packets(_repeated(piece, self.seconds // _PIECE_S, length), stream, draft)
+            draft.rename(path)
         return path
 
     def _encode(self, path: Path) -> None:

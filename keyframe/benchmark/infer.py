@@ -12,10 +12,9 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.footage import Footage
-from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import UniformSampling
@@ -63,12 +62,6 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
 
 
-def _network(detector: KeyframeDetector) -> nn.Module:
-    assert isinstance(detector.backbone, Backbone)
-    network: nn.Module = detector.backbone.model
-    return network
-
-
 def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
     """Frames (N, T, 3, H, W) as the pieces (n, 3, H, W) that a detector would choose."""
     return frames.flatten(0, 1).split(choose_chunk(frames.shape[-2], frames.shape[-1], frames.device))
@@ -112,26 +105,22 @@ class InferSuite:
     model2: str = "efficientnet_b0"
     frames: int = 60
     size: int = 224
-    videos: Sequence[int] = (1, 4, 8)
     ways: Sequence[str] = tuple(WAYS)
     chunks: Sequence[int] = (1, 4, 16)
     repeats: int = 5
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_whole_numbers("infer", self, frames=1, size=32, videos=1, chunks=1, repeats=1)
+        check_whole_numbers("infer", self, frames=1, size=32, chunks=1, repeats=1)
         unknown = [way for way in self.ways if way not in WAYS]
         if unknown:
             raise ValueError(f"ways must be of {', '.join(WAYS)}, not {unknown[0]}")
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         result = SuiteResult("infer")
-        parts = [self._weights, self._videos, self._bare]
+        parts = [self._weights, self._time, self._bare]
         parts += [partial(self._way, key, way) for way in self._possible_ways for key in self._models]
         parts += [self._chunk_memory, self._end_to_end]
-        if self._device.type == "cuda":
-            parts.append(self._share_of_peak)
         for part in bar(parts, "Scoring", len(parts)):
             with torch.inference_mode():
                 part(result)
@@ -164,8 +153,8 @@ class InferSuite:
     def _possible_ways(self) -> list[str]:
         return [way for way in self.ways if not (way == "onnx" and self._device.type == "cuda")]
 
-    def _input(self, videos: int = 1) -> Tensor:
-        return random_videos(videos, (self.frames, self.size, self.size), self._device)
+    def _input(self) -> Tensor:
+        return random_videos(1, (self.frames, self.size, self.size), self._device)
 
     def _fewer(self) -> Tensor:
         """Frames enough for a ratio of one model to itself: twice as many as are encoded at once."""
@@ -177,27 +166,20 @@ class InferSuite:
         over = result["model2_weights"] / result["model1_weights"]
         result.add("model2_over_model1_weights", over, "", "bytes of weights, Model 2 over Model 1")
 
-    def _videos(self, result: SuiteResult) -> None:
-        for count in sorted({1, *self.videos}):
-            frames = self._input(count)
-            calls = {key: partial(model, frames) for key, model in self._models.items()}
-            seconds = in_turns(calls, max(1, self.repeats // count), warm_up=count == 1)
-            name = "" if count == 1 else f"_{count}_videos"
-            what = f"{count} video{'s' * (count > 1)} of {self.frames} frames at once"
-            for key, taken in seconds.items():
-                who = f"{_TITLES[key]} ({self._backbones[key]})"
-                each = [1e3 * second / (count * self.frames) for second in taken]
-                result.add(f"{key}_ms_frame{name}", each, "ms", f"{who}, per frame; {what}")
-                rate = [count / second for second in taken]
-                result.add(f"{key}_videos_per_s{name}", rate, "/s", f"{who}, videos per second; {what}")
-                if count == 1:
-                    result.bars[f"{_TITLES[key]}, eager"] = median(taken)
-            meaning = f"frames to scores, Model 2 over Model 1; {what}"
-            result.add_ratio(f"model2_over_model1_time{name}", seconds["model2"], seconds["model1"], meaning)
+    def _time(self, result: SuiteResult) -> None:
+        frames = self._input()
+        seconds = in_turns({key: partial(model, frames) for key, model in self._models.items()}, self.repeats)
+        for key, taken in seconds.items():
+            each = [1e3 * second / self.frames for second in taken]
+            result.add(f"{key}_ms_frame", each, "ms", f"{_TITLES[key]} ({self._backbones[key]}), per frame")
+            result.bars[f"{_TITLES[key]}, eager"] = median(taken)
+        meaning = "frames to scores, Model 2 over Model 1"
+        result.add_ratio("model2_over_model1_time", seconds["model2"], seconds["model1"], meaning)
 
     def _bare(self, result: SuiteResult) -> None:
         model, frames = self._models["model2"], self._input()
-        bare = _network(model)
+        assert isinstance(model.backbone, Backbone)
+        bare: nn.Module = model.backbone.model
         ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
         calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
         seconds = in_turns(calls, self.repeats)
@@ -247,25 +229,6 @@ class InferSuite:
             result.bars[f"{_TITLES[key]}, from the file"] = median(taken)
         meaning = f"{what}, Model 2 over Model 1"
         result.add_ratio("model2_over_model1_end_to_end", seconds["model2"], seconds["model1"], meaning)
-
-    def _share_of_peak(self, result: SuiteResult) -> None:
-        frames = self._input(max(self.videos))
-        count = frames.shape[:2].numel()
-        matrix = torch.randn(8192, 8192, device=self._device, dtype=torch.bfloat16)
-        for key, model in self._models.items():
-            with FlopCounterMode(display=False) as counter:
-                model(frames[:1, :1])
-            calls: dict[str, Callable[[], object]] = {
-                "matrix": lambda: matrix @ matrix,
-                "model": partial(run_otherwise("bf16", model, frames), frames),
-            }
-            seconds = in_turns(calls, self.repeats)
-            work = counter.get_total_flops() * count / (2 * len(matrix) ** 3)
-            shares = [work * one / other for other, one in zip(seconds["model"], seconds["matrix"], strict=True)]
-            what = "bfloat16 rate over that of a product of 8192x8192 matrices in the same run"
-            result.add(f"{key}_share_of_peak", shares, "", f"{_TITLES[key]}, {what}")
-            rates = [count / second for second in seconds["model"]]
-            result.add(f"{key}_frames_per_s_bf16", rates, "/s", f"{_TITLES[key]}, frames per second in bfloat16")
 
     def _notes(self, result: SuiteResult) -> list[str]:
         totals = [result[f"{key}_weights"] + result[f"{key}_peak_chunk{self._chunk}"] for key in self._models]

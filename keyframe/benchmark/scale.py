@@ -1,4 +1,4 @@
-"""The suites `scale` and `long`: many videos to extract from, and long ones."""
+"""The suites `scale`, `long` and `feature_scale`: many videos to extract from, long ones, and many to train on."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,12 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
+import h5py
+import numpy as np
 
+from keyframe.benchmark import Bar, SuiteResult, check_rising, check_whole_numbers
 from keyframe.benchmark.footage import Footage, write_clips, write_copies
-from keyframe.benchmark.report import Bar, SuiteResult, check_rising, check_whole_numbers
 from keyframe.data.reader import VideoReader
 from keyframe.extraction.engines import VideoJob, plan, run_local
 from keyframe.extraction.extract import ExtractionSpec, extract_video
@@ -25,8 +27,11 @@ from keyframe.summary.shots import ShotCutter
 from keyframe.system import in_child, resident_mb
 from keyframe.types import KeyframeError, check_number
 
-# Memory is compared after 20, 200 and all videos, each as the median after the last 10 of them.
-_SETTLED, _LATER, _AROUND = 20, 200, 10
+if TYPE_CHECKING:
+    from keyframe.benchmark.train import Trained
+
+# Memory is compared after 20 and all videos, each as the median after the last 10 of them.
+_SETTLED, _AROUND = 20, 10
 # What the keyframes of two hours may take in all, Python and torch included.
 _LIMIT_MB = 1500.0
 
@@ -43,7 +48,6 @@ class BatchRun(NamedTuple):
 
     planning: Cost  # finding the videos and what is to do with each
     videos: Sequence[Cost]
-    again: Cost  # planning in a second start, which finds all done
 
     @property
     def seconds_per_video(self) -> float:
@@ -73,15 +77,14 @@ class ScaleSuite:
             raise KeyframeError(f"scale.seconds={self.seconds} must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40.")
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         footage = Footage(seconds=40, width=160, height=90, key_every=25 * self.seconds)
         clips = write_clips(footage, Path(self.directory).expanduser())
         spec = ExtractionSpec(self.shots, self.selector, self.reader)
         runs = {}
         for count in self.counts:
             steps = in_child(partial(run_batch, spec, clips, count), "the batch")
-            planning, *videos, again = bar(steps, f"Extracting {count} videos", count + 2)
-            runs[count] = BatchRun(planning, videos, again)
+            planning, *videos = bar(steps, f"Extracting {count} videos", count + 1)
+            runs[count] = BatchRun(planning, videos)
         few, most = self.counts[0], self.counts[-1]
         result = SuiteResult("scale")
         add_batches(result, runs)
@@ -107,29 +110,24 @@ def add_batches(result: SuiteResult, runs: Mapping[int, BatchRun]) -> None:
     for count in fewer:
         value = largest.seconds_per_video / runs[count].seconds_per_video
         result.add(f"ratio_{most}_over_{count}", value, "", f"a video of {most}, over a video of {count}")
-    for mark in sorted({_LATER, most}):
-        if _SETTLED < mark <= most:
-            growth = largest.memory_mb(mark) - largest.memory_mb(_SETTLED)
-            meaning = f"growth of the process's memory from the {_SETTLED}th to the {mark}th video"
-            result.add(f"rss_growth_mb_{_SETTLED}_to_{mark}", growth, "MB", meaning)
+    if most > _SETTLED:
+        growth = largest.memory_mb(most) - largest.memory_mb(_SETTLED)
+        meaning = f"growth of the process's memory from the {_SETTLED}th to the {most}th video"
+        result.add(f"rss_growth_mb_{_SETTLED}_to_{most}", growth, "MB", meaning)
     result.add("seconds_a_video_planning", largest.planning.seconds / most, "s", "finding what is to do")
-    result.add("seconds_a_video_second_start", largest.again.seconds / most, "s", "the same when all are done")
 
 
 def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterator[Cost]:
-    """Do a batch of copies of clips, and start it again: planning, each video, planning again."""
+    """Do a batch of copies of clips: planning, then each video."""
     with TemporaryDirectory() as place:
         videos, output = Path(place, "videos"), Path(place, "found")
         write_copies(clips, videos, count)
         list(run_local(spec, [VideoJob(clips[0], Path(place, "warm-up"))]))
 
-        def planned() -> list[VideoJob]:
-            found = find_inputs([str(videos)], False, [output], Staging(output))
-            paths = [path for path in found if isinstance(path, Path)]
-            return [entry for entry in plan(paths, output, spec) if isinstance(entry, VideoJob)]
-
         start = perf_counter()
-        jobs = planned()
+        found = find_inputs([str(videos)], False, [output], Staging(output))
+        paths = [path for path in found if isinstance(path, Path)]
+        jobs = [entry for entry in plan(paths, output, spec) if isinstance(entry, VideoJob)]
         yield Cost(perf_counter() - start, resident_mb()[0])
         start = perf_counter()
         for result in run_local(spec, jobs):
@@ -137,10 +135,6 @@ def run_batch(spec: ExtractionSpec, clips: Sequence[Path], count: int) -> Iterat
                 raise RuntimeError(result.notes)
             yield Cost(perf_counter() - start, resident_mb()[0])
             start = perf_counter()
-        start = perf_counter()
-        if planned():
-            raise RuntimeError("a second start would do videos again")
-        yield Cost(perf_counter() - start, resident_mb()[0])
 
 
 def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
@@ -180,7 +174,6 @@ class LongSuite:
             raise KeyframeError(f"long.minutes={list(self.minutes)} must be even.")
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         directory = Path(self.directory).expanduser()
         footages = {minutes: self.footage(seconds=60 * minutes) for minutes in self.minutes}
         made = bar(footages.items(), "Making footage", len(footages))
@@ -250,3 +243,81 @@ def _decode(video: Path) -> Iterator[float]:
         for _ in container.decode(video=0):
             pass
         yield perf_counter() - start
+
+
+@dataclass(frozen=True)
+class FeatureScaleSuite:
+    """Trains on feature files of more and more videos; the arguments are the node `feature_scale` of benchmark.yaml.
+
+    The files are like Mr.HiSum's, one feature a second, but in float16.
+    """
+
+    directory: str
+    recipe: Sequence[str]
+    counts: Sequence[int] = (1000, 31892)
+    features: int = 200
+    width: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole_numbers("feature_scale", self, counts=20, features=2, width=1)
+        check_rising("feature_scale.counts", self.counts, "[1000,31892]")
+
+    def __call__(self, bar: Bar) -> SuiteResult:
+        from keyframe.benchmark.train import time_training  # here, as in `untrained_model`
+
+        runs = {}
+        Path(self.directory).expanduser().mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=Path(self.directory).expanduser()) as place:
+            for count in bar(self.counts, "Training", len(self.counts)):
+                file = Path(place, "features.h5")
+                self._write(file, count)
+                overrides = (*self.recipe, "data=h5", f"data.path={file}", f"data.width={self.width}")
+                runs[count] = time_training(overrides, Path(place), str(count))
+        result = SuiteResult("feature_scale")
+        add_trainings(result, runs)
+        most = self.counts[-1]
+        result.summary = (
+            f"An epoch of {most} videos takes {result[f'seconds_epoch_{most}']:.0f} s, "
+            f"{result[f'waiting_share_{most}']:.1%} of it waiting for data, in {result[f'peak_rss_mb_{most}']:.0f} MB."
+        )
+        result.notes = [
+            f"Random features ({self.features}, {self.width}) in float16; recipe: {' '.join(self.recipe)}.",
+            "Epochs hold validation, on an eighth of the videos, and checkpoints. Memory is the peak of the process.",
+            "What was just written may still be in the system's memory: no cold disk is measured.",
+        ]
+        return result
+
+    def _write(self, path: Path, count: int) -> None:
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.standard_normal((2 * self.features, self.width)).astype(np.float16)
+        starts = np.arange(0, self.features, 10)
+        shots = np.stack([starts, np.append(starts[1:], self.features)], axis=1)
+        with h5py.File(path, "w") as file:
+            for number, first in enumerate(rng.integers(0, self.features, count), start=1):
+                group = file.create_group(f"video_{number}")
+                group["features"] = drawn[first : first + self.features]
+                group["gtscore"] = 1 / (1 + np.exp(-drawn[first : first + self.features, 0].astype(np.float64)))
+                group["change_points"] = shots
+
+
+def add_trainings(result: SuiteResult, runs: "Mapping[int, Trained]") -> None:
+    """Add the figures and bars of trainings, by number of videos, from the fewest to the most; see `Trained`."""
+    from keyframe.benchmark.train import epoch_seconds
+
+    *_, most = runs
+    seconds = {count: statistics.median(map(epoch_seconds, run.epochs)) for count, run in runs.items()}
+    for count, run in runs.items():
+        waiting = [epoch["wait"] / epoch_seconds(epoch) for epoch in run.epochs]
+        result.add(f"seconds_epoch_{count}", map(epoch_seconds, run.epochs), "s", f"an epoch of {count} videos")
+        result.add(f"waiting_share_{count}", waiting, "", "the share of an epoch spent waiting for batches")
+        result.add(
+            f"seconds_before_{count}", run.before, "s", "what is in the file, and the features' mean and deviation"
+        )
+        result.add(f"peak_rss_mb_{count}", run.peak_mb, "MB", f"peak memory of training on {count} videos")
+        result.bars[f"an epoch of {count}"] = seconds[count]
+        if count != most:
+            value = seconds[most] / most / (seconds[count] / count)
+            result.add(
+                f"ratio_{most}_over_{count}", value, "", f"an epoch's time per video of {most}, over that of {count}"
+            )

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 import keyframe
+from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.baselines import train_plainly
 from keyframe.benchmark.decode import import_opencv
 from keyframe.benchmark.footage import Footage, TrainData
-from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.system import cores, in_child, resident_mb
 from keyframe.timing import MB, Timer
 from keyframe.types import KeyframeError
@@ -77,17 +77,14 @@ class EpochTimer(Callback):
         self.training = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End an epoch, or what comes before the first."""
         self._write(trainer, "checkpoint" if self.training else "before")
         self.training = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End the last epoch."""
         self._write(trainer, "checkpoint")
         self.training = False
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End the test."""
         self._write(trainer, "after")
 
     def _write(self, trainer: Trainer, part: str) -> None:
@@ -195,7 +192,6 @@ class TrainSuite:
             self._data(Contest(**entry))
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         import_opencv()
         contests = [Contest(**entry) for entry in self.contests]
         result = SuiteResult("train", notes=self._notes())
@@ -345,7 +341,6 @@ class DdpSuite:
         self._data()
 
     def __call__(self, bar: Bar) -> SuiteResult:
-        """Measure; `bar` shows progress."""
         result = SuiteResult("ddp")
         seconds: dict[tuple[str, int], list[float]] = {}
         with tempfile.TemporaryDirectory(prefix="keyframe-benchmark-") as place:

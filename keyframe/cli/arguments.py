@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml.error import MarkedYAMLError
 
-from keyframe.config import option_exists, own_config_dirs
+from keyframe.config import as_list, option_exists, own_config_dirs
 from keyframe.files import flat, one_line
 from keyframe.system import fault_of, pip_install
 from keyframe.trust import Trust
@@ -121,7 +121,7 @@ def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def add_inputs(config: DictConfig, inputs: Sequence[str]) -> None:
     """Add inputs to `input`, to the letter: `${` in a name is no interpolation."""
-    given = [] if config.input is None else config.input if OmegaConf.is_list(config.input) else [config.input]
+    given = [] if config.input is None else as_list(config.input)
     config.input = [*given, *(re.sub(r"(\\*)\$\{", r"\1\1\\${", name) for name in inputs)]
 
 

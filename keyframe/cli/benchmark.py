@@ -8,7 +8,7 @@ from time import perf_counter
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from keyframe.benchmark.report import SuiteResult, write_results
+from keyframe.benchmark import SuiteResult, write_results
 from keyframe.cli.terminal import bar, from_here, short_text
 from keyframe.config import save_config
 from keyframe.drawing.plots import draw_bars

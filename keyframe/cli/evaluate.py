@@ -12,16 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from keyframe.cli.models import (
-    SPLITS,
-    ChosenVideos,
-    check_one_model,
-    choose_labelled,
-    choose_videos,
-    load_runs,
-    load_scores,
-    model_name,
-)
+from keyframe.cli import models
 from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import build_all, save_config
 from keyframe.data.datamodule import FeatureDataModule
@@ -31,7 +22,7 @@ from keyframe.evaluation import reference, report, results
 from keyframe.evaluation.scores import ScoreFile, check_new, write_scores_file
 from keyframe.evaluation.video import RIDGE, EvalVideo
 from keyframe.files import one_line, write_metrics, write_table
-from keyframe.report.document import write_report
+from keyframe.report import write_report
 from keyframe.runs import LabelVideo, Run
 from keyframe.system import cores
 from keyframe.timing import machine
@@ -67,15 +58,15 @@ def evaluate(config: DictConfig) -> None:
     if given[0] == "scores":
         if config.split is not None or config.protocol != "picks":
             raise KeyframeError("split= and protocol= are for runs: leave them out where scores= names score files.")
-        members = load_scores(config.scores)
-        chosen = choose_labelled(members, config)
+        members = models.load_scores(config.scores)
+        chosen = models.choose_labelled(members, config)
     else:
-        members = runs = load_runs(config[given[0]], given[0], config)
+        members = runs = models.load_runs(config[given[0]], given[0], config)
         if config.ensemble is None:
-            check_one_model(runs)
-        chosen = choose_videos([runs], config)
+            models.check_one_model(runs)
+        chosen = models.choose_videos([runs], config)
     scored = score_videos(chosen, runs, config)
-    name = str(config.name or model_name(members, config.ensemble))
+    name = str(config.name or models.model_name(members, config.ensemble))
     labels = [one.label for one in members]
     result = results.model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble)
     prefix = scored.split if config.protocol == "picks" else f"{scored.split}/sampled"
@@ -96,7 +87,7 @@ def evaluate(config: DictConfig) -> None:
 
 def check_choices(config: DictConfig) -> None:
     """Refuse values that are none of the known ones."""
-    choices = {"split": SPLITS, "protocol": ("picks", "sampled"), "ensemble": results.ENSEMBLES}
+    choices = {"split": models.SPLITS, "protocol": ("picks", "sampled"), "ensemble": results.ENSEMBLES}
     for key, known in choices.items():
         if config[key] not in known and not (key != "protocol" and config[key] is None):
             raise KeyframeError(f"{key}={config[key]} is none of {', '.join(known)}.")
@@ -104,7 +95,7 @@ def check_choices(config: DictConfig) -> None:
 
 
 @dataclass
-class Scored(ChosenVideos):
+class Scored(models.ChosenVideos):
     """The chosen videos of all runs, each run's scores, and what they are compared with."""
 
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
@@ -122,7 +113,7 @@ class Scored(ChosenVideos):
         )
 
 
-def score_videos(chosen: ChosenVideos, runs: Sequence[Run], config: DictConfig) -> Scored:
+def score_videos(chosen: models.ChosenVideos, runs: Sequence[Run], config: DictConfig) -> Scored:
     """Score the chosen videos by each run or file; a video that cannot be read is left out and named.
 
     `runs` are those among them that are runs.

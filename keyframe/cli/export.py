@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from keyframe.cli.terminal import bar, from_here
-from keyframe.config import save_config
+from keyframe.config import as_list, save_config
 from keyframe.export.card import SUFFIXES, Card
 from keyframe.export.model import OPSETS, require_checkpoint, require_packages
 from keyframe.export.write import Exporter, read_clips
-from keyframe.report.document import text_table
+from keyframe.report import text_table
 from keyframe.runs import Run, load_run
 from keyframe.types import KeyframeError, check_number
 
@@ -62,7 +62,7 @@ def export(config: DictConfig) -> None:
 
 def _formats(config: DictConfig) -> list[str]:
     """The formats asked for, each once, after the checks that need no model."""
-    formats = list(dict.fromkeys(map(str, config.format if OmegaConf.is_list(config.format) else [config.format])))
+    formats = list(dict.fromkeys(map(str, as_list(config.format))))
     for format in formats:
         if format not in SUFFIXES:
             raise KeyframeError(f"format={format} is none of {', '.join(SUFFIXES)}.")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from keyframe.cli.terminal import VideoProgress, bar, from_here
+from keyframe.config import as_list
 from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
@@ -18,7 +19,7 @@ from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.part import Part
 from keyframe.extraction.staging import Refused, Staging, staged
 from keyframe.files import one_line, write_table
-from keyframe.report.document import text_table
+from keyframe.report import text_table
 from keyframe.system import cores, threads
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
@@ -45,9 +46,9 @@ def extract(config: DictConfig) -> None:
     except RuntimeError as error:  # ~unknown
         raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
     run_dir = Path(config.run_dir)
-    named = config.input if OmegaConf.is_list(config.input) else [config.input]
+    named = [str(entry) for entry in as_list(config.input)]
     with staged(run_dir / "inputs", config.image_rate) as staging:
-        inputs = find_inputs([str(entry) for entry in named], bool(config.recursive), [output, run_dir], staging)
+        inputs = find_inputs(named, bool(config.recursive), [output, run_dir], staging)
         _report(_results(config, engine, inputs, output, staging), run_dir, from_here(output), staging)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from keyframe.cli.terminal import bar, from_here
-from keyframe.config import save_config
+from keyframe.config import as_list, save_config
 from keyframe.data.feature_file import video_numbers
 from keyframe.data.folder import few
 from keyframe.data.label_tables import TimedLabels, check_scale
@@ -40,9 +40,9 @@ _USUAL_SIZE = 224
 def features(config: DictConfig) -> None:
     """Encode the videos that the configuration names into one file, and report how to train on it."""
     out = _checked_out(config)
-    named = config.input if OmegaConf.is_list(config.input) else [config.input]
+    named = [str(entry) for entry in as_list(config.input)]
     with staged(Path(config.run_dir) / "inputs", config.image_rate) as staging:
-        found = find_inputs([str(entry) for entry in named], bool(config.recursive), [out], staging)
+        found = find_inputs(named, bool(config.recursive), [out], staging)
         _encode(config, out, videos_by_id(found), staging)
 
 
@@ -114,8 +114,7 @@ def _encoder(config: DictConfig) -> tuple[FeatureEncoder, str]:
 
 def _checked_splits(config: DictConfig, count: int) -> list[Path]:
     """The split files to write for that many videos, before anything is encoded."""
-    named = config.splits if OmegaConf.is_list(config.splits) else [config.splits]
-    paths = [Path(str(path)).expanduser() for path in named if path is not None]
+    paths = [Path(str(path)).expanduser() for path in as_list(config.splits) if path is not None]
     check_number("folds", config.folds, 2)
     if paths and count < config.folds:
         raise KeyframeError(f"folds={config.folds} are too many for {count} videos: lower folds, or leave splits out.")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from keyframe.cli.sweep import read_status
+from keyframe.config import as_list, plain
 from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.folder import DirectorySource, few
@@ -32,13 +33,9 @@ log = logging.getLogger(__name__)
 
 
 def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
-    """Load runs and exported models onto `device`.
-
-    The value of `key` is one or more run directories, checkpoints, exported files, or folders of runs.
-    """
+    """Load onto `device` one or more run directories, checkpoints, exported files, or folders of runs."""
     paths = [path for entry in _listed(value, key) for path in _run_paths(entry, key)]
-    data = {name: _plain(value) for name, value in config.data.items()}
-    runs = [load_run(path, trust=config.trust, **data) for path in paths]
+    runs = [load_run(path, trust=config.trust, **plain(config.data)) for path in paths]
     for run in runs:
         run.to(config.device)
     return runs
@@ -62,15 +59,15 @@ def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreF
             check_one_model(runs)
         groups = _by_recipe(runs)
         models += groups
-        known += [Path(str(_as_list(entry)[0])).name] if len(groups) == 1 else _varied(groups)
+        known += [Path(str(as_list(entry)[0])).name] if len(groups) == 1 else _varied(groups)
     if config.scores is not None:
-        others = _as_list(config.scores)
-        known += [Path(str(_as_list(entry)[0])).name for entry in others]
+        others = as_list(config.scores)
+        known += [Path(str(as_list(entry)[0])).name for entry in others]
         models += [load_scores(entry) for entry in others]
     if config.names is None:
         names = _names(known, models)
     else:
-        names = [str(name) for name in _as_list(config.names)]
+        names = [str(name) for name in as_list(config.names)]
         if len(names) != len(models) or len(set(names)) != len(names):
             raise KeyframeError(f"names={config.names} must give each of the {len(models)} models a name of its own.")
     if len(models) < 2:
@@ -146,21 +143,10 @@ def _names(known: list[str], models: Sequence[Sequence[Run] | Sequence[ScoreFile
 
 def _listed(value: Any, key: str) -> list[Any]:
     """The entries of a key, which must have one."""
-    entries = _as_list(value)
+    entries = as_list(value)
     if not entries:
         raise KeyframeError(f"{key}=[] names nothing: give one entry at least.")
     return entries
-
-
-def _as_list(value: Any) -> list[Any]:
-    """A list of the configuration, or one entry, as a plain list."""
-    plain = _plain(value)
-    return plain if isinstance(plain, list) else [plain]
-
-
-def _plain(value: Any) -> Any:
-    """A list of the configuration as a plain list; another value as it is."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
 
 
 @dataclass
@@ -262,15 +248,16 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
 def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVideos:
     """The labelled videos, with their frames, their features or alone, that score files have scores of."""
     videos: Mapping[str, RunVideo | LabelVideo]
-    root, labels = config.data.root, config.labels or config.data.labels
-    scale = {key: _plain(config.data[key]) for key in ("lowest", "highest") if config.data[key] is not None}
+    given = plain(config.data)
+    root, labels = given["root"], config.labels or given["labels"]
+    scale = {key: given[key] for key in ("lowest", "highest") if given[key] is not None}
     path = Path(str(labels)).expanduser()
     beside_features = root is None and path.suffix.lower() == ".h5"
     if config.labels is not None and config.data.labels is not None and not beside_features:
         raise KeyframeError("data.labels names the annotators beside a feature file as labels=: leave it out.")
     chosen, source = ChosenVideos(split="all"), None
     if root is not None:
-        source = DirectorySource(_plain(root), _plain(labels), allow_missing=True, **scale)
+        source = DirectorySource(root, labels, allow_missing=True, **scale)
         data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
         videos = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}
     elif beside_features and not scale:

@@ -22,7 +22,7 @@ from keyframe.cli.arguments import fail, is_first_process
 from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
 from keyframe.cli.terminal import short_text
 from keyframe.files import one_line, read_json, read_table, write_table, write_text
-from keyframe.report.document import Document, ImageFile, Notes, Section, Table, Text, format_number, write_report
+from keyframe.report import Document, ImageFile, Notes, Section, Table, Text, format_number, write_report
 from keyframe.types import KeyframeError
 
 OBJECTIVE = "val/spearman"  # what a sweeper gets of each job, and jobs are ranked by
@@ -210,7 +210,6 @@ class SweepTable(Callback):
     """Writes the sweep's table after every job; prints it at the end with a report, and fails if a job did."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Refresh the table."""
         if config.hydra.mode == RunMode.MULTIRUN and is_first_process():
             write_sweep_table(Path(config.hydra.sweep.dir))
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from keyframe.files import one_line, printable
-from keyframe.report.document import Document, render_text, text_table
+from keyframe.report import Document, render_text, text_table
 
 Item = TypeVar("Item")
 
@@ -47,7 +47,6 @@ class PlainFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text."""
         record = copy.copy(record)
         if isinstance(record.args, Mapping):
             record.args = {name: _plain(value) for name, value in record.args.items()}

@@ -22,14 +22,21 @@ from keyframe.config import build_all, plain, save_config
 from keyframe.data.datamodule import KeyframeDataModule
 from keyframe.export.model import require_checkpoint
 from keyframe.files import write_metrics
-from keyframe.models.checkpoint import read_checkpoint
 from keyframe.models.detector import KeyframeDetector, compile_detector, count_parameters, parameter_table
+from keyframe.models.weights import read_checkpoint
 from keyframe.runs import load_run
 from keyframe.training.callbacks import quiet_lightning
 from keyframe.training.losses import TeacherTargets, check_teacher
 from keyframe.training.module import KeyframeModule
-from keyframe.training.resume import Resume, compare, nested
-from keyframe.training.run import find_batch_size, find_checkpoint, resume_split, train_and_test
+from keyframe.training.run import (
+    Resume,
+    find_batch_size,
+    find_checkpoint,
+    nested,
+    plan_resume,
+    resume_split,
+    train_and_test,
+)
 from keyframe.training.trackers import finish, log_artifact
 from keyframe.types import KeyframeError
 
@@ -116,7 +123,7 @@ def _resume(config: DictConfig, run_dir: Path) -> Resume | None:
     if config.tune.batch_size:  # the one that was found at first
         found = nested(checkpoint, "hyper_parameters", "data", "batch_size")
         config.data.batch_size = found or config.data.batch_size
-    resume = compare(path, checkpoint, plain(config), OmegaConf.to_container(config))
+    resume = plan_resume(path, checkpoint, plain(config), OmegaConf.to_container(config))
     if resume.history:
         OmegaConf.update(config, "resumed", resume.history, force_add=True)
     return resume

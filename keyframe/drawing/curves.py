@@ -68,16 +68,9 @@ def draw_video(
 ) -> Figure:
     """Curves of all models over the annotators, each model's keyframes, and a strip of thumbnails.
 
-    Args:
-        video: id.
-        seconds: time of each frame, not decreasing, (n,).
-        scores: by model, predicted importance of each frame, (n,).
-        spearman: by model, rho of its scores with the annotators' mean.
-        annotators: each annotator's scores, (A, n); A may be 0.
-        importance: the annotators' mean, (n,).
-        keyframes: by model, positions in the n frames, (k,).
-        thumbnails: seconds and uint8 RGB image (h, w, 3) each; as many as fit are shown.
-        shots: where shots start, seconds, (m,).
+    `seconds` (n,) do not decrease, `importance` (n,) is the annotators' mean, `annotators` (A, n) are each one's
+    scores; A may be 0. By model there are the predicted importance (n,), its rho with the mean, and keyframes (k,),
+    positions in the n frames. Of thumbnails as many as fit are shown; `shots` are where shots start, seconds (m,).
     """
     begin, end = float(seconds[0]), float(seconds[-1])
     span = (begin, end) if end > begin else (begin - 0.5, begin + 0.5)

@@ -77,7 +77,6 @@ class _Clips(CalibrationDataReader):
         self._clips = iter(clips)
 
     def get_next(self) -> dict[str, UInt8Array] | None:
-        """Frames of the next clip, None at the end."""
         clip = next(self._clips, None)
         if clip is None:
             return None

@@ -197,17 +197,15 @@ class ExportedModel:
 
     @property
     def name(self) -> str:
-        """What it is, in a few words."""
         return f"an exported model, {self.backbone} ({self.format})"
 
     @property
     def description(self) -> dict[str, Any]:
-        """See `Scorer`; as of `describe_model` when the file was loaded."""
+        """As of `describe_model` when the file was loaded."""
         return {"kind": "exported", "file_sha256": self.card.sha256}
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """The distribution that runs the file."""
         return ("onnxruntime",) if self.format.startswith("onnx") else ("torch",)
 
     @property
@@ -242,13 +240,8 @@ class ExportedModel:
 def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUST) -> ExportedModel:
     """Load a file of keyframe-export, with the card beside it; with an ONNX file no torch is imported.
 
-    Args:
-        path: the file.
-        threads: to compute with; 0 leaves it to the library.
-        trust: what the file may do, see `keyframe.trust.Trust.of`; TorchScript and torch.export files are programs.
-
-    Raises:
-        KeyframeError: it is no such file, it is damaged or not trusted, it gives no scores, or ONNX Runtime is missing.
+    0 `threads` leave their number to the library. `trust` is what the file may do, see `keyframe.trust.Trust.of`:
+    TorchScript and torch.export files are programs. A KeyframeError says why a file is not loaded.
     """
     path = Path(path).expanduser()
     with unchanged(path):  # what is checked is what is loaded

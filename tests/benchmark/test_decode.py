@@ -15,7 +15,6 @@ from keyframe.benchmark.decode import (
     read_with_opencv,
 )
 from keyframe.benchmark.footage import Footage
-from keyframe.data.sampling import UniformSampling
 from keyframe.types import KeyframeError, VideoError
 
 
@@ -28,7 +27,7 @@ def test_opencv_reads_the_frames_that_our_readers_do(video):
     pytest.importorskip("cv2")
     theirs = {seek: read_with_opencv(video, 5, (224, 224), seek, threads=int(seek)) for seek in (True, False)}
     for reader in READERS.values():
-        ours = read_sampled(video, reader(), UniformSampling(5)).pixels
+        ours = read_sampled(video, reader(), 5).pixels
         for frames in theirs.values():
             assert frames.shape == ours.shape == (5, 224, 224, 3)
             apart = np.abs(frames[:, None].astype(int) - ours[None]).mean(axis=(2, 3, 4))
@@ -38,7 +37,7 @@ def test_opencv_reads_the_frames_that_our_readers_do(video):
 
 
 def test_snapped_reading_gives_key_frames(video):
-    frames = read_sampled(video, READERS["pyav"](exact=False), UniformSampling(7))
+    frames = read_sampled(video, READERS["pyav"](exact=False), 7)
     assert np.isin(frames.indices, np.arange(0, 200, 20)).sum() >= 5
 
 

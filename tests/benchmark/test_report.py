@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keyframe.benchmark.report import SuiteResult, check_whole_numbers, flat_figures, write_results
+from keyframe.benchmark import SuiteResult, check_whole_numbers, flat_figures, write_results
 from keyframe.drawing.plots import draw_bars
 from keyframe.types import KeyframeError
 

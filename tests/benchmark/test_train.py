@@ -5,7 +5,7 @@ from time import perf_counter
 
 import pytest
 
-from keyframe.benchmark.report import SuiteResult
+from keyframe.benchmark import SuiteResult
 from keyframe.benchmark.train import EPOCH_PARTS, Contest, EpochTimer, Side, add_sides, multiplied
 from keyframe.training.stages import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer

@@ -77,7 +77,6 @@ def test_scale(measured_here):
     _, record, _ = measured_here("scale", "scale.counts=[1,3]", "scale.seconds=5")
     ratio = record["scale/seconds_a_video_3"] / record["scale/seconds_a_video_1"]
     assert record["scale/ratio_3_over_1"] == pytest.approx(ratio)
-    assert 0 < record["scale/seconds_a_video_second_start"] < record["scale/seconds_a_video_3"]
 
 
 @pytest.mark.full
@@ -95,15 +94,15 @@ def test_long_has_a_model_in_one_process_and_no_torch_in_the_other(measured):
 def test_decode(measured):
     pytest.importorskip("cv2")
     pytest.importorskip("imageio_ffmpeg")
-    sizes = ("decode.sizes=[[64,48]]", "decode.seconds=40", "decode.frames=6", "decode.rate=0.5", "decode.repeats=2")
+    sizes = ("decode.sizes=[[64,48]]", "decode.seconds=40", "decode.frames=6", "decode.repeats=2")
     sizes += ("decode.budget_s=1000",)  # of a busy machine
     out, record, place = measured("decode", *sizes)
     for name in ("ratio_to_ffmpeg", "ratio_to_opencv_seek", "snap_speedup", "snap_speedup_pyav_48p_gop250"):
         assert 0 < record[f"decode/{name}_p25"] <= record[f"decode/{name}"]
         assert record[f"decode/{name}_repeats"] == 2
-    for name in [f"{reader}_{grid}_48p" for reader in ("pyav", "decord") for grid in ("6", "0.5fps")]:
-        assert record[f"decode/seconds_{name}"] > 0
-        assert record[f"decode/ratio_to_ffmpeg_{name}"] > 0
+    for reader in ("pyav", "decord"):
+        assert record[f"decode/seconds_{reader}_6_48p"] > 0
+        assert record[f"decode/ratio_to_ffmpeg_{reader}_6_48p"] > 0
     assert record["decode/ratio_to_ffmpeg"] == record["decode/ratio_to_ffmpeg_pyav_6_48p"]
     assert 0 < record["decode/peak_mb_48p"] < 150
     assert "of the time in which FFmpeg decodes the file" in out
@@ -113,7 +112,7 @@ def test_decode(measured):
 @pytest.mark.full
 def test_infer(measured_here):
     models = ("infer.model1=test_resnet", "infer.model2=test_efficientnet", "infer.size=32", "infer.frames=4")
-    rounds = ("infer.videos=[1,2]", "infer.ways=[bf16]", "infer.chunks=[1,4]", "repeats=2")
+    rounds = ("infer.ways=[bf16]", "infer.chunks=[1,4]", "repeats=2")
     footage = ("infer.footage.seconds=40", "infer.footage.width=64", "infer.footage.height=36")
     out, record, place = measured_here(
         "infer", *models, *rounds, *footage, "infer.reader.threads=1", "infer.device=cpu"
@@ -128,7 +127,6 @@ def test_infer(measured_here):
     assert all(f"infer/{name}" in record for name in memory)
     ratio = record["infer/model2_weights"] / record["infer/model1_weights"]
     assert record["infer/model2_over_model1_weights"] == pytest.approx(ratio)
-    assert record["infer/model1_videos_per_s"] == pytest.approx(1000 / 4 / record["infer/model1_ms_frame"], rel=0.5)
     assert [file.suffix for file in (place / "foot age").iterdir()] == [".mp4"]
     assert "By default 64 frames are encoded at once" in out
 
@@ -210,7 +208,6 @@ def test_busy(measured_here, monkeypatch):
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
         ("scale.seconds=3", "scale.seconds=3 must divide 40: choose 1, 2, 4, 5, 8, 10, 20 or 40."),
         ("decode.seconds=50", "decode.seconds must be a multiple of 40, not 50"),
-        ("decode.rate=0", "decode.rate=0 must be a number above 0."),
         (
             "decode.sizes=[[64,48],[96,48]]",
             "decode.sizes=[[64, 48], [96, 48]] must be pairs [width, height] of even numbers, each height once.",
