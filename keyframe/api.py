@@ -50,7 +50,6 @@ class Keyframes:
         return len(self.selection)
 
     def __iter__(self) -> Iterator[float]:
-        """The seconds, one by one."""
         return iter(self.seconds.tolist())
 
     @property

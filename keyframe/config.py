@@ -129,7 +129,7 @@ def training_settings() -> dict[str, set[str]]:
     What refers to another value is no setting: the place of a file in the run's directory, say.
     """
     file = conf_dir() / "train.yaml"
-    options = {group: {path.stem for path in (conf_dir() / group).glob("*.yaml")} for group in _groups(file)}
+    options = {group: {path.stem for path in (conf_dir() / group).glob("*.yaml")} for group in _group_names(file)}
     plainly: set[str] = set()
     referring: set[str] = set()
     for path in (file, *(conf_dir() / group / f"{name}.yaml" for group, names in options.items() for name in names)):
@@ -165,7 +165,7 @@ def help_page(name: str, overrides: Sequence[str]) -> str:
     choices = {group: str(option) for group, option in reversed(composed.items()) if not group.startswith("hydra/")}
     file, common = conf / f"{name}.yaml", documented_keys(conf / "command.yaml")
     keys = documented_keys(file)
-    groups = {group: _options(dirs, group.partition("@")[0], choices.get(group)) for group in _groups(file)}
+    groups = {group: _options(dirs, group.partition("@")[0], choices.get(group)) for group in _group_names(file)}
     pages = [
         _paragraphs(head_of(file)),
         _section("Groups: GROUP=OPTION, the chosen one in brackets", groups),
@@ -225,7 +225,7 @@ def comments_of(text: str) -> dict[str, str]:
     return comments
 
 
-def _groups(file: Path) -> list[str]:
+def _group_names(file: Path) -> list[str]:
     defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
     return [group for entry in defaults if isinstance(entry, dict) for group in entry]
 

@@ -323,7 +323,6 @@ def load_detector(run: str | Path, trust: TrustLike = NO_TRUST) -> KeyframeDetec
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint whose configuration is plain."""
     checkpoint = read_checkpoint(path)
     config = checkpoint.get("hyper_parameters")
     check_plain(config, path)

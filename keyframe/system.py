@@ -68,8 +68,8 @@ def cores() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = []
     for folder in _group_folders("cpu"):
-        quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
-        if (both := _text(folder / "cpu.max").split()) and both[0] != "max":
+        quota, period = _number_in(folder / "cpu.cfs_quota_us"), _number_in(folder / "cpu.cfs_period_us")
+        if (both := _text_of(folder / "cpu.max").split()) and both[0] != "max":
             quota, period = int(both[0]), int(both[1])
         if quota is not None and period and quota > 0:  # -1 is no limit
             shares.append(quota / period)
@@ -109,9 +109,9 @@ def available_bytes() -> int | None:
         max(0, limit - used + _reclaimable(folder / "memory.stat"))
         for folder in _group_folders("memory")
         for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-        if (limit := _number(folder / most)) is not None and (used := _number(folder / now)) is not None
+        if (limit := _number_in(folder / most)) is not None and (used := _number_in(folder / now)) is not None
     ]
-    lines = _text(_MEMINFO).splitlines()
+    lines = _text_of(_MEMINFO).splitlines()
     free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min(free, default=None)
 
@@ -137,7 +137,7 @@ def resident_mb() -> tuple[float, float]:
     """Resident memory of this process in MB (10^6 bytes): now, and its peak; NaN on Windows."""
     if sys.platform == "linux":
         # not getrusage: its peak is inherited from the parent through fork and exec
-        fields = dict(line.split(":", 1) for line in _text(Path("/proc/self/status")).splitlines())
+        fields = dict(line.split(":", 1) for line in _text_of(Path("/proc/self/status")).splitlines())
         now, peak = (fields[name].split()[0] if name in fields else nan for name in ("VmRSS", "VmHWM"))
         return float(now) * 1024 / 1e6, float(peak) * 1024 / 1e6
     if sys.platform == "darwin":
@@ -150,7 +150,7 @@ def resident_mb() -> tuple[float, float]:
 
 def _group_folders(controller: str) -> Iterator[Path]:
     """The folders of this process's control group and of the groups around it, each of which may set a limit."""
-    for line in _text(_OWN_GROUP).splitlines():
+    for line in _text_of(_OWN_GROUP).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
@@ -161,18 +161,18 @@ def _group_folders(controller: str) -> Iterator[Path]:
 
 def _reclaimable(table: Path) -> int:
     """Of the memory in use, bytes of files that the system gives up when it needs room."""
-    rows = dict(line.split() for line in _text(table).splitlines())
+    rows = dict(line.split() for line in _text_of(table).splitlines())
     kind = "total_" if "total_inactive_file" in rows else ""  # version 1 counts inner groups apart
     return sum(int(rows.get(f"{kind}{files}_file", 0)) for files in ("active", "inactive"))
 
 
-def _number(path: Path) -> int | None:
+def _number_in(path: Path) -> int | None:
     """The number in a file; None if there is no such file, or `max` in it."""
-    text = _text(path).strip()
+    text = _text_of(path).strip()
     return int(text) if text.removeprefix("-").isdigit() else None
 
 
-def _text(path: Path) -> str:
+def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -208,7 +208,7 @@ def lock_folder(folder: Path, remedy: str = "stop it") -> IO[bytes]:
         return file
     if not free:
         file.close()
-        owner = _text(folder / LOCK)[:200] or "another process"
+        owner = _text_of(folder / LOCK)[:200] or "another process"
         raise KeyframeError(f"{folder} is in use by {owner}: wait until that has ended, or {remedy}.")
     with suppress(OSError):  # a full disk; whoever is refused learns less
         os.ftruncate(file.fileno(), 0)
@@ -298,7 +298,6 @@ def in_child(task: Callable[[], Iterable[Item]], measured: str) -> Generator[Ite
 
 
 def _send_items(task: Callable[[], Iterable[Item]], there: Connection) -> None:
-    """Send one item for each request of the parent."""
     follow_parent()
     there.recv()
     try:
@@ -366,7 +365,6 @@ def fault_of(error: BaseException, place: Path | None = None, lower: str = "") -
 
 
 def _other_fault(error: BaseException, place: Path | None, lower: str) -> str | None:
-    """Describe an error of memory or of processes, or of torch's writer, in one sentence."""
     text = str(error)
     no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
     if no_memory or isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _has(text, _NO_MEMORY)):

@@ -1,4 +1,4 @@
-"""What a file from somebody else may hold and what is built of it: plain values, and classes that are known or trusted.
+"""What a shared file may hold and what is built of it: plain values, and classes that are known or trusted.
 
 Anything more, the user confirms where the file is used.
 """

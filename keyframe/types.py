@@ -148,3 +148,8 @@ class LabelledVideo:
     path: Path
     labels: Labels
     folder: str = field(default="", kw_only=True)
+
+    @property
+    def category(self) -> str:
+        """What folds are stratified by; "" if it is not known."""
+        return f"{self.folder}/{self.labels.category}" if self.folder else self.labels.category

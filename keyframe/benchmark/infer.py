@@ -62,7 +62,7 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
 
 
-def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
+def _chunks_of(frames: Tensor) -> tuple[Tensor, ...]:
     """Frames (N, T, 3, H, W) as the pieces (n, 3, H, W) that a detector would choose."""
     return frames.flatten(0, 1).split(choose_chunk(frames.shape[-2], frames.shape[-1], frames.device))
 
@@ -146,7 +146,6 @@ class InferSuite:
 
     @property
     def _chunk(self) -> int:
-        """Frames encoded at once by default."""
         return choose_chunk(self.size, self.size, self._device)
 
     @property
@@ -180,7 +179,7 @@ class InferSuite:
         model, frames = self._models["model2"], self._input()
         assert isinstance(model.backbone, Backbone)
         bare: nn.Module = model.backbone.model
-        ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _pieces(frames)]
+        ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _chunks_of(frames)]
         calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
         seconds = in_turns(calls, self.repeats)
         meaning = f"Model 2 from frames to scores over timm's {self.model2} alone, on frames normalised before"

@@ -51,11 +51,9 @@ class BatchRun(NamedTuple):
 
     @property
     def seconds_per_video(self) -> float:
-        """All that the batch took, per video."""
         return (self.planning.seconds + sum(step.seconds for step in self.videos)) / len(self.videos)
 
     def memory_mb(self, videos: int) -> float:
-        """Memory of the process after so many videos."""
         return statistics.median(step.memory_mb for step in self.videos[max(0, videos - _AROUND) : videos])
 
 

@@ -15,7 +15,7 @@ _THREADS = "OMP_NUM_THREADS"
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Report an error that nobody has caught."""
+    """Report an uncaught error; Ctrl-C in one line."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return

@@ -316,7 +316,6 @@ def _is_misconfiguration(error: BaseException | None) -> bool:
 
 
 def _no_key(error: OmegaConfBaseException) -> str:
-    """A key that the configuration does not have."""
     root = error.parent_node._get_root() if error.parent_node is not None else None
     return _unknown_key(str(error.full_key or error.key), root if isinstance(root, DictConfig) else OmegaConf.create())
 
@@ -332,7 +331,6 @@ def _unknown_key(key: str, config: DictConfig) -> str:
 
 
 def _no_option(name: str, options: Sequence[str]) -> str:
-    """An option that a configuration group does not have."""
     group, _, option = name.rpartition("/")
     if option in _PLUGINS.get(group, ()):
         return f"{group}={option} is a plugin that is not installed: {pip_install('sweep')}."
@@ -342,7 +340,6 @@ def _no_option(name: str, options: Sequence[str]) -> str:
 
 
 def _not_built(error: InstantiationException, config: DictConfig | None) -> str | None:
-    """An object that cannot be made from its part of the configuration."""
     cause = error.__cause__
     if cause is not None and (sentence := sentence_of(cause)):
         return sentence

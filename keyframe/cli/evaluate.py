@@ -264,7 +264,7 @@ def _reference(videos: Mapping[str, EvalVideo], seed: int) -> dict[str, float]:
 
 
 def _evaluate_labels(config: DictConfig) -> None:
-    labels = _labels(config)
+    labels = _annotated_labels(config)
     run_dir = Path(config.run_dir)
     table = dict(tqdm(reference.reference_table(labels, config.seed), "videos", len(labels), disable=None, leave=False))
     metrics = reference.reference_metrics(table)
@@ -277,7 +277,7 @@ def _evaluate_labels(config: DictConfig) -> None:
     log.info("\n".join([short_text(document, 1), *report_lines(run_dir)]))
 
 
-def _labels(config: DictConfig) -> dict[str, Labels]:
+def _annotated_labels(config: DictConfig) -> dict[str, Labels]:
     """The label file that the configuration names; it must hold annotators."""
     for key in ("root", "labels"):
         if config.data[key] is not None:

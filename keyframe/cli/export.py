@@ -87,7 +87,6 @@ def _held_out(run: Run) -> str:
 
 
 def _row(card: Card, file: str, seconds: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """What the table says of one file."""
     ratios = np.array(seconds[card.format]) / seconds["eager"]
     bounds = (card.check[f"spearman_change{end}"] for end in ("", "_lo", "_hi"))
     value, lowest, highest = ("-" if bound is None else f"{bound:+.4f}" for bound in bounds)

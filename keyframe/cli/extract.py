@@ -49,10 +49,10 @@ def extract(config: DictConfig) -> None:
     named = [str(entry) for entry in as_list(config.input)]
     with staged(run_dir / "inputs", config.image_rate) as staging:
         inputs = find_inputs(named, bool(config.recursive), [output, run_dir], staging)
-        _report(_results(config, engine, inputs, output, staging), run_dir, from_here(output), staging)
+        _report_videos(_extract_all(config, engine, inputs, output, staging), run_dir, from_here(output), staging)
 
 
-def _results(
+def _extract_all(
     config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], output: Path, staging: Staging
 ) -> list[VideoResult]:
     """The result of each input, in order."""
@@ -72,7 +72,7 @@ def _results(
         with logging_redirect_tqdm(), closing(progress), closing(engine(spec, jobs, workers)) as finished:
             for number, result in enumerate(bar(finished, "Extracting", len(jobs)), start=1):
                 results[result.path] = result
-                log.info("[%d/%d] %s", number, len(jobs), staging.shown(_line(result)))
+                log.info("[%d/%d] %s", number, len(jobs), staging.shown(_result_line(result)))
     except KeyboardInterrupt:
         log.info("Stopped after %d of %d videos: the same command goes on from there", len(results), len(inputs))
         raise
@@ -122,8 +122,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
     )
 
 
-def _line(result: VideoResult) -> str:
-    """One video in the log."""
+def _result_line(result: VideoResult) -> str:
     if result.directory is None:
         return f"failed: {result.notes}"
     found = f"{result.keyframes} {'keyframe' if result.keyframes == 1 else 'keyframes'}"
@@ -131,7 +130,7 @@ def _line(result: VideoResult) -> str:
     return f"{result.path.name}: {found} in {result.seconds:.1f} s, {from_here(result.directory)}{notes}"
 
 
-def _report(results: Sequence[VideoResult], run_dir: Path, output: Path, staging: Staging) -> None:
+def _report_videos(results: Sequence[VideoResult], run_dir: Path, output: Path, staging: Staging) -> None:
     """Write the table of all videos and log it; refuse if a video failed."""
     rows = [
         {

@@ -43,10 +43,10 @@ def features(config: DictConfig) -> None:
     named = [str(entry) for entry in as_list(config.input)]
     with staged(Path(config.run_dir) / "inputs", config.image_rate) as staging:
         found = find_inputs(named, bool(config.recursive), [out], staging)
-        _encode(config, out, videos_by_id(found), staging)
+        _encode_videos(config, out, videos_by_id(found), staging)
 
 
-def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path], staging: Staging) -> None:
+def _encode_videos(config: DictConfig, out: Path, videos: Mapping[str, Path], staging: Staging) -> None:
     labels: dict[str, Labels | TimedLabels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)
@@ -55,7 +55,7 @@ def _encode(config: DictConfig, out: Path, videos: Mapping[str, Path], staging: 
     save_config(config, Path(config.run_dir))
     with logging_redirect_tqdm(), closing(write_features(out, encoder, videos, labels, weights)) as written:
         reasons = dict(bar(written, "Encoding", len(videos)))
-    log.info(staging.shown(_report(out, encoder.channels, reasons, labels)))
+    log.info(staging.shown(_last_lines(out, encoder.channels, reasons, labels)))
     if splits:
         _write_splits(splits, config.folds, out.name, reasons, labels)
 
@@ -156,7 +156,7 @@ def _weights(config: DictConfig) -> str:
     return f"random, seed {config.seed}"
 
 
-def _report(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[str, Labels | TimedLabels]) -> str:
+def _last_lines(out: Path, width: int, reasons: Mapping[str, str], labels: Mapping[str, Labels | TimedLabels]) -> str:
     """The last lines: what is in the file, what is not, and how to train on it."""
     out = from_here(out)
     encoded = [name for name, reason in reasons.items() if not reason]

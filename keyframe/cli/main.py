@@ -166,7 +166,7 @@ class JobLog(logging.FileHandler):
 
 
 class Console(logging.StreamHandler[TextIO]):
-    """Lines on stdout; if nobody reads them any more (`| head -1`), the work goes on without."""
+    """Lines on stdout; if their reader has gone (`| head -1`), the work goes on without."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Write nothing more to a closed pipe or a full disk."""
@@ -192,7 +192,7 @@ class OutputGuard(Callback):
         directory = Path(config.hydra.run.dir)
         if not arguments.is_first_process():
             return
-        # Hydra, the log and the lock write through links, which a run from somebody else may hold.
+        # Hydra, the log and the lock write through links, which a shared run may hold.
         written = [directory / LOCK, directory / f"{config.hydra.job.name}.log", directory / ".hydra"]
         for place in (*written, *directory.glob(".hydra/*")):
             if place.is_symlink():

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
     """Load onto `device` one or more run directories, checkpoints, exported files, or folders of runs."""
-    paths = [path for entry in _listed(value, key) for path in _run_paths(entry, key)]
+    paths = [path for entry in _entries_of(value, key) for path in _run_paths(entry, key)]
     runs = [load_run(path, trust=config.trust, **plain(config.data)) for path in paths]
     for run in runs:
         run.to(config.device)
@@ -43,7 +43,7 @@ def load_runs(value: Any, key: str, config: DictConfig) -> list[Run]:
 
 def load_scores(value: Any) -> list[ScoreFile]:
     """The score files of one system: one, or those of its splits or seeds."""
-    return [read_scores_file(str(path)) for path in _listed(value, "scores")]
+    return [read_scores_file(str(path)) for path in _entries_of(value, "scores")]
 
 
 def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreFile]]:
@@ -53,7 +53,7 @@ def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreF
     """
     models: list[Sequence[Run] | Sequence[ScoreFile]] = []
     known: list[str] = []
-    for entry in _listed(config.runs, "runs"):
+    for entry in _entries_of(config.runs, "runs"):
         runs = load_runs(entry, "runs", config)
         if isinstance(entry, list):
             check_one_model(runs)
@@ -111,7 +111,6 @@ def _run_paths(entry: Any, key: str) -> list[Path]:
 
 
 def _by_recipe(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each model, in order."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(str(sorted(run.recipe.items())), []).append(run)
@@ -141,7 +140,7 @@ def _names(known: list[str], models: Sequence[Sequence[Run] | Sequence[ScoreFile
     return [f"{chr(ord('A') + place)}: {name}" for place, name in enumerate(backbones)]
 
 
-def _listed(value: Any, key: str) -> list[Any]:
+def _entries_of(value: Any, key: str) -> list[Any]:
     """The entries of a key, which must have one."""
     entries = as_list(value)
     if not entries:

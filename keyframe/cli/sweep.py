@@ -143,7 +143,7 @@ def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | Non
         sections.append(Section("Parameters", [ImageFile(figure, alt, caption)]))
     sections.append(Section("How to read it", [Text(_HOW)]))
     title = f"Sweep of {len(jobs)} job{'s' if len(jobs) > 1 else ''}"
-    return Document(title, _lead(jobs[0]), sections, f"Written by keyframe, from {directory}.")
+    return Document(title, _best_job_sentence(jobs[0]), sections, f"Written by keyframe, from {directory}.")
 
 
 def short_number(value: str) -> str:
@@ -155,7 +155,7 @@ def short_number(value: str) -> str:
     return short if len(short) < len(value) else value
 
 
-def _lead(best: SweepJob) -> str:
+def _best_job_sentence(best: SweepJob) -> str:
     if OBJECTIVE not in best.metrics:
         return "No job has a result."
     params = ", ".join(f"{name}={short_number(value)}" for name, value in best.params.items())

@@ -75,7 +75,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
 
 def save_record(config: DictConfig, directory: Path) -> None:
     """Write `sweep.yaml` into the sweep's directory."""
-    write_text(directory / RECORD, _text(config))
+    write_text(directory / RECORD, _record_text(config))
 
 
 def check_resumable(config: DictConfig, directory: Path) -> None:
@@ -83,7 +83,7 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
     was = _read_record(directory)
     if not was:
         raise KeyframeError(f"{_KEY}{directory}: there is no sweep ({RECORD}); give the directory of a sweep (-m).")
-    now = yaml.safe_load(_text(config))
+    now = yaml.safe_load(_record_text(config))
     before, after = differing(was["overrides"], now["overrides"])
     if before or after:
         raise KeyframeError(
@@ -149,7 +149,7 @@ def _record(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def _text(config: DictConfig) -> str:
+def _record_text(config: DictConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(_record(config)))
 
 
@@ -196,7 +196,6 @@ def _more_than_data(overrides: Sequence[str], trusted: bool) -> str | None:
 
 
 def _is_data(text: str, parser: OverridesParser, settings: Mapping[str, Collection[str]]) -> bool:
-    """Whether an override is options of a group, or plain values of a key."""
     try:
         override = parser.parse_override(text)
     except HydraException:

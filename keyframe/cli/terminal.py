@@ -49,13 +49,13 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record = copy.copy(record)
         if isinstance(record.args, Mapping):
-            record.args = {name: _plain(value) for name, value in record.args.items()}
+            record.args = {name: _printable_value(value) for name, value in record.args.items()}
         elif record.args:
-            record.args = tuple(map(_plain, record.args))
+            record.args = tuple(map(_printable_value, record.args))
         return printable(super().format(record))
 
 
-def _plain(value: object) -> object:
+def _printable_value(value: object) -> object:
     return value if isinstance(value, Number) else one_line(str(value))
 
 
@@ -119,7 +119,6 @@ class VideoProgress:
             self.close()
 
     def close(self) -> None:
-        """Remove the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -130,7 +130,6 @@ def _resume(config: DictConfig, run_dir: Path) -> Resume | None:
 
 
 def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], run_dir: Path) -> TeacherTargets | None:
-    """The callback that puts the teacher's targets into batches, if there is a teacher."""
     if config.distillation is None and config.teacher is None:
         return None
     if config.distillation is None:

@@ -48,7 +48,7 @@ def frame_labels(labels: Labels | TimedLabels, path: Path, index: PacketIndex | 
     seconds = index.timestamps - index.timestamps[0]
     if isinstance(labels, TimedLabels):
         return _of_times(labels, seconds, index.duration, path)
-    if _close(len(labels), index.n_frames):
+    if 100 * abs(len(labels) - index.n_frames) <= _TOLERANCE_PERCENT * len(labels):
         return labels
     steps = np.arange(1, _LONGEST_STEP + 1)
     off = np.abs(index.duration / steps - len(labels))
@@ -60,10 +60,6 @@ def frame_labels(labels: Labels | TimedLabels, path: Path, index: PacketIndex | 
     log_once(log, logging.INFO, (str(path), "step"), message, path, index.n_frames, index.duration, len(labels), each)
     entries = np.minimum((seconds / step).astype(np.int64), len(labels) - 1)
     return replace(labels, importance=labels.importance[entries], annotators=labels.annotators[:, entries])
-
-
-def _close(n_labels: int, n_frames: float) -> bool:
-    return 100 * abs(n_labels - n_frames) <= _TOLERANCE_PERCENT * n_labels
 
 
 def _may_be_per_frame(n_labels: int, path: Path) -> bool:
@@ -115,10 +111,6 @@ def label_positions(
     entry floor(t / duration * n_labels), which is logged once per video. The chosen frames are given by their numbers
     `indices`, (T,), and by `seconds`, (T,), their timestamps minus the video's first.
     """
-    if indices.ndim != 1 or indices.shape != seconds.shape:
-        raise ValueError(f"indices and seconds must both be (T,), not {indices.shape} and {seconds.shape}")
-    if indices.size and (indices.min() < 0 or indices.max() >= n_frames):
-        raise ValueError(f"frame numbers must lie in [0, {n_frames}), not {indices.min()} ... {indices.max()}")
     check_alignment(n_labels, n_frames, duration, video)
     if n_labels == n_frames:
         return indices.astype(np.int64)

@@ -172,7 +172,6 @@ class VideoCache:
         return sum(entry.nbytes for entry in {**self._mapped, **self.in_memory}.values())
 
     def _held(self) -> int:
-        """Bytes of the entries in memory."""
         return sum(entry.nbytes for entry in self.in_memory.values())
 
     def _path(self, key: str) -> Path:

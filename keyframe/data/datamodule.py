@@ -128,7 +128,6 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
 
     @cached_property
     def _videos(self) -> dict[str, Video]:
-        """All videos by id."""
         return {video.id: video for video in self._find()}
 
     @cached_property
@@ -150,7 +149,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     @property
     def origins(self) -> dict[str, str]:
         """Id -> the folder or feature file that the video is of, if the data set has several."""
-        return {id_: origin for id_, video in self._videos.items() if (origin := self._origin(video))}
+        return {id_: video.folder for id_, video in self._videos.items() if video.folder}
 
     @property
     def other_set(self) -> bool:
@@ -236,10 +235,6 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         """All videos."""
 
     @abstractmethod
-    def _category(self, video: Video) -> str:
-        """What folds are stratified by; "" if it is not known."""
-
-    @abstractmethod
     def _dataset(self, name: str, videos: list[Video]) -> VideoDataset | FeatureDataset:
         """Samples of one split."""
 
@@ -258,19 +253,12 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
     def _log_counts(self) -> None:
         log.info("Videos: %s", ", ".join(f"{len(dataset)} {name}" for name, dataset in self.datasets.items()))
 
-    @abstractmethod
-    def _origin(self, video: Video) -> str:
-        """Which of several folders or files the video is of; "" if there is one."""
-
-    def _address(self, video: Video) -> str | None:
-        """Another name that a split file may use for the video, `<file name>/video_N`."""
-        return None
-
     def _split(self, videos: dict[str, Video]) -> Split:
-        categories = {id_: self._category(video) for id_, video in videos.items()}
+        categories = {id_: video.category for id_, video in videos.items()}
         if self.splits is None:
             return stratified_folds(categories, self.folds, self.fold, self.val_fraction)
-        addresses = {address: id_ for id_, video in videos.items() if (address := self._address(video)) is not None}
+        in_files = [video for video in videos.values() if isinstance(video, FeatureVideo)]
+        addresses = {f"{video.path.name}/{video.key}": video.id for video in in_files}
         return read_split_file(self.splits, self.fold, categories, self.val_fraction, addresses)
 
     def _loader(self, name: str, shuffle: bool = False) -> DataLoader[Any]:
@@ -370,12 +358,6 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         known = self.kept_split.by_id() if self.kept_split is not None else {}
         return [replace(one, id=longer) if (longer := f"{one.folder}/{one.id}") in known else one for one in videos]
 
-    def _category(self, video: LabelledVideo) -> str:
-        return f"{video.folder}/{video.labels.category}" if video.folder else video.labels.category
-
-    def _origin(self, video: LabelledVideo) -> str:
-        return video.folder
-
     def _dataset(self, name: str, videos: list[LabelledVideo]) -> VideoDataset:
         augmentation = self.augmentation if name == "train" else None
         return VideoDataset(name, videos, self.reader, self.sampling, self.size, augmentation, self.seed)
@@ -420,15 +402,6 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
                 f"{self.paths[0]} has features of width {width}, not {self.width}: set data.width={width}."
             )
         return videos
-
-    def _category(self, video: FeatureVideo) -> str:
-        return video.category
-
-    def _origin(self, video: FeatureVideo) -> str:
-        return video.file if self.several else ""
-
-    def _address(self, video: FeatureVideo) -> str:
-        return f"{video.file}/{video.key}"
 
     def _dataset(self, name: str, videos: list[FeatureVideo]) -> FeatureDataset:
         if any(video.held is None for video in videos):

@@ -335,7 +335,6 @@ class VideoDataset(Dataset[Sample]):
         return np.random.default_rng([self.seed, draw, purpose, *video.id.encode()])
 
     def _look(self, number: int) -> None:
-        """Check a video as far as possible without decoding it."""
         video = self.videos[number]
         index = index_packets(video.path)
         indices = self.sampling.indices(index)

@@ -139,7 +139,6 @@ def _colours(rng: np.random.Generator) -> Float64Array:
 
 
 def _inside(shape: str, rows: Float64Array, columns: Float64Array, radius: float, angle: float) -> BoolArray:
-    """Which places, given from a shape's centre, lie in it."""
     distance = np.hypot(rows, columns)
     if shape == "disc":
         return np.asarray(distance < 0.75 * radius)

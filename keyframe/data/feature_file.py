@@ -51,11 +51,7 @@ class FeatureVideo:
     change_points: Int64Array | None  # first and last frame of each shot, inclusive, covering the video, (m, 2)
     user_summaries: BoolArray | None  # the frames that each annotator would keep, (U, n_frames)
     selections: bool = False  # whether these are the labels as they are, see `Labels`
-
-    @property
-    def file(self) -> str:
-        """The name of its file."""
-        return self.path.name
+    folder: str = ""  # the name of its file, if there are several, as `LabelledVideo` has it
 
     @property
     def seconds(self) -> FloatArray:
@@ -99,11 +95,10 @@ def read_feature_files(
     videos: dict[str, FeatureVideo] = {}
     labelled = 0
     for path in listed:
-        found = _read_file(path, several, of_annotators, str(labels), option, _MOST_HELD // len(listed))
+        found = _read_feature_file(path, several, of_annotators, str(labels), option, _MOST_HELD // len(listed))
         if twice := found.keys() & videos.keys():
-            raise KeyframeError(
-                f"{path} and {videos[min(twice)].file} both have the video {one_line(min(twice))}: leave one file out"
-            )
+            other = videos[min(twice)].path.name
+            raise KeyframeError(f"{path} and {other} both have the video {one_line(min(twice))}: leave one file out")
         labelled += any(len(video.annotators) for video in found.values())
         videos |= found
     if of_annotators is not None and not labelled:
@@ -114,7 +109,7 @@ def read_feature_files(
     widths = {video.width: video for video in videos.values()}
     if len(widths) > 1:
         each = ", ".join(
-            f"{width} in {video.key}" + (f" of {video.file}" if len(listed) > 1 else "")
+            f"{width} in {video.key}" + (f" of {video.path.name}" if len(listed) > 1 else "")
             for width, video in sorted(widths.items())
         )
         raise KeyframeError(
@@ -139,10 +134,9 @@ def _read_again(path: Path, state: FileState | None, key: str, option: str) -> F
         return _features(file, key)
 
 
-def _read_file(
+def _read_feature_file(
     path: Path, several: bool, of_annotators: Mapping[str, Labels] | None, labels: str, option: str, most: int
 ) -> dict[str, FeatureVideo]:
-    """Read one file by itself, or one of several."""
     videos: dict[str, FeatureVideo] = {}
     corrected: list[str] = []
     with unchanged(path) as state, open_hdf5(path, option) as file:
@@ -160,7 +154,7 @@ def _read_file(
             users, selections = _user_summaries(file, key, track.n_frames), False
             if of_annotators is not None:
                 where = f"{path}: {name}"
-                known = _labels(of_annotators, labels, name, path)
+                known = _labels_of_video(of_annotators, labels, name, path)
                 annotators = _annotators(known, track.picks, track.n_frames, where)
                 selections = known.selections
                 if selections:
@@ -189,6 +183,7 @@ def _read_file(
                 change_points=shots,
                 user_summaries=users,
                 selections=selections,
+                folder=path.name if several else "",
             )
     if corrected:
         message = (
@@ -248,7 +243,7 @@ def _user_summaries(file: Hdf5File, key: str, n_frames: int) -> BoolArray | None
     return np.atleast_2d(file.numbers(place, np.float32)) > 0
 
 
-def _labels(labels: Mapping[str, Labels], file: str, name: str, path: Path) -> Labels:
+def _labels_of_video(labels: Mapping[str, Labels], file: str, name: str, path: Path) -> Labels:
     """The labels of one video, which must have annotators."""
     if name not in labels:
         raise KeyframeError(f"{file} has no labels of {name}, which {path} has: give the labels of that data set")
@@ -293,15 +288,6 @@ class EncodedVideo:
     n_frames: int
     change_points: IntArray
     truth: GroundTruth | None = None
-
-    def __post_init__(self) -> None:
-        count = self.picks.shape
-        fit = [self.features.ndim == 2, self.features.shape[:1] == count, self.change_points.shape[1:] == (2,)]
-        if self.truth is not None:
-            fit += [self.truth.gtscore.shape == count, self.truth.gtsummary.shape == count]
-            fit.append(self.truth.user_summary.shape[1:] == (self.n_frames,))
-        if not all(fit):
-            raise ValueError(f"{self.name}: the arrays do not fit {count} picks of {self.n_frames} frames")
 
 
 class FeatureFile:

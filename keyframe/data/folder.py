@@ -193,7 +193,6 @@ class DirectorySource:
         """Nothing to make."""
 
     def videos(self) -> list[LabelledVideo]:
-        """All labelled videos, directory by directory."""
         found: list[LabelledVideo] = []
         for root, labels, folder in zip(self.roots, self.label_files(), self.folders, strict=True):
             known = read_video_labels(labels, *self.scales[folder])
@@ -271,7 +270,6 @@ class DemoSource:
             ) from error
 
     def videos(self) -> list[LabelledVideo]:
-        """All videos of the set."""
         folder = self.demo.folder(self.root)
         if not folder.is_dir():
             raise KeyframeError(

@@ -92,7 +92,6 @@ class Hdf5File:
         self._unread: float = _ROOM + _RATIO * path.stat().st_size
 
     def __iter__(self) -> Iterator[str]:
-        """The names at the top."""
         return iter(self._file)
 
     def __contains__(self, place: str) -> bool:
@@ -154,7 +153,6 @@ class Hdf5File:
         return KeyframeError(f"{self.path}: {name} {reason}: give another file as {self.option}")
 
     def _member(self, place: str) -> h5py.Group | h5py.Dataset | None:
-        """What is at that path; None if there is nothing."""
         parent, _, name = place.rpartition("/")
         if parent and parent != self._latest[0]:
             self._latest = parent, self._member(parent)

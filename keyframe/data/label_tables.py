@@ -45,7 +45,7 @@ def check_scale(lowest: float, highest: float) -> None:
 
 
 def outside_scale(scores: FloatArray, where: str, lowest: float, highest: float) -> KeyframeError | None:
-    """What is to be said if a score lies outside the scale."""
+    """The error of the first score that lies outside the scale, if one does."""
     inside = (scores >= lowest) & (scores <= highest)  # False for NaN
     if inside.all():
         return None
@@ -65,7 +65,7 @@ def of_annotators(annotators: FloatArray | BoolArray, category: str, selections:
 
 def is_table(line: str) -> bool:
     """Whether the first line of a text names the columns of segments or keyframes."""
-    names = set(_columns(line))
+    names = set(_column_names(line))
     return names >= _SEGMENTS or names >= _KEYFRAMES
 
 
@@ -73,7 +73,7 @@ def _delimiter(line: str) -> str:
     return max("\t;,", key=line.count)
 
 
-def _columns(line: str) -> list[str]:
+def _column_names(line: str) -> list[str]:
     return [name.strip().lower() for name in line.split(_delimiter(line))]
 
 
@@ -88,7 +88,7 @@ def read_label_table(path: Path, lowest: float = 1.0, highest: float = 5.0) -> d
     except (OSError, ValueError) as error:
         raise KeyframeError(f"{path} cannot be read as text ({one_line(str(error))}): give another file") from error
     header = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    names, delimiter = _columns(lines[header]), _delimiter(lines[header])
+    names, delimiter = _column_names(lines[header]), _delimiter(lines[header])
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, cells in enumerate(csv.reader(lines[header + 1 :], delimiter=delimiter), start=header + 2):
@@ -192,14 +192,14 @@ def _of_rows(
         if kind != first:
             raise KeyframeError(f"{where} has {', '.join(sorted(kind))}, the rows before {', '.join(sorted(first))}")
         name = checked_id(str(row["video"]), where)
-        start, end = (_seconds(row, key, where) for key in (("time", "time") if "time" in kind else ("start", "end")))
+        start, end = (_time_of(row, key, where) for key in (("time", "time") if "time" in kind else ("start", "end")))
         if "time" in kind:
             start, end = start - _AROUND, end + _AROUND
         elif start >= end:
             raise KeyframeError(f"{where}: the segment starts at {start:g} s and ends at {end:g} s: correct it")
         score = 1.0
         if "score" in kind:
-            value = _number(row["score"], "score", where)
+            value = _finite_number(row["score"], "score", where)
             if not lowest <= value <= highest:
                 raise KeyframeError(
                     f"{where}: score {value:g} lies outside [{lowest:g}, {highest:g}]: correct the file, or give its "
@@ -247,7 +247,7 @@ def _of_spans(
     )
 
 
-def _number(value: Any, key: str, where: str) -> float:
+def _finite_number(value: Any, key: str, where: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -257,8 +257,8 @@ def _number(value: Any, key: str, where: str) -> float:
     return number
 
 
-def _seconds(row: Mapping[str, Any], key: str, where: str) -> float:
-    seconds = _number(row[key], key, where)
+def _time_of(row: Mapping[str, Any], key: str, where: str) -> float:
+    seconds = _finite_number(row[key], key, where)
     if seconds < 0:
         raise KeyframeError(f"{where}: {key} {seconds:g} lies before the video: times are seconds from its start")
     return seconds

@@ -69,10 +69,10 @@ def read_video_labels(
     path = Path(path)
     check_scale(lowest, highest)
     if not path.is_dir():
-        return _read_file(path, lowest, highest, option)
+        return _read_label_file(path, lowest, highest, option)
     labels: dict[str, Labels | TimedLabels] = {}
     for file in label_files(path):
-        for name, one in _read_file(file, lowest, highest, option).items():
+        for name, one in _read_label_file(file, lowest, highest, option).items():
             if name in labels:
                 raise KeyframeError(f"{file} has labels of {name}, as another file of {path} has: remove one of them")
             labels[name] = one
@@ -95,7 +95,7 @@ def label_files(folder: Path, named: Collection[str] | None = None) -> list[Path
     return next((found for found in of_suffix if found), [])
 
 
-def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels | TimedLabels]:
+def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels | TimedLabels]:
     suffix = path.suffix.lower()
     if suffix in LABEL_SUFFIXES and suffix not in SCALED_SUFFIXES and (lowest, highest) != (1, 5):
         raise KeyframeError(
@@ -107,7 +107,7 @@ def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[s
     if suffix not in LABEL_SUFFIXES:
         raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
     with unchanged(path):
-        match _form(path):
+        match _label_form(path):
             case "mat5":
                 return dict(read_summe_mat(path, option))
             case "mat":
@@ -122,7 +122,7 @@ def _read_file(path: Path, lowest: float, highest: float, option: str) -> dict[s
                 return dict(read_tvsum_tsv(path, lowest, highest, option))
 
 
-def _form(path: Path) -> str:
+def _label_form(path: Path) -> str:
     """What a label file is, by how it begins; of HDF5 by its suffix."""
     with path.open("rb") as file:
         start = file.read(_START)
@@ -196,7 +196,6 @@ def read_tvsum_tsv(
 
 
 def _parse_row(line: str, where: str) -> tuple[str, str, Float64Array]:
-    """Split a row into id, category and scores."""
     columns = [column.strip() for column in line.rstrip("\r\n").split("\t")]
     if len(columns) != 3 or not columns[0]:
         raise KeyframeError(
@@ -332,7 +331,6 @@ def _elements(content: bytes, order: str, most: float = math.inf) -> Iterator[tu
 
 
 def _array(name: str, flags: int, dims: bytes, kind: int, values: bytes, order: str) -> npt.NDArray[Any]:
-    """An array of its flags, dimensions and values."""
     if flags & 0xFF not in _NUMBER_CLASSES or flags & _COMPLEX or kind not in _NUMBER_TYPES:
         raise ValueError(f"{name} is no array of real numbers")
     array = np.frombuffer(values, order + _NUMBER_TYPES[kind])

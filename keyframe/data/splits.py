@@ -213,7 +213,6 @@ def _text_fold(line: str, path: Path) -> dict[str, list[str]]:
 
 
 def _keys(entry: Any, part: str, fold: int, path: Path) -> list[str]:
-    """Take one list of keys from a fold; val_keys may be absent."""
     keys = entry.get(part, [] if part == "val_keys" else None) if isinstance(entry, Mapping) else None
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise KeyframeError(f"{path}, fold {fold}: {part} must be a list of video names")

@@ -125,7 +125,8 @@ def draw_scatter(
     for axis in axes[len(scores) :]:
         axis.remove()
     for index, (axis, (name, (colour, _))) in enumerate(zip(axes, style.look(scores).items(), strict=False)):
-        x, y = _both(scores[name], importance)
+        defined = np.isfinite(scores[name]) & np.isfinite(importance)
+        x, y = scores[name][defined], importance[defined]
         if len(x) > _MOST_POINTS:
             fade = LinearSegmentedColormap.from_list("fade", ["#f4f4f4", colour])
             axis.hexbin(x, y, gridsize=32, bins="log", mincnt=1, cmap=fade, linewidths=0)
@@ -136,13 +137,6 @@ def draw_scatter(
         text = f"{style.wrap(name, side - 0.9)}\nSpearman {style.two_digits(spearman[name])}"
         axis.set_title(text, loc="left", size=style.TEXT, color=style.INK, parse_math=False)
     return figure
-
-
-def _both(a: FloatArray, b: FloatArray) -> tuple[Float64Array, Float64Array]:
-    """The pairs of two finite numbers."""
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    defined = np.isfinite(x) & np.isfinite(y)
-    return x[defined], y[defined]
 
 
 def _limits(values: Sequence[float] | FloatArray, margin: float = 0.05) -> tuple[float, float]:

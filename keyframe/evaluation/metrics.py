@@ -191,8 +191,6 @@ def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, draws: int = 10_000, s
     or of `draws` if there are more. It holds with few videos: 5 that all favour one model give p = 2 / 2**5.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if len(first) != len(second):
-        raise ValueError(f"a and b must hold the same videos, not {len(first)} and {len(second)}")
     differences = _defined(first - second)
     lo, hi = interval(differences, draws, seed)
     p_value = _sign_flip(differences, draws, seed) if len(differences) > 1 else float("nan")
@@ -238,10 +236,8 @@ def hold_scores(scores: FloatArray, picks: IntArray, n_frames: int) -> Float64Ar
 def keyshots(frame_scores: FloatArray, shots: IntArray, share: float = SUMMARY_SHARE) -> BoolArray:
     """Whether each frame is kept, (n_frames,): the shots with the greatest total of shot means that fit into the share.
 
-    Args:
-        frame_scores: a score for every frame, finite, (n_frames,); only shots with a mean above 0 can be kept.
-        shots: first and last frame of each shot, both inclusive, (m, 2), covering the video.
-        share: the greatest share of the frames that a summary may take, in [0, 1].
+    Scores are finite, one per frame, (n_frames,); only shots with a mean above 0 can be kept. `shots` are the first and
+    last frame of each, both inclusive, (m, 2), covering the video.
     """
     return _keep(frame_scores[None], shots, share)[0]
 
@@ -251,17 +247,10 @@ def user_summaries(
 ) -> BoolArray:
     """Whether each annotator keeps each frame, (A, n_frames).
 
-    Selections are summaries as they are, of any length (SumMe). Those of scores are made like `user_summary` in the
-    field's files for TVSum: the same shots and knapsack on one annotator's own scores, on their original scale (Zhang
-    et al.'s evaluate_TVSum.m; Otani et al.'s tvsum_eval_random_summary.py). The scale matters: with 1 ... 5 even a shot
-    of the lowest score is worth something.
-
-    Args:
-        annotators: scores in [0, 1] as `Labels.annotators` has them, (A, n_frames).
-        shots: first and last frame of each shot, both inclusive, (m, 2), covering the video.
-        lowest: the original score that 0 stands for.
-        highest: the original score that 1 stands for.
-        selections: as of `Labels.selections`.
+    Annotators and selections are as of `Labels`. Selections are summaries as they are, of any length (SumMe). Those of
+    scores are made like `user_summary` in the field's files for TVSum: the same shots and knapsack on one annotator's
+    own scores, on their original scale from `lowest` to `highest` (Zhang et al.'s evaluate_TVSum.m; Otani et al.'s
+    tvsum_eval_random_summary.py): with 1 ... 5 even a shot of the lowest score is worth something.
     """
     if selections:
         return annotators > 0
@@ -270,8 +259,6 @@ def user_summaries(
 
 def f1_user(summary: BoolArray, user_summaries: BoolArray) -> Float64Array:
     """Frame F1 of a summary (n_frames,) with each user's (A, n_frames), in [0, 1], (A,); NaN if both are empty."""
-    if user_summaries.shape[1:] != summary.shape:
-        raise ValueError(f"a summary {summary.shape} does not fit user summaries {user_summaries.shape}")
     summary, users = summary.astype(bool), user_summaries.astype(bool)
     shared = (users & summary).sum(axis=1)
     kept = users.sum(axis=1) + summary.sum()

@@ -89,13 +89,13 @@ def reference_lines(
     for name, rows in predictions.items():
         part = slice(start, start + len(rows))
         chosen = compared.get(name, np.ones((len(rows), count), dtype=bool))
-        lines[name] = _line(taus[part][chosen], rhos[part][chosen])
+        lines[name] = _mean_line(taus[part][chosen], rhos[part][chosen])
         start += len(rows)
     halves = list(_halves(annotators, rng))
     taus, rhos = (
         np.array([correlation(*pair) for pair in halves]) for correlation in (metrics.kendall, metrics.spearman)
     )
-    lines["pooled"] = _line(taus, rhos)
+    lines["pooled"] = _mean_line(taus, rhos)
     return lines
 
 
@@ -117,7 +117,7 @@ def reference_metrics(table: Mapping[str, Mapping[str, Line]]) -> dict[str, floa
     return result
 
 
-def _line(taus: Float64Array, rhos: Float64Array) -> Line:
+def _mean_line(taus: Float64Array, rhos: Float64Array) -> Line:
     return Line(metrics.defined_mean(taus), metrics.defined_mean(rhos), taus.size, int(np.isnan(taus).sum()))
 
 
@@ -185,7 +185,6 @@ def f1_metrics(table: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, 
 
 
 def _mean_and_best(rows: Sequence[Float64Array]) -> tuple[float, float]:
-    """Mean over rows of their mean and of their maximum."""
     return metrics.defined_mean([row.mean() for row in rows]), metrics.defined_mean([row.max() for row in rows])
 
 

@@ -53,7 +53,7 @@ def report_document(
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
-        lead = _lead(results[0], evaluation.baselines, reference, evaluation.parts)
+        lead = _lead_sentence(results[0], evaluation.baselines, reference, evaluation.parts)
     else:
         title = f"Comparison of {', '.join(means)}"
         best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
@@ -121,14 +121,19 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     """One sentence per video that was left out, and how many there are."""
     if not skipped:
         return []
-    return [f"Left out: {_videos(len(skipped))}.", *(f"{video}: {reason}" for video, reason in skipped.items())]
+    return [
+        f"Left out: {_count_of_videos(len(skipped))}.",
+        *(f"{video}: {reason}" for video, reason in skipped.items()),
+    ]
 
 
-def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]) -> str:
+def _lead_sentence(
+    result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]
+) -> str:
     name, metrics = result.name, result.metrics
     counts = Counter(parts.values())
     kinds = [f"{counts[part]} {words}" for part, words in _PARTS.items() if counts[part]]
-    videos = _videos(int(metrics["videos"]))
+    videos = _count_of_videos(int(metrics["videos"]))
     videos += f" ({', '.join(kinds)})" if len(kinds) > 1 else "".join(f" {_PARTS[part]}" for part in counts)
     metric = "annotator_spearman" if "reference/one_annotator/spearman" in reference else "spearman"
     beside = "".join(
@@ -335,8 +340,10 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
         millions = {label: f"{values[key] / 1e6:.2f} M" for label, key in parameters.items()}
         size.append({"model": name, **millions, "weights": f"{values['weights_mb']:.1f} MB"})
         cells = {(kind, count): _cost(values, f"{kind}_{count}") for kind, count in counts}
-        speed.append({"model": name} | {_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"})
-        peaks = {_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
+        speed.append(
+            {"model": name} | {_count_of_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"}
+        )
+        peaks = {_count_of_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
         memory.append({"model": name, "weights": f"{values['weights_mb']:.0f} MB", **peaks})
     repeats = min(values["repeats"] for values in costs.values())
     timing = f"Seconds from frames to scores, median of {repeats:.0f} after a warm-up, models taking turns."
@@ -349,7 +356,7 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
     ]
 
 
-def _videos(count: int) -> str:
+def _count_of_videos(count: int) -> str:
     return f"{count} video{'s' if count > 1 else ''}"
 
 
@@ -413,7 +420,6 @@ def reference_document(labels: Path, metrics: Metrics, selections: bool = False)
 
 
 def _line_names(metrics: Metrics) -> list[str]:
-    """The reference lines in the metrics, in the order of tables."""
     return [name for name in LINES if f"reference/{name}/kendall" in metrics]
 
 

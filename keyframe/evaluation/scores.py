@@ -112,7 +112,7 @@ class ScoreFile:
 def read_scores_file(path: str | Path) -> ScoreFile:
     """Read a score file by its suffix; anyone may have made it, so its values are checked when they are used."""
     path = Path(path).expanduser()
-    read, _ = _form(path)
+    read, _ = _score_form(path)
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {_OPTION} to the file with the scores.")
     with unchanged(path):
@@ -126,7 +126,7 @@ def read_scores_file(path: str | Path) -> ScoreFile:
 
 def check_new(path: Path) -> None:
     """Refuse a place for a score file before anything is computed for it."""
-    _form(path)
+    _score_form(path)
     if path.exists() or path.is_symlink():
         raise KeyframeError(f"{path} is there already: remove it, or name another file as write_scores.")
     if not path.parent.is_dir():
@@ -135,7 +135,7 @@ def check_new(path: Path) -> None:
 
 def write_scores_file(path: Path, scores: Mapping[str, FloatArray]) -> None:
     """Write scores, id -> (n,), in the form of the suffix, as an atomic file; reading gives the same numbers."""
-    _, write = _form(path)
+    _, write = _score_form(path)
     write_bytes(path, write({name: np.asarray(values, np.float64) for name, values in scores.items()}))
 
 
@@ -227,7 +227,7 @@ _FORMS: dict[str, _Form] = {
 }
 
 
-def _form(path: Path) -> _Form:
+def _score_form(path: Path) -> _Form:
     """How a score file of that suffix is read and written."""
     if path.suffix.lower() not in _FORMS:
         raise KeyframeError(f"{path} is no score file: name a {', '.join(_FORMS)} file.")

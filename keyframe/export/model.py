@@ -98,7 +98,7 @@ def load_program(path: Path, format: str, threads: int = 0) -> Program:
         scores: Float32Array = model(torch.from_numpy(frames)).numpy()
         return scores
 
-    return _checked(program, path)
+    return _checked_program(program, path)
 
 
 def load_onnx(path: Path, threads: int = 0) -> Program:
@@ -122,7 +122,7 @@ def load_onnx(path: Path, threads: int = 0) -> Program:
         scores: Float32Array = session.run([SCORES], {FRAMES: frames})[0]
         return scores
 
-    return _checked(program, path)
+    return _checked_program(program, path)
 
 
 def _require_data(path: Path) -> None:
@@ -152,7 +152,7 @@ def _require_data(path: Path) -> None:
             )
 
 
-def _checked(compute: Program, path: Path) -> Program:
+def _checked_program(compute: Program, path: Path) -> Program:
     """A program that raises KeyframeError if it fails or its scores are none."""
 
     def program(frames: UInt8Array) -> Float32Array:

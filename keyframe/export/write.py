@@ -150,12 +150,10 @@ class Exporter:
 
     @cached_property
     def _program(self) -> ExportedProgram:
-        """The source of all formats but TorchScript."""
         return export_program(self.model.detector, self._size)
 
     @cached_property
     def _onnx(self) -> ONNXProgram:
-        """The source of both ONNX formats."""
         return onnx_program(self._program, self.opset)
 
     def _write(self, format: str, path: Path) -> dict[str, Any]:
@@ -170,10 +168,8 @@ class Exporter:
             case "onnx":
                 write_onnx(self._onnx, path)
                 return {"opset": self.opset}
-            case "onnx_int8":
-                return self._write_int8(path)
             case _:
-                raise ValueError(f"format must be one of {', '.join(SUFFIXES)}, not {format}")
+                return self._write_int8(path)
 
     def _write_int8(self, path: Path) -> dict[str, Any]:
         with onnx_packages():

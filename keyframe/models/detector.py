@@ -105,7 +105,7 @@ class KeyframeDetector(nn.Module):
         # prefix and tail chunk by chunk: the maps of a whole batch of videos are large
         return self._by_frame(
             lambda chunk: self.backbone.encode_tail(self.backbone.encode_prefix(self.normalize(chunk))),
-            _checked(values),
+            _checked_frames(values),
             self._frames_at_once(values),
         )
 
@@ -114,7 +114,7 @@ class KeyframeDetector(nn.Module):
         with torch.no_grad():
             return self._by_frame(
                 lambda chunk: self.backbone.encode_prefix(self.normalize(chunk)),
-                _checked(frames),
+                _checked_frames(frames),
                 self._frames_at_once(frames),
             )
 
@@ -161,7 +161,7 @@ class KeyframeDetector(nn.Module):
         return encoded.unflatten(0, values.shape[:2])
 
 
-def _checked(frames: Tensor) -> Tensor:
+def _checked_frames(frames: Tensor) -> Tensor:
     if frames.ndim != 5 or frames.shape[2] != 3:
         raise ValueError(f"frames must be (B, T, 3, H, W), not {tuple(frames.shape)}")
     return frames

@@ -156,17 +156,16 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
     if not rows:
         return ""
     rows = [{name: one_line(row.get(name, "")) for name in rows[0]} for row in rows]
-    widths = {name: max(3, _columns(name), *(_columns(row[name]) for row in rows)) for name in rows[0]}
+    widths = {name: max(3, _terminal_width(name), *(_terminal_width(row[name]) for row in rows)) for name in rows[0]}
     last = list(widths)[-1]
     if last not in right and sum(widths.values()) + 3 * len(widths) + 1 > _LINE_WIDTH:
-        widths[last] = max(
-            3, _columns(last)
-        )  # a long last column ends where its text does: padded, every row would wrap
+        # a long last column ends where its text does: padded, every row would wrap
+        widths[last] = max(3, _terminal_width(last))
 
     def line(row: Mapping[str, str]) -> str:
         cells = []
         for name, width in widths.items():
-            blank = " " * (width - _columns(row[name]))
+            blank = " " * (width - _terminal_width(row[name]))
             cells.append(blank + row[name] if name in right else row[name] + blank)
         return f"| {' | '.join(cells)} |"
 
@@ -174,7 +173,7 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
     return "\n".join(map(line, [{name: name for name in widths}, rule, *rows]))
 
 
-def _columns(text: str) -> int:
+def _terminal_width(text: str) -> int:
     """Columns of a terminal: two for a wide character, none for a combining mark."""
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
@@ -200,8 +199,7 @@ def _heading(mark: str, title: str, directory: Path | None) -> str:
     return f"{mark} {one_line(title) if directory is None else escape(title)}"
 
 
-def _line(text: str, directory: Path | None, bullet: str = "") -> str:
-    """One paragraph or list item."""
+def _wrapped_line(text: str, directory: Path | None, bullet: str = "") -> str:
     if directory is not None:
         return bullet + escape(text)
     return textwrap.fill(
@@ -215,7 +213,7 @@ def _line(text: str, directory: Path | None, bullet: str = "") -> str:
 
 
 def _lines(text: str, directory: Path | None) -> list[str]:
-    return [_line(paragraph, directory) for paragraph in paragraphs(text)]
+    return [_wrapped_line(paragraph, directory) for paragraph in paragraphs(text)]
 
 
 def _block(block: Block, directory: Path | None) -> Iterator[str]:
@@ -223,10 +221,10 @@ def _block(block: Block, directory: Path | None) -> Iterator[str]:
         case Text():
             yield from _lines(block.text, directory)
         case Notes():
-            yield "\n".join(_line(item, directory, "- ") for item in block.items) or "(none)"
+            yield "\n".join(_wrapped_line(item, directory, "- ") for item in block.items) or "(none)"
         case Table():
             if block.caption:
-                yield _line(block.caption, directory)
+                yield _wrapped_line(block.caption, directory)
             cell = one_line if directory is None else escape
             rows = [{cell(name): cell(row.get(name, "")) for name in block.columns} for row in block.rows]
             yield text_table(rows, {cell(name) for name in block.right}) or "(none)"

@@ -201,12 +201,10 @@ class SaveOnSignal(Callback):
 
 
 def _in_main_thread() -> bool:
-    """Whether this is the thread that Python delivers signals to."""
     return threading.current_thread() is threading.main_thread()
 
 
 def _requeue() -> None:
-    """Put this SLURM job back into the queue."""
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"

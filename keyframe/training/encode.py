@@ -104,7 +104,12 @@ class Encoder:
                 kept = self._make(found) if found.decoded else found.entries
             except CacheFullError as full:
                 so_far = sum(entry.nbytes for entry in entries.values()) + full.nbytes
-                raise _too_small(full, before + so_far / (there + made + 1) * len(requests)) from full
+                size = math.ceil((before + so_far / (there + made + 1) * len(requests)) / 1e8) / 10
+                raise KeyframeError(
+                    f"Cache: {full}: the videos of this run need about {size:g} GB. Set cache.max_gb={size:g} with "
+                    "cache.dir on a disk that has the room, halve the maps with cache.dtype=float16, or train without "
+                    "a cache (cache=off)."
+                ) from full
             made += found.decoded is not None
             there += found.decoded is None
             for kind, entry in kept.items():
@@ -161,7 +166,6 @@ class Encoder:
 
     @torch.no_grad()
     def _make(self, found: _Found) -> dict[Kept, CachedVideo]:
-        """Run the model as far as needed, and keep the results."""
         assert found.decoded is not None
         with eval_mode(self.detector), self.autocast():
             made = self._run(found.decoded.inputs, found.keys.keys())
@@ -186,15 +190,6 @@ class Encoder:
             features = self.detector.encode("pixels", batch) if maps is None else self.detector.encode_tail(maps)
             made["features"] = features[0].float().cpu()
         return made
-
-
-def _too_small(full: CacheFullError, needed: float) -> KeyframeError:
-    """The error for a cache that would have to hold about so many bytes."""
-    size = math.ceil(needed / 1e8) / 10
-    return KeyframeError(
-        f"Cache: {full}: the videos of this run need about {size:g} GB. Set cache.max_gb={size:g} with cache.dir on a "
-        "disk that has the room, halve the maps with cache.dtype=float16, or train without a cache (cache=off)."
-    )
 
 
 @contextmanager

@@ -325,7 +325,7 @@ class TeacherTargets(Callback):
             Request(dataset, number, view, ("teacher_target",))
             for dataset in datasets
             for number in range(len(dataset))
-            for view in _views(dataset)
+            for view in (range(dataset.schedule.views) if dataset.schedule and dataset.schedule.views else [None])
         ]
 
         def encode(strict: bool) -> Encoded:
@@ -354,9 +354,3 @@ class TeacherEncoder(Encoder):
         features = self.detector.encode("pixels", frames[None].to(self.device))
         target = torch.cat([self.detector.score(features)[..., None], self.detector.embed(features)], -1)
         return {"teacher_target": target[0].cpu()}
-
-
-def _views(dataset: VideoDataset) -> list[int | None]:
-    """The augmented views of a student's videos, or None for the frames as they are."""
-    views = dataset.schedule.views if dataset.schedule is not None else None
-    return [None] if views is None else list(range(views))

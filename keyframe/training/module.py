@@ -39,7 +39,6 @@ class VideoMetrics(Metric):
         self.rows.append(torch.tensor([row], dtype=torch.float32, device=self.device))
 
     def compute(self) -> dict[int, dict[str, float]]:
-        """The metrics of each video by its place in the data set, in that order."""
         if not len(self.rows):
             return {}
         rows = dim_zero_cat(self.rows).cpu().numpy()
@@ -75,7 +74,7 @@ class KeyframeModule(LightningModule):
         check_loss(self.loss)
         self.distillation = distillation
         self.make_optimizer = optimizer
-        self.metrics = nn.ModuleDict({"val": VideoMetrics(), "test": VideoMetrics()})
+        self.metrics = VideoMetrics()
         self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
         # of this rank's videos in the last epoch of validation or test, by id
         self.predictions: dict[str, Prediction] = {}
@@ -137,18 +136,12 @@ class KeyframeModule(LightningModule):
         numbers = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         checkpoint[TRAIN_NUMBERS] = {name: value for name, value in numbers.items() if name.startswith("train/")}
 
-    def _metric(self, split: str) -> VideoMetrics:
-        metric = self.metrics[split]
-        assert isinstance(metric, VideoMetrics)
-        return metric
-
     def _measure(self, split: str, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
             self.predictions.clear()
         scores = self.detector.enter(batch.kind, batch.inputs, batch.mask)
         loss = self.loss(scores, batch.importance, batch.mask)
         self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.videos), sync_dist=True)
-        metric = self._metric(split)
         for row, video in enumerate(batch.videos):
             real = batch.mask[row].cpu()
             predicted = scores[row].detach().cpu()[real].double().numpy()
@@ -158,17 +151,16 @@ class KeyframeModule(LightningModule):
             seconds = batch.seconds[row].cpu()[real].numpy()
             rho = spearman(predicted, importance)
             self.predictions[video] = Prediction(video, seconds, predicted, importance, annotators, rho)
-            metric.update(int(batch.numbers[row]), predicted, importance, annotators)
+            self.metrics.update(int(batch.numbers[row]), predicted, importance, annotators)
             if batch.teacher_target is not None:
                 teacher = batch.teacher_target[row, :, 0].cpu()[real].double().numpy()
                 self.agreement.update(spearman(predicted, teacher))
 
     def _report(self, split: str) -> None:
-        metric = self._metric(split)
-        self.table = metric.compute()
+        self.table = self.metrics.compute()
         for name, value in epoch_metrics(self.table.values()).items():
             self.log(f"{split}/{name}", value, batch_size=1)
         if split == "val" and self.distillation is not None:
             self.log("val/teacher_spearman", self.agreement.compute(), batch_size=1)
             self.agreement.reset()
-        metric.reset()
+        self.metrics.reset()

@@ -90,7 +90,7 @@ def plan_resume(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, 
     switched = nested(checkpoint, "callbacks", "TwoStage", "switched") is True
     changes: dict[str, tuple[str, str]] = {}
     refused = []
-    for key, was, now in _differences(before, config, written):
+    for key, was, now in _changed_keys(before, config, written):
         if _is_below(key, *_OF_A_START):
             continue
         name, values = key.removesuffix("._target_"), (_shown(key, was), _shown(key, now))
@@ -131,7 +131,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _differences(was: Any, now: Any, written: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _changed_keys(was: Any, now: Any, written: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Each key whose value differs, the value before and now."""
     if isinstance(written, str) and _REFERENCE.search(written):
         return  # the key that it refers to is compared
@@ -139,7 +139,7 @@ def _differences(was: Any, now: Any, written: Any, key: str = "") -> Iterator[tu
         for name in now if not key else {**now, **was}:
             child = f"{key}.{name}" if key else name
             before, after, text = (part.get(name, _ABSENT) for part in (was, now, written))
-            yield from _differences(before, after, text, child)
+            yield from _changed_keys(before, after, text, child)
     elif was != now and not (isinstance(was, str) and current_name(was) == now):
         yield key, was, now
 
@@ -203,18 +203,18 @@ def train_and_test(
     try:
         trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if resume is None or _numbers(trainer, "val/"):
+        if resume is None or _logged_numbers(trainer, "val/"):
             raise
         # Lightning and optimizers take any state, and fail where they first use it, within an epoch
         raise KeyframeError(
             f"{resume.path} cannot be resumed from ({type(error).__name__}: {one_line(str(error))[:200]}): if another "
             "checkpoint can, this one is damaged; HYDRA_FULL_ERROR=1 shows where it fails."
         ) from error
-    metrics.update(_numbers(trainer, "train/"))
-    best = _best(trainer)
+    metrics.update(_logged_numbers(trainer, "train/"))
+    best = _best_checkpoint(trainer)
     for measure in (trainer.validate, trainer.test):
         measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)
-        metrics.update(_numbers(trainer, "val/", "test/"))
+        metrics.update(_logged_numbers(trainer, "val/", "test/"))
     if trainer.is_global_zero:
         videos = datamodule.datasets["test"].videos
         rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
@@ -238,7 +238,7 @@ def resume_split(datamodule: KeyframeDataModule[Any], resume: Path) -> None:
         log.warning("%s", note)
 
 
-def _best(trainer: Trainer) -> Path:
+def _best_checkpoint(trainer: Trainer) -> Path:
     """The checkpoint that is best by its metric, else the last one."""
     written = [
         callback
@@ -254,7 +254,7 @@ def _best(trainer: Trainer) -> Path:
     return Path(written[0].best_model_path)
 
 
-def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+def _logged_numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
 
 

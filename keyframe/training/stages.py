@@ -48,7 +48,6 @@ class TwoStage(Callback):
         self.switched = False
 
     def stage(self, epoch: int) -> int:
-        """1 or 2."""
         return 2 if self.switch_epoch is not None and epoch >= self.switch_epoch else 1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

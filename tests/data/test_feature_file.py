@@ -117,7 +117,7 @@ def test_several_files_are_one_data_set(tmp_path):
     youtube = write_features(tmp_path / "youtube.h5", {"video_2": video(9, 9)})
     videos = read_feature_files([summe, ovp, youtube])
     assert list(videos) == [*NAMES[:2], "ovp/video_1", "ovp/video_2", "youtube/video_2"]
-    assert [(v.file, v.key) for v in videos.values()][-2:] == [("ovp.h5", "video_2"), ("youtube.h5", "video_2")]
+    assert [(v.folder, v.key) for v in videos.values()][-2:] == [("ovp.h5", "video_2"), ("youtube.h5", "video_2")]
     assert all(id_ == v.id for id_, v in videos.items())
     # labels of one of the data sets
     scores = {name: np.full((2, videos[name].n_frames), 3) for name in NAMES[:2]}
