@@ -59,14 +59,6 @@ def test_time_alignment_is_logged_once_per_video(caplog):
     assert "1000" in logged[0]
 
 
-def test_frames_outside_the_video_are_refused():
-    for indices in (np.array([-1]), np.array([4])):
-        with pytest.raises(ValueError, match="frame numbers"):
-            label_positions(4, 4, indices, np.array([0.0]), 1.0, "a.mp4")
-    with pytest.raises(ValueError, match=r"\(T,\)"):
-        label_positions(4, 4, np.array([0, 1]), np.array([0.0]), 1.0, "a.mp4")
-
-
 def test_sample_labels_takes_both_tracks():
     annotators = np.array([[0, 0.25, 0.5, 1], [1, 0.75, 0.5, 0]], dtype=np.float32)
     labels = Labels(np.array([0.5, 0.5, 0.5, 0.5], dtype=np.float32) * [0, 1, 2, 1], annotators)

@@ -1,6 +1,5 @@
 """Feature files of the field's form: read, refused, and written."""
 
-import dataclasses
 import logging
 import resource
 
@@ -367,19 +366,6 @@ def test_a_full_disk(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
-
-
-def test_arrays_that_do_not_fit():
-    for changes in (
-        {"features": np.zeros((4, 6), np.float32)},
-        {"features": np.zeros(5, np.float32)},
-        {"change_points": np.zeros(2, int)},
-        {"n_frames": 69},
-        {"truth": dataclasses.replace(encoded().truth, gtscore=np.zeros(4))},
-        {"truth": dataclasses.replace(encoded().truth, gtsummary=np.zeros(6, bool))},
-    ):
-        with pytest.raises(ValueError, match="holiday"):
-            encoded(**changes)
 
 
 def test_videos_of_tvsum_keep_the_numbers_that_splits_know_them_by():
