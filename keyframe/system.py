@@ -97,7 +97,7 @@ class Load:
     @staticmethod
     def _now() -> tuple[float, float, float]:
         """Seconds: on the clock, of this process's work, and of all processors' work (proc(5), /proc/stat)."""
-        fields = _text(_STAT).partition("\n")[0].split()[1:9]
+        fields = _text_of(_STAT).partition("\n")[0].split()[1:9]
         user, nice, system, _, _, *rest = map(int, fields) if len(fields) == 8 else [0] * 8
         ticks = os.sysconf("SC_CLK_TCK") if fields else 1
         return perf_counter(), process_time(), (user + nice + system + sum(rest)) / ticks

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.footage import Footage, TrainData
-from keyframe.benchmark.report import Bar, SuiteResult, check_whole_numbers
 from keyframe.benchmark.train import TRAIN_DATA, epoch_seconds, run_command, time_training
 from keyframe.system import cores
 
