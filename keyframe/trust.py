@@ -36,6 +36,10 @@ _MOVED = {
     "keyframe.data.sources.DirectorySource": "keyframe.data.folder.DirectorySource",
     "keyframe.models.no_backbone.NoBackbone": "keyframe.models.backbone.NoBackbone",
     "keyframe.training.distillation.Distillation": "keyframe.training.losses.Distillation",
+    **{
+        f"keyframe.training.stages.{name}": f"keyframe.training.callbacks.{name}"
+        for name in ("TwoStage", "StageAwareEarlyStopping", "cosine")
+    },
 }
 
 

@@ -10,9 +10,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Schedule, VideoDataset, collate
+from keyframe.training.callbacks import find_two_stage
 from keyframe.training.encode import Encoded, Encoder, Request, eval_mode, rank_zero_first
 from keyframe.training.module import KeyframeModule
-from keyframe.training.stages import find_two_stage
 from keyframe.types import InputKind
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 
 from keyframe.benchmark import SuiteResult
 from keyframe.benchmark.train import EPOCH_PARTS, Contest, EpochTimer, Side, add_sides, multiplied
-from keyframe.training.stages import TwoStage
+from keyframe.training.callbacks import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 

@@ -27,7 +27,7 @@ from keyframe.cli.arguments import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.training.losses import Distillation, SpearmanLoss
-from keyframe.training.stages import TwoStage
+from keyframe.training.callbacks import TwoStage
 from keyframe.training.losses import TeacherTargets
 from keyframe.types import VideoError
 from tests.training.test_ddp import DATA, DEATH, SWITCH

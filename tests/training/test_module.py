@@ -5,7 +5,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from keyframe.training.stages import TwoStage
+from keyframe.training.callbacks import TwoStage
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 

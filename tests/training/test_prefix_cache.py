@@ -25,11 +25,11 @@ from keyframe.data.sampling import UniformSampling
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
+from keyframe.training.callbacks import TwoStage
 from keyframe.training.encode import Encoder, Request
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.run import train_and_test
-from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError, VideoError
 from tests.training.tiny import make_module, make_trainer
 

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from keyframe.config import conf_dir, plain
+from keyframe.training.callbacks import StageAwareEarlyStopping, TwoStage
 from keyframe.training.run import plan_resume, read_checkpoint, train_and_test
-from keyframe.training.stages import StageAwareEarlyStopping, TwoStage
 from keyframe.types import KeyframeError
 from tests.training.test_stages import Watch
 from tests.training.tiny import make_datamodule, make_module, make_trainer

@@ -15,11 +15,10 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.models.weights import read_checkpoint
 from keyframe.training import run as run_file
-from keyframe.training.callbacks import SaveOnSignal
+from keyframe.training.callbacks import SaveOnSignal, TwoStage, cosine
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.run import AtomicCheckpointIO, find_batch_size, resume_split
-from keyframe.training.stages import TwoStage, cosine
 from keyframe.types import KeyframeError
 from tests.data.feature_files import WIDTH, write_summe, write_tvsum
 from tests.training.tiny import killed_by, make_datamodule, make_module, make_trainer

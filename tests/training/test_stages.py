@@ -5,7 +5,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
-from keyframe.training.stages import StageAwareEarlyStopping, TwoStage, cosine
+from keyframe.training.callbacks import StageAwareEarlyStopping, TwoStage, cosine
 from keyframe.types import KeyframeError
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 

@@ -19,8 +19,8 @@ from keyframe.data.dataset import Augmentation, collate
 from keyframe.data.folder import DirectorySource
 from keyframe.data.sampling import FpsSampling
 from keyframe.data.splits import Split
+from keyframe.training.callbacks import TwoStage
 from keyframe.training.losses import Distillation, SpearmanLoss, TeacherTargets, check_teacher
-from keyframe.training.stages import TwoStage
 from keyframe.types import KeyframeError
 from tests.training.test_run import Die
 from tests.training.tiny import killed_by, make_datamodule, make_module, make_teacher, make_trainer
