@@ -18,7 +18,6 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from math import nan
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter, process_time
@@ -138,14 +137,14 @@ def resident_mb() -> tuple[float, float]:
     if sys.platform == "linux":
         # not getrusage: its peak is inherited from the parent through fork and exec
         fields = dict(line.split(":", 1) for line in _text_of(Path("/proc/self/status")).splitlines())
-        now, peak = (fields[name].split()[0] if name in fields else nan for name in ("VmRSS", "VmHWM"))
+        now, peak = (fields[name].split()[0] if name in fields else math.nan for name in ("VmRSS", "VmHWM"))
         return float(now) * 1024 / 1e6, float(peak) * 1024 / 1e6
     if sys.platform == "darwin":
         import resource
 
         answer = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
         return float(answer.stdout) * 1024 / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return nan, nan
+    return math.nan, math.nan
 
 
 def _group_folders(controller: str) -> Iterator[Path]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data import hdf5
 from keyframe.data.alignment import sample_labels
@@ -21,7 +20,7 @@ from keyframe.data.folder import few
 from keyframe.data.hdf5 import Hdf5File, open_hdf5
 from keyframe.data.labels import read_labels
 from keyframe.files import FileState, atomic_file, make_folder, one_line, unchanged
-from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
+from keyframe.types import AnyArray, BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
 log = logging.getLogger(__name__)
 
@@ -319,7 +318,7 @@ class FeatureFile:
     def add(self, number: int, video: EncodedVideo) -> None:
         """Write a video as `video_<number>`."""
         shots = video.change_points.astype(np.int32)
-        arrays: dict[str, npt.NDArray[Any] | np.int32] = {
+        arrays: dict[str, AnyArray | np.int32] = {
             "features": video.features.astype(np.float32),
             "picks": video.picks.astype(np.int32),
             "n_frames": np.int32(video.n_frames),

@@ -17,12 +17,11 @@ from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 from h5py import h5d, h5pl, h5t, h5z
 
 from keyframe.files import natural_key, one_line
 from keyframe.system import available_bytes
-from keyframe.types import Float64Array, Int64Array, KeyframeError
+from keyframe.types import AnyArray, Float64Array, Int64Array, KeyframeError
 
 _TVSUM = [line.split("\t") for line in Path(__file__).with_name("tvsum50.tsv").read_text("utf-8").splitlines()]
 
@@ -101,7 +100,7 @@ class Hdf5File:
         """The shape of an array, which is not read."""
         return tuple(self._dataset(place).shape)
 
-    def numbers(self, place: str | h5py.Reference, dtype: type[np.number]) -> npt.NDArray[Any]:
+    def numbers(self, place: str | h5py.Reference, dtype: type[np.number]) -> AnyArray:
         """Read an array of numbers as `dtype`; those to be read as whole numbers must be finite."""
         found = self._dataset(place)
         kinds = (h5t.INTEGER, h5t.FLOAT, h5t.ENUM)

@@ -10,17 +10,15 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe.data import label_tables
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores, room_for
 from keyframe.data.label_tables import TimedLabels, check_scale, of_annotators
 from keyframe.files import atomic_file, one_line, unchanged
 from keyframe.system import log_once
-from keyframe.types import Float32Array, Float64Array, IntArray, KeyframeError, Labels
+from keyframe.types import AnyArray, Float32Array, Float64Array, IntArray, KeyframeError, Labels
 
 LABEL_SUFFIXES = (".mat", ".tsv", ".csv", ".json", ".h5")
 """In order of preference; an h5 holds only one score track at every 15th frame, and no annotators."""
@@ -275,7 +273,7 @@ def read_summe_mat(path: str | Path, option: str = "data.labels") -> dict[str, L
     return {checked_id(path.stem, str(path)): of_annotators((score != 0).T, "", selections=True)}
 
 
-def read_mat5(path: Path, names: Collection[str], option: str) -> dict[str, npt.NDArray[Any]]:
+def read_mat5(path: Path, names: Collection[str], option: str) -> dict[str, AnyArray]:
     """Read arrays of finite real numbers of a MATLAB 5 file by name; what the file does not hold is left out.
 
     Nothing else in the file is read: no cell, structure or object. It fills no more memory than a file of its size may.
@@ -330,7 +328,7 @@ def _elements(content: bytes, order: str, most: float = math.inf) -> Iterator[tu
         at, count = first + size + padding, count + 1
 
 
-def _array(name: str, flags: int, dims: bytes, kind: int, values: bytes, order: str) -> npt.NDArray[Any]:
+def _array(name: str, flags: int, dims: bytes, kind: int, values: bytes, order: str) -> AnyArray:
     if flags & 0xFF not in _NUMBER_CLASSES or flags & _COMPLEX or kind not in _NUMBER_TYPES:
         raise ValueError(f"{name} is no array of real numbers")
     array = np.frombuffer(values, order + _NUMBER_TYPES[kind])

@@ -14,9 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 from pytorch_lightning import Trainer
-from torch import Tensor
+from torch import Tensor, distributed
 from tqdm import tqdm
 
 from keyframe.data.cache import FORMAT, CachedVideo, CacheFullError, VideoCache
