@@ -17,11 +17,17 @@ from keyframe.types import VideoError
 # FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame.
 _NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf"}
 # How texts that play other files begin: HLS, FFmpeg's own, DASH.
-_PLAYLIST = re.compile(rb"#EXTM3U|ffconcat|\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD", re.DOTALL)
+_PLAYLIST = re.compile(rb"(\xef\xbb\xbf)?#EXTM3U|ffconcat|\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD", re.DOTALL)
 # Sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's.
 _ENCRYPTED_TAGS = {"encv", "drmi"}
 # An MPEG transport packet: its bytes, its first one, how many are looked at (ISO/IEC 13818-1 2.4.3.2).
 _TS_BYTES, _TS_SYNC, _TS_LOOKED_AT = 188, 0x47, 5000
+# What often bears a video's name: how it begins, and what it is.
+_MISTAKEN = {
+    rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf|BZh|\xfd7zXZ": "an archive: unpack it, and name a video in it",
+    rb"(?i)\s*(<!--.*?-->\s*)?<(!doctype html|html)": "a web page, not a video: download the video itself",
+    rb"version https://git-lfs": "a pointer of Git LFS, not a video: fetch it with git lfs pull",
+}
 
 
 @contextmanager
@@ -123,7 +129,10 @@ def why_no_frames(path: Path, n_packets: int) -> VideoError:
 def _why_unreadable(path: Path) -> str:
     """One sentence on a file that FFmpeg refuses to open."""
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(1024)
+    for start, what in _MISTAKEN.items():
+        if re.match(start, head, re.DOTALL):
+            return f"{path} is {what}."
     if head[4:8] == b"ftyp":
         return f"{path} is cut short or damaged, its index is missing: copy, download or export it again."
     return f"{path} is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."

@@ -57,11 +57,11 @@ class Download:
     def __init__(self, address: str) -> None:
         self.name = shown_address(address)
         self.first: Peer | None = None
+        self.since, self.n_read = time.monotonic(), 0
         self.opener = OpenerDirector()
-        for handler in (ProxyHandler(), _Connections(self._check), HTTPRedirectHandler(), HTTPErrorProcessor()):
+        usual = (ProxyHandler, HTTPRedirectHandler, HTTPErrorProcessor, HTTPDefaultErrorHandler, UnknownHandler)
+        for handler in (_Connections(self._check), *(kind() for kind in usual)):
             self.opener.add_handler(handler)
-        self.opener.add_handler(HTTPDefaultErrorHandler())
-        self.opener.add_handler(UnknownHandler())
 
     def _check(self, peer: Peer) -> None:
         self.first = self.first or peer
@@ -72,6 +72,11 @@ class Download:
                 f"{self.name} leads to the private address {peer[0]}:{peer[1]}, which is not followed: give the "
                 f"address of the file itself, {_INSTEAD}."
             )
+
+    def _keep_pace(self) -> None:
+        """Raise KeyframeError if all that was read until now came too slowly."""
+        if time.monotonic() - self.since > _PATIENCE + self.n_read / _SLOWEST:
+            raise KeyframeError(f"{self.name} comes too slowly, {self.n_read >> 10} KB so far: try later, {_INSTEAD}.")
 
     def save(self, address: str, file: Path) -> None:
         """Write what is at an address, this one's or one that it leads to; KeyframeError if it is out of limits."""
@@ -86,20 +91,18 @@ class Download:
                 out.write(piece)
 
     def _content(self, address: str, free: int) -> Iterator[bytes]:
-        name, since, n_read = shown_address(address), time.monotonic(), 0
+        name, n_read = shown_address(address), 0
         try:
+            self._keep_pace()
             request = Request(quote(address, safe=string.punctuation), headers={"User-Agent": "keyframe"})
             with self.opener.open(request, timeout=_PATIENCE) as answer:
                 length = _length(name, answer, free)
                 while piece := answer.read1(1 << 16):
-                    n_read += len(piece)
+                    n_read, self.n_read = n_read + len(piece), self.n_read + len(piece)
+                    self._keep_pace()
                     if length is None and n_read > _LONGEST_PLAYLIST:
                         raise KeyframeError(
                             f"{name} is no playlist, it has over {_LONGEST_PLAYLIST >> 20} MB: check it."
-                        )
-                    if time.monotonic() - since > _PATIENCE + n_read / _SLOWEST:
-                        raise KeyframeError(
-                            f"{name} comes too slowly, {n_read >> 10} KB so far: try later, {_INSTEAD}."
                         )
                     yield piece
             if length is not None and n_read < length:

@@ -1,5 +1,6 @@
 """HLS playlists (RFC 8216): the pieces of files that are, one after the other, the video of a playlist."""
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,6 @@ from keyframe.extraction.download import ADDRESS, shown_address
 from keyframe.files import read_small
 from keyframe.types import KeyframeError
 
-START = b"#EXTM3U"
 PLAYLIST = ".m3u8"
 
 # Gives the place of an entry of the playlist at a place (a path or an address), and its file on this machine.
@@ -27,6 +27,11 @@ class Piece(NamedTuple):
     file: Path
     start: int = 0
     length: int | None = None  # None: to the end
+
+
+def is_playlist(head: bytes) -> bool:
+    """Whether a file begins as a playlist does."""
+    return head.removeprefix(codecs.BOM_UTF8).startswith(b"#EXTM3U")
 
 
 def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
@@ -56,7 +61,7 @@ def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
             if not gap:
                 file = find(line, place)[1]
                 with file.open("rb") as segment:
-                    if segment.read(len(START)) == START:
+                    if is_playlist(segment.read(16)):
                         raise KeyframeError(f"{playlist} names playlists of playlists: name one of these instead.")
                 yield _piece(file, span, ends)
             span, gap, count = "", False, count + 1
@@ -105,7 +110,7 @@ def parts_beside(playlist: Path) -> set[Path]:
         for line in _lines(playlist):
             with suppress(KeyframeError, ValueError):
                 found.add(find(_value(line, "URI") if line.startswith("#") else line, str(playlist))[1])
-    return found
+    return found - {Path(os.path.realpath(playlist))}
 
 
 def _lines(playlist: Path) -> Sequence[str]:

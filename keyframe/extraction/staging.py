@@ -19,7 +19,7 @@ from PIL import Image
 
 from keyframe.extraction.download import Download, shown_address
 from keyframe.extraction.folder import folder_name
-from keyframe.extraction.playlist import PLAYLIST, START, beside, join, pieces
+from keyframe.extraction.playlist import PLAYLIST, beside, is_playlist, join, pieces
 from keyframe.files import make_folder
 from keyframe.types import KeyframeError, check_number
 
@@ -90,7 +90,7 @@ class Staging:
     def file(self, path: Path) -> Path | Refused:
         """A file itself, unless it is a playlist or an animated WebP."""
         head = _head(path)
-        if head.startswith(START):
+        if is_playlist(head):
             write = partial(_join_playlist, path)
         elif is_animated_webp(head):
             write = partial(_convert_webp, path)
@@ -167,7 +167,7 @@ def _copy_stdin(out: Path) -> None:
 def _download(address: str, out: Path) -> None:
     download = Download(address)
     download.save(address, out)
-    if not _head(out).startswith(START):
+    if not is_playlist(_head(out)):
         _convert_animation(out)
         return
     playlist, parts = out.with_name("playlist"), out.with_name("parts")

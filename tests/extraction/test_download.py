@@ -167,12 +167,18 @@ def test_a_server_that_is_slow_is_left(video, tmp_path, monkeypatch):
 
         return answer
 
+    def nothing(handler):
+        over.wait(0.05)
+        content(b"")(handler)
+
     says = {
         "silent": (lambda handler: over.wait(9), "does not answer within"),
         "head": (drips(b"HTTP/1.1 200 OK\r\nX: "), "does not answer within"),
+        "all.m3u8": (content((SEGMENTS + "".join(f"{n}.ts\n" for n in range(99))).encode()), "comes too slowly, 0 KB"),
         "body": (drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), "comes too slowly, 0 KB so far"),
     }
-    with serving(**{path: answer for path, (answer, _) in says.items()}) as server:
+    answers = {path: answer for path, (answer, _) in says.items()} | {f"{n}.ts": nothing for n in range(99)}
+    with serving(**answers) as server:
         for path, (_, words) in says.items():
             since = time.monotonic()
             assert words in only(tmp_path, f"{server.root}/{path}")

@@ -100,6 +100,8 @@ def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
     }.items():
         path.write_text(text)
         assert says in only(tmp_path, path)
+    path.write_text(f"{_HEAD}#EXTINF:1,\r\na b0.ts\r\n", encoding="utf-8-sig")
+    assert only(tmp_path, path)[1] == list(range(12))
     path.write_bytes(b"#EXTM3U\n\xff\xfe")
     assert "is no playlist that can be read" in only(tmp_path, path)
 
