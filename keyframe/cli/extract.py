@@ -14,7 +14,7 @@ from keyframe.cli.terminal import VideoProgress, bar, from_here
 from keyframe.config import as_list
 from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
-from keyframe.extraction.extract import ExtractionSpec
+from keyframe.extraction.extract import ExtractionSpec, has_weights
 from keyframe.extraction.inputs import find_inputs
 from keyframe.extraction.part import Part
 from keyframe.extraction.staging import Refused, Staging, staged
@@ -57,6 +57,8 @@ def _extract_all(
 ) -> list[VideoResult]:
     """The result of each input, in order."""
     paths = [path for path in inputs if not isinstance(path, Refused)]
+    if config.features == "auto":
+        config.features = "lite0" if config.run is None and has_weights() else "none"
     workers, threads = _workers(config, len(paths))
     spec = _spec(config, threads)
     progress = VideoProgress()
@@ -87,7 +89,8 @@ def _workers(config: DictConfig, videos: int) -> tuple[int | None, int]:
     if config.engine.get("address") is not None:  # The cores of this machine do not limit a cluster.
         return workers, config.threads or 1
     if workers is None:
-        on_gpu = config.run is not None and videos > 1 and _on_gpu(config.device)
+        computes = config.run is not None or config.features != "none"
+        on_gpu = computes and videos > 1 and _on_gpu(config.device)
         workers = 1 if on_gpu else max(1, min(cores(), videos, _MOST_WORKERS))
     return workers, config.threads or max(1, threads() // workers)
 
@@ -115,6 +118,7 @@ def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
         cut_lists=(config.cut_lists,) if isinstance(config.cut_lists, str) else tuple(config.cut_lists or ()),
         steady=bool(config.steady),
         checkpoint=None if config.run is None else find_run(config.run),
+        features=config.features,
         device=config.device,
         threads=threads,
         bf16=bool(config.bf16),

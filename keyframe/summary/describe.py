@@ -49,12 +49,15 @@ class Appearance:
             contrast, so compare it within one video only.
         brightness: mean luma, float32, (n,), in [0, 1]; 0 is black.
         contrast: standard deviation of luma, float32, (n,), in [0, 0.5]; 0 is flat.
+        features: of an image backbone, float32, (n, d), by which the training-free rule tells what is alike; None for
+            the descriptors.
     """
 
     descriptors: _Float32
     sharpness: _Float32
     brightness: _Float32
     contrast: _Float32
+    features: _Float32 | None = None
 
     def __post_init__(self) -> None:
         check_descriptors(self.descriptors, len(self.descriptors))
@@ -68,7 +71,8 @@ class Appearance:
     def join(cls, pieces: Iterable["Appearance"]) -> "Appearance":
         """The appearance of a stream from that of its pieces, in order; at least one piece."""
         parts = list(pieces)
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*(None if column[0] is None else np.concatenate(column) for column in columns))
 
 
 def check_descriptors(descriptors: FloatArray, n: int) -> None:

@@ -33,6 +33,9 @@ _STILL_OVER = 2
 # How many times more a change counts in still footage.
 _CLOSER = 6.0
 
+# Frames that show the same have less than `_LEAST` changed cells, and are this similar by `LocalChanges.between`.
+SAME_FROM = 1 - _CLOSER * (_LEAST - 1) / GRID**2
+
 # Looks that light and noise are estimated from, and pairs compared at once.
 _ESTIMATED, _AT_ONCE = 256, 256
 
@@ -217,7 +220,7 @@ def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     ground = median_filter(old, 9, mode="nearest")
     changed = changes.changed(frame, np.array([following])).reshape(GRID, GRID)
     content = _apart(old, ground) > _FLOOR
-    lost = changed & (_apart(new, ground) < _apart(old, ground))
-    return bool(
-        np.count_nonzero(lost) < _LEAST and np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2
-    )
+    lost = np.count_nonzero(changed & (_apart(new, ground) < _apart(old, ground)))
+    # Of a word put in place of another a third is lost.
+    only_added = lost < min(_LEAST, np.count_nonzero(changed) / 8)
+    return only_added and bool(np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2)

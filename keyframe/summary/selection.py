@@ -13,6 +13,7 @@ import numpy as np
 
 from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
 from keyframe.summary.constraints import Conflicts, Limits, choose
+from keyframe.summary.moments import SAME_FROM
 from keyframe.types import BoolArray, FloatArray, IntArray, KeyframeError, check_number
 
 
@@ -249,7 +250,7 @@ class AdaptiveSelection(Limits):
     Moments that are not finished, all but the last step of a slide that builds up, are left out unless `steps`.
     """
 
-    coverage: float = 0.95
+    coverage: float = 0.98
     most: int = 50
     steps: bool = False
 
@@ -348,7 +349,23 @@ def _best_frames(
     if asked is None or (len(good) == wanted and np.isin(preferred, good).all()):
         return chosen
     merits[good] += step
+    if limits.max_similarity <= SAME_FROM:
+        among = np.setdiff1d(among, _repeats(candidates, merits, limits.max_similarity))
     return choose(candidates, merits, wanted, limits, among, moments=True)
+
+
+# The best frames of a moment among which one is sought that is far enough from other keyframes.
+_MOST_OF_MOMENT = 64
+
+
+def _repeats(candidates: Candidates, merits: FloatArray, max_similarity: float) -> Positions:
+    """Frames that show the same as better ones of their moment: in an hour of a still picture all but a few."""
+    repeats = [np.zeros(0, dtype=np.int64)]
+    for moment in candidates.moments:
+        best_first = moment.frames[np.argsort(-merits[moment.frames], kind="stable")]
+        rows = candidates.descriptors[best_first]
+        repeats.append(best_first[rows @ rows[0] > max_similarity][_MOST_OF_MOMENT:])
+    return np.concatenate(repeats)
 
 
 def _ranked(

@@ -28,9 +28,10 @@ _SHOTS_AT_ONCE = 256
 def training_free(appearance: Appearance, shots: IntArray) -> Float32Array:
     """Score n >= 1 frames by shot structure, representativeness, novelty and sharpness, in [0, 1], float32, (n,).
 
-    That is `training_free_of_features` of the descriptors times `visibility`. Shots are as there.
+    That is `training_free_of_features` of features, or else of descriptors, times `visibility`. Shots are as there.
     """
-    scores = training_free_of_features(appearance.descriptors, shots) * visibility(appearance, shots)
+    features = appearance.descriptors if appearance.features is None else appearance.features
+    scores = training_free_of_features(features, shots) * visibility(appearance, shots)
     return scores.astype(np.float32)
 
 

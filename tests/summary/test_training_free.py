@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,18 @@ def test_features_of_any_kind_and_scale(scale):
 
     assert (scores >= 0).all() and (scores <= 1).all() and np.ptp(scores) > 0.01
     np.testing.assert_allclose(scores, training_free_of_features(features / scale, ranges(10, 10, 25, 15)), atol=1e-5)
+
+
+def test_features_of_a_backbone_decide_what_is_alike_and_light_and_sharpness_count_as_ever():
+    picture, shots = seen([0] * 5 + [1] * 5 + [2] * 5), ranges(5, 5, 5)
+    picture = changed(picture, brightness={7: 0}, contrast={7: 0})
+    rows = np.eye(2, dtype=np.float32)[[0] * 5 + [1] * 5 + [0] * 5]
+    scores = training_free(replace(picture, features=rows), shots)
+    np.testing.assert_allclose(scores, training_free_of_features(rows, shots) * visibility(picture, shots), atol=1e-7)
+    # To the backbone the third scene is the first one again: nothing new. To the descriptors it is another.
+    assert scores[12] < 0.8 * scores[6]
+    assert training_free(picture, shots)[12] == pytest.approx(training_free(picture, shots)[6], abs=0.03)
+    assert scores[7] == 0
 
 
 def test_features_alone_are_scored_like_well_lit_sharp_pictures():
