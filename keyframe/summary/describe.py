@@ -5,7 +5,8 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +72,10 @@ class Appearance:
     def join(cls, pieces: Iterable["Appearance"]) -> "Appearance":
         """The appearance of a stream from that of its pieces, in order; at least one piece."""
         parts = list(pieces)
-        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
-        return cls(*(None if column[0] is None else np.concatenate(column) for column in columns))
+        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in cls.__dataclass_fields__}
+        if columns["features"][0] is None:
+            del columns["features"]
+        return cls(**{name: np.concatenate(values) for name, values in columns.items()})
 
 
 def check_descriptors(descriptors: FloatArray, n: int) -> None:

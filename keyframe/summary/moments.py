@@ -223,4 +223,4 @@ def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     lost = np.count_nonzero(changed & (_apart(new, ground) < _apart(old, ground)))
     # Of a word put in place of another a third is lost.
     only_added = lost < min(_LEAST, np.count_nonzero(changed) / 8)
-    return only_added and bool(np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2)
+    return bool(only_added and np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2)
