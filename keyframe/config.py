@@ -71,8 +71,7 @@ def own_config_dirs(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
             ours = conf_dir() / file.relative_to(folder)
             if ours.is_file() and ours.read_bytes() != file.read_bytes():
                 raise KeyframeError(
-                    f"{file} would never be read, because keyframe has a {file.relative_to(folder)} too: give it "
-                    "another name."
+                    f"{file} would never be read, because keyframe has a {file.relative_to(folder)} too: rename it."
                 )
     return others, folders
 

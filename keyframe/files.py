@@ -371,9 +371,7 @@ def file_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise KeyframeError(
-            f"{path} cannot be read ({error.strerror or error}): check its permissions and the disk."
-        ) from error
+        raise KeyframeError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
 
 
 # Raised if the same settings choose other frames than before.

@@ -289,7 +289,7 @@ def load_run(
     given = {"root": root, "labels": labels, "lowest": lowest, "highest": highest}
     if exports.is_exported(path):
         exported = exports.load_exported(path, torch.get_num_threads(), trust)
-        data = _datamodule(card_path(path), exported.card.config, given, trust)
+        data = _data_of(card_path(path), exported.card.config, given, trust)
         if not isinstance(data, VideoDataModule):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
         if exported.card.split is not None:
@@ -300,7 +300,7 @@ def load_run(
         with unchanged(path):
             checkpoint, description = _read(path), exports.describe_model(path)
         config = checkpoint["hyper_parameters"]
-        detector, data = _detector(path, checkpoint, trust), _datamodule(path, config, given, trust)
+        detector, data = _detector(path, checkpoint, trust), _data_of(path, config, given, trust)
         data.keep_split(checkpoint, path)
         size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
         finetune = config.get("finetune")
@@ -344,9 +344,7 @@ def _detector(path: Path, checkpoint: Mapping[str, Any], trust: Trust) -> Keyfra
     return rebuild(make, weights, path)
 
 
-def _datamodule(
-    path: Path, config: Mapping[str, Any], given: Mapping[str, Any], trust: Trust
-) -> KeyframeDataModule[Any]:
+def _data_of(path: Path, config: Mapping[str, Any], given: Mapping[str, Any], trust: Trust) -> KeyframeDataModule[Any]:
     """The data of a run's configuration, with the keys that are given (not None) instead of its own."""
     data = config.get("datamodule")
     if not isinstance(data, dict):

@@ -130,9 +130,7 @@ class Labels:
             shapes = f"{self.importance.shape} and {self.annotators.shape}"
             raise ValueError(f"importance must be (L,) and annotators (A, L), not {shapes}")
         if self.annotators.shape[1] != len(self.importance):
-            raise ValueError(
-                f"annotators label {self.annotators.shape[1]} frames, importance has {len(self.importance)}"
-            )
+            raise ValueError(f"annotators label {self.annotators.shape[1]} frames, importance {len(self.importance)}")
         for name, values in (("importance", self.importance), ("annotators", self.annotators)):
             if values.size and not (np.nanmin(values) >= 0 and np.nanmax(values) <= 1):
                 raise ValueError(f"{name} must lie in [0, 1], not [{np.nanmin(values)}, {np.nanmax(values)}]")

@@ -45,9 +45,7 @@ def import_opencv() -> ModuleType:
     try:
         return import_module("cv2")
     except ImportError as error:
-        raise KeyframeError(
-            f"This suite measures against OpenCV, which is missing: {pip_install('benchmark')}."
-        ) from error
+        raise KeyframeError(f"OpenCV, which this suite needs, is missing: {pip_install('benchmark')}.") from error
 
 
 def read_with_opencv(
@@ -97,9 +95,7 @@ def find_ffmpeg() -> str:
 
         return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
-        raise KeyframeError(
-            f"suite=decode measures against ffmpeg, which is missing: {pip_install('benchmark')}."
-        ) from error
+        raise KeyframeError(f"ffmpeg, which suite=decode needs, is missing: {pip_install('benchmark')}.") from error
 
 
 # Name of a figure -> what is timed, and what it is.
@@ -124,7 +120,7 @@ class DecodeSuite:
         even = all(len(size) == 2 and all(side > 0 and side % 2 == 0 for side in size) for size in self.sizes)
         if not self.sizes or not even or len(set(map(_name, self.sizes))) < len(self.sizes):
             raise KeyframeError(
-                f"decode.sizes={list(self.sizes)} must be pairs [width, height] of even numbers, each height once."
+                f"decode.sizes={list(self.sizes)} must be even [width, height] pairs, each height once."
             )
         self._footage(self.sizes[0])
 

@@ -309,9 +309,7 @@ def add_trainings(result: SuiteResult, runs: "Mapping[int, Trained]") -> None:
         waiting = [epoch["wait"] / epoch_seconds(epoch) for epoch in run.epochs]
         result.add(f"seconds_epoch_{count}", map(epoch_seconds, run.epochs), "s", f"an epoch of {count} videos")
         result.add(f"waiting_share_{count}", waiting, "", "the share of an epoch spent waiting for batches")
-        result.add(
-            f"seconds_before_{count}", run.before, "s", "what is in the file, and the features' mean and deviation"
-        )
+        result.add(f"seconds_before_{count}", run.before, "s", "what is in the file, the features' mean and deviation")
         result.add(f"peak_rss_mb_{count}", run.peak_mb, "MB", f"peak memory of training on {count} videos")
         result.bars[f"an epoch of {count}"] = seconds[count]
         if count != most:

@@ -73,7 +73,7 @@ def _asked_videos(chosen: ChosenVideos, config: DictConfig) -> list[str]:
     for video in asked:
         if video not in chosen.parts:
             raise KeyframeError(
-                f"videos={video} is none of the {len(chosen.parts)} videos compared: see a run's per_video.csv."
+                f"videos={video} is none of the {len(chosen.parts)} compared videos: see per_video.csv."
             )
     return asked
 

@@ -206,9 +206,7 @@ def _check_sampling(runs: Sequence[Run]) -> None:
     kinds = {str(run.config.get("sampling")): run for run in runs}
     if len(kinds) > 1:
         names = " and ".join(str(run.directory) for run in list(kinds.values())[:2])
-        raise KeyframeError(
-            f"{names} sample frames differently: protocol=sampled cannot compare them, protocol=picks can."
-        )
+        raise KeyframeError(f"{names} sample frames differently: compare them with protocol=picks.")
 
 
 def report_results(

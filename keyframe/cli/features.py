@@ -122,9 +122,7 @@ def _checked_splits(config: DictConfig, count: int) -> list[Path]:
         if path.suffix.lower() not in SPLIT_SUFFIXES:
             raise KeyframeError(f"splits={path} has no form: end it in .json, .yml or .txt.")
         if path.exists() and not config.overwrite:
-            raise KeyframeError(
-                f"splits={path} exists already: choose another file, or replace it with overwrite=true."
-            )
+            raise KeyframeError(f"splits={path} exists already: choose another, or replace it with overwrite=true.")
         try:
             make_folder(path.parent)
         except OSError as error:

@@ -108,9 +108,7 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
     if jobs.is_absolute() or ".." in jobs.parts:
         raise KeyframeError(f"{_KEY}{directory}: hydra.sweep.subdir={jobs} leads out of the sweep's directory.")
     if not Trust.of(config.trust).programs and (found := next(_more_than_files(directory), None)) is not None:
-        raise KeyframeError(
-            f"{found} is a link, a special file or a launcher's folder of programs: remove it, or {_CONFIRM}."
-        )
+        raise KeyframeError(f"{found} is a link, a special file or a folder of programs: remove it, or {_CONFIRM}.")
 
 
 def how_to_go_on(config: DictConfig, directory: Path) -> str:
@@ -177,9 +175,7 @@ def _read_record(directory: Path) -> dict[str, Any]:
             raise TypeError("overrides that are no text")
     except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError) as error:
         reason = one_line(str(getattr(error, "problem", None) or error))[:100]
-        raise KeyframeError(
-            f"{path} is not the record of a sweep, or is damaged ({reason}): start a new sweep."
-        ) from error
+        raise KeyframeError(f"{path} is no record of a sweep, or is damaged ({reason}): start a new sweep.") from error
     assert isinstance(record, dict)
     return record
 

@@ -398,9 +398,7 @@ class FeatureDataModule(KeyframeDataModule[FeatureVideo]):
     def _find(self) -> list[FeatureVideo]:
         videos = list(read_feature_files(self.paths if self.several else self.paths[0], self.labels).values())
         if (width := videos[0].width) != self.width:
-            raise KeyframeError(
-                f"{self.paths[0]} has features of width {width}, not {self.width}: set data.width={width}."
-            )
+            raise KeyframeError(f"{self.paths[0]} has features {width} wide, not {self.width}: set data.width={width}.")
         return videos
 
     def _dataset(self, name: str, videos: list[FeatureVideo]) -> FeatureDataset:

@@ -111,9 +111,7 @@ def read_feature_files(
             f"{width} in {video.key}" + (f" of {video.path.name}" if len(listed) > 1 else "")
             for width, video in sorted(widths.items())
         )
-        raise KeyframeError(
-            f"{few(map(str, listed))}: features are of several widths ({each}): use files of one backbone"
-        )
+        raise KeyframeError(f"{few(map(str, listed))}: features of several widths ({each}): use files of one backbone")
     return videos
 
 
@@ -185,9 +183,7 @@ def _read_feature_file(
                 folder=path.name if several else "",
             )
     if corrected:
-        message = (
-            "%s: shots of %d videos (first %s) left gaps, overlapped or missed the start: each lasts until the next"
-        )
+        message = "%s: shots of %d videos (first %s) left gaps, overlapped or began late: each lasts until the next"
         log.warning(message, path, len(corrected), corrected[0])
     return videos
 
@@ -236,9 +232,7 @@ def _user_summaries(file: Hdf5File, key: str, n_frames: int) -> BoolArray | None
             return None
     shape = file.shape(place)
     if len(shape) not in (1, 2) or shape[-1] != n_frames:
-        raise KeyframeError(
-            f"{file.path}: {key} has user_summary {shape}, not (annotators, {n_frames}): correct the file"
-        )
+        raise KeyframeError(f"{file.path}: {key} has user_summary {shape}, not (annotators, {n_frames}): correct it")
     return np.atleast_2d(file.numbers(place, np.float32)) > 0
 
 
@@ -358,9 +352,7 @@ class FeatureFile:
             raise self._unwritable(self._disk.error)
 
     def _unwritable(self, error: OSError) -> KeyframeError:
-        return KeyframeError(
-            f"{self.path} cannot be written ({error.strerror or error}): make room or choose another file."
-        )
+        return KeyframeError(f"{self.path} cannot be written ({error.strerror or error}): make room, or name another.")
 
 
 class _Disk(io.FileIO):

@@ -79,9 +79,7 @@ def find_label_file(root: str | Path) -> Path:
         files = [file for file in found if file.suffix.lower() == suffix]
         if len(files) > 1:
             names = [str(path.relative_to(root)) for path in files]
-            raise KeyframeError(
-                f"{root} holds {len(files)} {suffix} files ({few(names)}): name the label file with data.labels"
-            )
+            raise KeyframeError(f"{root} holds {len(files)} {suffix} files ({few(names)}): name one with data.labels")
         if files:
             return files[0]
     for name in _PER_VIDEO:
@@ -89,8 +87,7 @@ def find_label_file(root: str | Path) -> Path:
             return root / name
     suffixes = ", ".join(LABEL_SUFFIXES)
     raise KeyframeError(
-        f"there is no label file ({suffixes}) in {root}, its data/, matlab/, {'/, '.join(_PER_VIDEO)}/: "
-        "name it with data.labels"
+        f"there is no label file ({suffixes}) in {root}, its data/, matlab/, {'/, '.join(_PER_VIDEO)}/: set data.labels"
     )
 
 

@@ -161,9 +161,7 @@ def _of_matrix(values: Any, form: str, where: str, category: str, lowest: float,
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         raise KeyframeError(f"{where}: {form} must be numbers, a list of one length per annotator")
     if len(array) > _MOST_ANNOTATORS:
-        raise KeyframeError(
-            f"{where} has {len(array)} annotators, more than {_MOST_ANNOTATORS}: one list per annotator"
-        )
+        raise KeyframeError(f"{where} has {len(array)} annotators, over {_MOST_ANNOTATORS}: one list per annotator")
     if form == "user_summary":
         if not np.isin(array, (0, 1)).all():
             raise KeyframeError(f"{where}: user_summary must be 0 and 1: call it scores if it has a scale")
@@ -226,7 +224,7 @@ def _of_spans(
     for annotator, *_ in spans:
         numbers.setdefault(annotator, len(numbers))
     if len(numbers) > _MOST_ANNOTATORS:
-        raise KeyframeError(f"{where} has {len(numbers)} annotators, more than {_MOST_ANNOTATORS}: correct the file")
+        raise KeyframeError(f"{where} has {len(numbers)} annotators, over {_MOST_ANNOTATORS}: correct the file")
     ends: dict[str, float] = {}
     for annotator, start, end, _, place in sorted(spans, key=lambda span: span[1]):
         if not of_keyframes and start < ends.get(annotator, 0.0) - 1e-6:

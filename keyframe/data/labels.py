@@ -48,9 +48,7 @@ def read_labels(
     labels: dict[str, Labels] = {}
     for name, one in read_video_labels(path, lowest, highest, option).items():
         if isinstance(one, TimedLabels):
-            raise KeyframeError(
-                f"{path} holds times, which need the videos: give {option} as scores for every frame here"
-            )
+            raise KeyframeError(f"{path} holds times, which need the videos: give {option} as scores of each frame")
         labels[name] = one
     return labels
 
@@ -154,9 +152,7 @@ def read_tvsum_tsv(
             for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), ""), start=1):
                 where = f"{path}, line {number}"
                 if len(line) > _MAX_LINE:
-                    raise KeyframeError(
-                        f"{where}: the row is longer than {_MAX_LINE} characters: one row per annotator"
-                    )
+                    raise KeyframeError(f"{where}: a row is longer than {_MAX_LINE} characters: one row per annotator")
                 if not line.strip():
                     continue
                 name, category, scores = _parse_row(line, where)
@@ -209,15 +205,12 @@ def _parse_row(line: str, where: str) -> tuple[str, str, Float64Array]:
     return checked_id(columns[0], where), columns[1], scores
 
 
-def write_tsv(
-    path: str | Path, annotators: Mapping[str, IntArray], categories: Mapping[str, str] | None = None
-) -> None:
+def write_tsv(path: Path, annotators: Mapping[str, IntArray], categories: Mapping[str, str] | None = None) -> None:
     """Write labels in the form that `read_tvsum_tsv` reads, as an atomic file in a folder that exists.
 
     `annotators` are scores 1 ... 5 by video id, integers, (A, L) with A, L >= 1; `categories` are by id too. No id or
     category has a tab or a line break.
     """
-    path = Path(path)
     with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         for name, scores in annotators.items():
             category = (categories or {}).get(name, "")

@@ -36,9 +36,7 @@ class Split:
         seen: dict[str, str] = {}
         for part, names in vars(self).items():
             if not names:
-                raise KeyframeError(
-                    f"the split's {part} part is empty: give more videos, or change data.folds or data.val_fraction"
-                )
+                raise KeyframeError(f"the {part} part is empty: add videos, or change data.folds or data.val_fraction")
             for name in names:
                 if name in seen:
                     raise KeyframeError(
@@ -233,9 +231,7 @@ def _resolve(key: str, known: Mapping[str, str], groups: Mapping[str, Mapping[st
     for name in (*ids, official_id(last) if of_tvsum else None):
         if name is not None and name in known:
             return name
-    raise KeyframeError(
-        f"{path} names the video {key}, which the data set does not have: add the video or use another split file"
-    )
+    raise KeyframeError(f"{path} names the video {key}, which the data set lacks: add it or use another split file")
 
 
 def _in_files(files: Mapping[str, str], place: str, named: str | None) -> tuple[str, ...]:
@@ -260,9 +256,7 @@ def _carve_validation(
         raise KeyframeError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
     order = _stratified_order(ids, category, f"val/0/{fold}")
     if len(order) < 2:
-        raise KeyframeError(
-            f"{len(order)} video is left to train and validate on: give at least 3 videos, or fewer data.folds"
-        )
+        raise KeyframeError(f"{len(order)} video is left to train and validate on: give 3 or more, or fewer data.folds")
     count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
     # Evenly spaced places in an order that is grouped by category take from each category in proportion.
     places = {(2 * i + 1) * len(order) // (2 * count) for i in range(count)}

@@ -92,9 +92,7 @@ def reference_lines(
         lines[name] = _mean_line(taus[part][chosen], rhos[part][chosen])
         start += len(rows)
     halves = list(_halves(annotators, rng))
-    taus, rhos = (
-        np.array([correlation(*pair) for pair in halves]) for correlation in (metrics.kendall, metrics.spearman)
-    )
+    taus, rhos = (np.array([agreement(*pair) for pair in halves]) for agreement in (metrics.kendall, metrics.spearman))
     lines["pooled"] = _mean_line(taus, rhos)
     return lines
 
@@ -228,9 +226,7 @@ def fit_ridge(train: Sequence[tuple[FloatArray, FloatArray]], val: Sequence[tupl
         return Ridge(weights, level - float(mean @ weights), penalty)
 
     def on_validation(ridge: Ridge) -> float:
-        rho = metrics.defined_mean(
-            [metrics.spearman(ridge.scores(features), importance) for features, importance in val]
-        )
+        rho = metrics.defined_mean([metrics.spearman(ridge.scores(x), y) for x, y in val])
         return -np.inf if np.isnan(rho) else rho
 
     return max(map(fitted, RIDGE_PENALTIES.tolist()), key=on_validation)

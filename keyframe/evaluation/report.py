@@ -53,7 +53,7 @@ def report_document(
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
-        lead = _lead_sentence(results[0], evaluation.baselines, reference, evaluation.parts)
+        lead = _lead(results[0], evaluation.baselines, reference, evaluation.parts)
     else:
         title = f"Comparison of {', '.join(means)}"
         best = max(means, key=lambda name: -math.inf if math.isnan(means[name][metric]) else means[name][metric])
@@ -122,34 +122,25 @@ def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     if not skipped:
         return []
     return [
-        f"Left out: {_count_of_videos(len(skipped))}.",
+        f"Left out: {_videos(len(skipped))}.",
         *(f"{video}: {reason}" for video, reason in skipped.items()),
     ]
 
 
-def _lead_sentence(
-    result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]
-) -> str:
+def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]) -> str:
     name, metrics = result.name, result.metrics
     counts = Counter(parts.values())
     kinds = [f"{counts[part]} {words}" for part, words in _PARTS.items() if counts[part]]
-    videos = _count_of_videos(int(metrics["videos"]))
+    videos = _videos(int(metrics["videos"]))
     videos += f" ({', '.join(kinds)})" if len(kinds) > 1 else "".join(f" {_PARTS[part]}" for part in counts)
     metric = "annotator_spearman" if "reference/one_annotator/spearman" in reference else "spearman"
-    beside = "".join(
-        f"; the {BASELINES[name]} at {format_mean(baseline, metric)}" for name, baseline in baselines.items()
-    )
-    if metric == "spearman":
-        return (
-            f"On {videos}, {name} agrees with the reference importance at Spearman's rho "
-            f"{format_mean(metrics, metric)}{beside}."
-        )
-    one, ceiling = (format_mean(reference, f"reference/{line}/spearman") for line in ("one_annotator", "ceiling"))
-    return (
-        f"On {videos}, {name} agrees with each annotator at Spearman's rho "
-        f"{format_mean(metrics, metric)}. One annotator agrees with another at {one}, the mean of all "
-        f"with each at {ceiling}{beside}."
-    )
+    beside = "".join(f"; the {BASELINES[name]} at {format_mean(row, metric)}" for name, row in baselines.items())
+    whom = "the reference importance" if metric == "spearman" else "each annotator"
+    lead = f"On {videos}, {name} agrees with {whom} at Spearman's rho {format_mean(metrics, metric)}"
+    if metric != "spearman":
+        one, ceiling = (format_mean(reference, f"reference/{line}/spearman") for line in ("one_annotator", "ceiling"))
+        lead += f". One annotator agrees with another at {one}, the mean of all with each at {ceiling}"
+    return f"{lead}{beside}."
 
 
 def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Section:
@@ -340,10 +331,8 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
         millions = {label: f"{values[key] / 1e6:.2f} M" for label, key in parameters.items()}
         size.append({"model": name, **millions, "weights": f"{values['weights_mb']:.1f} MB"})
         cells = {(kind, count): _cost(values, f"{kind}_{count}") for kind, count in counts}
-        speed.append(
-            {"model": name} | {_count_of_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"}
-        )
-        peaks = {_count_of_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
+        speed.append({"model": name} | {_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"})
+        peaks = {_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
         memory.append({"model": name, "weights": f"{values['weights_mb']:.0f} MB", **peaks})
     repeats = min(values["repeats"] for values in costs.values())
     timing = f"Seconds from frames to scores, median of {repeats:.0f} after a warm-up, models taking turns."
@@ -356,7 +345,7 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
     ]
 
 
-def _count_of_videos(count: int) -> str:
+def _videos(count: int) -> str:
     return f"{count} video{'s' if count > 1 else ''}"
 
 

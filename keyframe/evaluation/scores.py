@@ -74,9 +74,7 @@ class ScoreFile:
         values = values.ravel()
         finite = np.isfinite(values)
         if not finite.all():
-            raise VideoError(
-                f"{self.path}: score {np.argmin(finite)} of {video.video} is no finite number: correct it."
-            )
+            raise VideoError(f"{self.path}: score {np.argmin(finite)} of {video.video} is not finite: correct it.")
         match self._kind(len(values), video):
             case "pick":
                 return values

@@ -134,9 +134,7 @@ def read_card(path: Path) -> Card:
         reason = one_line(str(error)).rstrip(".")[:_MAX_NAME]
         raise KeyframeError(f"{place} is damaged ({reason}): export the model again.") from error
     if card.sha256 != file_hash(path):
-        raise KeyframeError(
-            f"{place} is the card of another file than {path}, or the file was changed: export it again."
-        )
+        raise KeyframeError(f"{place} is not the card of {path}, or that was changed: export it again.")
     kinds = (KINDS.get(path.suffix, "another kind"), _kind_of_content(path), card.kind)
     if len(set(kinds)) > 1:
         raise KeyframeError(

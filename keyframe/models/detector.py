@@ -237,8 +237,7 @@ def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> N
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise KeyframeError(
-                "compile=true needs a C++ compiler (g++ or clang), which is not on this machine: install one, or leave "
-                "compile out."
+                "compile=true needs a C++ compiler (g++ or clang), not found here: install one, or leave compile out."
             ) from error
     for part in ("encode_prefix", "encode_tail"):
         compiled = torch.compile(getattr(detector.backbone, part), backend=backend)

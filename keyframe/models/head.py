@@ -179,9 +179,7 @@ def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
     Raises KeyframeError unless it takes features (B, T, W) and a bool mask (B, T), and gives scores in [0, 1], (B, T).
     """
     if isinstance(make, nn.Module):
-        raise KeyframeError(
-            f"head: {type(make).__name__} is built without `features`: add _partial_: true to its YAML."
-        )
+        raise KeyframeError(f"head: {type(make).__name__} is built without features: add _partial_: true to its YAML.")
     if str(getattr(getattr(make, "func", make), "__module__", "")).startswith("keyframe."):
         return make(features=features)
     try:

@@ -201,9 +201,7 @@ def _require_weights(name: str) -> None:
     """Fail fast if the weights are neither cached nor reachable: timm itself retries for most of a minute."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise KeyframeError(
-            f"timm has no pretrained weights for {name}: set backbone.pretrained=false or backbone.weights=FILE."
-        )
+        raise KeyframeError(f"timm has no weights for {name}: set backbone.pretrained=false or backbone.weights=FILE.")
     hub = config.hf_hub_id
     files = ("model.safetensors", "pytorch_model.bin")
     if not hub or any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):

@@ -260,8 +260,7 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
     ):
         if was != now:
             raise KeyframeError(
-                f"teacher={name} was trained on other frames ({key}: {was}, here {now}): use the same sampling and "
-                "data.size for both."
+                f"teacher={name} was trained on other frames ({key}: {was}, here {now}): use the same for both."
             )
     if data.cache is None and data.augmentation is not None and data.augmentation.changes_pixels:
         raise KeyframeError(

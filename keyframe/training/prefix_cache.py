@@ -74,7 +74,7 @@ class PrefixCache(Callback):
     def _serve_measured(self, trainer: Trainer, module: LightningModule, split: str) -> None:
         """Serve a split in the kind of the last epoch; features are those of the backbone as it is now."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, VideoDataModule) or (schedule := _video_dataset(data, "test").schedule) is None:
+        if not isinstance(data, VideoDataModule) or (schedule := _dataset(data, "test").schedule) is None:
             return
         assert isinstance(module, KeyframeModule)
         last = schedule.before
@@ -96,15 +96,13 @@ class PrefixCache(Callback):
         quiet = not (trainer.is_global_zero and fitting)
 
         def encode(strict: bool) -> Encoded:
-            requests = [
-                request for split in wanted for request in _requests(_video_dataset(data, split), wanted[split])
-            ]
+            requests = [request for split in wanted for request in _requests(_dataset(data, split), wanted[split])]
             return encoder.encode(requests, strict, quiet)
 
         # after training it is known which videos are good
         entries = rank_zero_first(trainer, data, data.cache, encode, data.strict or not fitting)
         for split in wanted:
-            _video_dataset(data, split).serve(schedules[split], entries)
+            _dataset(data, split).serve(schedules[split], entries)
 
 
 class FeatureStatistics(Callback):
@@ -145,7 +143,7 @@ class FeatureStatistics(Callback):
         return torch.stack([mean, variance.mean().sqrt().expand_as(mean)])
 
 
-def _video_dataset(data: VideoDataModule, split: str) -> VideoDataset:
+def _dataset(data: VideoDataModule, split: str) -> VideoDataset:
     dataset = data.datasets[split]
     assert isinstance(dataset, VideoDataset)
     return dataset

@@ -177,9 +177,7 @@ def train_and_test(
     """
     backbone = module.detector.backbone
     if isinstance(datamodule, FeatureDataModule) and not isinstance(backbone, NoBackbone):
-        raise KeyframeError(
-            f"{datamodule.paths[0]} holds features, and {backbone.name} cannot train on them: leave backbone out."
-        )
+        raise KeyframeError(f"{datamodule.paths[0]} holds features: leave backbone={backbone.name} out.")
     if isinstance(backbone, NoBackbone) and not isinstance(datamodule, FeatureDataModule):
         raise KeyframeError("backbone=none cannot see videos: choose a backbone, or a feature file with data=h5.")
     if isinstance(datamodule, VideoDataModule) and isinstance(backbone, Backbone) and trainer.is_global_zero:
@@ -270,9 +268,7 @@ def find_batch_size(
     """
     check_number("tune.max_batch_size", largest, 1, optional=True)
     if isinstance(trainer.strategy, ParallelStrategy):
-        raise KeyframeError(
-            "tune.batch_size=true measures one device: find the size with trainer=auto, then set data.batch_size."
-        )
+        raise KeyframeError("tune.batch_size=true is for one device: use trainer=auto, then set data.batch_size.")
     datamodule.prepare_data()
     datamodule.setup()
     train = datamodule.datasets["train"]
@@ -288,9 +284,7 @@ def find_batch_size(
     except ValueError as error:
         if datamodule.batch_size >= 1:
             raise
-        raise KeyframeError(
-            "tune.batch_size=true: not even one video fits in memory: lower data.size or sampling.frames."
-        ) from error
+        raise KeyframeError("tune.batch_size: no video fits in memory: lower data.size or sampling.frames.") from error
     finally:
         datamodule.batch_size = before
     assert found is not None
@@ -311,9 +305,7 @@ def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path | None:
     if ckpt_path == "auto" and not path.exists():
         return None
     if not path.is_file():
-        raise KeyframeError(
-            f"ckpt_path={ckpt_path}: there is no checkpoint {path}; give a checkpoint or a run directory."
-        )
+        raise KeyframeError(f"ckpt_path={ckpt_path}: there is no checkpoint {path}; give one, or a run directory.")
     return path
 
 

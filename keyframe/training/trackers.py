@@ -112,9 +112,7 @@ def _reachable_mode(asked: str) -> str:
     server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
     if not _has_key(server):
         if asked:
-            raise KeyframeError(
-                "W&B has no key to go online: run `wandb login` once, or set logger.wandb.offline=true."
-            )
+            raise KeyframeError("W&B has no key to go online: run `wandb login`, or set logger.wandb.offline=true.")
         hint = "W&B: no key found, tracking offline (`wandb login` once to go online, logger=csv for no W&B)."
         log_once(log, logging.INFO, "W&B offline", hint)
         return "offline"

@@ -210,7 +210,7 @@ def test_busy(measured_here, monkeypatch):
         ("decode.seconds=50", "decode.seconds must be a multiple of 40, not 50"),
         (
             "decode.sizes=[[64,48],[96,48]]",
-            "decode.sizes=[[64, 48], [96, 48]] must be pairs [width, height] of even numbers, each height once.",
+            "decode.sizes=[[64, 48], [96, 48]] must be even [width, height] pairs, each height once.",
         ),
         ("train.seconds=50", "train.seconds must be a multiple of 40, not 50"),
         ("train.epochs=10", "train.switch_epoch must be from 1 to 9, not 10"),

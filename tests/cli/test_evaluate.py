@@ -240,7 +240,7 @@ def test_scores_on_labels_alone_and_what_is_left_out(tmp_path):
     page = " ".join((tmp_path / "run" / "report.txt").read_text().split())
     for sentence in (
         "clip3: " + f"{tmp_path / 'my (1).json'} has 91 scores of clip3, which has 90 frames and 6 picks",
-        "score 0 of clip4 is no finite number",
+        "score 0 of clip4 is not finite",
         "(scores or labels constant) and are left out of that mean: clip5.",
         "has scores of 1 videos that are not measured: else.",
         "No scores are there of 2 labelled videos: clip6, clip7.",

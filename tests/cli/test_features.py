@@ -173,7 +173,7 @@ def test_a_video_whose_labels_do_not_fit_is_left_out(features, own, tmp_path, ca
         (["input={videos}", "out={there}"], ["there.h5 exists already", "overwrite=true"]),
         (["input={videos}", "out={videos}"], ["videos is a folder", "features.h5"]),
         (["input={videos}", "out={dangling}"], ["dangling.h5 is a link to", "whose folder is not there"]),
-        (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "choose another file"]),
+        (["input={videos}", "out={there}/a.h5"], ["there.h5", "cannot be written", "name another"]),
         (["input={videos}", "out={out}", "step=0"], ["step=0 must be a whole number from 1"]),
         (["input={videos}", "out={out}", "size=small"], ["size=small must be a whole number from 1"]),
         (["input={videos}", "out={out}", "pca={there}"], ["pca=", "add width=1024"]),

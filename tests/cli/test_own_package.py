@@ -173,7 +173,7 @@ MISTAKES = {
     "source": (["data.source._target_=ownlib.Source"], ["data.source: Source is no data source", "prepare()"]),
     "reader": (["reader._target_=builtins.dict"], ["reader: dict is no reader", "VideoReader"]),
     "option": (["head=mien"], ["head=mien is not there", "mine"]),
-    "name of ours": (["head=dual"], ["head/dual.yaml would never be read", "another name"]),
+    "name of ours": (["head=dual"], ["head/dual.yaml would never be read", "rename it"]),
     "no directory": (["hydra.searchpath=[nowhere]"], ["there is no directory nowhere"]),
     "broken YAML": (["head=broken"], ["broken.yaml is no YAML file", "line 2"]),
 }

@@ -151,7 +151,7 @@ def test_features_beyond_the_memory_are_read_when_they_are_used(tmp_path, monkey
 
 def test_another_width_is_refused_before_training(tmp_path):
     datamodule = FeatureDataModule(str(write_tvsum(tmp_path / "a.h5", 10)), width=1024)
-    with pytest.raises(KeyframeError, match=rf"a\.h5 has features of width {WIDTH}, not 1024: set data\.width={WIDTH}"):
+    with pytest.raises(KeyframeError, match=rf"a\.h5 has features {WIDTH} wide, not 1024: set data\.width={WIDTH}"):
         datamodule.setup()
 
 

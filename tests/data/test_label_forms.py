@@ -192,7 +192,7 @@ BAD = {
     "too many annotators": (
         "labels.csv",
         HEADER + "".join(f"a,0,1,1,{n}\n" for n in range(1001)),
-        "has 1001 annotators, more than 1000",
+        "has 1001 annotators, over 1000",
     ),
 }
 

@@ -177,7 +177,7 @@ def test_tsv_that_cannot_be_opened(tmp_path):
         read_labels(tmp_path / "pipe.tsv")
     with (tmp_path / "sparse.tsv").open("wb") as file:
         file.truncate(4 << 30)
-    with pytest.raises(KeyframeError, match=r"sparse\.tsv, line 1: the row is longer"):
+    with pytest.raises(KeyframeError, match=r"sparse\.tsv, line 1: a row is longer"):
         read_labels(tmp_path / "sparse.tsv")
 
 

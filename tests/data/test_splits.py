@@ -127,7 +127,7 @@ def test_settings_out_of_range_name_their_key():
 
 
 def test_too_few_videos():
-    with pytest.raises(KeyframeError, match="at least 3 videos"):
+    with pytest.raises(KeyframeError, match="give 3 or more"):
         stratified_folds({"a": "", "b": ""}, folds=2)
 
 
@@ -249,7 +249,7 @@ BAD_FILES = [
     ),
     ("a.json", json.dumps(_folds(lambda n: f"video_{n + 1}")), "names the video video_51"),
     ("a.json", json.dumps([{"train_keys": ["video_1"] * 3, "test_keys": ["video_1"]}]), "AwmHb44_ouw"),
-    ("a.json", json.dumps([{"train_keys": ["video_1"], "test_keys": ["video_2"]}]), "at least 3 videos"),
+    ("a.json", json.dumps([{"train_keys": ["video_1"], "test_keys": ["video_2"]}]), "give 3 or more"),
     (
         "a.json",
         json.dumps([{"train_keys": ["video_1", "video_3"], "test_keys": []}]),

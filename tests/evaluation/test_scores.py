@@ -67,7 +67,7 @@ def test_frames_picks_and_seconds_are_told_apart_by_length():
 
 def test_scores_of_one_video_that_cannot_be_used():
     for bad, words in (
-        ([0.1, float("nan"), 0.2], "score 1 of clip is no finite number"),
+        ([0.1, float("nan"), 0.2], "score 1 of clip is not finite"),
         ([0.1, 0.2, 1e999], "score 2 of clip"),
         ([0.1, None, 0.2], "score 1 of clip"),
         ([], "no list of numbers"),

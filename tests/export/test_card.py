@@ -25,7 +25,7 @@ def test_bad_values_are_refused_by_the_names_of_card_and_key(exported):
     path, _ = exported
     good = card_path(path).read_text()
     for words, changes in (
-        ("the card of another file than ", {"sha256": "0" * 64}),
+        ("is not the card of ", {"sha256": "0" * 64}),
         ("another version of keyframe: export the model again", {"card": 99}),
         ("not a card of keyframe-export", {"made_by": None}),
         ("size of its Card is None, not tuple[int, int]", {"size": None}),

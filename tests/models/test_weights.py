@@ -74,7 +74,7 @@ def test_unavailable_weights_are_refused_with_the_remedy(no_cache, monkeypatch):
 
 def test_a_model_without_pretrained_weights_never_starts_at_random():
     name = next(name for name in timm.list_models() if not timm.get_pretrained_cfg(name).has_weights)
-    with pytest.raises(KeyframeError, match=rf"no pretrained weights for {name}.*backbone\.pretrained=false"):
+    with pytest.raises(KeyframeError, match=rf"no weights for {name}.*backbone\.pretrained=false"):
         Backbone(name)
 
 

@@ -285,7 +285,7 @@ def test_the_largest_batch_that_fits(datamodule, tmp_path, no_collecting):
 def test_what_has_no_batch_size_is_refused(datamodule, tmp_path, no_collecting):
     module = make_scorer()
     full_at(module, 1)
-    with pytest.raises(KeyframeError, match=r"not even one video fits in memory: lower data\.size"):
+    with pytest.raises(KeyframeError, match=r"no video fits in memory: lower data\.size"):
         find_batch_size(make_trainer(tmp_path, 1), module, datamodule)
     assert datamodule.batch_size == 2
     with pytest.raises(KeyframeError, match=r"tune\.max_batch_size=0 must be a whole number from 1 on, or null"):
