@@ -36,15 +36,10 @@ _METHODS: Mapping[Method, Callable[..., Selector]] = {
 
 @dataclass(frozen=True)
 class Keyframes:
-    """The keyframes of one video, in order of time.
+    """The keyframes of one video, in order of time."""
 
-    Attributes:
-        video: what they were selected from.
-        selection: which of its frames they are, which shots a skim would keep, and in `notes` what is missing.
-    """
-
-    video: ScoredVideo
-    selection: Selection
+    video: ScoredVideo  # what they were selected from
+    selection: Selection  # which of its frames they are, which shots a skim would keep, and in `notes` what is missing
 
     def __len__(self) -> int:
         return len(self.selection)

@@ -35,17 +35,14 @@ class Scorer(Protocol):
     @property
     def name(self) -> str:
         """What it is in a few words, for a report."""
-        ...
 
     @property
     def description(self) -> Mapping[str, Any]:
         """What it is, for a record: equal descriptions give equal scores."""
-        ...
 
     @property
     def libraries(self) -> Sequence[str]:
         """The distributions that its scores depend on."""
-        ...
 
     def score_frames(
         self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
@@ -66,7 +63,6 @@ class Scorer(Protocol):
         Raises:
             VideoError: the file cannot be read.
         """
-        ...
 
 
 @dataclass(frozen=True, eq=False)

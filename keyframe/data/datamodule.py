@@ -97,9 +97,6 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         strict: stop at a video that cannot be read, instead of leaving it out.
         workers: processes that load batches if videos are decoded or features read for them; 0 loads in the training
             process.
-
-    Attributes:
-        kept_split: the split that a run has stored, which is used instead of folds; None divides the videos there are.
     """
 
     def __init__(
@@ -123,7 +120,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         self.strict, self.workers = strict, workers
         self.datasets: dict[str, VideoDataset | FeatureDataset] = {}
         self.skipped: dict[str, str] = {}
-        self.kept_split: Split | None = None
+        self.kept_split: Split | None = None  # of a run, used instead of folds; None divides the videos there are
         self._batches_done = 0
 
     @cached_property
