@@ -19,7 +19,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.export.model import load_onnx, require_packages
-from keyframe.export.write import export_program, onnx_program, write_onnx
+from keyframe.export.write import export_program, onnx_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
 from keyframe.models.head import TemporalHead
@@ -57,7 +57,8 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
             require_packages()
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "model.onnx"
-                write_onnx(onnx_program(export_program(detector, (frames.shape[-2], frames.shape[-1]))), path)
+                exported = export_program(detector, (frames.shape[-2], frames.shape[-1]))
+                onnx_program(exported).save(path, external_data=False)
                 program = load_onnx(path, torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
 

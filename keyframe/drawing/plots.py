@@ -41,7 +41,7 @@ def draw_bars(
         mean, span = means[name], intervals.get(name, (np.nan, np.nan))
         number = f"{mean:.3f}" if np.isfinite(mean) else "n/a"
         if np.isfinite(mean):
-            plot.barh(row, mean, height=0.6, color=style.tint(colour), linewidth=0)
+            plot.barh(row, mean, height=0.6, color=colour, alpha=0.65, linewidth=0)
         if np.isfinite([mean, *span]).all():
             plot.plot(span, [row, row], color=style.INK, linewidth=1.4, marker="|", markersize=7)
             number += f" [{span[0]:.3f}, {span[1]:.3f}]"

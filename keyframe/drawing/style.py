@@ -8,7 +8,6 @@ from pathlib import Path
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
@@ -36,12 +35,6 @@ def look(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each name, by its place in the order; no two of the first 36 pairs are the same."""
     count = len(PALETTE)
     return {name: (PALETTE[i % count], MARKERS[(i + i // count) % count]) for i, name in enumerate(names)}
-
-
-def tint(colour: str) -> tuple[float, float, float]:
-    """A paler colour, for areas under something dark."""
-    red, green, blue = (1 - 0.65 * (1 - part) for part in to_rgb(colour))
-    return red, green, blue
 
 
 def two_digits(value: float) -> str:

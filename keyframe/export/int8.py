@@ -37,7 +37,7 @@ _SMALL = 2000
 
 
 def quantize(source: Path, path: Path, clips: Sequence[UInt8Array]) -> None:
-    """Quantize the float file `source`, of `keyframe.export.write.write_onnx`, with training videos (T, 3, H, W)."""
+    """Quantize the float file `source`, of `keyframe.export.write.onnx_program`, with training videos (T, 3, H, W)."""
     prepared = path.with_name("prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     # the head masks with the lowest float, which has no mean; nothing of the head is quantized here

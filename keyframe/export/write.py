@@ -166,7 +166,7 @@ class Exporter:
                 write_program(self._program, path)
                 return {}
             case "onnx":
-                write_onnx(self._onnx, path)
+                self._onnx.save(path, external_data=False)
                 return {"opset": self.opset}
             case _:
                 return self._write_int8(path)
@@ -177,7 +177,7 @@ class Exporter:
         if not self.calibration:
             raise KeyframeError("onnx_int8 needs training videos to calibrate on: raise calibration.videos.")
         source = path.with_name("float32.onnx")
-        write_onnx(self._onnx, source)
+        self._onnx.save(source, external_data=False)
         quantize(source, path, [clip.frames for clip in self.calibration])
         videos = [clip.video for clip in self.calibration]
         frames = sum(min(len(clip.frames), FRAMES_PER_VIDEO) for clip in self.calibration)
@@ -258,11 +258,6 @@ def onnx_program(program: ExportedProgram, opset: int = 18) -> ONNXProgram:
         )
     assert exported is not None
     return exported
-
-
-def write_onnx(model: ONNXProgram, path: Path) -> None:
-    """Write a model as one file."""
-    model.save(path, external_data=False)
 
 
 def write_torchscript(detector: KeyframeDetector, path: Path, size: tuple[int, int]) -> None:

@@ -12,7 +12,6 @@ from keyframe.export.write import (
     Exporter,
     export_program,
     onnx_program,
-    write_onnx,
     write_program,
     write_torchscript,
 )
@@ -41,7 +40,7 @@ def detector():
 def test_files_score_any_number_of_videos_and_frames_as_the_detector_does(detector, tmp_path):
     program = export_program(detector, SIZE)
     write_program(program, tmp_path / "a.pt2")
-    write_onnx(onnx_program(program), tmp_path / "a.onnx")
+    onnx_program(program).save(tmp_path / "a.onnx", external_data=False)
     write_torchscript(detector, tmp_path / "a.pt", SIZE)
     assert len(list(tmp_path.iterdir())) == 3
     files = {"torch_export": "a.pt2", "onnx": "a.onnx", "torchscript": "a.pt"}
