@@ -63,11 +63,6 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
 
 
-def _chunks_of(frames: Tensor) -> tuple[Tensor, ...]:
-    """Frames (N, T, 3, H, W) as the pieces (n, 3, H, W) that a detector would choose."""
-    return frames.flatten(0, 1).split(choose_chunk(frames.shape[-2], frames.shape[-1], frames.device))
-
-
 def _with_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:
     own, model.chunk = model.chunk, chunk
     try:
@@ -180,7 +175,8 @@ class InferSuite:
         model, frames = self._models["model2"], self._input()
         assert isinstance(model.backbone, Backbone)
         bare: nn.Module = model.backbone.model
-        ready = [model.normalize(piece).contiguous(memory_format=torch.channels_last) for piece in _chunks_of(frames)]
+        pieces = map(model.normalize, frames.flatten(0, 1).split(self._chunk))
+        ready = [piece.contiguous(memory_format=torch.channels_last) for piece in pieces]
         calls = {"ours": lambda: model(frames), "bare": lambda: [bare(piece) for piece in ready]}
         seconds = in_turns(calls, self.repeats)
         meaning = f"Model 2 from frames to scores over timm's {self.model2} alone, on frames normalised before"

@@ -61,7 +61,7 @@ class PrefixCache(Callback):
         }
         if not pl_module.detector.standardizer.fitted:
             wanted["train"].add((train.kind(epochs[0]), None))
-        self._fill(trainer, pl_module, data, wanted, {"train": train, "val": plain, "test": _always(last)})
+        self._fill(trainer, pl_module, data, wanted, {"train": train, "val": plain, "test": Schedule(last, last, None)})
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Outside training, serve what fits the checkpoint that is measured."""
@@ -78,7 +78,7 @@ class PrefixCache(Callback):
             return
         assert isinstance(module, KeyframeModule)
         last = schedule.before
-        self._fill(trainer, module, data, {split: {(last, None)}}, {split: _always(last)})
+        self._fill(trainer, module, data, {split: {(last, None)}}, {split: Schedule(last, last, None)})
 
     def _fill(
         self,
@@ -164,7 +164,3 @@ def _epochs(trainer: Trainer, first: int, schedule: Schedule) -> range:
     if end is None or end < 0:
         end = max(first, schedule.switch_epoch or 0) + (schedule.views or 1)
     return range(first, max(first + 1, end))
-
-
-def _always(kind: InputKind) -> Schedule:
-    return Schedule(kind, kind, None)
