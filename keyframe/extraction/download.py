@@ -57,6 +57,7 @@ class Download:
     def __init__(self, address: str) -> None:
         self.name = shown_address(address)
         self.first: Peer | None = None
+        self.place = address
         self.since, self.n_read = time.monotonic(), 0
         self.opener = OpenerDirector()
         usual = (ProxyHandler, HTTPRedirectHandler, HTTPErrorProcessor, HTTPDefaultErrorHandler, UnknownHandler)
@@ -78,8 +79,11 @@ class Download:
         if time.monotonic() - self.since > _PATIENCE + self.n_read / _SLOWEST:
             raise KeyframeError(f"{self.name} comes too slowly, {self.n_read >> 10} KB so far: try later, {_INSTEAD}.")
 
-    def save(self, address: str, file: Path) -> None:
-        """Write what is at an address, this one's or one that it leads to; KeyframeError if it is out of limits."""
+    def save(self, address: str, file: Path) -> str:
+        """Write what is at an address, this one's or one that it leads to; KeyframeError if it is out of limits.
+
+        Returns the address that it was at in the end, after redirects.
+        """
         if not re.match("https?://", address, re.IGNORECASE):
             raise KeyframeError(f"{shown_address(address)} is no http(s) address: {_INSTEAD.removeprefix('or ')}.")
         if _USER.search(address):
@@ -89,6 +93,7 @@ class Download:
         with file.open("wb") as out:
             for piece in self._content(address, shutil.disk_usage(file.parent).free):
                 out.write(piece)
+        return self.place
 
     def _content(self, address: str, free: int) -> Iterator[bytes]:
         name, n_read = shown_address(address), 0
@@ -96,7 +101,7 @@ class Download:
             self._keep_pace()
             request = Request(quote(address, safe=string.punctuation), headers={"User-Agent": "keyframe"})
             with self.opener.open(request, timeout=_PATIENCE) as answer:
-                length = _length(name, answer, free)
+                self.place, length = answer.url, _length(name, answer, free)
                 while piece := answer.read1(1 << 16):
                     n_read, self.n_read = n_read + len(piece), self.n_read + len(piece)
                     self._keep_pace()

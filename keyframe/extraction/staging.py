@@ -166,24 +166,24 @@ def _copy_stdin(out: Path) -> None:
 
 def _download(address: str, out: Path) -> None:
     download = Download(address)
-    download.save(address, out)
+    place = download.save(address, out)
     if not is_playlist(_head(out)):
         _convert_animation(out)
         return
     playlist, parts = out.with_name("playlist"), out.with_name("parts")
     out.rename(playlist)
     parts.mkdir()
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[str, Path]] = {}
 
     def find(entry: str, place: str) -> tuple[str, Path]:
         whole = urljoin(place, entry)
         if whole not in found:
-            download.save(whole, parts / str(len(found)))
-            found[whole] = parts / str(len(found))
-        return whole, found[whole]
+            part = parts / str(len(found))
+            found[whole] = download.save(whole, part), part
+        return found[whole]
 
     try:
-        join(pieces(playlist, address, find), out)
+        join(pieces(playlist, place, find), out)
     except KeyframeError as error:
         raise KeyframeError(str(error).replace(str(playlist), str(out))) from error
     finally:
@@ -235,7 +235,7 @@ def _join(images: Sequence[Path], out: Path, rate: Fraction) -> None:
     with av.open(str(out), "w", format="mov", options={"fflags": "+bitexact"}) as joined:
         for number, image in enumerate(images):
             try:
-                with av.open(str(image.absolute())) as file:
+                with av.open(str(image.absolute()), options={"protocol_whitelist": "file"}) as file:
                     if file.format.name != "image2" and not file.format.name.endswith("_pipe"):
                         raise KeyframeError(f"{image} is no image: name images that follow each other, or one video.")
                     source = file.streams.video[0]

@@ -206,6 +206,7 @@ def test_a_playlist_is_downloaded_with_its_segments_from_public_places_alone(vid
             "live/720/index.m3u8?key=1": f"{SEGMENTS}../a.ts\n#EXTINF:1,\n/b.ts\n#EXTINF:1,\n../a.ts\n".encode(),
             "live/a.ts": b"1" + video,
             "b.ts": b"2" + video,
+            "moved.m3u8": redirect("live/all.m3u8"),
             "spy.m3u8": f"{SEGMENTS}{other.root}/secret\n".encode(),
             "files.m3u8": f"{SEGMENTS}file:///etc/passwd\n".encode(),
             "gone.m3u8": f"{SEGMENTS}gone.ts\n".encode(),
@@ -215,6 +216,7 @@ def test_a_playlist_is_downloaded_with_its_segments_from_public_places_alone(vid
             joined = b"1" + video + b"2" + video + b"1" + video
             assert only(tmp_path, f"{server.root}/live/all.m3u8") == ("all.m3u8", joined)
             assert server.asked.count("/live/a.ts") == 1
+            assert only(tmp_path, f"{server.root}/moved.m3u8") == ("moved.m3u8", joined)
             for path, words in {
                 "spy": f"/spy.m3u8 leads to the private address 127.0.0.1:{other.server_port}",
                 "files": "file:///etc/passwd is no http(s) address",
