@@ -4,7 +4,8 @@ import itertools
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from keyframe.files import flat, write_text
 from keyframe.trust import find_packages, package_folder, plugins
 from keyframe.types import KeyframeError
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast where there is libyaml
 
 
 def conf_dir() -> Path:
@@ -61,18 +64,25 @@ def own_config_dirs(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
         if key in ("--config-dir", "-cd"):
             places.append(value if equals else next(rest, ""))
         elif key == "hydra.searchpath":
-            listed = OverridesParser.create().parse_override(argument).value()
+            listed = OverridesParser.create().parse_overrides([argument])[0].value()
             places += map(str, listed if isinstance(listed, list) else [listed] if listed else [])
         else:
             others.append(argument)
     folders = list(dict.fromkeys(map(_config_dir, places)))
     for folder in (*folders, *_plugin_dirs()):
-        for file in sorted(folder.rglob("*.yaml")):
-            ours = conf_dir() / file.relative_to(folder)
-            if ours.is_file() and ours.read_bytes() != file.read_bytes():
+        for file in filter(Path.is_file, sorted(folder.rglob("*.yaml"))):
+            ours, content = conf_dir() / file.relative_to(folder), file.read_bytes()
+            if ours.is_file() and ours.read_bytes() != content:
                 raise KeyframeError(
                     f"{file} would never be read, because keyframe has a {file.relative_to(folder)} too: rename it."
                 )
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                raise KeyframeError(f"{file} is no text in UTF-8 (byte {error.start}): save it as UTF-8.") from error
+        for file in folder.glob("*/*.yml"):
+            if (conf_dir() / file.parent.name).is_dir():
+                raise KeyframeError(f"{file} would never be read: give it the suffix .yaml.")
     return others, folders
 
 
@@ -111,10 +121,15 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def build_all(part: DictConfig | None) -> list[Any]:
-    """The objects that each entry of a part makes, `logger` say; without entries that are null or make None."""
-    built = [instantiate(entry, _convert_="all") for entry in (part or {}).values()]
-    return [one for one in built if one is not None]
+def build_all(key: str, part: Mapping[Any, Any] | None, kind: type) -> list[Any]:
+    """What each entry of a part makes, `logger` say; without entries that are null or make None."""
+    built: list[Any] = []
+    for name, entry in (part or {}).items():
+        made = instantiate(entry, _convert_="all")
+        if not (made is None or isinstance(made, kind)):
+            raise KeyframeError(f"{key}.{name}: {type(made).__name__} is no {kind.__name__} of Lightning.")
+        built += [] if made is None else [made]
+    return built
 
 
 def save_config(config: DictConfig, run_dir: Path) -> None:
@@ -127,16 +142,28 @@ def training_settings() -> dict[str, set[str]]:
 
     What refers to another value is no setting: the place of a file in the run's directory, say.
     """
-    file = conf_dir() / "train.yaml"
-    options = {group: {path.stem for path in (conf_dir() / group).glob("*.yaml")} for group in _group_names(file)}
+    groups = _group_names(conf_dir() / "train.yaml")
+    options = {group: {path.stem for path in (conf_dir() / group).glob("*.yaml")} for group in groups}
     plainly: set[str] = set()
     referring: set[str] = set()
-    for path in (file, *(conf_dir() / group / f"{name}.yaml" for group, names in options.items() for name in names)):
+    for key, value in _our_keys("train"):
+        (referring if "${" in str(value) else plainly).add(key)
+    return options | {"": {key for key in plainly - referring if not re.search(r"(^|\.)(_|defaults$)|^hydra\.", key)}}
+
+
+@cache
+def known_keys(command: str) -> set[str]:
+    """The keys, dotted, that the YAML files of `keyframe-<command>` have, of all options of its groups."""
+    return {key for name in (command, "command") for key, _ in _our_keys(name)}
+
+
+def _our_keys(name: str) -> Iterator[tuple[str, Any]]:
+    """The keys, dotted, and values of `<name>.yaml` and of all options of its groups."""
+    file = conf_dir() / f"{name}.yaml"
+    for path in (file, *(path for group in _group_names(file) for path in (conf_dir() / group).glob("*.yaml"))):
         text = path.read_text(encoding="utf-8")
         package = "" if path == file or "# @package _global_" in text else path.parent.name
-        for key, value in flat(yaml.safe_load(text) or {}, package):
-            (referring if "${" in str(value) else plainly).add(key)
-    return options | {"": {key for key in plainly - referring if not re.search(r"(^|\.)(_|defaults$)|^hydra\.", key)}}
+        yield from flat(yaml.load(text, _Loader) or {}, package)
 
 
 def compose_training(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
@@ -225,7 +252,7 @@ def comments_of(text: str) -> dict[str, str]:
 
 
 def _group_names(file: Path) -> list[str]:
-    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
     return [group for entry in defaults if isinstance(entry, dict) for group in entry]
 
 

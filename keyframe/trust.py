@@ -5,7 +5,8 @@ Anything more, the user confirms where the file is used.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -29,6 +30,8 @@ _MAX_INTEGER = 2**53
 _PLUGINS = "keyframe.plugins"
 # No own class lies there.
 _NEVER_TRUSTED = sys.stdlib_module_names | {"keyframe"}
+# What our YAML files name classes of besides.
+_LIBRARIES = {"torch", "pytorch_lightning"}
 # Names in files of older versions -> the names now.
 _MOVED = {
     "keyframe.data.augment.Augmentation": "keyframe.data.dataset.Augmentation",
@@ -188,6 +191,27 @@ def package_folder(package: str) -> Path | None:
     spec = PathFinder.find_spec(package)
     places = list((spec and spec.submodule_search_locations) or ())
     return Path(places[0]) if places else None
+
+
+def own_packages(names: Iterable[object]) -> set[str]:
+    """The packages of a user's own among dotted names of classes."""
+    return {str(name).partition(".")[0] for name in names} - _NEVER_TRUSTED - _LIBRARIES
+
+
+def own_fault(error: BaseException, packages: Set[str]) -> str | None:
+    """Where a user's own code, of these packages, has failed, in one sentence; None if none of it was running."""
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages
+    ]
+    if not frames:
+        return None
+    frame, line = frames[-1]
+    return (
+        f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}, fails "
+        f"({one_line(f'{type(error).__name__}: {error}')[:300]}): correct it (HYDRA_FULL_ERROR=1 shows what called it)."
+    )
 
 
 def _trusted_class(name: object, trust: Trust, path: Path) -> type:

@@ -132,8 +132,8 @@ class Labels:
         if self.annotators.shape[1] != len(self.importance):
             raise ValueError(f"annotators label {self.annotators.shape[1]} frames, importance {len(self.importance)}")
         for name, values in (("importance", self.importance), ("annotators", self.annotators)):
-            if values.size and not (np.nanmin(values) >= 0 and np.nanmax(values) <= 1):
-                raise ValueError(f"{name} must lie in [0, 1], not [{np.nanmin(values)}, {np.nanmax(values)}]")
+            if values.size and not (values.min() >= 0 and values.max() <= 1):  # False for NaN
+                raise ValueError(f"{name} must lie in [0, 1], not [{values.min()}, {values.max()}]")
 
     def __len__(self) -> int:
         return len(self.importance)
@@ -147,6 +147,11 @@ class LabelledVideo:
     path: Path
     labels: Labels
     folder: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("id", str), ("path", Path), ("labels", Labels)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name} of a video must be a {kind.__name__}, not a {type(value).__name__}")
 
     @property
     def category(self) -> str:

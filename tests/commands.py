@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from keyframe.cli.arguments import add_inputs, check_values, prepare, sentence_of, split_inputs
+from keyframe.cli.arguments import add_inputs, check_values, prepare, split_inputs
+from keyframe.cli.errors import sentence_of
 from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ def in_process(program: str, *arguments: object, run_dir: Path) -> str:
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]
-        check_values(config)
+        check_values(config, program)
         if inputs:
             add_inputs(config, inputs)
         importlib.import_module(f"keyframe.cli.{program}").__dict__[program](config)

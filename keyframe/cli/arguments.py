@@ -1,26 +1,18 @@
-"""Command-line arguments made ready for Hydra, and what is wrong with them as one sentence."""
+"""Command-line arguments made ready for Hydra, and the checks of what it has composed."""
 
-import difflib
 import os
 import re
-import sys
-from collections.abc import Sequence
-from itertools import accumulate, islice
+from collections.abc import Sequence, Set
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from hydra import compose
 from hydra.conf import HydraConf
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import CompactHydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml.error import MarkedYAMLError
 
-from keyframe.config import as_list, option_exists, own_config_dirs
-from keyframe.files import flat, one_line
-from keyframe.system import fault_of, pip_install
+from keyframe.cli.errors import fail, unknown_key
+from keyframe.config import as_list, conf_dir, known_keys, option_exists, own_config_dirs
+from keyframe.files import flat
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
@@ -205,16 +197,14 @@ _RANGES: dict[str, dict[str, Any]] = {
     "trainer.accumulate_grad_batches": {"lowest": 1},
     "trainer.gradient_clip_val": {"lowest": 0, "whole": False, "optional": True},
 }
-# Keys that decide how much memory a command needs.
-_MEMORY = ("data.batch_size", "sampling.frames", "data.size", "calibration.videos", "workers")
-_ABSENT = object()  # no value of a key
-# Options that Hydra has with the extra `sweep` only.
-_PLUGINS = {"hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"), "hydra/sweeper": ("optuna",)}
+# Groups whose entries each name a class, or are null.
+_OF_CLASSES = ("callbacks", "logger")
 
 
-def check_values(config: DictConfig) -> None:
-    """Check that every mandatory key is set, and the ranges of keys that no class of ours takes."""
+def check_values(config: DictConfig, command: str) -> None:
+    """Check that every mandatory key is set, that each is read, and the ranges of keys that no class of ours takes."""
     values = OmegaConf.to_container(config)  # interpolations stay, so each `???` is named where a user sets it
+    _check_keys(values, known_keys(command))
     for key, value in flat(values):
         if value == "???":
             raise KeyframeError(f"{key} is not set: add {key}=... to the command.")
@@ -225,160 +215,37 @@ def check_values(config: DictConfig) -> None:
     Trust.of(config.trust)
 
 
-def check_additions(config: DictConfig, command: str, overrides: Sequence[str]) -> None:
-    """Refuse a key that `+key=value` or `++key=value` adds and that nothing reads: a typo would be swallowed.
+def _check_keys(values: Any, known: Set[str]) -> None:
+    """Refuse a key that nothing reads, such as a typo, and a part of the configuration that names no class.
 
-    A key is read if the configuration has it anyway (`++`), if something that `_target_` builds takes it, or if an
-    interpolation names it. The option of a group (`+group=option`) is Hydra's to check.
+    A key is read if our YAML files have it, if what a `_target_` names takes it, or if an interpolation names it.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    if not any(one.is_add() or one.is_force_add() for one in parsed):
-        return
-    groups = [one for one in parsed if _chooses_option(one, config)]
-    texts = [value for _, value in flat(OmegaConf.to_container(config)) if isinstance(value, str)]
-    referenced = [found.lstrip(".") for text in texts for found in re.findall(r"\$\{([\w.]+)\}", text)]
-    own = compose(command, [str(one.input_line) for one in groups])
-    for one in parsed:
-        if one in groups or not (one.is_add() or one.is_force_add()):
-            continue
-        key = one.key_or_group
-        parts = [OmegaConf.select(config, part) for part in accumulate(key.split("."), "{}.{}".format)]
-        built = any(OmegaConf.is_dict(part) and "_target_" in part for part in parts)
-        named = any(f"{key}.".startswith(f"{other}.") or key.endswith(f".{other}") for other in referenced)
-        if not (built or named or OmegaConf.select(own, key, default=_ABSENT) is not _ABSENT):
-            raise KeyframeError(_unknown_key(key, own))
+    texts = [text for _, text in flat(values) if isinstance(text, str) and "${" in text]
+    read = {word.strip(".") for text in texts for word in re.findall(r"[\w.]+", text)}
 
+    def check(key: str, value: Any) -> None:
+        entry = key.rpartition(".")[0] in _OF_CLASSES
+        of_class = f"{key}._target_" in known or entry
+        below = [one for one in known if one.startswith(f"{key}.")]
+        named = any(f"{key}.".startswith(f"{one}.") or key.endswith(f".{one}") for one in read)
+        if (isinstance(value, dict) and ("_target_" in value or of_class)) or (entry and value is not None):
+            target = value.get("_target_", "") if isinstance(value, dict) else ""
+            if key in _OF_CLASSES or not re.fullmatch(r"\w+(\.\w+)+", str(target)):
+                place = f"{key}.NAME" if key in _OF_CLASSES else key
+                raise KeyframeError(f"{key} names no class: its YAML needs {place}._target_, PACKAGE.CLASS.")
+        elif isinstance(value, dict) and (below or any(one.startswith(f"{key}.") for one in read)):
+            for name, child in value.items():
+                check(f"{key}.{name}", child)
+        elif isinstance(value, dict) and (conf_dir() / key).is_dir():
+            raise KeyframeError(f"the YAML of {key}=... needs `# @package _global_` as its first line.")
+        elif below or of_class:
+            if key not in known and not (entry and value is None):
+                how = f"choose an option, under `defaults` by `override /{key}: NAME`, or "
+                how = how if (conf_dir() / key).is_dir() else ""
+                raise KeyframeError(f"{key}={value} leaves out what {key} is made of: {how}change the keys below it.")
+        elif not (key in known or named):
+            present = [one for one, _ in flat(values) if not f"{one}.".startswith(f"{key}.")]
+            raise KeyframeError(unknown_key(key, present))
 
-def _chooses_option(override: Override, config: DictConfig) -> bool:
-    """Whether an override is `group=option`: what is there is not the value, but what the option holds, if anything."""
-    found = OmegaConf.select(config, override.key_or_group, default=_ABSENT)
-    holds = OmegaConf.is_dict(found) and not isinstance(override.value(), dict)
-    return not override.is_delete() and (override.package is not None or holds or found is _ABSENT)
-
-
-def fail(name: str, sentence: str) -> NoReturn:
-    """End the command `keyframe-<name>` with a sentence on stderr and exit status 1."""
-    sys.exit(one_line(f"keyframe-{name}: {sentence}"))
-
-
-def sentence_of(error: BaseException, config: DictConfig | None = None, directory: Path | None = None) -> str | None:
-    """Describe an error in one sentence; None if a user cannot mend it.
-
-    The config serves to name keys; `directory` is what the command writes.
-    """
-    match error:
-        case KeyframeError():
-            return _message(error)
-        case InstantiationException():
-            return _not_built(error, config)
-        case MissingConfigException() if error.missing_cfg_file and error.options:
-            return _no_option(error.missing_cfg_file, error.options)
-        case OverrideParseException():
-            reason = "".join(str(error).splitlines()[1:2])
-            return (
-                f"{error.override} cannot be read ({reason}): write key=value, "
-                "and a value with special characters in two kinds of quotes, \"key='value'\"."
-            )
-        case MissingMandatoryValue():
-            key = getattr(error, "full_key", None) or getattr(error, "key", None)
-            return f"{key} is not set: add {key}=... to the command."
-        case ConfigKeyError() | ConfigAttributeError():
-            return _no_key(error)
-        case CompactHydraException() if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
-            return _no_key(error.__cause__)
-        case ValueError() if str(error) == "No trials are completed yet.":  # Optuna's, at the end of a search
-            return "no job of the search has completed: the lines above and sweep.csv in its directory show why."
-        case ValueError() if str(error).startswith("Config group override"):  # Hydra's, of loss=3 say
-            return f"{str(error).rstrip('.')}: a group takes the name of an option, see --help."
-        case MarkedYAMLError() if error.problem_mark is not None:
-            mark = error.problem_mark
-            return f"{mark.name} is no YAML file: {error.problem} in line {mark.line + 1}, column {mark.column + 1}."
-        case Exception() if _is_misconfiguration(error):
-            return one_line(str(error))
-        case CompactHydraException() | OmegaConfBaseException():
-            lines = [str(error), str(error.__cause__ or "")]
-            return " ".join(text.splitlines()[0].strip() for text in lines if text.strip())
-    lower = [key for key in _MEMORY if config is not None and OmegaConf.select(config, key) is not None]
-    return fault_of(error, directory, ", ".join(lower))
-
-
-def _message(error: KeyframeError) -> str:
-    """The message of an error without the traceback that a DataLoader puts before it if a worker has raised it."""
-    text = str(error)
-    if text.startswith("Caught ") and "DataLoader worker" in text:
-        text = text.strip().splitlines()[-1].partition(": ")[2]
-    return one_line(text)
-
-
-def _is_misconfiguration(error: BaseException | None) -> bool:
-    """Whether Lightning refuses its options; its class is too heavy to import here."""
-    return type(error).__name__ == "MisconfigurationException"
-
-
-def _no_key(error: OmegaConfBaseException) -> str:
-    root = error.parent_node._get_root() if error.parent_node is not None else None
-    return _unknown_key(str(error.full_key or error.key), root if isinstance(root, DictConfig) else OmegaConf.create())
-
-
-def _unknown_key(key: str, config: DictConfig) -> str:
-    """That the configuration has no such key, and the one that may be meant: beside it, or of that name elsewhere."""
-    parent, _, name = key.rpartition(".")
-    beside = OmegaConf.select(config, parent) if parent else config
-    close = difflib.get_close_matches(name, [str(one) for one in beside] if OmegaConf.is_dict(beside) else [], n=1)
-    known = (one for one, _ in flat(OmegaConf.to_container(config)) if not one.startswith("hydra."))
-    meant = [f"{parent}.{one}".strip(".") for one in close] or [one for one in known if one.endswith(f".{name}")]
-    return f"there is no key {key}: {f'did you mean {meant[0]}?' if meant else 'see the keys with --help.'}"
-
-
-def _no_option(name: str, options: Sequence[str]) -> str:
-    group, _, option = name.rpartition("/")
-    if option in _PLUGINS.get(group, ()):
-        return f"{group}={option} is a plugin that is not installed: {pip_install('sweep')}."
-    known = ", ".join(option for option in options if not option.startswith("base"))
-    more = " (any other timm model: backbone=timm backbone.name=NAME)" if group == "backbone" else ""
-    return f"{group}={option} is not there: choose one of {known}{more}."
-
-
-def _not_built(error: InstantiationException, config: DictConfig | None) -> str | None:
-    cause = error.__cause__
-    if cause is not None and (sentence := sentence_of(cause)):
-        return sentence
-    lines = str(error).splitlines()
-    key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
-    if isinstance(cause, ValueError | TypeError) or _is_misconfiguration(cause):
-        message = one_line(str(cause))
-        argument = re.match(r"\w+(?= must )", message)  # our own messages begin with the argument's name
-        if key and argument:
-            return f"{_set_key(config, f'{key}.{argument[0]}')}{message[argument.end() :]}"
-        if isinstance(cause, TypeError) and "missing" in message:
-            message += ": set it, or add _partial_: true if keyframe is to give it."
-        return f"{_set_key(config, key) or 'the configuration'}: {message}"
-    if lines[0].startswith("Error locating target"):
-        return f"{_set_key(config, key)}._target_ cannot be imported: {_no_target(lines[0], cause)}."
-    return None
-
-
-def _no_target(line: str, cause: BaseException | None) -> str:
-    """Why there is no class of the name that a line of Hydra's quotes, and what to do."""
-    name = line.partition("'")[2].partition("'")[0]
-    while cause is not None and cause.__cause__ is not None:
-        cause = cause.__cause__
-    package, _, rest = name.partition(".")
-    if isinstance(cause, ModuleNotFoundError) and cause.name == package:
-        return (
-            f"{name} is in no package that is installed, lies here or lies around the YAML files: set PYTHONPATH "
-            f"to the folder that holds {package}"
-        )
-    missing = isinstance(cause, AttributeError) or getattr(cause, "name", None) == name
-    if missing or not rest:
-        return f"{name} is not in {name.rpartition('.')[0] or 'any module'}"
-    return f"importing {name} fails ({type(cause).__name__}: {one_line(str(cause))})"
-
-
-def _set_key(config: DictConfig | None, key: str) -> str:
-    """The key that a user sets: `data.size` for `datamodule.size`, whose value is `${data.size}`."""
-    values = {} if config is None else dict(flat(OmegaConf.to_container(config)))
-    for part in accumulate(key.split("."), lambda parent, name: f"{parent}.{name}"):
-        if source := re.fullmatch(r"\$\{([\w.]+)\}", str(values.get(part))):
-            return _set_key(config, source[1] + key[len(part) :])
-    return key
+    for name, child in values.items():
+        check(str(name), child)

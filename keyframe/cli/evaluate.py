@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from tqdm import tqdm
 
 from keyframe.cli import models
@@ -238,7 +239,7 @@ def report_results(
     write_table(run_dir / "per_video.csv", rows)
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
-    loggers = build_all(config.logger)
+    loggers = build_all("logger", config.logger, Logger)
     try:
         log_report(loggers, flat, sorted(directory.glob("*.png")))
     finally:

@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from keyframe.cli import arguments, share_cores
+from keyframe.cli.errors import fail, sentence_of
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
@@ -47,10 +48,10 @@ def command(name: str) -> None:
     try:
         prepared = arguments.prepare(resumed(arguments.without_hyphens(others)))
     except Exception as error:
-        sentence = arguments.sentence_of(error)
+        sentence = sentence_of(error)
         if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        arguments.fail(name, sentence)
+        fail(name, sentence)
     # Lightning starts further ranks with these
     sys.argv[1:] = arguments.with_one_directory(prepared) if name == "train" else prepared
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0")
@@ -73,9 +74,7 @@ def command(name: str) -> None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
             try:
                 write_status(directory, status("running"))
-                arguments.check_values(config)
-                search_path = [one for one in settings.overrides.hydra if one.startswith("hydra.searchpath=")]
-                arguments.check_additions(config, name, [*settings.overrides.task, *search_path])
+                arguments.check_values(config, name)
                 _find_own_packages(config, settings)
                 if inputs:
                     arguments.add_inputs(config, inputs)
@@ -90,7 +89,7 @@ def command(name: str) -> None:
                 print(one_line(f"keyframe-{name}: interrupted; what was done is in {directory}"), file=sys.stderr)
                 sys.exit(130)
             except Exception as error:
-                sentence = arguments.sentence_of(error, config, directory)
+                sentence = sentence_of(error, config, directory)
                 with suppress(OSError):  # a full disk may be what has failed
                     write_status(directory, status("failed", sentence or f"{type(error).__name__}: {error}"))
                 if sweep:
@@ -98,7 +97,7 @@ def command(name: str) -> None:
                     return None
                 if sentence is None or full_error == "1":
                     raise
-                arguments.fail(name, sentence)
+                fail(name, sentence)
             finally:
                 if sweep:  # the sweeper's own errors come to us again
                     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -122,10 +121,10 @@ def command(name: str) -> None:
         _silence_stdout()
         sys.exit(1)
     except Exception as error:
-        sentence = arguments.sentence_of(error, directory=Path(str(_locks[0].name)).parent if _locks else None)
+        sentence = sentence_of(error, directory=Path(str(_locks[0].name)).parent if _locks else None)
         if sentence is None or full_error == "1":
             raise
-        arguments.fail(name, sentence)
+        fail(name, sentence)
 
 
 def _find_own_packages(config: DictConfig, settings: HydraConf) -> None:
@@ -139,7 +138,7 @@ def _find_own_packages(config: DictConfig, settings: HydraConf) -> None:
 def _show_error_of_thread(args: threading.ExceptHookArgs) -> None:
     """Leave out a fault of the machine: TensorBoard's thread raises it again in the main one."""
     error = args.exc_value or args.exc_type()
-    if arguments.sentence_of(error) is None:
+    if sentence_of(error) is None:
         show_error(args.exc_type, error, args.exc_traceback)
 
 
@@ -275,4 +274,4 @@ def _left_nothing(directory: Path) -> bool:
 
 def _refuse(config: DictConfig, sentence: str) -> None:
     """End the command; Hydra would swallow an exception here."""
-    arguments.fail(config.hydra.job.name, sentence)
+    fail(config.hydra.job.name, sentence)

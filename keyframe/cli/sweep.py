@@ -18,7 +18,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from keyframe.cli.arguments import fail, is_first_process
+from keyframe.cli.arguments import is_first_process
+from keyframe.cli.errors import fail
 from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
 from keyframe.cli.terminal import short_text
 from keyframe.files import one_line, read_json, read_table, write_table, write_text

@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
 
 from keyframe.cli.arguments import RANKS_IN_SWEEP, is_first_process, starts_ranks
 from keyframe.cli.main import train as main
@@ -69,13 +70,13 @@ def train(config: DictConfig) -> None:
         config={**plain(config), "params": counts},
         distillation=instantiate(config.distillation, _convert_="all"),
     )
-    loggers = build_all(config.logger)
+    loggers = build_all("logger", config.logger, Logger)
     # without a logger Lightning's monitor of learning rates refuses to work
-    wanted = [entry for name, entry in config.callbacks.items() if entry and (loggers or name != "learning_rate")]
-    callbacks = [instantiate(entry, _convert_="all") for entry in wanted]
+    wanted = {name: entry for name, entry in config.callbacks.items() if loggers or name != "learning_rate"}
+    callbacks = build_all("callbacks", wanted, Callback)
     if targets is not None:
         callbacks.append(targets)
-    bar = config.trainer.enable_progress_bar
+    bar = config.trainer.get("enable_progress_bar", "auto")
     trainer: Trainer = instantiate(
         config.trainer,
         logger=loggers,
@@ -161,7 +162,7 @@ def _batch_size(config: DictConfig, detector: KeyframeDetector, datamodule: Keyf
 
 def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Refuse what Lightning would do differently from what was asked."""
-    if str(config.trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
+    if str(trainer.precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
         raise KeyframeError("trainer.precision=16-mixed needs a GPU: on a CPU use bf16-mixed or 32-true.")
     if config.compile and trainer.world_size > 1:
         raise KeyframeError("compile=true is for one device: leave it out, or set trainer.devices=1.")

@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from keyframe.data.cache import VideoCache
 from keyframe.data.dataset import Augmentation, FeatureDataset, VideoDataset, collate
 from keyframe.data.feature_file import FeatureVideo, read_feature_files
 from keyframe.data.folder import Source, few
+from keyframe.data.hdf5 import checked_id
 from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import Sampling
 from keyframe.data.splits import PARTS, Split, read_split_file, stratified_folds
@@ -347,10 +349,12 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
 
     def _find(self) -> list[LabelledVideo]:
         videos = self.source.videos()
-        if not isinstance(videos, list) or not all(isinstance(video, LabelledVideo) for video in videos):
-            raise KeyframeError(
-                f"data.source: videos() of {type(self.source).__name__} gives no list of keyframe.types.LabelledVideo."
-            )
+        name = type(self.source).__name__
+        if not isinstance(videos, list) or not videos or not all(isinstance(video, LabelledVideo) for video in videos):
+            raise KeyframeError(f"data.source: videos() of {name} gives no list of keyframe.types.LabelledVideo.")
+        twice = Counter(checked_id(video.id, f"data.source: {name}") for video in videos).most_common(1)[0]
+        if twice[1] > 1:
+            raise KeyframeError(f"data.source: {name} gives {twice[1]} videos with the id {twice[0]}: name each once.")
         # Of two folders that had the same id the run may see one now.
         known = self.kept_split.by_id() if self.kept_split is not None else {}
         return [replace(one, id=longer) if (longer := f"{one.folder}/{one.id}") in known else one for one in videos]

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -24,6 +24,7 @@ from keyframe.extraction.extract import ExtractionSpec, extract_video
 from keyframe.extraction.folder import folder_name, is_complete, read_summary, remove_abandoned, remove_draft_of
 from keyframe.files import content_hash, fingerprint, make_folder, one_line
 from keyframe.system import ctrl_c_blocked, fault_of, follow_parent
+from keyframe.trust import own_fault
 from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
@@ -166,18 +167,21 @@ class Extractor:
         try:
             done = extract_video(job.path, job.directory, self.spec, self.scorer)
         except Exception as error:
-            return VideoResult(job.path, "failed", notes=_reason(error, job), seconds=perf_counter() - start)
+            notes = _reason(error, job, self.spec.own_packages)
+            return VideoResult(job.path, "failed", notes=notes, seconds=perf_counter() - start)
         notes = "; ".join(done.selection.notes)
         return VideoResult(job.path, "done", job.directory, len(done.stills), notes, perf_counter() - start)
 
 
-def _reason(error: Exception, job: VideoJob) -> str:
+def _reason(error: Exception, job: VideoJob, packages: Set[str]) -> str:
     """Why a job failed, in one sentence."""
     if isinstance(error, KeyframeError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and own_fault(error, packages) is None:
         return f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
     if fault := fault_of(error, lower="workers"):
+        return f"{job.path} failed because {fault}"
+    if fault := own_fault(error, packages):
         return f"{job.path} failed because {fault}"
     log.debug(traceback.format_exc())
     message = one_line(f"{type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +23,12 @@ from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
-from keyframe.summary.shots import ShotCutter
+from keyframe.summary.shots import ShotCutter, check_shots
 from keyframe.summary.skim import write_skim
 from keyframe.summary.steady import REACH
 from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions, pip_install
-from keyframe.trust import NO_TRUST, Trust
+from keyframe.trust import NO_TRUST, Trust, own_packages
 from keyframe.types import (
     Float32Array,
     FloatArray,
@@ -95,6 +96,15 @@ class ExtractionSpec:
         check_number("threads", self.threads, 1)
         check_cut_lists(self.cut_lists)
         check_reader(self.reader)
+        for key, call, count, contract in (
+            ("selection", self.selector, 1, "is called with keyframe.summary.candidates.Candidates"),
+            ("shots", getattr(self.shots, "of_video", None), 4, "has of_video as keyframe.summary.shots.ShotCutter"),
+        ):
+            try:
+                inspect.signature(call).bind(*range(count))  # type: ignore[arg-type]
+            except TypeError as error:
+                name = type(self.selector if key == "selection" else self.shots).__name__
+                raise KeyframeError(f"{key}: {name} does not fit ({error}): one {contract}.") from error
         if self.bf16 and (self.checkpoint is None or is_exported(self.checkpoint)):
             raise KeyframeError(
                 "bf16=true is for the model of a run: exported files and the rule without a model compute as they are; "
@@ -117,6 +127,12 @@ class ExtractionSpec:
             "selection": described(self.selector),
             "reader": described(self.reader, without={"threads", "progress"}),
         }
+
+    @property
+    def own_packages(self) -> set[str]:
+        """The packages of a user's own that code of these parts may come from."""
+        parts = (type(part).__module__ for part in (self.shots, self.selector, self.reader))
+        return own_packages([*parts, *self.trust.packages])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -206,10 +222,11 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
     scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate, spec.part)
     index, candidates = scored.index, scored.candidates
     selection = spec.selector(candidates)
-    if not isinstance(selection, Selection):
+    if not isinstance(selection, Selection) or not selection.is_of(candidates):
+        given = "others" if isinstance(selection, Selection) else f"a {type(selection).__name__}"
         raise KeyframeError(
-            f"selection: {type(spec.selector).__name__} gives a {type(selection).__name__} for candidates: a selection "
-            "returns a keyframe.summary.candidates.Selection."
+            f"selection: {type(spec.selector).__name__} gives {given} for {len(candidates)} candidates in "
+            f"{len(candidates.shots)} shots: a selection returns a keyframe.summary.candidates.Selection of these."
         )
     selection = dataclasses.replace(selection, notes=(*selection.notes, *index.notes))
     spans = steady_spans(scored, selection) if spec.steady and spec.reader.exact else None
@@ -258,6 +275,12 @@ def analyse_video(
     features = scorer.features if isinstance(scorer, TrainingFree) else None
     frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader, features)
     cut = shots.of_video(index, frames, seen, reader)
+    try:
+        check_shots(cut, len(frames))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise KeyframeError(
+            f"shots: {type(shots).__name__} gives no shots of {len(frames)} frames: {error}."
+        ) from error
     scores = scorer.score_frames(index, frames, reader, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
     seconds = index.timestamps[frames] - index.timestamps[0]

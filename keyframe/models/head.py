@@ -191,8 +191,9 @@ def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
         raise KeyframeError(f"head: {name} is no torch module: {_CONTRACT}.")
     values = torch.linspace(-3, 3, 6 * features).view(2, 3, features)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            scores = head.eval()(values, torch.tensor([[True, True, True], [True, True, False]]))
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            scores = head.eval()(values.clone(), torch.tensor([[True, True, True], [True, True, False]]))
+            alone = head(values[1:, :2].clone(), None)
     except Exception as error:  # whatever a user's own code raises
         reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
         raise KeyframeError(f"head: {name} fails on features {tuple(values.shape)} ({reason}): {_CONTRACT}.") from error
@@ -203,6 +204,13 @@ def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
     if not (scores.isfinite() & (scores >= 0) & (scores <= 1)).all():
         lowest, highest = scores.aminmax()
         raise KeyframeError(f"head: {name} gives scores from {lowest:.3g} to {highest:.3g}: {_CONTRACT}.")
+    if not scores.requires_grad:
+        raise KeyframeError(f"head: {name} gives scores without a gradient, so nothing of it can train.")
+    if not torch.allclose(scores[1, :2], alone[0], rtol=1e-3, atol=1e-5):
+        raise KeyframeError(
+            f"head: {name} gives other scores to a video that is padded to the length of another: use the mask, "
+            "which is False at padding."
+        )
     return head
 
 

@@ -112,6 +112,12 @@ class Selection:
     min_distance: float = 0.0
 
     def __post_init__(self) -> None:
+        rows = {"keyframes": np.integer, "ranks": np.integer, "shots_kept": np.bool_}
+        for name, kind in rows.items():
+            values = np.asarray(getattr(self, name))
+            if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, kind)):
+                raise ValueError(f"{name} must be a row of {kind.__name__}, not {values.dtype} {values.shape}")
+            object.__setattr__(self, name, values)
         if not len(self.keyframes) or (np.diff(self.keyframes) <= 0).any():
             raise ValueError("keyframes must rise, and there must be at least one")
         if not np.array_equal(np.sort(self.ranks), np.arange(1, len(self.keyframes) + 1)):
@@ -119,6 +125,11 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.keyframes)
+
+    def is_of(self, candidates: Candidates) -> bool:
+        """Whether it may be a selection of these."""
+        inside = self.keyframes[0] >= 0 and self.keyframes[-1] < len(candidates)
+        return bool(inside and len(self.shots_kept) == len(candidates.shots) and isinstance(self.notes, tuple))
 
 
 class Selector(Protocol):

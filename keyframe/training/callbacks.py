@@ -49,7 +49,7 @@ class TwoStage(Callback):
         check_number("finetune.switch_epoch", switch_epoch, 0, optional=True)
         check_number("finetune.lr_factor", lr_factor, 0, whole=False, above=True)
         try:
-            good = schedule is None or float(schedule(0.0)) >= 0
+            good = schedule is None or all(float(schedule(done)) >= 0 for done in np.linspace(0, 1, 50, endpoint=False))
         except Exception:  # whatever a user's own code raises
             good = False
         if not good:

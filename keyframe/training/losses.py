@@ -132,6 +132,8 @@ def check_loss(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
             value = loss(scores, targets, mask)
         given = f"gives {tuple(value.shape)}" if isinstance(value, Tensor) else f"gives a {type(value).__name__}"
         good = isinstance(value, Tensor) and value.ndim == 0
+        if good and isinstance(loss, VideoLoss) and (each := loss.per_video(scores, targets, mask)).shape != (2,):
+            good, given = False, f"gives {tuple(each.shape)} for two videos, not (2,)"
         if good and not value.requires_grad:
             good, given = False, "has no gradient"
     except Exception as error:  # whatever a user's own code raises

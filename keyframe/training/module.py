@@ -127,9 +127,12 @@ class KeyframeModule(LightningModule):
             {"name": "backbone", "params": self.detector.backbone.tail_parameters()},
         ]
         try:
-            return self.make_optimizer([group for group in groups if group["params"]])
+            made = self.make_optimizer([group for group in groups if group["params"]])
         except (TypeError, ValueError) as error:
             raise KeyframeError(f"optimizer: {error}.") from error
+        if not isinstance(made, Optimizer):
+            raise KeyframeError(f"optimizer: a {type(made).__name__} was made, not a torch.optim.Optimizer.")
+        return made
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the last epoch's numbers: a run that resumes after its last epoch has no others."""
@@ -149,6 +152,11 @@ class KeyframeModule(LightningModule):
             labels = batch.annotators[row].cpu()[:, real]
             annotators = labels[~labels.isnan().all(1)].double().numpy()  # without padded rows
             seconds = batch.seconds[row].cpu()[real].numpy()
+            if not np.isfinite(predicted).all():
+                raise KeyframeError(
+                    f"the model gives {video} scores that are no numbers, in epoch {self.current_epoch}: lower "
+                    "optimizer.lr, or correct the head, the loss or the labels."
+                )
             rho = spearman(predicted, importance)
             self.predictions[video] = Prediction(video, seconds, predicted, importance, annotators, rho)
             self.metrics.update(int(batch.numbers[row]), predicted, importance, annotators)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from keyframe.cli.arguments import add_inputs, check_additions, prepare, quote, split_inputs, without_hyphens
+from keyframe.cli.arguments import add_inputs, check_values, prepare, quote, split_inputs, without_hyphens
 from keyframe.cli.sweep_record import resumed
 from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
@@ -187,7 +187,7 @@ def added(*overrides, command="train"):
     """What is said of a command with these overrides, "" if nothing is wrong."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
-            check_additions(compose(command, list(overrides)), command, overrides)
+            check_values(compose(command, list(overrides)), command)
         except KeyframeError as error:
             return str(error)
     return ""

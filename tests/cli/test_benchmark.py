@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from keyframe.benchmark import busy, infer, scale, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
-from keyframe.cli.arguments import check_values, sentence_of
+from keyframe.cli.arguments import check_values
 from keyframe.cli.benchmark import benchmark
+from keyframe.cli.errors import sentence_of
 from keyframe.config import conf_dir
 from keyframe.system import cores
 from keyframe.types import KeyframeError
@@ -229,7 +230,7 @@ def test_bad_input_is_one_sentence(argument, words):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("benchmark", [argument, *suite])
     with pytest.raises((KeyframeError, InstantiationException)) as caught:
-        check_values(config)
+        check_values(config, "benchmark")
         benchmark(config)
     assert sentence_of(caught.value) == words
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from hydra.errors import MissingConfigException
 
-from keyframe.cli.arguments import sentence_of
+from keyframe.cli.errors import sentence_of
 from tests.commands import TINY
 from tests.data.feature_files import WIDTH, write_tvsum
 

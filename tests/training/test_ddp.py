@@ -23,7 +23,7 @@ import json, os, signal, sys, torch
 from pathlib import Path
 from pytorch_lightning import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from keyframe.cli.arguments import sentence_of
+from keyframe.cli.errors import sentence_of
 from keyframe.data.cache import VideoCache
 from keyframe.data.decord_reader import DecordReader
 from keyframe.training.losses import Distillation, SpearmanLoss

@@ -13,7 +13,7 @@ import wandb
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from keyframe.cli.arguments import prepare, without_hyphens
@@ -105,7 +105,7 @@ def test_who_is_asked_for_a_mode(begun, server, tmp_path, monkeypatch):
     assert begun(wandb_logger(run, offline=True))["mode"] == "offline"
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", ["data=demo", f"run_dir={tmp_path / 'none'}"])
-    assert [type(logger) for logger in build_all(config.logger)] == [CSVLogger]
+    assert [type(logger) for logger in build_all("logger", config.logger, Logger)] == [CSVLogger]
     assert not (tmp_path / "none").exists()
 
 

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from keyframe.training.losses import VideoLoss
 
@@ -17,8 +18,13 @@ class LSTMHead(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, T, W), bool mask (B, T) or None -> scores in [0, 1], (B, T), 0 where the mask is False."""
-        scores = torch.sigmoid(self.scorer(self.lstm(features)[0]).squeeze(-1).float())
-        return scores if mask is None else scores.masked_fill(~mask, 0.0)
+        if mask is None:
+            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        # packed, because going backwards it would see the padding first
+        lengths = mask.sum(1).cpu()
+        packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
+        states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features.shape[1])[0]
+        return torch.sigmoid(self.scorer(states).squeeze(-1).float()).masked_fill(~mask, 0.0)
 
 
 class HuberLoss(VideoLoss):
