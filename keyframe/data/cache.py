@@ -161,9 +161,9 @@ class VideoCache:
         places: list[str] = []
         if self.directory is not None:
             used = sum(file.size for file in self._files())
-            places.append(f"{_size(used)} of {_size(self.max_bytes)} in {self.directory}")
+            places.append(f"{_readable_size(used)} of {_readable_size(self.max_bytes)} in {self.directory}")
         if held or not places:
-            places.append(f"{_size(held)} in memory")
+            places.append(f"{_readable_size(held)} in memory")
         return ", ".join(places)
 
     @property
@@ -226,5 +226,5 @@ class VideoCache:
                     path.unlink()
 
 
-def _size(n_bytes: int) -> str:
+def _readable_size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"

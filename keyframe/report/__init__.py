@@ -186,11 +186,11 @@ def render_text(document: Document, directory: Path | None = None) -> str:
 
     Without a directory it is for a terminal: nothing is escaped, lines end at 100 columns, images are `caption: path`.
     """
-    parts = [_heading("#", document.title, directory), *_lines(document.lead, directory)]
+    parts = [_heading("#", document.title, directory), *_wrapped_lines(document.lead, directory)]
     for section in document.sections:
         parts.append(_heading("##", section.title, directory))
         parts += [part for block in section.blocks for part in _block(block, directory)]
-    if footer := _lines(document.footer, directory):
+    if footer := _wrapped_lines(document.footer, directory):
         parts += ["---", *footer]
     return printable("\n\n".join(parts) + "\n")
 
@@ -212,14 +212,14 @@ def _wrapped_line(text: str, directory: Path | None, bullet: str = "") -> str:
     )
 
 
-def _lines(text: str, directory: Path | None) -> list[str]:
+def _wrapped_lines(text: str, directory: Path | None) -> list[str]:
     return [_wrapped_line(paragraph, directory) for paragraph in paragraphs(text)]
 
 
 def _block(block: Block, directory: Path | None) -> Iterator[str]:
     match block:
         case Text():
-            yield from _lines(block.text, directory)
+            yield from _wrapped_lines(block.text, directory)
         case Notes():
             yield "\n".join(_wrapped_line(item, directory, "- ") for item in block.items) or "(none)"
         case Table():
