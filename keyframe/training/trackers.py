@@ -161,13 +161,9 @@ def _answers(server: str) -> bool:
 
 
 def _run_id(run_dir: Path) -> str:
-    """The id of a run directory's W&B run, also where W&B's files lie elsewhere."""
+    """The id of a run directory's W&B run, kept there: W&B's own files may lie elsewhere."""
     file = run_dir / "wandb_id.txt"
-    # offline-run-<time>-<id>, or run-<time>-<id>: of a run without the file
-    earlier = sorted(run_dir.glob("wandb/*run-*-*"))
-    kept = earlier[-1].name.rsplit("-", 1)[1] if earlier else secrets.token_hex(4)
-    if file.is_file():
-        kept = file.read_text(encoding="utf-8").strip()
+    kept = file.read_text(encoding="utf-8").strip() if file.is_file() else secrets.token_hex(4)
     kept = os.environ.get("WANDB_RUN_ID") or kept
     make_folder(run_dir)
     rank_zero_only(write_text)(file, kept)
