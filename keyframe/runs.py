@@ -33,7 +33,7 @@ from keyframe.models.detector import KeyframeDetector, count_parameters, find_de
 from keyframe.models.head import TemporalHead
 from keyframe.models.published_heads import PUBLISHED_HEADS
 from keyframe.models.weights import read_checkpoint, rebuild
-from keyframe.pipeline import TrainedModel
+from keyframe.pipeline import TrainedModel, score_frames
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, Labels, UInt8Array, VideoError
@@ -84,7 +84,7 @@ class PixelVideo(LabelledVideo):
     def score(self, model: TrainedModel | ExportedModel, eval_video: EvalVideo) -> FloatArray:
         """Scores at the video's entries, in [0, 1], (n,)."""
         frames = labelled_frames(len(self.labels), eval_video.entries, self.index)
-        return model.score_frames(self.index, frames, self.data.reader)
+        return score_frames(model, self.index, frames, self.data.reader)
 
     def thumbnails(self, seconds: Sequence[float]) -> list[tuple[float, UInt8Array]]:
         """Small frames near the given seconds: (second, uint8 (h, w, 3)) each."""

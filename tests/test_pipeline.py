@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from keyframe.data.sampling import average_windows, windows
-from keyframe.pipeline import score_windows
+from keyframe.pipeline import encode_images, score_frames, score_windows
 from keyframe.runs import load_run
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
@@ -24,7 +24,7 @@ def test_a_loaded_model_gives_the_scores_that_are_tested(old_run, tmp_path):
     run.detector.eval()
     for id_, video in videos.items():
         frames = run.video_data.sampling.indices(video.index)
-        scores = run.scorer.score_frames(video.index, frames, run.video_data.reader)
+        scores = score_frames(run.scorer, video.index, frames, run.video_data.reader)
         np.testing.assert_allclose(scores, module.predictions[id_].scores, atol=1e-5)
 
 
@@ -64,10 +64,30 @@ def test_long_videos_are_cut_into_sections_that_overlap_by_half():
     assert covered(3000, None)[600:2400].tolist() == [2] * 1800
 
 
-def test_sizes_are_checked():
-    for wrong in ((0, 60, 10), (5, 0, 10), (5, 60, 0)):
-        with pytest.raises(ValueError, match="at least 1"):
-            list(windows(*wrong))
+class CountingDetector:
+    """Features are the channel means of an image; keeps how many images were encoded at a time."""
+
+    pixel_mean = torch.zeros(1)
+
+    def __init__(self):
+        self.counts = []
+
+    def encode(self, kind, pixels):
+        assert kind == "pixels"
+        self.counts.append(pixels.shape[1])
+        return pixels.float().mean(dim=(-2, -1))
+
+
+def test_an_image_that_equals_the_one_before_it_is_not_encoded_again():
+    shown = [0, 0, 1, 1, 1, 0, 2, 2, 2, 2, 3]
+    distinct = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), np.uint8)
+    distinct[1] = distinct[0]
+    distinct[1, 5, 7, 2] ^= 1  # the least that a picture can change
+    images = distinct[shown]
+    detector = CountingDetector()
+    features = encode_images(iter([images[:4], images[4:7], images[7:9], images[9:]]), detector)
+    assert detector.counts == [2, 2, 1]
+    np.testing.assert_allclose(features, images.mean(axis=(1, 2)), rtol=1e-6)
 
 
 def test_a_video_of_one_window_gives_the_models_own_scores():

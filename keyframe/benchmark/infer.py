@@ -23,7 +23,7 @@ from keyframe.export.write import export_program, onnx_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
 from keyframe.models.head import TemporalHead
-from keyframe.pipeline import TrainedModel
+from keyframe.pipeline import TrainedModel, score_frames
 from keyframe.system import in_child
 from keyframe.timing import added_peak_mb, in_turns, random_videos, weights_mb
 from keyframe.types import FloatArray
@@ -215,7 +215,7 @@ class InferSuite:
 
         def score(model: TrainedModel) -> FloatArray:
             index = index_packets(path)
-            return model.score_frames(index, sampling.indices(index), self.reader)
+            return score_frames(model, index, sampling.indices(index), self.reader)
 
         sides = {key: TrainedModel(model, (self.size, self.size), self.frames) for key, model in self._models.items()}
         seconds = in_turns({key: partial(score, model) for key, model in sides.items()}, self.repeats)

@@ -203,7 +203,7 @@ class LongSuite:
         result.notes = [
             f"Footage of {footage.width}x{footage.height} at {footage.rate} frames per second; making it is not timed.",
             "Each extraction runs once, in a fresh process; importing is not timed, but is in its memory.",
-            "The model's weights are random. With a model a video is decoded twice.",
+            "The model's weights are random.",
         ]
         return result
 

@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from keyframe.data.packets import PacketIndex
-from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import average_windows
 from keyframe.export.card import FRAMES, KINDS, SCORES, Card, read_card
 from keyframe.files import file_hash, one_line, unchanged
 from keyframe.summary.describe import Appearance
 from keyframe.system import pip_install
 from keyframe.trust import NO_TRUST, Trust, TrustLike
-from keyframe.types import Float32Array, FloatArray, Frames, Int64Array, IntArray, KeyframeError, UInt8Array
+from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, UInt8Array
 
 # Versions of ONNX's operators that torch's exporter and ONNX Runtime both know.
 OPSETS = range(18, 24)
@@ -218,23 +216,22 @@ class ExportedModel:
         """The number of frames it sees at once; None for any number."""
         return self.card.window
 
-    def score_frames(
-        self,
-        index: PacketIndex,
-        frames: IntArray,
-        reader: VideoReader,
-        appearance: Appearance | None = None,
-        shots: IntArray | None = None,
-    ) -> FloatArray:
-        """Score frames; see `keyframe.pipeline.Scorer`.
+    def see(self, images: Iterator[UInt8Array], n: int) -> Float32Array:
+        """The scores of n frames, (n,).
 
         A program takes whole windows, so where they overlap a frame is encoded more than once. The frames of one
         section (see `keyframe.data.sampling`) are held at once, 1200 at most.
         """
-        held = _HeldFrames(reader.stream(index.path, frames, self.size, index))
-        scores = average_windows(lambda places: self.program(held.take(places)), len(frames), self.window)
+        held = _HeldFrames(images)
+        scores = average_windows(lambda places: self.program(held.take(places)), n, self.window)
         held.finish()
         return scores
+
+    def score(
+        self, seen: FloatArray, appearance: Appearance | None = None, shots: IntArray | None = None
+    ) -> FloatArray:
+        """What `see` has returned."""
+        return seen
 
 
 def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUST) -> ExportedModel:
@@ -273,7 +270,7 @@ def require_checkpoint(run: str | Path) -> None:
 class _HeldFrames:
     """The frames that windows ask for, from a stream; those before the latest window's first are dropped."""
 
-    def __init__(self, stream: Iterator[Frames]) -> None:
+    def __init__(self, stream: Iterator[UInt8Array]) -> None:
         self._stream = stream
         self._pieces: list[UInt8Array] = []
         self._first = self._next = 0
@@ -281,7 +278,7 @@ class _HeldFrames:
     def take(self, places: Int64Array) -> UInt8Array:
         """Frames of windows by their places in the stream, (B, T) -> (B, T, 3, H, W)."""
         while self._next <= places.max():
-            self._pieces.append(next(self._stream).pixels)
+            self._pieces.append(next(self._stream))
             self._next += len(self._pieces[-1])
         while self._first + len(self._pieces[0]) <= places.min():
             self._first += len(self._pieces.pop(0))

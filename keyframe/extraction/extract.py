@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,6 @@ from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, s
 from keyframe.system import installed_versions, pip_install
 from keyframe.trust import NO_TRUST, Trust, own_packages
 from keyframe.types import (
-    Float32Array,
     FloatArray,
     Int64Array,
     IntArray,
@@ -259,9 +258,9 @@ def analyse_video(
 ) -> ScoredVideo:
     """Decode frames of a video, cut it into shots and score it.
 
-    The video is decoded once at a fixed size and, with a trained model, once more at the model's own size: shots and
-    duplicates must not depend on the model. Memory is bounded by the number of scored frames (about 6 KB each, with a
-    model 11 to 15), not by pixels.
+    Its frames are decoded once, and seen at a fixed size and at the model's own: shots and duplicates must not depend
+    on the model. Memory is bounded by the number of scored frames (about 6 KB each, with a model 11 to 15), not by
+    pixels.
 
     Args:
         path: a video file.
@@ -272,8 +271,7 @@ def analyse_video(
         part: what of it is looked at; times and numbers in the result count from its first frame.
     """
     index = part.index(path)
-    features = scorer.features if isinstance(scorer, TrainingFree) else None
-    frames, looks, seen, cells = _describe_video(index, FpsSampling(rate).indices(index), reader, features)
+    frames, looks, seen, cells, by_scorer = _look(index, FpsSampling(rate).indices(index), reader, scorer)
     cut = shots.of_video(index, frames, seen, reader)
     try:
         check_shots(cut, len(frames))
@@ -281,40 +279,41 @@ def analyse_video(
         raise KeyframeError(
             f"shots: {type(shots).__name__} gives no shots of {len(frames)} frames: {error}."
         ) from error
-    scores = scorer.score_frames(index, frames, reader, seen, cut)
+    scores = scorer.score(by_scorer, seen, cut)
     light = seen.sharpness, seen.brightness, seen.contrast
     seconds = index.timestamps[frames] - index.timestamps[0]
     candidates = Candidates(scores, seconds, seen.descriptors, cells, *light, cut, index.duration, looks)
     return ScoredVideo(index, frames, candidates, scorer.name)
 
 
-def _describe_video(
-    index: PacketIndex,
-    wanted: IntArray,
-    reader: VideoReader,
-    features: Callable[[UInt8Array], Float32Array | None] | None,
-) -> tuple[Int64Array, Int64Array, Appearance, Cells]:
-    """Numbers of the distinct frames that decode, increasing, (n,), how many looks show each, and their appearance."""
+def _look(
+    index: PacketIndex, wanted: IntArray, reader: VideoReader, scorer: Scorer
+) -> tuple[Int64Array, Int64Array, Appearance, Cells, Any]:
+    """Show frames to the scorer, and describe them.
+
+    Returned are the numbers of the distinct frames that decode, increasing, (n,), and of each how many looks show it,
+    its appearance and cells, and what the scorer has seen.
+    """
     wanted = reader.grid(wanted, index)
+    distinct = np.unique(wanted)
     numbers: list[Int64Array] = []
-    small: list[Cells] = []
+    seen: list[Appearance] = []
+    cells: list[Cells] = []
+    sizes = [DESCRIPTOR_SIZE] if scorer.size in (None, DESCRIPTOR_SIZE) else [DESCRIPTOR_SIZE, scorer.size]
 
-    def pieces() -> Iterator[Appearance]:
-        latest = -1
-        for piece in reader.stream(index.path, np.unique(wanted), DESCRIPTOR_SIZE, index):
-            # In place of a frame that does not decode its neighbour comes again.
-            fresh = np.diff(piece.indices, prepend=latest) > 0
-            latest = int(piece.indices[-1])
-            numbers.append(piece.indices[fresh])
-            pixels = piece.pixels[fresh]
-            small.append(luma_cells(pixels))
-            seen = describe_frames(pixels)
-            yield seen if features is None else dataclasses.replace(seen, features=features(pixels))
+    def images() -> Iterator[UInt8Array]:
+        for pieces in reader.stream_sizes(index.path, distinct, sizes, index):
+            numbers.append(pieces[0].indices)
+            cells.append(luma_cells(pieces[0].pixels))
+            seen.append(describe_frames(pieces[0].pixels))
+            yield pieces[-1].pixels
 
-    seen = Appearance.join(pieces())
-    frames = np.concatenate(numbers)
+    by_scorer = scorer.see(images(), len(distinct))
+    # In place of a frame that does not decode its neighbour comes again.
+    frames, fresh = np.unique(np.concatenate(numbers), return_index=True)
     looks = np.diff(np.append(0, np.searchsorted(wanted, frames[1:])), append=len(wanted))
-    return frames, looks, seen, np.concatenate(small)
+    by_scorer = None if by_scorer is None else by_scorer[fresh]
+    return frames, looks, Appearance.join(seen)[fresh], np.concatenate(cells)[fresh], by_scorer
 
 
 def steady_spans(scored: ScoredVideo, selection: Selection) -> FloatArray:

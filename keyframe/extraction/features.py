@@ -1,7 +1,7 @@
 """A feature file of videos, as published systems read it: encoded at their picks, cut into shots, with their labels."""
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,10 @@ from keyframe.extraction.staging import Refused
 from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
-from keyframe.pipeline import encode_video
+from keyframe.pipeline import encode_images
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import ShotCutter, segments_to_frames
-from keyframe.types import Float32Array, IntArray, KeyframeError, Labels
+from keyframe.types import Float32Array, IntArray, KeyframeError, Labels, UInt8Array
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 class FeatureEncoder:
     """Encodes every `step`-th frame of a video, from frame 0 on (or I-frames near them: `VideoReader.grid`).
 
-    A video is decoded twice: at a fixed size, to cut it into shots by a descriptor that no model affects, and at the
-    backbone's size. Memory holds the features, not the pixels.
+    A frame is decoded once and seen at two sizes: a fixed one, to cut shots by a descriptor that no model affects, and
+    the backbone's. Memory holds the features, not the pixels.
     """
 
     detector: KeyframeDetector  # a model in eval mode; its backbone encodes, its head is not used
@@ -87,12 +87,18 @@ class FeatureEncoder:
             labels = frame_labels(labels, path, index)
             check_alignment(len(labels), index.n_frames, index.duration, path)
         picks = self.reader.grid(np.arange(0, index.n_frames, self.step, dtype=np.int64), index)
-        seen = Appearance.join(
-            describe_frames(part.pixels) for part in self.reader.stream(path, picks, DESCRIPTOR_SIZE, index)
+        seen: list[Appearance] = []
+
+        def images() -> Iterator[UInt8Array]:
+            for small, own in self.reader.stream_sizes(path, picks, (DESCRIPTOR_SIZE, self.size), index):
+                seen.append(describe_frames(small.pixels))
+                yield own.pixels
+
+        features = encode_images(images(), self.detector).float().cpu().numpy()
+        ranges = segments_to_frames(
+            self.shots.of_video(index, picks, Appearance.join(seen), self.reader), picks, index.n_frames
         )
-        ranges = segments_to_frames(self.shots.of_video(index, picks, seen, self.reader), picks, index.n_frames)
         truth = None if labels is None else self._truth(labels, index, picks, ranges)
-        features = encode_video(index, picks, self.reader, self.detector, self.size).float().cpu().numpy()
         if self.projection is not None:
             features = (features - self.projection.mean) @ self.projection.matrix
         if self.unit_length:

@@ -5,13 +5,12 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from keyframe.types import Float32Array, FloatArray, UInt8Array
+from keyframe.types import Float32Array, FloatArray, IntArray, UInt8Array
 
 # (height, width) at which frames are decoded for `describe_frames`. Motion blur over 3 % of the width leaves a third of
 # the sharpness at this size; at 64 x 64 it leaves half, which is hard to tell from other frames.
@@ -50,15 +49,12 @@ class Appearance:
             contrast, so compare it within one video only.
         brightness: mean luma, float32, (n,), in [0, 1]; 0 is black.
         contrast: standard deviation of luma, float32, (n,), in [0, 0.5]; 0 is flat.
-        features: of an image backbone, float32, (n, d), by which the training-free rule tells what is alike; None for
-            the descriptors.
     """
 
     descriptors: _Float32
     sharpness: _Float32
     brightness: _Float32
     contrast: _Float32
-    features: _Float32 | None = None
 
     def __post_init__(self) -> None:
         check_descriptors(self.descriptors, len(self.descriptors))
@@ -72,10 +68,10 @@ class Appearance:
     def join(cls, pieces: Iterable["Appearance"]) -> "Appearance":
         """The appearance of a stream from that of its pieces, in order; at least one piece."""
         parts = list(pieces)
-        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in cls.__dataclass_fields__}
-        if columns["features"][0] is None:
-            del columns["features"]
-        return cls(**{name: np.concatenate(values) for name, values in columns.items()})
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def __getitem__(self, rows: IntArray) -> "Appearance":
+        return Appearance(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def check_descriptors(descriptors: FloatArray, n: int) -> None:

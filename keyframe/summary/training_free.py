@@ -25,13 +25,13 @@ _NOISE = 0.01
 _SHOTS_AT_ONCE = 256
 
 
-def training_free(appearance: Appearance, shots: IntArray) -> Float32Array:
+def training_free(appearance: Appearance, shots: IntArray, features: FloatArray | None = None) -> Float32Array:
     """Score n >= 1 frames by shot structure, representativeness, novelty and sharpness, in [0, 1], float32, (n,).
 
     That is `training_free_of_features` of features, or else of descriptors, times `visibility`. Shots are as there.
     """
-    features = appearance.descriptors if appearance.features is None else appearance.features
-    scores = training_free_of_features(features, shots) * visibility(appearance, shots)
+    rows = appearance.descriptors if features is None else features
+    scores = training_free_of_features(rows, shots) * visibility(appearance, shots)
     return scores.astype(np.float32)
 
 

@@ -20,6 +20,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import load_program
+from keyframe.pipeline import score_frames
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError
 from tests.commands import ROOT, cold
@@ -185,7 +186,7 @@ def test_extraction_by_onnx_needs_no_torch(exported, old_run, tmp_path):
     with (out / "a" / "scores.csv").open() as file:
         scores = [float(row["score"]) for row in csv.DictReader(file)]
     index = index_packets(video)
-    own = load_run(old_run).scorer.score_frames(index, FpsSampling(2.0).indices(index), PyAVReader())
+    own = score_frames(load_run(old_run).scorer, index, FpsSampling(2.0).indices(index), PyAVReader())
     assert len(scores) == 24
     np.testing.assert_allclose(scores, own, rtol=0, atol=PARITY)
 

@@ -12,6 +12,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import average_windows
 from keyframe.export.model import ExportedModel, load_exported, load_program, require_packages
+from keyframe.pipeline import score_frames
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError
 from tests.export.build import add_card, changed, mean, save_onnx, sentence, write_program, write_torchscript
@@ -41,7 +42,7 @@ def test_an_exported_model_scores_windows_of_any_video(exported, tmp_path):
     frames = np.arange(0, 300, 2)
     own = PyAVReader().read(index.path, frames, card.size, index).pixels.mean((1, 2, 3)) / 255
     for window in (12, None):
-        scores = ExportedModel(path, replace(card, window=window), program).score_frames(index, frames, PyAVReader())
+        scores = score_frames(ExportedModel(path, replace(card, window=window), program), index, frames, PyAVReader())
         np.testing.assert_allclose(scores, average_windows(lambda places: own[places], 150, window), atol=1e-6)
 
 

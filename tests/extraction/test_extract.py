@@ -14,9 +14,9 @@ from PIL import Image
 from keyframe.data import packets
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.extraction.extract import ExtractionSpec, extract_video
+from keyframe.extraction.extract import ExtractionSpec, analyse_video, extract_video
 from keyframe.pipeline import TrainingFree
-from keyframe.summary.describe import describe_frames
+from keyframe.summary.describe import DESCRIPTOR_SIZE, describe_frames
 from keyframe.summary.selection import AdaptiveSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import ContentShots, KtsShots
 from keyframe.types import KeyframeError, VideoError
@@ -79,11 +79,13 @@ def test_to_lite0_patterns_are_alike_and_to_descriptors_colours(tmp_path):
     stripes, checks = rows // 8 % 2, (rows // 8 + columns // 8) % 2
     red, green = np.array([[90, 10, 10], [240, 90, 70]], np.uint8), np.array([[10, 60, 20], [120, 230, 110]], np.uint8)
     pictures = np.stack([red[stripes], green[stripes], green[checks]])
-    for features, same_pattern in ((scorer.features(pictures), True), (describe_frames(pictures).descriptors, False)):
+    for features, same_pattern in (
+        (scorer.see(iter([pictures]), 3), True),
+        (describe_frames(pictures).descriptors, False),
+    ):
         features = features / np.linalg.norm(features, axis=1, keepdims=True)
         pattern, colour = features[0] @ features[1], features[1] @ features[2]
         assert pattern > colour + 0.1 if same_pattern else pattern < colour - 0.1
-    assert scorer.features(pictures[:0]).shape == (0, 1280)
 
     extract_video(write_pictures(tmp_path / "v.mp4", pictures, 30), tmp_path / "out", spec, scorer)
     summary = summary_of(tmp_path / "out")
@@ -134,6 +136,32 @@ def test_a_file_is_indexed_once_and_a_repetition_is_the_same_to_the_byte(tmp_pat
     assert len(opened) == 2
     for name in ("summary.json", "scores.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_frames_for_shots_and_for_a_model_come_of_one_decode(tmp_path, monkeypatch):
+    class Model(TrainingFree):
+        size = (40, 30)
+
+        def see(self, images, n):
+            means = np.concatenate([piece.mean(axis=(1, 2, 3)) / 255 for piece in images])
+            assert len(means) == n
+            return means
+
+        def score(self, seen, appearance=None, shots=None):
+            return seen.astype(np.float32)
+
+    asked = []
+    original = PyAVReader.stream_sizes
+    monkeypatch.setattr(
+        PyAVReader,
+        "stream_sizes",
+        lambda self, *args, **kwargs: asked.append(args[2]) or original(self, *args, **kwargs),
+    )
+    video = write_video(tmp_path / "v.mp4", frames=60)
+    scored = analyse_video(video, Model(), KtsShots(), PyAVReader(), rate=5.0)
+    assert asked == [[DESCRIPTOR_SIZE, (40, 30)]]
+    own = PyAVReader().read(video, scored.frames, (40, 30)).pixels
+    np.testing.assert_allclose(scored.scores, own.mean(axis=(1, 2, 3)) / 255, rtol=1e-6)
 
 
 def test_there_is_always_a_keyframe(tmp_path):
