@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from keyframe.cli import arguments, share_cores
 from keyframe.cli.errors import fail, sentence_of
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
-from keyframe.cli.sweep_record import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
+from keyframe.cli.sweep_resume import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
 from keyframe.config import conf_dir, help_page
 from keyframe.files import flat, make_folder, new_folder, one_line

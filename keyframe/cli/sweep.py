@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.arguments import is_first_process
 from keyframe.cli.errors import fail
-from keyframe.cli.sweep_record import differing, is_adaptive, overrides_of
+from keyframe.cli.sweep_resume import differing, is_adaptive, overrides_of
 from keyframe.cli.terminal import short_text
 from keyframe.files import one_line, read_json, read_table, write_table, write_text
 from keyframe.report import Document, ImageFile, Notes, Section, Table, Text, format_number, write_report

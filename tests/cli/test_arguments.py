@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from keyframe.cli.arguments import add_inputs, check_values, prepare, quote, split_inputs, without_hyphens
-from keyframe.cli.sweep_record import resumed
+from keyframe.cli.sweep_resume import resumed
 from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
 

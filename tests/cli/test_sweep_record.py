@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from keyframe.cli.sweep import read_jobs
-from keyframe.cli.sweep_record import resumed
+from keyframe.cli.sweep_resume import resumed
 from keyframe.types import KeyframeError
 from tests.commands import TINY
 
