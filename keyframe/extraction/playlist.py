@@ -51,6 +51,10 @@ def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
         if _is(line, "KEY") and _value(line, "METHOD") != "NONE":
             raise encrypted(playlist)
         if _is(line, "MAP") and line != header:
+            if header is not None:
+                raise KeyframeError(
+                    f"{playlist} changes its coding midway (a second EXT-X-MAP): convert it, ffmpeg -i FILE new.mp4."
+                )
             header = line
             yield _piece(find(_value(line, "URI"), place)[1], _value(line, "BYTERANGE"), ends)
         elif _is(line, "BYTERANGE"):

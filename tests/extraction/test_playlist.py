@@ -94,6 +94,7 @@ def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
         assert reason.startswith(f"{path} names ") and says in reason
     for text, says in {
         f'{_HEAD}#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF:1,\na b0.ts\n': "is encrypted",
+        f'{_HEAD}#EXT-X-MAP:URI="a b0.ts"\n#EXT-X-MAP:URI="a b1.ts"\n': "changes its coding midway",
         _HEAD: "names no segments",
         "#EXTM3U\na.mp4\n": "is a list for players, not of segments (HLS)",
         "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nnew.m3u8\n": "names playlists of playlists",
