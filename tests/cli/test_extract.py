@@ -273,7 +273,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
-def test_refused(here, good, tmp_path, arguments, words):
+def test_refused(here, good, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.setenv("no_proxy", "*")
     shutil.copy(good, tmp_path / "good.mp4")
     text(tmp_path / "new\nline.mp4")
     (tmp_path / "file").touch()

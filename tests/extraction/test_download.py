@@ -76,6 +76,11 @@ def redirect(place):
     return content(b"", 302, Location=place)
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "a.ts", frames=12).read_bytes()
