@@ -76,7 +76,7 @@ class Keyframes:
             directory: made if it is missing; files of the same name are replaced.
             reader: decodes frames; None for `PyAVReader`.
             quality: of the JPEG files, 1 to 95.
-            steady: save the calmest, sharpest frame within half a second of each, which the files then name.
+            steady: save the calmest, sharpest frame .5 s before to .3 s after each, which the files then name.
 
         Returns:
             The files, in order of time.

@@ -25,7 +25,7 @@ from keyframe.summary.candidates import Candidates, Selection, Selector
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter, check_shots
 from keyframe.summary.skim import write_skim
-from keyframe.summary.steady import REACH
+from keyframe.summary.steady import BACK, FORTH
 from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions, pip_install
 from keyframe.trust import NO_TRUST, Trust, own_packages
@@ -319,14 +319,14 @@ def _look(
 def steady_spans(scored: ScoredVideo, selection: Selection) -> FloatArray:
     """Earliest and latest second of frames that may stand for the keyframes of a selection, (k, 2).
 
-    A span is of the keyframe's shot, within half a second, and far enough from the other keyframes. In still footage it
-    is the keyframe alone.
+    A span is of the keyframe's shot, from `BACK` before it to `FORTH` after it, and far enough from the other
+    keyframes. In still footage it is the keyframe alone.
     """
     places, candidates = selection.keyframes, scored.candidates
     seconds = candidates.seconds[places]
     ends = candidates.seconds[candidates.shots[candidates.shot_of[places]]]
     most = np.maximum(0, np.diff(seconds) - selection.min_distance) / 2
-    back, forth = np.append(REACH, np.minimum(most, REACH)), np.append(np.minimum(most, REACH), REACH)
+    back, forth = np.append(BACK, np.minimum(most, BACK)), np.append(np.minimum(most, FORTH), FORTH)
     back[candidates.changes.still[places]] = forth[candidates.changes.still[places]] = 0
     spans = np.stack([np.maximum(seconds - back, ends[:, 0]), np.minimum(seconds + forth, ends[:, 1])], axis=1)
     return spans + float(scored.index.timestamps[0])

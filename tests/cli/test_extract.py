@@ -116,6 +116,13 @@ def good(tmp_path_factory):
     return small(tmp_path_factory.mktemp("good") / "good.mp4")
 
 
+def test_features_are_a_choice(here, good, tmp_path, monkeypatch):
+    monkeypatch.setattr("keyframe.cli.extract.has_weights", lambda: False)
+    assert not here(good, "output=out", "features=auto")
+    assert summary_of(tmp_path / "out/good")["scorer"]["backbone"] is None
+    assert here(good, "output=out", "features=clip") == "features=clip is not known: choose none, lite0 or auto."
+
+
 @pytest.mark.full
 class TestStrangeVideos:
     @pytest.fixture(scope="class")
