@@ -33,7 +33,9 @@ def test_torch_takes_the_cores_that_are_free(monkeypatch, caplog, asked, free, e
     cli.share_cores()
     assert os.environ.get("OMP_NUM_THREADS") == (expected if cores() > 1 else asked)
     assert caplog.messages == (
-        [f"Other processes are at work: torch takes 1 of {cores()} cores (OMP_NUM_THREADS={cores()} takes all)."]
+        [
+            f"Other processes are at work: this one calculates on 1 of {cores()} cores (OMP_NUM_THREADS={cores()}: on all)."
+        ]
         if asked is None and free < cores()
         else []
     )
