@@ -21,18 +21,26 @@ from keyframe.config import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What every small training of the tests has in common: 15 generated videos of 12 frames at 32x32, no trackers.
-TINY = (
+# What every small training of the tests has in common: 15 generated videos of 12 frames at 32x32, no trackers; and a
+# cut backbone of a tenth of Model 2's size.
+PLAIN = (
     "experiment=demo",
     "data.videos=15",
     "data.shots=12",
     "data.size=32",
-    "backbone=efficientnet_b0",
     "backbone.pretrained=false",
     "sampling=uniform",
     "sampling.frames=12",
     "trainer=cpu",
     "logger=csv",
+)
+TINY = (
+    *PLAIN[:-1],
+    "backbone=timm",
+    "backbone.name=test_efficientnet",
+    "backbone.prefix=[conv_stem,bn1,blocks.0,blocks.1,blocks.2,blocks.3]",
+    "backbone.tail=[blocks.4,conv_head,bn2,global_pool]",
+    PLAIN[-1],
 )
 
 

@@ -10,8 +10,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import gzip
 import io
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put every test into a lane, and skip what needs a GPU where there is none."""
+    """Put every test into a lane, skip what needs a GPU where there is none, and share the tests among the workers."""
     for item in items:
         if isinstance(item, pytest.Function):
             commands = getattr(item.module, "in_process", None) is in_process
@@ -35,6 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
         if "gpu" in lanes and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="torch finds no GPU on this machine"))
+    if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+        items[:] = in_shares(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+
+
+def in_shares(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Each worker's share of files, one after the other, since xdist gives each worker a stretch to begin with.
+
+    A share begins with the files that have long tests, so that the short ones are left for whoever ends first.
+    """
+    files = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    files.sort(key=lambda tests: not any(item.get_closest_marker("full") for item in tests))
+    return [item for first in range(workers) for tests in files[first::workers] for item in tests]
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -46,6 +60,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
+            shutil.rmtree(place, ignore_errors=True)  # another worker has failed at it
             place.mkdir()
             make(place)
             done.touch()

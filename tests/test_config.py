@@ -1,6 +1,8 @@
 """Every YAML file of conf/ composes, and everything it names can be built."""
 
 import functools
+from collections import defaultdict
+from itertools import zip_longest
 
 import pytest
 import torch
@@ -128,13 +130,15 @@ def test_every_key_has_a_comment():
 
 
 def test_options_of_a_group_that_build_one_class_have_the_same_keys():
-    for group in ("backbone", "head", "finetune", "reader"):
-        keys = {}
-        for option in OPTIONS:
-            if option.startswith(f"{group}/"):
-                part = composed("train", option.replace("/", "="))[group]
-                keys.setdefault(part.get("_target_"), set()).add(frozenset(part))
-        assert all(len(names) == 1 for names in keys.values()), keys
+    groups = ("backbone", "head", "finetune", "reader")
+    keys = {group: defaultdict(set) for group in groups}
+    of_each = ([option for option in OPTIONS if option.startswith(f"{group}/")] for group in groups)
+    for chosen in zip_longest(*of_each):  # one option of each group at once
+        config = composed("train", *(option.replace("/", "=") for option in chosen if option))
+        for group in groups:
+            keys[group][config[group].get("_target_")].add(frozenset(config[group]))
+    for group, classes in keys.items():
+        assert all(len(names) == 1 for names in classes.values()), (group, classes)
 
 
 def test_a_feature_file_brings_its_own_datamodule_and_no_backbone():

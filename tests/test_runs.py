@@ -405,7 +405,7 @@ def test_a_mutated_run_is_loaded_or_refused_in_one_sentence(old_run, tmp_path):
     best, path = torch.load(old_run / "checkpoints" / "best.ckpt", weights_only=True), tmp_path / "a.ckpt"
     config, rng = best["hyper_parameters"], random.Random(0)
     results = []
-    for _ in range(60):
+    for _ in range(30):
         parts, done = mutated({key: config[key] for key in ("model", "datamodule")}, rng)
         torch.save(
             {
@@ -428,4 +428,4 @@ def test_a_mutated_run_is_loaded_or_refused_in_one_sentence(old_run, tmp_path):
             results.append(False)
         except Exception as error:
             raise AssertionError(done) from error
-    assert 5 < sum(results) < 50  # both happen
+    assert 2 < sum(results) < 25  # both happen

@@ -9,7 +9,6 @@ import threading
 import time
 import tomllib
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from keyframe.system import (
     threads,
 )
 from keyframe.types import KeyframeError, VideoError
+from tests.child_tasks import end_by, fail, numbers, starts_another
 from tests.commands import ROOT
 
 MB = 1 << 20
@@ -211,31 +211,6 @@ def test_a_message_is_logged_once_per_topic(caplog):
     for topic in ("a", "b", "a"):
         log_once(logging.getLogger(), logging.WARNING, ("test", topic), "about %s", topic)
     assert caplog.messages == ["about a", "about b"]
-
-
-def numbers(count):
-    yield os.getpid()
-    yield from range(count)
-
-
-def end_by(number):
-    yield 1
-    os.kill(os.getpid(), number)
-
-
-def fail(error):
-    yield 1
-    raise error
-
-
-def starts_another(directory):
-    """Yields how another process has ended, and leaves a mark for each item."""
-    other = get_context("spawn").Process(target=print)
-    other.start()
-    other.join()
-    for number in range(3):
-        (directory / str(number)).touch()
-        yield other.exitcode
 
 
 @pytest.mark.full

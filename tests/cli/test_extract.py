@@ -214,7 +214,7 @@ class TestWithARun:
         assert {"torch", "timm"} <= summary["versions"].keys()
         assert str(run) not in json.dumps(summary)
         assert "skim.mp4" in summary["files"]
-        assert "a trained model, efficientnet_b0" in (place / "six seconds" / "index.html").read_text()
+        assert "a trained model, test_efficientnet" in (place / "six seconds" / "index.html").read_text()
         assert "without a trained model" not in done.out
 
     def test_in_bfloat16_the_scores_are_nearly_those(self, here, scored, video, tmp_path):

@@ -1,16 +1,14 @@
 """Two gloo processes on the CPU, across the switch from stage 1 to stage 2."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 
 from keyframe.data.dataset import collate
 from keyframe.training.losses import Distillation, SpearmanLoss
+from tests.commands import cold
+from tests.conftest import made_once
 from tests.training.tiny import make_datamodule, make_module, make_teacher
 
 pytestmark = pytest.mark.full
@@ -33,85 +31,81 @@ from keyframe.types import VideoError
 from tests.training.test_ddp import DATA, DEATH, SWITCH
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    root, out, late = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "late"
+torch.set_num_threads(1)
+root = Path(sys.argv[1])
+decoded, damaged, targets = [], [], {}
+read = DecordReader.read
 
-    decoded, damaged, targets = [], [], {}
-    read = DecordReader.read
+def noted(self, path, *arguments, **options):
+    decoded.append(path.stem)
+    if path.stem in damaged:
+        raise VideoError(f"{path} is damaged.")
+    return read(self, path, *arguments, **options)
 
-    def noted(self, path, *arguments, **options):
-        decoded.append(path.stem)
-        if path.stem in damaged:
-            raise VideoError(f"{path} is damaged.")
-        return read(self, path, *arguments, **options)
+DecordReader.read = noted
 
-    DecordReader.read = noted
+class Save(Callback):
+    def __init__(self, out, data, dies):
+        self.out, self.data, self.dies = out, data, dies
 
-    class Save(Callback):
-        def save(self, trainer, name, state):
-            torch.save(state, out / f"{name}-rank{trainer.global_rank}.pt")
+    def save(self, trainer, name, state):
+        torch.save(state, self.out / f"{name}-rank{trainer.global_rank}.pt")
 
-        def on_train_start(self, trainer, pl_module):
-            state = {"decoded": decoded, "skipped": sorted(data.skipped), "in_memory": len(data.cache.in_memory)}
-            (out / f"videos-rank{trainer.global_rank}.json").write_text(json.dumps(state))
+    def on_train_start(self, trainer, pl_module):
+        data = self.data
+        state = {"decoded": decoded, "skipped": sorted(data.skipped), "in_memory": len(data.cache.in_memory)}
+        (self.out / f"videos-rank{trainer.global_rank}.json").write_text(json.dumps(state))
 
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if trainer.current_epoch == DEATH and trainer.global_rank == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.batch = batch
-            if batch.teacher_target is not None:
-                targets.update(zip(batch.videos, batch.teacher_target))
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self.dies and trainer.current_epoch == DEATH and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.batch = batch
+        if batch.teacher_target is not None:
+            targets.update(zip(batch.videos, batch.teacher_target))
 
-        def on_after_backward(self, trainer, pl_module):
-            if trainer.fit_loop.epoch_loop.batch_idx == 0:
-                gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-                state = {"weights": pl_module.state_dict(), "gradients": gradients, "numbers": self.batch.numbers}
-                self.save(trainer, f"gradients{trainer.current_epoch}", state)
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.fit_loop.epoch_loop.batch_idx == 0:
+            gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+            state = {"weights": pl_module.state_dict(), "gradients": gradients, "numbers": self.batch.numbers}
+            self.save(trainer, f"gradients{trainer.current_epoch}", state)
 
-        def on_train_epoch_end(self, trainer, pl_module):
-            state = {"weights": pl_module.state_dict(), "count": len(trainer.train_dataloader.sampler)}
-            self.save(trainer, f"epoch{trainer.current_epoch}", state)
-            self.save(trainer, "targets", targets)
+    def on_train_epoch_end(self, trainer, pl_module):
+        state = {"weights": pl_module.state_dict(), "count": len(trainer.train_dataloader.sampler)}
+        self.save(trainer, f"epoch{trainer.current_epoch}", state)
+        self.save(trainer, "targets", targets)
 
-        def on_validation_epoch_end(self, trainer, pl_module):
-            if not trainer.sanity_checking:
-                self.save(trainer, "measured", sorted(pl_module.table))
+    def on_validation_epoch_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            self.save(trainer, "measured", sorted(pl_module.table))
 
+def train(case):
+    out = Path(sys.argv[2]) / case
+    decoded.clear()
     torch.manual_seed(0)
-    module = make_module("efficientnet_b0", lr=1e-2, dropout=0.0)
+    module = make_module(lr=1e-2, dropout=0.0)
+    data = make_datamodule(root, **DATA, cache=VideoCache(str(out / "cache") if case == "late" else None))
     extra = []
-    if late:  # the known fault: parameters that are released after DDP has wrapped the model
+    if case == "late":  # the known fault: parameters that are released after DDP has wrapped the model
         module.detector.backbone.train_tail(False)
     else:
         module.distillation = Distillation(0.5, SpearmanLoss())
         detector = make_teacher()
         detector.load_state_dict(torch.load(out / "teacher.ckpt", weights_only=True))
         extra = [TeacherTargets(detector, "a" * 64)]
-    strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
-    epochs = DEATH if late else DEATH + 1
-    trainer = make_trainer(out, epochs, [TwoStage(SWITCH, lr_factor=1.0), *extra, Save()], devices=2, strategy=strategy)
-    data = make_datamodule(root, **DATA, cache=VideoCache(str(out / "cache") if late else None))
-    if not late:
         damaged.append(data.split_videos("train")[0].id)
+    strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
+    epochs = DEATH if case == "late" else DEATH + 1
+    callbacks = [TwoStage(SWITCH, lr_factor=1.0), *extra, Save(out, data, case == "early")]
+    make_trainer(out, epochs, callbacks, devices=2, strategy=strategy).fit(module, data)
+
+if __name__ == "__main__":
+    train("late")
+    os.environ |= {"LOCAL_RANK": os.environ.get("LOCAL_RANK", "0")}  # both ranks are there already
     try:
-        trainer.fit(module, data)
+        train("early")
     except RuntimeError as error:
         sys.exit(sentence_of(error) or repr(error))
 """
-
-
-def train(tiny_demo, out, case):
-    program = out / "program.py"
-    program.write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(program), str(tiny_demo), str(out), case],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +114,26 @@ def teacher():
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_demo, teacher, tmp_path_factory):
-    """Where two ranks have left their states, of which the second one is killed in epoch DEATH."""
-    out = tmp_path_factory.mktemp("ddp")
-    torch.save(teacher.state_dict(), out / "teacher.ckpt")
-    started = time.monotonic()
-    done = train(tiny_demo, out, "early")
-    assert done.returncode == 1, done.stderr[-3000:]
-    assert "another process of this training has ended" in done.stderr and "ckpt_path=last" in done.stderr
-    assert time.monotonic() - started < 250  # it neither hangs nor waits for gloo's half hour
-    return out
+def both(tiny_demo, teacher, tmp_path_factory):
+    """Where two ranks have left their states, first of a training with a known fault, then of one of which the second
+    rank is killed in epoch DEATH."""
+
+    def train(out):
+        for case in ("late", "early"):
+            (out / case).mkdir()
+        torch.save(teacher.state_dict(), out / "early" / "teacher.ckpt")
+        (out / "program.py").write_text(PROGRAM)
+        # killed after this time, if it hangs or waits for gloo's half hour
+        done = cold([str(out / "program.py"), str(tiny_demo), str(out)], out)
+        assert done.status == 1, done.err[-3000:]
+        assert "another process of this training has ended" in done.err and "ckpt_path=last" in done.err
+
+    return made_once(tmp_path_factory, "ddp", train)
+
+
+@pytest.fixture(scope="module")
+def trained(both):
+    return both / "early"
 
 
 def load(out, name):
@@ -180,7 +184,7 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, teacher,
     one, two = load(trained, f"gradients{epoch}")
     numbers = [*one["numbers"].tolist(), *two["numbers"].tolist()]
     assert len(set(numbers)) == 2
-    module = make_module("efficientnet_b0", dropout=0.0)
+    module = make_module(dropout=0.0)
     module.load_state_dict(one["weights"])
     module.detector.backbone.train_tail(epoch == SWITCH)
     # the damaged video, which is left out above, was the first
@@ -200,11 +204,10 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, teacher,
         torch.testing.assert_close(one["gradients"][name], gradient, rtol=1e-3, atol=1e-5 * largest, msg=name)
 
 
-def test_the_check_sees_parameters_that_were_released_too_late(tiny_demo, tmp_path):
-    done = train(tiny_demo, tmp_path, "late")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert [weights_agree(tmp_path, epoch) for epoch in range(DEATH)] == [True, False]
+def test_the_check_sees_parameters_that_were_released_too_late(both):
+    late = both / "late"
+    assert [weights_agree(late, epoch) for epoch in range(DEATH)] == [True, False]
     # the other rank finds the entries on the disk
-    first, second = videos(tmp_path)
+    first, second = videos(late)
     assert len(first["decoded"]) == len(set(first["decoded"])) == 15 and not second["decoded"]
     assert first["in_memory"] == second["in_memory"] == 0

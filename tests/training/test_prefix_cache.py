@@ -170,7 +170,7 @@ def cache(tmp_path):
     return partial(VideoCache, str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_b0", pytest.param("resnet50", marks=pytest.mark.full)])
+@pytest.mark.parametrize("backbone", ["efficientnet_b0", pytest.param("test_resnet", marks=pytest.mark.full)])
 def test_losses_are_those_of_training_on_frames_in_both_stages(backbone, tiny_demo, tmp_path, cache):
     module = partial(make_module, backbone)
     plain = Run(tiny_demo, tmp_path, None, module=module).fit()
@@ -228,7 +228,7 @@ def test_a_second_run_decodes_nothing_unless_entries_are_damaged(tiny_demo, tmp_
 
 
 def test_what_fits_nowhere_is_refused_with_the_size_it_needs(tiny_demo, tmp_path, cache, monkeypatch):
-    entry = FRAMES * 1280 * 4  # bytes of a video's features
+    entry = FRAMES * 256 * 4  # bytes of a video's features
     monkeypatch.setattr(cache_module, "available_bytes", lambda: 0)
     with pytest.raises(KeyframeError, match=r"need about 0.1 GB. Set cache.max_gb=0.1 with cache.dir") as refusal:
         Run(tiny_demo, tmp_path, cache(max_gb=2.5 * entry / 1e9), None).fit()
@@ -259,7 +259,7 @@ def test_without_a_second_stage_only_features_are_kept(tiny_demo, tmp_path):
     store = VideoCache()
     run = Run(tiny_demo, tmp_path, store, switch=None).fit()
     assert set(run.watch.kinds) == {"features"}
-    assert {tuple(entry.inputs.shape) for entry in store.in_memory.values()} == {(FRAMES, 1280)}
+    assert {tuple(entry.inputs.shape) for entry in store.in_memory.values()} == {(FRAMES, 256)}
     # the features of a backbone that has changed since are not served
     with torch.no_grad():
         run.module.detector.backbone.model.conv_head.weight.mul_(-2)

@@ -87,7 +87,7 @@ def hears_ctrl_c():
 
 def fit(tiny_demo, directory, *extra, resume=None):
     torch.manual_seed(0)
-    module = make_module("efficientnet_b0")
+    module = make_module()
     last = ModelCheckpoint(directory, filename="last", enable_version_counter=False)
     stop = SaveOnSignal(str(directory / "last.ckpt"))
     trainer = make_trainer(
@@ -175,7 +175,7 @@ def test_workers_that_load_ahead_know_the_epoch_that_goes_on(tiny_demo, tmp_path
         trainer = make_trainer(directory, 2, [TwoStage(None), seen, *extra, stop], limit_val_batches=0)
         data = make_datamodule(tiny_demo, workers=1)
         try:
-            trainer.fit(make_module("efficientnet_b0"), data, ckpt_path=resume, weights_only=True)
+            trainer.fit(make_module(), data, ckpt_path=resume, weights_only=True)
         except SystemExit:
             assert extra
         return seen.numbers

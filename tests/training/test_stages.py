@@ -28,7 +28,7 @@ def changed(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.fixture(scope="module", params=["efficientnet_b0", pytest.param("resnet50", marks=pytest.mark.full)])
+@pytest.fixture(scope="module", params=["efficientnet_b0", pytest.param("test_resnet", marks=pytest.mark.full)])
 def watched(request, tiny_demo, tmp_path_factory):
     torch.manual_seed(0)
     module = make_module(request.param, lr=1e-3)
@@ -78,7 +78,7 @@ def test_stage_2_from_a_random_backbone_does_not_blow_up(watched):
 
 def test_one_stage_if_no_switch_is_given(tiny_demo, tmp_path):
     torch.manual_seed(0)
-    module = make_module("efficientnet_b0")
+    module = make_module()
     start = copy.deepcopy(module.detector.backbone.state_dict())
     watch = Watch()
     make_trainer(tmp_path, 2, [TwoStage(switch_epoch=None), watch]).fit(module, make_datamodule(tiny_demo))
@@ -98,7 +98,7 @@ def test_early_stopping_waits_for_stage_2(tiny_demo, tmp_path):
         # no epoch is ever better by 10: the first one that counts starts the clock, the next one stops
         stopping = StageAwareEarlyStopping(monitor="val/spearman", mode="max", patience=1, min_delta=10.0)
         trainer = make_trainer(tmp_path, 9, [TwoStage(switch_epoch=switch_epoch), stopping])
-        trainer.fit(make_module("efficientnet_b0"), make_datamodule(tiny_demo))
+        trainer.fit(make_module(), make_datamodule(tiny_demo))
         assert trainer.current_epoch == epochs
 
 

@@ -127,7 +127,7 @@ def teacher():
 
 def fit(root, directory, teacher, *callbacks, epochs=2, switch=1, weight=0.5, hint_weight=0.0, resume=None, **options):
     torch.manual_seed(0)
-    module = make_module("efficientnet_b0", lr=3e-3)
+    module = make_module(lr=3e-3)
     module.distillation = Distillation(weight, SpearmanLoss(), hint_weight)
     data = make_datamodule(root, **options)
     extra = {"enable_checkpointing": True} if callbacks else {}
@@ -189,7 +189,7 @@ def test_a_student_of_the_teacher_alone_learns_its_order(tiny_demo, tmp_path, te
         scores = module.detector.enter(batch.kind, batch.inputs, batch.mask)
         return np.mean([spearmanr(s, t[:, 0]).statistic for s, t in zip(scores, batch.teacher_target, strict=True)])
 
-    before = make_module("efficientnet_b0")
+    before = make_module()
     before.detector.standardizer = module.detector.standardizer
     assert abs(agreement(before, "train", TRAIN)) < 0.4
     assert agreement(module, "train", TRAIN) > 0.85
@@ -204,7 +204,7 @@ def test_the_teacher_stays_as_it_is_and_out_of_checkpoint_and_optimizer(teacher,
     before = make_teacher().state_dict()
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
     assert not detector.training and all(p.grad is None and not p.requires_grad for p in detector.parameters())
-    alone = make_module("efficientnet_b0")
+    alone = make_module()
     content = torch.load(place / "whole" / "last.ckpt", weights_only=True)
     assert content["state_dict"].keys() == alone.state_dict().keys()
     assert "TeacherTargets" not in content["callbacks"]

@@ -14,7 +14,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import CSVLogger, Logger
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from keyframe.cli.arguments import prepare, without_hyphens
 from keyframe.config import build_all, conf_dir
@@ -144,6 +143,8 @@ def agents_arguments(form):
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8"), re.DOTALL)
     sweep = yaml.safe_load(block)
     assert sweep["program"] == "keyframe-train" and sweep["command"][:2] == ["${env}", "${program}"]
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # most of a second, for one worker alone
+
     drawn = {"optimizer.lr": 1e-05, "loss": "mse", "head.encoder_window": None, "seed": 1}
     assert drawn.keys() == sweep["parameters"].keys()
     made = create_sweep_command_args({"args": {key: {"value": value} for key, value in drawn.items()}})

@@ -23,12 +23,23 @@ from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.prefix_cache import FeatureStatistics, PrefixCache
 
+# Small relatives of the backbones of conf/, which train in less time, and how they are cut.
+SMALL = {
+    "test_efficientnet": OmegaConf.create(
+        {
+            "prefix": ["conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2", "blocks.3"],
+            "tail": ["blocks.4", "conv_head", "bn2", "global_pool"],
+        }
+    ),
+    "test_resnet": OmegaConf.load(conf_dir() / "backbone" / "resnet50.yaml"),
+}
+
 # Shared by the tests of a process, so that most of them find the videos encoded.
 ENCODED = VideoCache()
 
 
-def make_module(backbone="efficientnet_b0", lr=1e-3, norm="frozen", dropout=0.1, weight_decay=0.01, config=None):
-    cut = OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+def make_module(backbone="test_efficientnet", lr=1e-3, norm="frozen", dropout=0.1, weight_decay=0.01, config=None):
+    cut = SMALL[backbone] if backbone in SMALL else OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
     return KeyframeModule(
         KeyframeDetector(
             Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm),
@@ -46,7 +57,7 @@ def make_teacher():
     """An untrained detector of another backbone that tells frames apart; always the same."""
     torch.manual_seed(1)
     head = partial(TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32)
-    detector = KeyframeDetector(Backbone("resnet10t", pretrained=False), head)
+    detector = KeyframeDetector(Backbone("test_resnet", pretrained=False), head)
     with torch.no_grad():
         features = detector.eval().encode("pixels", torch.rand(1, 64, 3, 32, 32))[0]
     detector.standardizer.set(features.mean(0), features.std(0))
