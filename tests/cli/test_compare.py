@@ -6,13 +6,14 @@ import json
 import pytest
 import timm
 
+from keyframe.cli import compare as compare_file
 from keyframe.evaluation.results import METRICS
 from tests.commands import in_process
 
 pytestmark = pytest.mark.full
 
-QUICK = ("speed.videos=[1,2]", "speed.repeats=1", "pictures=1")
-FAST = (*QUICK, "memory.videos=[]")
+# memory, which takes a process for each model, is measured in test_own_package.py
+FAST = ("speed.videos=[1,2]", "speed.repeats=1", "memory.videos=[]", "pictures=1")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def compared(command, runs, tmp_path_factory):
     """Two seeds of one model against another model, and an ensemble of all."""
     out = tmp_path_factory.mktemp("compared") / "out"
     entries = f"runs=[{runs / 'resnet'},[{runs / 'folds' / '0'},{runs / 'seed1'}]]"
-    arguments = (entries, "ensemble=mean", "memory.videos=[1]", *QUICK, "logger=all", f"hydra.run.dir={out}")
+    arguments = (entries, "ensemble=mean", *FAST, "logger=all", f"hydra.run.dir={out}")
     return command(*arguments, program="keyframe-compare").good(), out
 
 
@@ -28,7 +29,7 @@ def metrics_of(run):
     return json.loads((run / "metrics.json").read_text())
 
 
-def test_accuracy_size_speed_and_memory_of_each_model(compared):
+def test_accuracy_size_and_speed_of_each_model(compared):
     metrics = metrics_of(compared[1])
     for name in ("test_resnet", "test_efficientnet", "mean of all"):
         for metric in METRICS:
@@ -39,7 +40,6 @@ def test_accuracy_size_speed_and_memory_of_each_model(compared):
         assert metrics[f"{name}/params_backbone"] == sum(parameter.numel() for parameter in backbone.parameters())
         assert metrics[f"{name}/weights_mb"] == pytest.approx(4e-6 * metrics[f"{name}/params_total"], rel=0.02)
         assert metrics[f"{name}/seconds_1"] > 0 and metrics[f"{name}/seconds_2"] > 0
-        assert metrics[f"{name}/peak_mb_1"] > metrics[f"{name}/weights_mb"]
 
 
 def test_pairs_are_differences_of_the_same_videos(compared):
@@ -58,12 +58,11 @@ def test_the_report_says_it_in_words(compared):
     text = " ".join((run / "report.txt").read_text().split())
     # three videos cannot tell two models apart: the least p-value of three signs is .25
     assert "These videos show no difference between test_resnet and test_efficientnet" in text
-    assert "parameters in all" in text and "-79%" in text and "-70%" in text
     assert "test_efficientnet: 2 runs, 2 per video" in text
     figures = {path.name for path in (run / "figures").iterdir()}
     assert figures >= {"accuracy.png", "scatter.png", "videos.png", "tradeoff.png", "video-00.png"}
     assert (run / "report.html").read_text().count("data:image/png") == len(figures)
-    assert "Peak memory" in done.out and str(run / "report.html") in done.out
+    assert str(run / "report.html") in done.out
 
 
 def test_trackers_get_numbers_and_figures(compared):
@@ -74,13 +73,18 @@ def test_trackers_get_numbers_and_figures(compared):
     assert "test_resnet/test/spearman" in (out / "csv" / "metrics.csv").read_text()
 
 
-def test_chosen_videos_and_names(runs, tmp_path):
+def test_chosen_videos_and_names_and_the_claims_of_the_reference_design(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_file, "REFERENCE_DESIGN", ("test_resnet", "test_efficientnet"))
     with (runs / "seed1" / "per_video.csv").open() as file:
         video = next(csv.DictReader(file))["video"]
-    pair = f"runs=[{runs / 'seed1'},{runs / 'folds' / '0'}]"
+    pair = f"runs=[{runs / 'seed1'},{runs / 'resnet'}]"
     assert in_process("compare", pair, *FAST, f"videos=[{video}]", "names=[first,second]", run_dir=tmp_path) == ""
     assert f"Importance along {video}" in (tmp_path / "report.html").read_text()
-    assert "second/test/spearman" in metrics_of(tmp_path)
+    metrics = metrics_of(tmp_path)
+    assert "second/test/spearman" in metrics
+    change = metrics["first/params_total"] / metrics["second/params_total"] - 1
+    (row,) = [line for line in (tmp_path / "report.md").read_text().splitlines() if "parameters in all" in line]
+    assert "-70%" in row and f"{change:+.0%}" in row
 
 
 def test_models_that_cannot_be_compared(runs, tmp_path):
