@@ -18,13 +18,14 @@ from tests.commands import PLAIN, cold, environment, script
 
 pytestmark = pytest.mark.full
 
+MODEL2 = (*PLAIN, "backbone=efficientnet_b0")
 EPOCHS, SWITCH = 6, 3
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_demo):
     """Arguments of a run of two epochs, one in each stage."""
-    return (*PLAIN, f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
+    return (*MODEL2, f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def trained(tiny_demo, tmp_path_factory):
     place = tmp_path_factory.mktemp("elsewhere")
     (place / "sets").symlink_to(tiny_demo)
     arguments = ["data.root=sets", f"trainer.max_epochs={EPOCHS}", f"finetune.switch_epoch={SWITCH}", "scheduler=none"]
-    done = cold([*script("train"), *PLAIN, *arguments], place).good()
+    done = cold([*script("train"), *MODEL2, *arguments], place).good()
     (run,) = (place / "outputs" / "train").iterdir()
     return done, run
 
@@ -179,7 +180,7 @@ def test_the_last_checkpoint_goes_on_after_the_switch(command, trained, tiny_dem
     for name in ("config.yaml", "status.json", "csv", "checkpoints/last.ckpt"):
         (shutil.copytree if (run / name).is_dir() else shutil.copy)(run / name, again / name)
     settings = [f"trainer.max_epochs={EPOCHS + 2}", f"finetune.switch_epoch={SWITCH}"]
-    done = command(*PLAIN, f"data.root={tiny_demo}", *settings, "ckpt_path=last", f"hydra.run.dir={again}").good()
+    done = command(*MODEL2, f"data.root={tiny_demo}", *settings, "ckpt_path=last", f"hydra.run.dir={again}").good()
     assert "Resuming from" in done.out
     assert f"epoch {EPOCHS}/{EPOCHS + 1}, stage 2" in done.out and f"epoch {EPOCHS - 1}/" not in done.out
     assert "Stage 2 from epoch" not in done.out  # the switch is behind it
@@ -238,7 +239,7 @@ def test_augmentation_and_early_stopping(command, trained, tiny_demo, tmp_path):
         "finetune.switch_epoch=2",
         "trainer.max_epochs=9",
     ]
-    done = command(*PLAIN, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
+    done = command(*MODEL2, f"data.root={tiny_demo}", *settings, f"hydra.run.dir={tmp_path}").good()
     # ten videos in two views, and as they are for the mean and deviation of features; five for validation and test
     assert "Cache: 0 of 35 views of videos found, 35 decoded and encoded in" in done.out
     losses = column(tmp_path, "train/loss")
