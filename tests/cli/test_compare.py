@@ -12,8 +12,8 @@ from tests.commands import in_process
 
 pytestmark = pytest.mark.full
 
-# memory, which takes a process for each model, is measured in test_own_package.py
-FAST = ("speed.videos=[1,2]", "speed.repeats=1", "memory.videos=[]", "pictures=1")
+QUICK = ("speed.videos=[1,2]", "speed.repeats=1", "pictures=1")
+FAST = (*QUICK, "memory.videos=[]")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def compared(command, runs, tmp_path_factory):
     """Two seeds of one model against another model, and an ensemble of all."""
     out = tmp_path_factory.mktemp("compared") / "out"
     entries = f"runs=[{runs / 'resnet'},[{runs / 'folds' / '0'},{runs / 'seed1'}]]"
-    arguments = (entries, "ensemble=mean", *FAST, "logger=all", f"hydra.run.dir={out}")
+    arguments = (entries, "ensemble=mean", "memory.videos=[1]", *QUICK, "logger=all", f"hydra.run.dir={out}")
     return command(*arguments, program="keyframe-compare").good(), out
 
 
@@ -29,7 +29,7 @@ def metrics_of(run):
     return json.loads((run / "metrics.json").read_text())
 
 
-def test_accuracy_size_and_speed_of_each_model(compared):
+def test_accuracy_size_speed_and_memory_of_each_model(compared):
     metrics = metrics_of(compared[1])
     for name in ("test_resnet", "test_efficientnet", "mean of all"):
         for metric in METRICS:
@@ -40,6 +40,7 @@ def test_accuracy_size_and_speed_of_each_model(compared):
         assert metrics[f"{name}/params_backbone"] == sum(parameter.numel() for parameter in backbone.parameters())
         assert metrics[f"{name}/weights_mb"] == pytest.approx(4e-6 * metrics[f"{name}/params_total"], rel=0.02)
         assert metrics[f"{name}/seconds_1"] > 0 and metrics[f"{name}/seconds_2"] > 0
+        assert metrics[f"{name}/peak_mb_1"] >= metrics[f"{name}/weights_mb"]
 
 
 def test_pairs_are_differences_of_the_same_videos(compared):
@@ -62,7 +63,7 @@ def test_the_report_says_it_in_words(compared):
     figures = {path.name for path in (run / "figures").iterdir()}
     assert figures >= {"accuracy.png", "scatter.png", "videos.png", "tradeoff.png", "video-00.png"}
     assert (run / "report.html").read_text().count("data:image/png") == len(figures)
-    assert str(run / "report.html") in done.out
+    assert "Peak memory" in done.out and str(run / "report.html") in done.out
 
 
 def test_trackers_get_numbers_and_figures(compared):

@@ -32,10 +32,5 @@ def test_torch_takes_the_cores_that_are_free(monkeypatch, caplog, asked, free, e
     caplog.set_level("INFO")
     cli.share_cores()
     assert os.environ.get("OMP_NUM_THREADS") == (expected if cores() > 1 else asked)
-    assert caplog.messages == (
-        [
-            f"Other processes are at work: this one calculates on 1 of {cores()} cores (OMP_NUM_THREADS={cores()}: on all)."
-        ]
-        if asked is None and free < cores()
-        else []
-    )
+    busy = "Other processes are at work: this one calculates on 1 of {0} cores (OMP_NUM_THREADS={0}: on all)."
+    assert caplog.messages == ([busy.format(cores())] if asked is None and free < cores() else [])
