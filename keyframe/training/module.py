@@ -166,7 +166,15 @@ class KeyframeModule(LightningModule):
 
     def _report(self, split: str) -> None:
         self.table = self.metrics.compute()
-        for name, value in epoch_metrics(self.table.values()).items():
+        metrics = epoch_metrics(self.table.values())
+        monitored = {getattr(callback, "monitor", None) for callback in self.trainer.checkpoint_callbacks}
+        if "spearman" not in metrics and f"{split}/spearman" in monitored:
+            raise KeyframeError(
+                f"the best checkpoint cannot be told: of none of the {len(self.table)} validation videos is there a "
+                "Spearman correlation, because all labels or all scores of a video are equal: correct the labels, or "
+                "set callbacks.best.monitor=val/mse callbacks.best.mode=min."
+            )
+        for name, value in metrics.items():
             self.log(f"{split}/{name}", value, batch_size=1)
         if split == "val" and self.distillation is not None:
             self.log("val/teacher_spearman", self.agreement.compute(), batch_size=1)

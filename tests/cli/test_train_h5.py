@@ -15,6 +15,7 @@ from keyframe.data.labels import write_tsv
 from keyframe.evaluation.metrics import VIDEO_METRICS
 from keyframe.runs import load_detector
 from keyframe.types import KeyframeError
+from tests.commands import in_process
 from tests.data.feature_files import WIDTH, video, write_features, write_summe, write_tvsum
 
 EPOCHS = 6
@@ -54,6 +55,23 @@ def trained(command, features, tmp_path_factory):
 def column(run, name, folder="csv"):
     with (run / folder / "metrics.csv").open() as file:
         return {int(row["epoch"]): float(row[name]) for row in csv.DictReader(file) if row["epoch"] and row.get(name)}
+
+
+def test_videos_whose_labels_are_all_equal_cannot_tell_the_best_checkpoint(tmp_path):
+    groups = {f"video_{n}": {**video(20, n), "gtscore": np.full(20, 0.5)} for n in range(1, 11)}
+    data = ("data=h5", f"data.path={write_features(tmp_path / 'f.h5', groups)}", f"data.width={WIDTH}")
+    said = in_process("train", *data, *QUIET, "trainer.max_epochs=1", run_dir=tmp_path / "run")
+    assert "of none of the 2 validation videos is there a Spearman correlation" in said
+    assert not in_process(
+        "train",
+        *data,
+        *QUIET,
+        "trainer.max_epochs=1",
+        "callbacks.best.monitor=val/mse",
+        "callbacks.best.mode=min",
+        run_dir=tmp_path / "by_mse",
+    )
+    assert (tmp_path / "by_mse" / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_the_run_directory_is_complete(trained):
