@@ -106,11 +106,11 @@ class Scored(models.ChosenVideos):
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
 
-    def evaluation(self, models: Sequence[results.ModelResult]) -> results.Evaluation:
+    def evaluation(self, measured: Sequence[results.ModelResult]) -> results.Evaluation:
         """The numbers of models on these videos."""
         parts = {id_: self.parts[id_] for id_ in self.eval_videos}
         return results.Evaluation(
-            models, self.baselines, self.reference, self.protocol, self.skipped, parts=parts, notes=self.notes
+            measured, self.baselines, self.reference, self.protocol, self.skipped, parts=parts, notes=self.notes
         )
 
 

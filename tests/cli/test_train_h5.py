@@ -209,7 +209,7 @@ def test_several_files_and_an_augmented_split(command, tmp_path):
         (["data=h5", "data.path={features}", "augmentation=clip"], ["leave augmentation out"]),
         (
             ["data=h5", "data.path={features}", "backbone=resnet18", "backbone.pretrained=false"],
-            ["a=b.h5 holds features", "resnet18", "leave backbone out"],
+            ["a=b.h5 holds features", "resnet18", "leave backbone=resnet18 out"],
         ),
         (["backbone=none", "data.root=."], ["backbone=none cannot see videos", "data=h5"]),
     ],

@@ -179,7 +179,7 @@ def test_a_split_of_another_data_set_is_refused(tmp_path, named):
         assert split_of(tmp_path, summe, "splits.json", "summe.h5/") == ["video_5", "video_6"]
     for split_name, place in (("tvsum_splits.json", ""), ("aug.json", "eccv16_dataset_tvsum_google_pool5.h5/")):
         for file, other in ((summe, "tvsum"), (tvsum, "summe")):
-            with pytest.raises(KeyframeError, match="video_1, which the data set does not have"):
+            with pytest.raises(KeyframeError, match="video_1, which the data set lacks"):
                 split_of(tmp_path, file, split_name.replace("tvsum", other), place.replace("tvsum", other))
 
 
@@ -203,7 +203,7 @@ def test_published_augmented_splits_name_the_videos_of_several_files(tmp_path, f
         assert ids_of(datamodule, "test") == sorted(TVSUM_IDS[2:4])
         rest = {*TVSUM_IDS[:2], *NAMES[:2], "ovp/video_1", "ovp/video_2"}
         assert {*ids_of(datamodule, "train"), *ids_of(datamodule, "val")} == rest
-    with pytest.raises(KeyframeError, match=r"ovp_google_pool5.*/video_1, which the data set does not have"):
+    with pytest.raises(KeyframeError, match=r"ovp_google_pool5.*/video_1, which the data set lacks"):
         FeatureDataModule(paths[:2], width=WIDTH, splits=str(tmp_path / "tvsum_aug.json")).split_videos("test")
     # a name alone does not say which file
     (tmp_path / "a.json").write_text(json.dumps([{"train_keys": ["video_1"], "test_keys": ["video_2"]}]))
