@@ -204,7 +204,7 @@ def test_several_files_and_an_augmented_split(command, tmp_path):
         (["data=h5"], ["data.path is not set"]),
         (["data=h5", "data.pth=a.h5"], ["no key data.pth", "data.path"]),
         (["data=h5", "data.path=gone.h5"], ["no file gone.h5", "data.path"]),
-        (["data=h5", "data.path={features}"], ["a=b.h5", f"width {WIDTH}", f"data.width={WIDTH}"]),
+        (["data=h5", "data.path={features}"], ["a=b.h5", f"{WIDTH} wide", f"data.width={WIDTH}"]),
         (["data=h5", "data.path={features}", "data.width=none"], ["data.width=none must be a whole number"]),
         (["data=h5", "data.path={features}", "augmentation=clip"], ["leave augmentation out"]),
         (
