@@ -53,7 +53,9 @@ def test_refusals(distill, command, runs, tiny_demo, tmp_path):
     damaged.write_bytes((runs / "resnet" / "checkpoints" / "best.ckpt").read_bytes()[:5000])
     refused(distill(f"teacher={damaged}"), str(damaged), "damaged")
     refused(distill(f"teacher={runs / 'folds' / '1'}"), "has learnt from", "videos of this run", "data.fold")
-    refused(distill(f"teacher={runs / 'resnet'}", "sampling.frames=6"), "UniformSampling(frames=12)", "the same for both")
+    refused(
+        distill(f"teacher={runs / 'resnet'}", "sampling.frames=6"), "UniformSampling(frames=12)", "the same for both"
+    )
     refused(distill(f"teacher={runs / 'resnet'}", "distillation.weight=2"), "distillation.weight must lie in [0, 1]")
     own = shutil.copytree(runs / "resnet", tmp_path / "own")
     (own / "config.yaml").unlink()  # else the directory is refused as that of another run
