@@ -4,11 +4,15 @@ import json
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 
+from keyframe.data import feature_file
+from keyframe.data.datamodule import FeatureDataModule
 from keyframe.data.dataset import collate
 from keyframe.training.losses import Distillation, SpearmanLoss
 from tests.commands import cold
 from tests.conftest import made_once
+from tests.data.feature_files import WIDTH, write_tvsum
 from tests.training.tiny import make_datamodule, make_module, make_teacher
 
 pytestmark = pytest.mark.full
@@ -28,7 +32,7 @@ from keyframe.training.losses import Distillation, SpearmanLoss
 from keyframe.training.callbacks import TwoStage
 from keyframe.training.losses import TeacherTargets
 from keyframe.types import VideoError
-from tests.training.test_ddp import DATA, DEATH, SWITCH
+from tests.training.test_ddp import DATA, DEATH, SWITCH, NoteBatches, make_features
 from tests.training.tiny import make_datamodule, make_module, make_teacher, make_trainer
 
 torch.set_num_threads(1)
@@ -98,14 +102,43 @@ def train(case):
     callbacks = [TwoStage(SWITCH, lr_factor=1.0), *extra, Save(out, data, case == "early")]
     make_trainer(out, epochs, callbacks, devices=2, strategy=strategy).fit(module, data)
 
+def train_on_features(out):
+    for name, start in (("once", None), ("resumed", out / "midway.ckpt")):
+        torch.manual_seed(0)
+        note = NoteBatches(None if start else out / "midway.ckpt")
+        strategy = DDPStrategy(process_group_backend="gloo")
+        trainer = make_trainer(out, DEATH + 1, [note], devices=2, strategy=strategy)
+        module = make_module("features", lr=1e-2)
+        trainer.fit(module, make_features(out), ckpt_path=start, weights_only=True)
+        torch.save(module.state_dict() | {"seen": note.seen}, out / f"{name}-rank{trainer.global_rank}.pt")
+
 if __name__ == "__main__":
     train("late")
     os.environ |= {"LOCAL_RANK": os.environ.get("LOCAL_RANK", "0")}  # both ranks are there already
+    train_on_features(Path(sys.argv[2]) / "features")
     try:
         train("early")
     except RuntimeError as error:
         sys.exit(sentence_of(error) or repr(error))
 """
+
+
+class NoteBatches(Callback):
+    """Notes which videos this rank sees, and may save a checkpoint within an epoch as an interrupted training does."""
+
+    def __init__(self, path):
+        self.path, self.seen = path, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append((trainer.current_epoch, batch_idx, batch.videos))
+        if (trainer.current_epoch, batch_idx) == (1, 1) and self.path is not None:
+            trainer.save_checkpoint(self.path)
+
+
+def make_features(out):
+    """Features that are read from their file for each batch: two batches of two videos and one of one for each rank."""
+    feature_file._MOST_HELD = 1000
+    return FeatureDataModule(str(out / "features.h5"), width=WIDTH, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +148,13 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def both(tiny_demo, teacher, tmp_path_factory):
-    """Where two ranks have left their states, first of a training with a known fault, then of one of which the second
-    rank is killed in epoch DEATH."""
+    """Where two ranks have left their states: of a training with a known fault, of one on features and of that one
+    resumed, and of one of which the second rank is killed in epoch DEATH."""
 
     def train(out):
-        for case in ("late", "early"):
+        for case in ("late", "features", "early"):
             (out / case).mkdir()
+        write_tvsum(out / "features" / "features.h5", 15)
         torch.save(teacher.state_dict(), out / "early" / "teacher.ckpt")
         (out / "program.py").write_text(PROGRAM)
         # killed after this time, if it hangs or waits for gloo's half hour
@@ -202,6 +236,17 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(trained, teacher,
     for name, gradient in expected.items():
         assert torch.equal(one["gradients"][name], two["gradients"][name])
         torch.testing.assert_close(one["gradients"][name], gradient, rtol=1e-3, atol=1e-5 * largest, msg=name)
+
+
+def test_features_from_the_disk_come_once_to_one_rank_and_a_resumed_epoch_goes_on_to_the_bit(both):
+    once, resumed = load(both / "features", "once"), load(both / "features", "resumed")
+    for epoch in range(DEATH + 1):
+        seen = [video for rank in once for number, _, ids in rank["seen"] if number == epoch for video in ids]
+        assert len(seen) == len(set(seen)) == 10
+    for rank, again in zip(once, resumed, strict=True):
+        assert again.pop("seen") == [entry for entry in rank.pop("seen") if entry[:2] > (1, 1)]
+        assert all(torch.equal(value, again[name]) for name, value in rank.items())
+        assert all(torch.equal(value, once[0][name]) for name, value in rank.items())
 
 
 def test_the_check_sees_parameters_that_were_released_too_late(both):

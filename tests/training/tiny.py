@@ -15,13 +15,14 @@ from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.folder import DemoSource
 from keyframe.data.sampling import UniformSampling
-from keyframe.models.backbone import Backbone
+from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.training.callbacks import BatchSeed
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.prefix_cache import FeatureStatistics, PrefixCache
+from tests.data.feature_files import WIDTH
 
 # Small relatives of the backbones of conf/, which train in less time, and how they are cut.
 SMALL = {
@@ -39,10 +40,15 @@ ENCODED = VideoCache()
 
 
 def make_module(backbone="test_efficientnet", lr=1e-3, norm="frozen", dropout=0.1, weight_decay=0.01, config=None):
-    cut = SMALL[backbone] if backbone in SMALL else OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+    """A module with one of SMALL, with a timm model of conf/, or with `features` of `tests.data.feature_files`."""
+    if backbone == "features":
+        encoder = NoBackbone(WIDTH)
+    else:
+        cut = SMALL[backbone] if backbone in SMALL else OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
+        encoder = Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm)
     return KeyframeModule(
         KeyframeDetector(
-            Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm),
+            encoder,
             partial(
                 TemporalHead, projection=(32, 32), layers=1, heads=4, local_heads=2, feedforward=32, dropout=dropout
             ),
