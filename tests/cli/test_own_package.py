@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from keyframe.cli.arguments import prepare
 from keyframe.config import help_page, own_config_dirs
@@ -75,6 +76,8 @@ def test_an_own_package_goes_through_every_command(command, texts, found, tmp_pa
     summary = json.loads((tmp_path / "x" / "clip0" / "summary.json").read_text())
     kinds = [summary["settings"][part]["kind"] for part in ("selection", "reader")]
     assert kinds == ["BestOfEach", "GreyReader"]
+    stills = [np.asarray(Image.open(tmp_path / "x" / "clip0" / one["file"])) for one in summary["keyframes"]]
+    assert stills and all(np.ptp(still, axis=-1).max() <= 2 and still.std() > 1 for still in stills)
     own = ("backbone=resnet18", "backbone.pretrained=false", "reader=grey", "size=32")
     assert task("features", *own, video, f"out={tmp_path / 'a.h5'}") == ""
     assert task("export", trust, f"run={run}", "format=torchscript", "repeats=1") == ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from keyframe.data.folder import find_videos
 from keyframe.data.pyav_reader import PyAVReader
+from keyframe.data.reader import VideoReader
 from keyframe.summary.candidates import Candidates, Selection
 from keyframe.types import Frames, LabelledVideo, Labels
 
@@ -31,11 +32,12 @@ class TextSource:
         return Labels(importance=scores, annotators=scores[None])  # of one annotator
 
 
-class GreyReader(PyAVReader):
-    """Reads frames in grey."""
+class GreyReader(VideoReader):
+    """Reads frames by PyAV and gives them in grey."""
 
     def _pieces(self, *arguments: Any) -> Iterator[Frames]:
-        for piece in super()._pieces(*arguments):
+        settings = self.threads, self.max_missing, self.exact, self.deinterlace, self.tone_map
+        for piece in PyAVReader(*settings).stream(*arguments):
             grey = piece.pixels.mean(-1, keepdims=True).astype(np.uint8)
             yield Frames(grey.repeat(3, axis=-1), piece.timestamps, piece.indices)
 
