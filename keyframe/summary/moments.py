@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import binary_dilation, median_filter
 
 from keyframe.summary.describe import GRID, Cells
 from keyframe.types import BoolArray, Float64Array, Int64Array, IntArray, UInt8Array
@@ -19,6 +19,10 @@ from keyframe.types import BoolArray, Float64Array, Int64Array, IntArray, UInt8A
 # A cell has changed if it differs by more than these levels of 255 (coding, rounding, flicker) and so many times its
 # median step from look to look.
 _FLOOR, _NOISES = 4, 5
+
+# Cells that change in this share of so many looks or more, if they are a small part of the picture, are a picture of
+# their own, such as a speaker beside slides.
+_RESTLESS, _AT_LEAST, _SMALL_PART = 0.3, 16, 0.25
 
 # The light of a frame is evened up to this factor (more is a fade), with this added to luma: nearly black cells say
 # nothing about the light.
@@ -58,49 +62,57 @@ class LocalChanges:
         self.cells = np.empty((n, GRID**2), np.uint8)
         self.still = np.zeros(n, dtype=bool)
         self._shot_of = np.repeat(np.arange(len(shots)), shots[:, 1] - shots[:, 0] + 1)
-        self._tolerances = np.full((len(shots), GRID**2), _FLOOR, np.uint8)
+        # With and without what restless cells show.
+        self._tolerances, self._calm = np.full((2, len(shots), GRID**2), _FLOOR, np.uint8)
         for shot, (first, last) in enumerate(shots.tolist()):
             own = slice(first, last + 1)
             _even_light(cells[own].reshape(-1, GRID**2), self.cells[own])
             held = int((looks[own] - 1).sum())
-            self._tolerances[shot] = self._tolerance(np.arange(first + 1, last + 1), held)
+            self._tolerances[shot], restless = self._tolerance(np.arange(first + 1, last + 1), held)
+            self._calm[shot] = np.where(restless, 255, self._tolerances[shot])
             later = np.arange(first + _STILL_OVER, last + 1)
             quiet = np.count_nonzero(self.same(later - _STILL_OVER, later)) + held
             # How long a last frame stays is not known.
             self.still[own] = quiet >= max(1, (len(later) + held) / 2) or first == n - 1
 
-    def _tolerance(self, steps: Int64Array, held: int) -> IntArray:
-        """The largest difference that is no change, for each cell, (GRID ** 2,), from the steps to some frames."""
-        # The median, with a step of zero for each look that repeats a frame.
-        place = (len(steps) + held) // 2 - held
-        if not 0 <= place < len(steps):
-            return np.full(GRID**2, _FLOOR)
+    def _tolerance(self, steps: Int64Array, held: int) -> tuple[IntArray, BoolArray]:
+        """The largest difference that is no change, and whether the cell is restless, of each, (GRID ** 2,)."""
+        # The median of the steps to some frames, with a step of zero for each look that repeats a frame.
+        looks = len(steps) + held
+        place = looks // 2 - held
         some = steps[_spread(len(steps))]
-        place = place * len(some) // len(steps)
-        usual = np.partition(_apart(self.cells[some], self.cells[some - 1]), place, axis=0)[place]
-        return (_FLOOR + _NOISES * usual.astype(np.int64)).clip(0, 255)
+        apart = _apart(self.cells[some], self.cells[some - 1])
+        if 0 <= place < len(steps):
+            usual = np.partition(apart, place * len(some) // len(steps), axis=0)[place * len(some) // len(steps)]
+        else:
+            usual = np.zeros(GRID**2, np.uint8)
+        tolerance = (_FLOOR + _NOISES * usual.astype(np.int64)).clip(0, 255)
+        often = np.count_nonzero(apart > np.median(tolerance), axis=0) * len(steps) >= _RESTLESS * looks * len(some)
+        restless = binary_dilation(often.reshape(GRID, GRID)).ravel()
+        return tolerance, restless & (looks >= _AT_LEAST) & (np.count_nonzero(restless) < _SMALL_PART * GRID**2)
 
-    def changed(self, frames: IntArray | int, others: IntArray) -> BoolArray:
-        """Which cells differ between frames, or one frame, and as many others, (o, GRID ** 2)."""
+    def changed(self, frames: IntArray | int, others: IntArray, calm: bool = True) -> BoolArray:
+        """Which cells differ between frames, or one frame, and as many others, (o, GRID ** 2); `calm` ones or all."""
         one, other = self._shot_of[frames], self._shot_of[others]
-        tolerances = self._tolerances[one]
+        of_shots = self._calm if calm else self._tolerances
+        tolerances = of_shots[one]
         if (one != other).any():
-            tolerances = np.maximum(tolerances, self._tolerances[other])
+            tolerances = np.maximum(tolerances, of_shots[other])
         elif len(others):
-            tolerances = self._tolerances[other[0]]
+            tolerances = of_shots[other[0]]
         return _apart(self.cells[frames], self.cells[others]) > tolerances
 
-    def _counts(self, frames: IntArray | int, others: IntArray) -> Int64Array:
+    def _counts(self, frames: IntArray | int, others: IntArray, calm: bool) -> Int64Array:
         """How many cells differ, (o,)."""
         counts = np.zeros(len(others), dtype=np.int64)
         for few in _pieces(len(others)):
             own = frames if isinstance(frames, int) else frames[few]
-            counts[few] = np.count_nonzero(self.changed(own, others[few]), axis=1)
+            counts[few] = np.count_nonzero(self.changed(own, others[few], calm), axis=1)
         return counts
 
     def same(self, frames: IntArray | int, others: IntArray) -> BoolArray:
-        """Whether frames of still footage show the same as others, (o,)."""
-        return self._counts(frames, others) < _LEAST
+        """Whether frames of still footage show the same as others, (o,), but for restless parts."""
+        return self._counts(frames, others, calm=True) < _LEAST
 
     def between(self, frame: int, others: IntArray) -> Float64Array:
         """How much of the image differs between a frame and others, in [0, 1], (o,); symmetric.
@@ -108,7 +120,7 @@ class LocalChanges:
         It is the share of cells that have changed, and six times that share if both frames are of still shots.
         """
         closer = np.where(self.still[frame] & self.still[others], _CLOSER, 1.0)
-        return np.minimum(1, closer * self._counts(frame, others) / GRID**2)
+        return np.minimum(1, closer * self._counts(frame, others, calm=False) / GRID**2)
 
 
 def _even_light(rows: UInt8Array, out: UInt8Array) -> None:

@@ -86,6 +86,20 @@ def test_handwriting_is_its_last_picture():
     assert first >= 28 and rest == [38, True]
 
 
+def test_slides_beside_a_speaker_who_moves_are_moments_and_the_speaker_is_none():
+    rng, speaker = np.random.default_rng(4), np.zeros((12, 12))
+    filmed_talk = []
+    for number in range(60):
+        slide = text(number // 15, lines=4)
+        if rng.random() < 0.5:
+            speaker = rng.integers(0, 255, (12, 12))
+        slide[36:, 36:] = speaker
+        filmed_talk.append(slide)
+    assert spans(moments(filmed_talk)) == [(1, 13, True), (16, 28, True), (31, 43, True), (46, 58, True)]
+    # Slides that stay for two seconds are no such part, though they change often.
+    assert len(moments([text(number // 4, lines=2) for number in range(60)])) == 15
+
+
 def test_what_passes_a_fixed_camera_is_a_moment_each_time():
     for light in (0.0, 0.15):
         views = [room() * (1 + light * np.sin(n / 30)) for n in range(240)]
