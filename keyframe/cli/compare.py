@@ -59,12 +59,7 @@ def compare(config: DictConfig) -> None:
     metrics = {f"{one.name}/{scored.split}/{key}": value for one in results for key, value in one.metrics.items()}
     metrics |= {f"{name}/{key}": value for name, values in costs.items() for key, value in values.items()}
     metrics |= pair_metrics(evaluation.pairs)
-    rows: list[Mapping[str, object]] = [
-        {"model": one.name, "video": id_, "part": scored.parts[id_], **row}
-        for one in results
-        for id_, row in one.rows.items()
-    ]
-    report_results(config, scored, evaluation, rows, metrics, [id_ for id_ in asked if id_ in scored.eval_videos])
+    report_results(config, scored, evaluation, metrics, [id_ for id_ in asked if id_ in scored.eval_videos])
 
 
 def _asked_videos(chosen: ChosenVideos, config: DictConfig) -> list[str]:

@@ -72,15 +72,8 @@ def evaluate(config: DictConfig) -> None:
     result = results.model_result(name, scored.scores, scored.eval_videos, labels, config.ensemble)
     prefix = scored.split if config.protocol == "picks" else f"{scored.split}/sampled"
     metrics = {f"{prefix}/{key}": value for key, value in result.metrics.items()}
-    rows: list[Mapping[str, object]] = [
-        {
-            **{"video": id_, "category": scored.eval_videos[id_].category, "part": scored.parts[id_]},
-            **{"runs": result.runs[id_], **row},
-        }
-        for id_, row in result.rows.items()
-    ]
     evaluation = scored.evaluation([result])
-    report_results(config, scored, evaluation, rows, metrics)
+    report_results(config, scored, evaluation, metrics)
     if written is not None:
         write_scores_file(written, result.scores)
         log.info("Scores:        %s", written)
@@ -214,14 +207,13 @@ def report_results(
     config: DictConfig,
     scored: Scored,
     evaluation: results.Evaluation,
-    rows: Sequence[Mapping[str, object]],
     metrics: Mapping[str, float],
     drawn: Sequence[str] = (),
 ) -> None:
     """Draw the figures, write the report, the table and the metrics, and log where they are.
 
-    `rows` are those of `per_video.csv`, `metrics` those of `metrics.json` that are the models' own. If no videos to be
-    drawn are given, some from the first model's best to its worst are.
+    `metrics` are those of `metrics.json` that are the models' own. If no videos to be drawn are given, some from the
+    first model's best to its worst are.
     """
     run_dir = Path(config.run_dir)
     config.split = scored.split
@@ -236,7 +228,7 @@ def report_results(
     flat = {**metrics, **{f"{name}/{key}": value for name, values in baselines for key, value in values.items()}}
     flat |= {**evaluation.reference, **scored.numbers, "data/videos_skipped": len(scored.skipped)}
     flat |= {f"data/videos_{part}": count for part, count in Counter(evaluation.parts.values()).items()}
-    write_table(run_dir / "per_video.csv", rows)
+    write_table(run_dir / "per_video.csv", results.per_video_rows(evaluation, scored.eval_videos))
     write_report(document, run_dir)
     write_metrics(run_dir / "metrics.json", flat)
     loggers = build_all("logger", config.logger, Logger)

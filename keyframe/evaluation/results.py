@@ -217,6 +217,18 @@ _LINES = ("random", "one_annotator", "other_annotators", "ceiling")
 ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, UInt8Array]]]
 
 
+def per_video_rows(evaluation: Evaluation, videos: Mapping[str, EvalVideo]) -> list[Mapping[str, object]]:
+    """The rows of `per_video.csv`: each model on each video."""
+    return [
+        {
+            **{"model": one.name, "video": id_, "category": videos[id_].category, "part": evaluation.parts[id_]},
+            **{"runs": one.runs[id_], **row},
+        }
+        for one in evaluation.results
+        for id_, row in one.rows.items()
+    ]
+
+
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
     """PNG files of bars beside the reference lines, a dot per video, predictions against labels; and costs."""
     results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
