@@ -2,13 +2,16 @@
 
     python experiments/table.py RECORD NAME=RUNS [NAME=RUNS ...]
 
-RUNS is a folder with runs at any depth; the seeds and folds that all models have are compared. A video's number is the
-mean over the seeds, by the runs' own test at their sampled frames; intervals, differences and p-values are over videos.
+RUNS is a folder with runs at any depth; a name may have several. The seeds and folds that all models have are compared.
+A video's number is the mean over the seeds, by the runs' own test at their sampled frames; intervals, differences and
+p-values are over videos.
+The last column is the best epoch minus the last one, by Spearman on the validation videos.
 """
 
 import csv
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -26,12 +29,12 @@ PAIRED = ("annotator_spearman", "spearman")
 Tests = dict[tuple[int, int], dict[str, list[float]]]
 
 
-def main(record: Path, models: Mapping[str, Path]) -> None:
+def main(record: Path, models: Mapping[str, Sequence[Path]]) -> None:
     """Write RECORD/metrics.json and print a row for each model and each pair."""
     tests = {name: read(runs) for name, runs in models.items()}
     jobs = sorted(set.intersection(*(set(one) for one in tests.values())))
     if not jobs:
-        raise SystemExit(f"No seed and fold is finished in all of {', '.join(map(str, models.values()))}.")
+        raise SystemExit(f"No seed and fold is finished in all of {', '.join(models)}.")
     flat: dict[str, float] = {"runs": len(jobs)}
     print("seed and fold:", *jobs)
     means: dict[str, dict[str, Float64Array]] = {}
@@ -51,6 +54,9 @@ def main(record: Path, models: Mapping[str, Path]) -> None:
             rows = [row[0] for job in jobs if job[0] == seed for row in one[job].values()]
             flat[f"{name}/{METRICS[0]}/seed{seed}"] = np.mean(rows)
             cells.append(f"{np.mean(rows):.3f}")
+        gaps = [best_minus_last(path) for runs in models[name] for path in runs.rglob("train.log")]
+        flat |= {f"{name}/best_minus_last": float(np.mean(gaps)), f"{name}/best_minus_last_max": max(gaps)}
+        cells.append(f"{np.mean(gaps):.3f}, at most {max(gaps):.3f}")
         print("|", " | ".join([name, *cells]), "|")
     flat["videos"] = len(table)
     for first, second in combinations(means, 2):
@@ -64,10 +70,10 @@ def main(record: Path, models: Mapping[str, Path]) -> None:
     write_metrics(record / "metrics.json", {key: round(float(value), 5) for key, value in flat.items()})
 
 
-def read(runs: Path) -> Tests:
+def read(folders: Sequence[Path]) -> Tests:
     """The tests of a model's finished runs."""
     tests: Tests = {}
-    for path in sorted(runs.rglob("per_video.csv")):
+    for path in sorted(path for runs in folders for path in runs.rglob("per_video.csv")):
         config = OmegaConf.load(path.parent / "config.yaml")
         with path.open() as file:
             rows = {row["video"]: [float(row[key]) for key in METRICS] for row in csv.DictReader(file)}
@@ -75,5 +81,15 @@ def read(runs: Path) -> Tests:
     return tests
 
 
+def best_minus_last(log: Path) -> float:
+    """Spearman on the validation videos, best epoch minus last, of a run's train.log."""
+    values = [float(value) for value in re.findall(r"epoch \d+/\d+, .* val Spearman (-?[\d.]+)", log.read_text())]
+    return max(values) - values[-1]
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), {name: Path(runs) for name, runs in (one.split("=", 1) for one in sys.argv[2:])})
+    given: dict[str, list[Path]] = {}
+    for argument in sys.argv[2:]:
+        key, _, folder = argument.partition("=")
+        given.setdefault(key, []).append(Path(folder))
+    main(Path(sys.argv[1]), given)
