@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import bootstrap, kendalltau, rankdata
 
-from keyframe.summary.selection import knapsack
+from keyframe.summary.constraints import knapsack
 from keyframe.summary.shots import check_picks, check_shots
 from keyframe.types import BoolArray, Float32Array, Float64Array, FloatArray, IntArray
 

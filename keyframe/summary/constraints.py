@@ -1,4 +1,4 @@
-"""The best k frames that are far enough apart in time and do not look alike.
+"""Exact and near choices: the best k frames that are far enough apart in time and do not look alike; the knapsack.
 
 Distance in time alone is a problem on a line, and `best_apart` solves it exactly. With similarity it becomes the search
 for a maximum weight independent set in a graph of conflicts, which is NP-hard in general. `choose` guarantees:
@@ -17,7 +17,7 @@ import numpy as np
 
 from keyframe.summary.candidates import Candidates, Positions
 from keyframe.summary.moments import LocalChanges
-from keyframe.types import BoolArray, FloatArray, check_number
+from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
 # Timestamps are rounded, so frames may be this many seconds too close.
 _TIME_TOLERANCE = 1e-6
@@ -288,3 +288,45 @@ def _computed_at_once(conflicts: Conflicts) -> Callable[[Positions, Positions | 
         table[frame, frame:] = conflicts.between(np.array([frame]), slice(frame, None))[0]
     table |= table.T
     return lambda frames, others: table[frames][:, others]
+
+
+def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> BoolArray:
+    """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack): bool (n,).
+
+    Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
+    each) and three rows of capacity + 1 floats.
+
+    Ties: going from the last item to the first, an item is taken only if every best choice needs it. So of sets of
+    equal value the one with the earlier items is taken, and an item without value never; the public implementations of
+    the keyshot protocol break ties in the same way. Values are added in float64 in item order.
+
+    Args:
+        values: value of each item, (n,), finite; an item of value 0 or less is left out.
+        weights: integers, (n,), not negative.
+        capacity: the most the chosen weights may sum to, an integer, not negative.
+    """
+    if values.ndim != 1 or values.shape != weights.shape:
+        raise ValueError(f"values and weights must be (n,), not {values.shape} and {weights.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite")
+    if not np.issubdtype(weights.dtype, np.integer) or (weights < 0).any():
+        raise ValueError("weights must be integers that are not negative")
+    if capacity != int(capacity) or capacity < 0:
+        raise ValueError(f"capacity must be an integer that is not negative, not {capacity}")
+    room = min(int(capacity), int(weights.sum(dtype=np.int64)))
+    # best[w]: the greatest value of the items so far within weight w; taken[i]: for which w item i is among them.
+    best = np.zeros(room + 1)
+    taken = np.zeros((len(values), room // 8 + 1), dtype=np.uint8)
+    for item, (value, weight) in enumerate(zip(values.astype(np.float64), weights.tolist(), strict=True)):
+        if weight > room:
+            continue
+        with_item = best[: room + 1 - weight] + value
+        better = with_item > best[weight:]
+        taken[item] = np.packbits(np.append(np.zeros(weight, dtype=bool), better))
+        best[weight:] = np.where(better, with_item, best[weight:])
+    chosen = np.zeros(len(values), dtype=bool)
+    for item in range(len(values) - 1, -1, -1):
+        if taken[item, room >> 3] >> (7 - (room & 7)) & 1:
+            chosen[item] = True
+            room -= int(weights[item])
+    return chosen
