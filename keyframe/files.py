@@ -212,10 +212,19 @@ def read_small(path: Path, most: int = _MAX_BYTES) -> str:
 def read_json(path: Path, most: int = _MAX_BYTES) -> Any:
     """What a JSON file of bounded size and depth holds; it may come from anywhere, so check its values."""
     try:
-        return json.loads(read_small(path, most))
+        return json.loads(read_small(path, most), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
         raise KeyframeError(f"{path} cannot be read as JSON ({reason}): make or copy it again.") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has {name[:80]!r} twice")
+        found[name] = value
+    return found
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -237,9 +246,16 @@ def table_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 def read_table(path: Path, most: int = _MAX_BYTES) -> list[dict[str, str]]:
     """The rows of `write_table`, every cell as text; the file is bounded as by `read_small`."""
-    lines = io.StringIO(read_small(path, most), newline="")
-    header, *rows = ([_of_cell(cell) for cell in row] for row in csv.reader(lines))
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    rows = csv.reader(io.StringIO(read_small(path, most), newline=""))
+    header = next(rows, None)
+    if header is None:
+        raise ValueError("it is empty")
+    table = []
+    for row in filter(None, rows):
+        if len(row) != len(header):
+            raise ValueError(f"line {rows.line_num} has {len(row)} columns, the first line {len(header)}")
+        table.append(dict(zip(map(_of_cell, header), map(_of_cell, row), strict=True)))
+    return table
 
 
 def cell_text(text: str) -> str:

@@ -160,7 +160,7 @@ def add_scores(scored: Scored) -> None:
                 scored.skipped[id_] = str(error)
                 del scored.eval_videos[id_]
     if not scored.eval_videos:
-        raise KeyframeError(f"No video can be measured: {few(scored.skipped.values())}")
+        raise KeyframeError(f"No video can be measured: {few(scored.skipped.values(), 1)}")
 
 
 def add_ridge(scored: Scored, runs: Sequence[Run]) -> None:

@@ -113,7 +113,8 @@ def test_files_that_are_damaged_or_hostile(tmp_path):
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "control.json").write_text('{"a\\u001b[2J": [1]}')
     (tmp_path / "columns.csv").write_text("video,frame,score\na,0,1\n")
-    (tmp_path / "ragged.csv").write_text("video,score\na\n")
+    (tmp_path / "twice.json").write_text('{"a": [1], "b": [2], "a": [3]}')
+    (tmp_path / "ragged.csv").write_text("video,score\n\na,1\na\n")
     (tmp_path / "none.csv").touch()
     (tmp_path / "text.npz").write_text("scores")
     (tmp_path / "text.h5").write_text("scores")
@@ -136,8 +137,9 @@ def test_files_that_are_damaged_or_hostile(tmp_path):
         "empty.json": "holds no scores",
         "control.json": "control characters",
         "columns.csv": "has the columns video, frame, score: it needs video and score",
-        "ragged.csv": "cannot be read as CSV",
-        "none.csv": "cannot be read as CSV",
+        "twice.json": "cannot be read as JSON .it has 'a' twice",
+        "ragged.csv": "cannot be read as CSV .line 4 has 1 columns, the first line 2",
+        "none.csv": "cannot be read as CSV .it is empty",
         "text.npz": "cannot be read as .npz",
         "text.h5": "cannot be read as HDF5",
         "large.json": "larger than 32 MiB",
