@@ -86,7 +86,7 @@ def share_of(
     if 0 < most < spec.threads:
         raise KeyframeError(f"threads={spec.threads} is more than any machine of the cluster has: {most} at most.")
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if spec.checkpoint is None or spec.device == "cpu":
+    if (spec.checkpoint is None and spec.features == "none") or spec.device == "cpu":
         gpus = 0
     if workers is None:
         workers = gpus or max(1, sum(int(node.get("CPU", 0)) // spec.threads for node in nodes))

