@@ -70,6 +70,31 @@ def camera(people: list[float], noise: float) -> Iterator[Pixels]:
         yield np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, 2)
 
 
+def talk() -> Iterator[Pixels]:
+    """14 slides of 12 s at 5 frames per second, and in a corner a speaker who moves now and then."""
+    rng = np.random.default_rng(3)
+    words = ["model", "frame", "video", "label", "score", "shot", "scene", "light", "noise", "time"]
+    head, arm = (1100, 510), (1030, 560)
+    for _ in range(14):
+        slide = Image.new("RGB", (1280, 720), "white")
+        draw = ImageDraw.Draw(slide)
+        for line in range(int(rng.integers(4, 8))):
+            size, top = (40, 30) if line == 0 else (26, 60 + 70 * line)
+            draw.text((60, top), " ".join(rng.choice(words, 6)), "black", ImageFont.load_default(size))
+        for _ in range(60):
+            picture = slide.copy()
+            draw = ImageDraw.Draw(picture)
+            if rng.random() < 0.3:
+                head = (1100 + int(rng.normal(0, 8)), 510 + int(rng.normal(0, 8)))
+            if rng.random() < 0.15:
+                arm = (int(rng.integers(1010, 1270)), int(rng.integers(500, 640)))
+            draw.rectangle((1000, 480, 1280, 720), (90, 110, 100))
+            draw.ellipse((*head, head[0] + 70, head[1] + 90), (210, 170, 150))
+            draw.rectangle((head[0] - 30, head[1] + 90, head[0] + 100, 720), (60, 50, 80))
+            draw.line((head[0] + 35, head[1] + 130, *arm), (60, 50, 80), 22)
+            yield np.asarray(picture)
+
+
 def scene(clips: Path, name: str, start: float, end: float) -> list[Pixels]:
     """12 frames per second of a clip."""
     found: list[Pixels] = []
@@ -157,6 +182,7 @@ def main(shared: Path, before: Path, out: Path) -> None:
     made.mkdir(parents=True, exist_ok=True)
     write(made / "camera.mp4", camera([120, 400], 4), 4, crf="26", preset="ultrafast", g="50")
     write(made / "still.mp4", camera([], 6), 4, crf="28", preset="ultrafast", g="50")
+    write(made / "talk.mp4", talk(), 5, crf="26", preset="veryfast")
     broadcast(made / "broadcast.m2v")
     scenes = [scene(shared / "clips", *one) for one in SCENES]
     edits = []
@@ -175,6 +201,7 @@ def main(shared: Path, before: Path, out: Path) -> None:
         ("ten minutes of a still picture with noise", made / "still.mp4", [0]),
         ("broadcast: 4:3, then 16:9", made / "broadcast.m2v", [0, 4]),
         *edits,
+        ("14 slides beside a speaker who moves", made / "talk.mp4", [12.0 * number for number in range(14)]),
         ("the 18 steps of the 3 slides (`selection.steps=true`)", builds, [8.0 * number for number in range(18)]),
     ]  # fmt: skip
     trees = {"before": before, "now": ROOT}
