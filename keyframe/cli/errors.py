@@ -44,7 +44,8 @@ def sentence_of(error: BaseException, config: DictConfig | None = None, director
         case MissingConfigException() if error.missing_cfg_file and error.options:
             return _no_option(error.missing_cfg_file, error.options)
         case OverrideParseException():
-            reason = "".join(str(error).splitlines()[1:2])
+            lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing", "See "))]
+            reason = "".join(lines[:1])
             return (
                 f"{error.override} cannot be read ({reason}): write key=value, "
                 "and a value with special characters in two kinds of quotes, \"key='value'\"."

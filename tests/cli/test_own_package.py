@@ -242,6 +242,10 @@ MISTAKES = {
     "option": (["head=mien"], ["head=mien is not there", "mine"]),
     "name of ours": (["head=dual"], ["head/dual.yaml would never be read", "rename it"]),
     "no directory": (["hydra.searchpath=[nowhere]"], ["there is no directory nowhere"]),
+    "half a list": (
+        ["hydra.searchpath=[a"],
+        ["hydra.searchpath=[a cannot be read (no viable alternative at input '[a')"],
+    ),
     "broken YAML": (["head=broken"], ["broken.yaml is no YAML file", "line 2"]),
     "loss per frame of a video": (
         ["~loss.temperature", "loss._target_=ownlib.PerVideo"],
