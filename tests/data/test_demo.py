@@ -278,6 +278,7 @@ def decoded(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path, in_process, monkeypatch):
     drawn = []
 

@@ -157,6 +157,7 @@ def test_a_generated_eccv16_video(seed):
 OTANI = {"uniform": (0.152, 0.31, 0.26, 0.55), "two-peak": (0.575, 0.71, 0.565, 0.745)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("cut", OTANI)
 def test_random_and_human_summaries_score_as_published(official_labels, cut):
     rng = np.random.default_rng(0)

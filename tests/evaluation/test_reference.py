@@ -46,6 +46,7 @@ def official(official_labels):
     return labels, dict(reference_table(labels))
 
 
+@pytest.mark.full
 def test_the_official_file_gives_the_published_lines(official):
     metrics = reference_metrics(official[1])
     published = {"one_annotator": (0.177, 0.204), "other_annotators": (0.314, 0.396), "ceiling": (0.378, 0.473)}
@@ -57,6 +58,7 @@ def test_the_official_file_gives_the_published_lines(official):
         assert metrics[f"reference/{line}/kendall_lo"] < tau < metrics[f"reference/{line}/kendall_hi"]
 
 
+@pytest.mark.full
 def test_the_other_lines_of_the_official_file(official):
     metrics = reference_metrics(official[1])
     assert metrics["reference/pooled/kendall"] == pytest.approx(0.52, abs=0.01)
@@ -69,6 +71,7 @@ def test_the_other_lines_of_the_official_file(official):
     assert metrics["reference/ceiling/comparisons"] == metrics["reference/other_annotators/comparisons"] == 50 * 20
 
 
+@pytest.mark.full
 def test_the_ceiling_is_what_the_protocol_gives_the_annotators_mean(official):
     labels, table = official
     for video in list(labels)[:3]:

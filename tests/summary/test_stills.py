@@ -69,7 +69,8 @@ def test_a_still_is_the_frame_that_it_says(name, tmp_path):
         assert still.seconds == index.timestamps[still.frame] - index.timestamps[0]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CLIPS.glob("*.*") if path.suffix != ".md"))
+# without clips the fixture says so
+@pytest.mark.parametrize("name", sorted(path.name for path in CLIPS.glob("*.*") if path.suffix != ".md") or ["any"])
 def test_a_still_of_a_real_clip_is_what_a_player_shows(name, clips, tmp_path):
     if name == "decord_corrupted.mp4":
         pytest.skip("no two decoders patch this damaged stream alike")
