@@ -1,4 +1,5 @@
 import pickle
+import sys
 import urllib.error
 import urllib.request
 from importlib.util import find_spec
@@ -196,6 +197,7 @@ def test_a_package_that_is_missing_or_holds_another_file_is_refused_with_the_pip
     (folder / "models").mkdir(parents=True)
     (folder / "__init__.py").touch()
     monkeypatch.undo()
+    monkeypatch.delitem(sys.modules, folder.name, raising=False)  # another test may have imported the true one
     monkeypatch.syspath_prepend(str(tmp_path))
     file = folder / "models" / PACKAGES["tf_efficientnet_lite0"][1]
     for content in (None, b"other weights"):
