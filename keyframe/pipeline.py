@@ -95,12 +95,10 @@ class TrainingFree:
     @classmethod
     def load(cls, backbone: str, device: str = "auto") -> "TrainingFree":
         """The rule with the ImageNet weights of a backbone, by timm's name, on a device."""
-        from keyframe.models.backbone import Backbone
-        from keyframe.models.detector import KeyframeDetector, find_device
-        from keyframe.models.head import TemporalHead
+        from keyframe.models.detector import find_device, untrained_detector
 
         # A detector normalises images and takes them in chunks; its head is not used.
-        return cls(KeyframeDetector(Backbone(backbone), TemporalHead).eval().to(find_device(device)))
+        return cls(untrained_detector(backbone, pretrained=True).to(find_device(device)))
 
     @property
     def libraries(self) -> Sequence[str]:

@@ -21,8 +21,13 @@ from keyframe.data.sampling import UniformSampling
 from keyframe.export.model import load_onnx, require_packages
 from keyframe.export.write import export_program, onnx_program
 from keyframe.models.backbone import Backbone
-from keyframe.models.detector import KeyframeDetector, choose_chunk, compile_detector, find_device
-from keyframe.models.head import TemporalHead
+from keyframe.models.detector import (
+    KeyframeDetector,
+    choose_chunk,
+    compile_detector,
+    find_device,
+    untrained_detector,
+)
 from keyframe.pipeline import TrainedModel, score_frames
 from keyframe.system import in_child
 from keyframe.timing import added_peak_mb, in_turns, random_videos, weights_mb
@@ -37,11 +42,6 @@ WAYS = {
     "onnx": "ONNX Runtime on the CPU, all frames at once",
 }
 _TITLES = {"model1": "Model 1", "model2": "Model 2"}
-
-
-def random_detector(backbone: str) -> KeyframeDetector:
-    """A detector as conf/ has it, with random weights, in eval mode."""
-    return KeyframeDetector(Backbone(backbone, pretrained=False), TemporalHead).eval()
 
 
 def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> ScoreFrames:
@@ -80,7 +80,7 @@ def chunk_peaks(
     frames = random_videos(1, shape, device)
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     for key, name in backbones.items():
-        model = random_detector(name).to(device)
+        model = untrained_detector(name).to(device)
         model(frames[:, :1])  # what is set up at the first call is no working memory
         for chunk in chunks:
             if give_back is not None:
@@ -130,7 +130,7 @@ class InferSuite:
 
     @cached_property
     def _models(self) -> dict[str, KeyframeDetector]:
-        return {key: random_detector(name).to(self._device) for key, name in self._backbones.items()}
+        return {key: untrained_detector(name).to(self._device) for key, name in self._backbones.items()}
 
     @property
     def _backbones(self) -> dict[str, str]:

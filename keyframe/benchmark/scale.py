@@ -139,13 +139,10 @@ def untrained_model(backbone: str, size: int, window: int | None) -> Scorer:
     """A scorer of a timm backbone, with the same random weights every time."""
     import torch  # here, so that an extraction without a model is measured without it
 
-    from keyframe.models.backbone import Backbone
-    from keyframe.models.detector import KeyframeDetector
-    from keyframe.models.head import TemporalHead
+    from keyframe.models.detector import untrained_detector
 
     torch.manual_seed(0)
-    detector = KeyframeDetector(Backbone(backbone, pretrained=False), TemporalHead).eval()
-    return TrainedModel(detector, (size, size), window, {"kind": "untrained model"})
+    return TrainedModel(untrained_detector(backbone), (size, size), window, {"kind": "untrained model"})
 
 
 @dataclass(frozen=True)

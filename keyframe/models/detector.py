@@ -9,7 +9,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.models.backbone import Backbone, NoBackbone
-from keyframe.models.head import build_head
+from keyframe.models.head import TemporalHead, build_head
 from keyframe.system import available_bytes
 from keyframe.types import InputKind, KeyframeError
 
@@ -191,6 +191,11 @@ def _free_memory(device: torch.device) -> int | None:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     return available_bytes() if device.type == "cpu" else None
+
+
+def untrained_detector(backbone: str, pretrained: bool = False) -> KeyframeDetector:
+    """A detector of a timm backbone, in eval mode, whose head has learnt nothing; `pretrained`: of ImageNet weights."""
+    return KeyframeDetector(Backbone(backbone, pretrained=pretrained), TemporalHead).eval()
 
 
 def find_device(name: str) -> torch.device:
