@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import hydra
 from hydra.conf import HydraConf
@@ -162,6 +162,10 @@ class JobLog(logging.FileHandler):
         """Leave out a line that cannot be written: what matters more fails by itself."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+            return
+        stream, self.stream = self.stream, None  # the next line opens the file again
+        with suppress(OSError):  # Python would complain when it lets go of what is not written
+            cast(TextIO, stream).close()
 
 
 class Console(logging.StreamHandler[TextIO]):

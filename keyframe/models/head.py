@@ -204,7 +204,7 @@ def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
     if not (scores.isfinite() & (scores >= 0) & (scores <= 1)).all():
         lowest, highest = scores.aminmax()
         raise KeyframeError(f"head: {name} gives scores from {lowest:.3g} to {highest:.3g}: {_CONTRACT}.")
-    if not scores.requires_grad:
+    if not (scores.requires_grad or torch.is_inference_mode_enabled()):  # a run may be loaded to be used alone
         raise KeyframeError(f"head: {name} gives scores without a gradient, so nothing of it can train.")
     if not torch.allclose(scores[1, :2], alone[0], rtol=1e-3, atol=1e-5):
         raise KeyframeError(

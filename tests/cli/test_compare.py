@@ -93,7 +93,7 @@ def test_models_that_cannot_be_compared(runs, tmp_path):
     for arguments, words in (
         ([], ["runs is not set"]),
         (["runs=[]", "scores=[a.json,b.json]"], ["runs=[] names nothing"]),
-        ([pair, "videos=[nobody]"], ["videos=nobody is none of the 3 videos"]),
+        ([pair, "videos=[nobody]"], ["videos=nobody is none of the 3 compared videos"]),
         ([pair, "names=[one]"], ["names="]),
         ([f"runs=[{runs / 'seed1'}]"], ["needs two"]),
         ([f"runs=[{runs / 'folds' / '0'},{runs / 'folds' / '1'}]"], ["different test videos", "data.fold"]),

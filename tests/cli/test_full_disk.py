@@ -78,7 +78,7 @@ def test_a_sweep_says_why_each_job_failed(command, disk, tiny_demo):
 def test_lines_that_a_full_disk_does_not_take_are_left_out_of_the_log(capsys):
     handler = JobLog("/dev/full")
     handler.emit(logging.makeLogRecord({"msg": "a line"}))
-    handler.stream = None  # its end would try again
+    assert handler.stream is None  # else its end would try again
     assert capsys.readouterr().err == ""
 
 
