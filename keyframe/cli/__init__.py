@@ -10,7 +10,7 @@ from keyframe.system import Load, cores
 
 # torch's threads (GNU OpenMP) spin while they wait for each other, on a busy machine for a hundred times the work's own
 # time. With so few turns they sleep soon; of a quiet machine's time that takes next to nothing (suite=busy).
-_SPINS = "1000"
+_SPINS = "4000"
 _THREADS = "OMP_NUM_THREADS"
 
 

@@ -14,7 +14,7 @@ _SHOW = "import os, keyframe.cli; print(os.environ.get('GOMP_SPINCOUNT'))"
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    [({}, "4000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
     ids=["ours", "the user's number", "the user's policy"],
 )
 def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(settings, expected):
