@@ -12,7 +12,7 @@ Both readers scale with FFmpeg's `bilinear`. Over 60 files their mean absolute d
 import functools
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +21,7 @@ import numpy as np
 from keyframe.data.packets import PacketIndex
 from keyframe.data.picture import unbarred_size
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.reader import Image, VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.data.reader import Image, Pieces, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.system import log_once
 from keyframe.types import Frames, Int64Array
 
@@ -46,6 +46,16 @@ class DecordReader(VideoReader):
     """
 
     def _pieces(
+        self,
+        path: Path,
+        wanted: Int64Array,
+        sizes: Sequence[tuple[int, int] | None],
+        index: PacketIndex,
+        chunk: int,
+    ) -> Iterator[Pieces]:
+        yield from zip(*(self._at_size(path, wanted, size, index, chunk) for size in sizes), strict=True)
+
+    def _at_size(
         self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         pyav = PyAVReader(self.threads, self.max_missing, deinterlace=self.deinterlace, tone_map=self.tone_map)

@@ -31,17 +31,7 @@ class PyAVReader(VideoReader):
     the start. Without time stamps (AVI, raw streams) it counts the decoded frames. The display matrix is applied.
     """
 
-    def __init_subclass__(cls) -> None:
-        if "_pieces" in vars(cls):  # which is called for one size alone
-            raise TypeError(f"{cls.__name__} changes _pieces of PyAVReader: derive it from VideoReader instead")
-
     def _pieces(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
-    ) -> Iterator[Frames]:
-        for (piece,) in self._pieces_of_sizes(path, wanted, (size,), index, chunk):
-            yield piece
-
-    def _pieces_of_sizes(
         self,
         path: Path,
         wanted: Int64Array,

@@ -149,7 +149,7 @@ class VideoReader(ABC):
             yield from self._of_region(path, wanted, sizes, index, index.region, chunk)
             return
         with unchanged(index.path, index.state, VideoError):
-            yield from self._watched(self._pieces_of_sizes(path, wanted, sizes, index, chunk), wanted, index)
+            yield from self._watched(self._pieces(path, wanted, sizes, index, chunk), wanted, index)
 
     def stream_best(
         self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
@@ -230,7 +230,8 @@ class VideoReader(ABC):
         if cut:
             yield pieces()
 
-    def _pieces_of_sizes(
+    @abstractmethod
+    def _pieces(
         self,
         path: Path,
         wanted: Int64Array,
@@ -238,14 +239,7 @@ class VideoReader(ABC):
         index: PacketIndex,
         chunk: int,
     ) -> Iterator[Pieces]:
-        """The pieces at each size; a reader that can makes them of one decode."""
-        yield from zip(*(self._pieces(path, wanted, size, index, chunk) for size in sizes), strict=True)
-
-    @abstractmethod
-    def _pieces(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
-    ) -> Iterator[Frames]:
-        """The pieces of a stream whose arguments are checked."""
+        """The pieces of `stream_sizes`, whose arguments are checked."""
 
 
 def check_reader(reader: object) -> None:

@@ -21,11 +21,11 @@ class Pictures(VideoReader):
         super().__init__()
         self.pictures, self.asked = pictures, []
 
-    def _pieces(self, path, wanted, size, index, chunk):
-        if size is not None:
+    def _pieces(self, path, wanted, sizes, index, chunk):
+        if sizes != (None,):
             self.asked += wanted.tolist()
         if len(wanted):
-            yield Frames(np.stack([self.pictures[number] for number in wanted]), TIMES[wanted], wanted)
+            yield (Frames(np.stack([self.pictures[number] for number in wanted]), TIMES[wanted], wanted),)
 
 
 def steady(pictures, frames, spans):

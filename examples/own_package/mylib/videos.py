@@ -1,7 +1,7 @@
 """A data source, a reader and a selection."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ class TextSource:
 class GreyReader(VideoReader):
     """Reads frames by PyAV and gives them in grey."""
 
-    def _pieces(self, *arguments: Any) -> Iterator[Frames]:
+    def _pieces(self, *arguments: Any) -> Iterator[tuple[Frames, ...]]:
         settings = self.threads, self.max_missing, self.exact, self.deinterlace, self.tone_map
-        for piece in PyAVReader(*settings).stream(*arguments):
-            grey = piece.pixels.mean(-1, keepdims=True).astype(np.uint8)
-            yield Frames(grey.repeat(3, axis=-1), piece.timestamps, piece.indices)
+        for pieces in PyAVReader(*settings).stream_sizes(*arguments):
+            greys = [piece.pixels.mean(-1, keepdims=True).astype(np.uint8).repeat(3, axis=-1) for piece in pieces]
+            yield tuple(replace(piece, pixels=grey) for piece, grey in zip(pieces, greys, strict=True))
 
 
 @dataclass(frozen=True)
