@@ -6,8 +6,8 @@ runs=$out/005_distillation
 train 007_backbones/lite0 backbone=efficientnet_lite0 finetune=frozen
 train 007_backbones/lite2 backbone=efficientnet_lite2 finetune=frozen
 distill=(distillation=teacher teacher=$out/007_backbones/lite2/0/0 backbone=efficientnet_lite0 finetune=frozen)
-train 005_distillation/soft "${distill[@]}" distillation.hint_weight=0
-train 005_distillation/hints "${distill[@]}" distillation.weight=0
-train 005_distillation/distilled "${distill[@]}"
+train 005_distillation/soft "${distill[@]}" distillation.weight=0.5 distillation.hint_weight=0
+train 005_distillation/hints "${distill[@]}"
+train 005_distillation/distilled "${distill[@]}" distillation.weight=0.5
 $bin/python experiments/table.py $here alone=$out/007_backbones/lite0 teacher=$out/007_backbones/lite2 \
     soft=$runs/soft hints=$runs/hints distilled=$runs/distilled

@@ -138,7 +138,7 @@ class KeyframeDetector(nn.Module):
         if projection is None:
             raise KeyframeError(
                 f"head: {type(self.head).__name__} has no `projection`, which gives the embeddings that a teacher "
-                "compares: add distillation.hint_weight=0."
+                "compares: add distillation.hint_weight=0 distillation.weight=0.5."
             )
         return projection(self.standardizer(features))
 

@@ -183,7 +183,7 @@ class Distillation(nn.Module):
     (1 - weight) * labels + weight * loss(scores, teacher's scores) + hint_weight * relations(embeddings, teacher's).
 
     Args:
-        weight: the teacher's share, from 0 (labels alone) to 1 (teacher alone).
+        weight: share of the teacher's scores, from 0 (labels and hints) to 1 (no labels).
         loss: called with the student's scores, the teacher's and a mask, each (B, T); any loss of this file.
         hint_weight: weight of `RelationLoss` between the frames' embeddings; 0 switches it off.
     """
@@ -194,6 +194,8 @@ class Distillation(nn.Module):
             raise ValueError(f"weight must lie in [0, 1], not {weight}")
         if not hint_weight >= 0:
             raise ValueError(f"hint_weight must be at least 0, not {hint_weight}")
+        if weight == hint_weight == 0:
+            raise ValueError("weight must be above 0 where hint_weight is 0: the teacher would teach nothing")
         self.weight = weight
         self.loss = loss
         self.hint_weight = hint_weight
@@ -207,7 +209,9 @@ class Distillation(nn.Module):
         `teacher_target` is the teacher's scores and embeddings, (B, T, 1 + V) as in `Batch`; `mask`, bool (B, T), is
         True where a frame is real and visible.
         """
-        loss = (1 - self.weight) * labels + self.weight * self.loss(scores, teacher_target[..., 0], mask)
+        loss = (1 - self.weight) * labels
+        if self.weight:
+            loss = loss + self.weight * self.loss(scores, teacher_target[..., 0], mask)
         if self.hint_weight:
             assert embeddings is not None
             loss = loss + self.hint_weight * self.relations(embeddings, teacher_target[..., 1:], mask)

@@ -210,7 +210,12 @@ def test_values_out_of_range_are_refused():
         for temperature in (0.0, -0.1):
             with pytest.raises(ValueError, match=r"^temperature must"):
                 loss(temperature)
-    for word, weight, hint_weight in (("weight", 1.5, 0), ("weight", -0.1, 0), ("hint_weight", 0.5, -1.0)):
+    for word, weight, hint_weight in (
+        ("weight", 1.5, 0),
+        ("weight", -0.1, 0),
+        ("hint_weight", 0.5, -1.0),
+        ("weight", 0, 0),
+    ):
         with pytest.raises(ValueError, match=f"^{word} must"):
             Distillation(weight, SpearmanLoss(), hint_weight)
 
@@ -311,7 +316,7 @@ def test_the_blend():
     def blend(weight, hint_weight=0.0, embeddings=None):
         return Distillation(weight, SpearmanLoss(), hint_weight)(labels, scores, embeddings, target, mask)
 
-    assert torch.equal(blend(0.0), labels)
+    torch.testing.assert_close(blend(0.0, 2.0, ours), labels + 2 * hint)
     assert torch.equal(blend(1.0), soft)
     torch.testing.assert_close(blend(0.3), 0.7 * labels + 0.3 * soft)
     torch.testing.assert_close(blend(0.3, 2.0, ours), 0.7 * labels + 0.3 * soft + 2 * hint)
