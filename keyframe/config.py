@@ -26,9 +26,9 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 
 
 def conf_dir() -> Path:
-    """The directory of the YAML files: `conf/` of a checkout, else the copy inside the installed package."""
+    """The directory of the YAML files: the copy inside the installed package, or `conf/` of a checkout."""
     package = Path(__file__).resolve().parent
-    for place in (package.parent / "conf", package / "conf"):
+    for place in (package / "conf", package.parent / "conf"):
         if (place / "train.yaml").is_file():
             return place
     raise KeyframeError(f"The configuration files are missing from {package}: install keyframe again.")

@@ -7,7 +7,6 @@ import math
 import multiprocessing
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -34,6 +33,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 # The file in a folder that `lock_folder` locks.
 LOCK = ".lock"
+DISTRIBUTION = "keyframe-lightning"  # `keyframe` is another project's name on the public index
 
 _OTHER = "choose another directory"
 # What to do about the errors of the system that no program can mend.
@@ -322,17 +322,8 @@ def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def pip_install(extra: str) -> str:
-    """The pip command for the packages of an extra of ours.
-
-    It names the packages: `keyframe` itself is another project's name on the public index.
-    """
-    try:
-        requirements = importlib.metadata.requires("keyframe") or []
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-        requirements = []
-    parts = [requirement.partition(";") for requirement in requirements]
-    packages = [package.strip() for package, _, marker in parts if re.search(rf"extra == ['\"]{extra}['\"]", marker)]
-    return f"pip install {shlex.join(packages)}" if packages else f"pip install -e '.[{extra}]' in the checkout"
+    """The pip command for the packages of an extra of ours; the keyframe that is installed stays, be it a checkout."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 _logged: set[Hashable] = set()

@@ -22,12 +22,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from keyframe import __version__
 from keyframe.cli import arguments, share_cores
 from keyframe.cli.errors import fail, sentence_of
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_resume import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
-from keyframe.config import conf_dir, help_page
+from keyframe.config import conf_dir, head_of, help_page
 from keyframe.files import flat, make_folder, new_folder, one_line
 from keyframe.system import LOCK, disk_fault, lock_folder
 from keyframe.trust import Trust, find_packages
@@ -44,6 +45,9 @@ def command(name: str) -> None:
     its directory and the sweep goes on; a sweeper gets each job's `val/spearman`.
     """
     typed = sys.argv[1:]
+    if "--version" in typed:
+        print(f"keyframe {__version__}")
+        return
     others, inputs = arguments.split_inputs(typed) if name in ("extract", "features") else (typed, [])
     try:
         prepared = arguments.prepare(resumed(arguments.without_hyphens(others)))
@@ -142,14 +146,23 @@ def _show_error_of_thread(args: threading.ExceptHookArgs) -> None:
         show_error(args.exc_type, error, args.exc_traceback)
 
 
+def keyframe() -> None:
+    """List the commands, each with the first line of its help; `--version` prints the version."""
+    typed = sys.argv[1:]
+    if typed == ["--version"]:
+        print(f"keyframe {__version__}")
+        return
+    if typed not in ([], ["--help"], ["-h"]):
+        sys.exit(one_line(f"keyframe: {typed[0]} is no option: say keyframe-train and so on, see keyframe --help."))
+    print("Which frames of a video matter? A program for each task, with a page of --help:\n")
+    for name in COMMANDS:
+        title, _, line = head_of(conf_dir() / f"{name}.yaml")[0].partition(": ")
+        print(f"  {title:<20}{line}")
+
+
 # The console scripts.
-train = partial(command, "train")
-evaluate = partial(command, "evaluate")
-compare = partial(command, "compare")
-extract = partial(command, "extract")
-features = partial(command, "features")
-export = partial(command, "export")
-benchmark = partial(command, "benchmark")
+COMMANDS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
+train, evaluate, compare, extract, features, export, benchmark = (partial(command, name) for name in COMMANDS)
 
 
 class JobLog(logging.FileHandler):

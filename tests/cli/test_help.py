@@ -1,9 +1,12 @@
 """The page of `--help`: a paragraph, examples, the command's own groups, and its keys with their comments."""
 
 import re
+import sys
 
 import pytest
 
+import keyframe
+from keyframe.cli import main
 from keyframe.config import comments_of, conf_dir, documented_keys, head_of, help_page
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command")
@@ -41,3 +44,21 @@ def test_a_comment_stands_on_the_line_or_above_it():
 def test_the_head_is_a_paragraph_without_the_package(tmp_path):
     (tmp_path / "a.yaml").write_text("# @package _global_\n# Some\n#\n#   example\na: 1\n# no head\n")
     assert head_of(tmp_path / "a.yaml") == ["Some", "", "  example"]
+
+
+def test_keyframe_alone_lists_the_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keyframe"])
+    main.keyframe()
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == [f"keyframe-{name}" for name in main.COMMANDS]
+    assert sorted(main.COMMANDS) == COMMANDS
+    monkeypatch.setattr(sys, "argv", ["keyframe", "train"])
+    with pytest.raises(SystemExit, match="say keyframe-train"):
+        main.keyframe()
+
+
+@pytest.mark.parametrize("run", [main.keyframe, *(getattr(main, name) for name in main.COMMANDS)])
+def test_each_program_tells_the_version(run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["program", "--version"])
+    run()
+    assert capsys.readouterr().out == f"keyframe {keyframe.__version__}\n"

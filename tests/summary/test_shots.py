@@ -382,5 +382,5 @@ def test_content_shots_need_the_library_and_every_frame(monkeypatch, scenedetect
         with pytest.raises(ValueError, match=next(iter(setting))):
             ContentShots(**setting)
     monkeypatch.setitem(sys.modules, "scenedetect", None)
-    with pytest.raises(KeyframeError, match=r"pip install 'scenedetect-headless>="):
+    with pytest.raises(KeyframeError, match=r"pip install 'keyframe-lightning\[shots\]'"):
         ContentShots()

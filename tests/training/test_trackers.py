@@ -201,5 +201,5 @@ def test_mlflow_writes_files_into_the_run_directory(tmp_path, monkeypatch):
 
 def test_without_mlflow_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
-    with pytest.raises(KeyframeError, match="logger=mlflow needs MLflow: pip install "):
+    with pytest.raises(KeyframeError, match=r"logger=mlflow needs MLflow: pip install 'keyframe-lightning\[mlflow\]'"):
         mlflow_logger(str(tmp_path), "keyframe")
