@@ -1,8 +1,9 @@
-# make demo: the whole line on generated videos.   make test: lint, types, tests.   Needs Python 3.11+ and make.
+# make demo: the whole line on generated videos.   make test: lint, types, tests.   make docs: build/site/index.html.
+# Needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast lint types tests clean
+.PHONY: install demo test test-fast lint types tests docs clean
 
 install: .venv/installed
 
@@ -30,5 +31,8 @@ tests: install
 test-fast: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m fast
 
+docs: install
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .venv .pytest_cache .mypy_cache .ruff_cache

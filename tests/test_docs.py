@@ -1,0 +1,76 @@
+"""README and docs: their commands compose, their links lead somewhere, and the site builds."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from keyframe.cli.arguments import check_values, prepare, split_inputs, without_hyphens
+from keyframe.config import conf_dir
+from tests.commands import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
+
+
+def commands_of(page):
+    """The keyframe commands of a page's code blocks, a line each."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    return re.findall(r"(?m)^(?: {4,}|\$ )(keyframe-\w+(?: .*)?)$", text)
+
+
+COMMANDS = sorted({line for page in PAGES for line in commands_of(page)})
+
+
+def test_there_are_commands_of_each_program():
+    assert {line.split()[0].removeprefix("keyframe-") for line in COMMANDS} >= {
+        path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command"
+    }
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_composes(line, monkeypatch):
+    """Its options are there and its keys are read. What it does is tested where the command is."""
+    monkeypatch.chdir(ROOT / "examples" / "own_package")
+    monkeypatch.syspath_prepend(Path.cwd())
+    line = re.sub("<time[^>]*>", "A", line).replace("ckpt_path=last", "ckpt_path=auto")
+    program, *typed = shlex.split(line, comments=True)
+    if typed and (typed[-1] == "..." or typed[0].startswith("sweep.resume=")):  # where the others were given before
+        typed = [*(one for one in typed if one != "..."), "data=demo"]
+    name = program.removeprefix("keyframe-")
+    others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
+    assert not [one for one in inputs if "=" in one]
+    prepared = prepare(without_hyphens(others))
+    plain = [one for one in prepared if not one.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(plain):
+        if override.is_sweep_override():
+            assert "-m" in prepared
+            plain.remove(str(override.input_line))
+            plain.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        check_values(compose(name, plain), name)
+
+
+@pytest.mark.full
+def test_the_site_builds(tmp_path):
+    """With warnings, such as a link that leads nowhere, as errors."""
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site" / "evaluation.html").read_text(encoding="utf-8")
+    assert "<math" in page and not re.search(r"""(src|href)="https?://[^"]*\.(js|css|woff2?)""", page)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """The site's build sees those of docs."""
+    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_first_page_is_short():
+    assert (ROOT / "README.md").stat().st_size <= 10_000
