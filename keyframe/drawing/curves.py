@@ -12,11 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter
 from scipy.stats import rankdata
 
 from keyframe.drawing import style
-from keyframe.files import format_clock
 from keyframe.types import Float64Array, FloatArray, IntArray, UInt8Array
 
 POINTS = 400  # on a curve; of more, neighbours are drawn as their mean
@@ -24,7 +22,6 @@ POINTS = 400  # on a curve; of more, neighbours are drawn as their mean
 Thumbnail = tuple[float, UInt8Array]
 
 _THUMBNAIL, _STEM = 0.7, 0.12  # inches: height of a thumbnail, and of the line from it to its time
-_STEPS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400])
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,9 @@ def draw_video(
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, names in zip(axes, panels, strict=False):
         style.dress(axis)
-        axis.vlines(shots, -0.03, 1.03, color=style.FAINT, linewidth=0.7, alpha=shot_opacity(len(shots)), zorder=0)
+        axis.vlines(
+            shots, -0.03, 1.03, color=style.FAINT, linewidth=0.7, alpha=style.shot_opacity(len(shots)), zorder=0
+        )
         _draw_annotators(axis, seconds, importance, annotators)
         for name in names:
             _draw_model(axis, seconds, scores[name], looks[name][0])
@@ -100,7 +99,7 @@ def draw_video(
     ruler.set_yticks([])
     ruler.spines["left"].set_visible(False)
     ruler.set_xlim(span)
-    time_axis(ruler)
+    style.time_axis(ruler)
 
     handles: list[Artist] = [Line2D([], [], color=colour, marker=marker) for colour, marker in looks.values()]
     labels = [f"{name}   {style.two_digits(spearman[name])}" for name in scores]
@@ -175,18 +174,3 @@ def side_by_side(lefts: FloatArray, rights: FloatArray, gap: float = 0.0) -> lis
         if np.all(rights[chosen[:-1]] + gap <= lefts[chosen[1:]]):
             return [int(index) for index in chosen]
     return []
-
-
-def shot_opacity(count: int) -> float:
-    """The opacity of `count` lines at shot starts: many of them must not cover a curve."""
-    return min(1.0, 60 / max(count, 1))
-
-
-def time_axis(axis: Axes) -> None:
-    """Label the horizontal axis with seconds below two minutes, else with hours, minutes and seconds."""
-    begin, end = axis.get_xlim()
-    step = float(_STEPS[np.searchsorted(_STEPS, (end - begin) / 9).clip(max=len(_STEPS) - 1)])
-    axis.xaxis.set_major_locator(FixedLocator((np.arange(np.ceil(begin / step), end / step + 1e-9) * step).tolist()))
-    short = end - begin < 120
-    axis.set_xlabel("seconds" if short else "time")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if short else format_clock(value)))

@@ -6,13 +6,15 @@ from functools import cache
 from math import ceil, isfinite
 from pathlib import Path
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from keyframe.files import atomic_file
+from keyframe.files import atomic_file, format_clock
 
 # Any two differ by 26 or more in CIELAB, to normal sight and without red, green or blue cones (simulated after
 # Machado et al., A physiologically-based model for simulation of color vision deficiency, 2009, severity 1).
@@ -29,6 +31,8 @@ TEXT = 9.5  # points
 HEADING = 12.0
 LINE = 1.35 * TEXT / 72  # inches from one line of text to the next
 _PER_INCH, _HEADING_PER_INCH = 12.5, 10.0  # characters of text and of a heading
+# Seconds between labels of a time axis.
+_STEPS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400])
 
 
 def look(names: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -132,6 +136,21 @@ def key(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], title:
     for text in legend.get_texts():
         text.set_parse_math(False)
     return legend
+
+
+def shot_opacity(count: int) -> float:
+    """The opacity of `count` lines at shot starts: many of them must not cover a curve."""
+    return min(1.0, 60 / max(count, 1))
+
+
+def time_axis(axis: Axes) -> None:
+    """Label the horizontal axis with seconds below two minutes, else with hours, minutes and seconds."""
+    begin, end = axis.get_xlim()
+    step = float(_STEPS[np.searchsorted(_STEPS, (end - begin) / 9).clip(max=len(_STEPS) - 1)])
+    axis.xaxis.set_major_locator(FixedLocator((np.arange(np.ceil(begin / step), end / step + 1e-9) * step).tolist()))
+    short = end - begin < 120
+    axis.set_xlabel("seconds" if short else "time")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if short else format_clock(value)))
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
