@@ -1,5 +1,6 @@
 """The default reader: PyAV, which decodes no frame that no wanted one needs."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, tee
@@ -21,6 +22,8 @@ from keyframe.types import Frames, Int64Array, UInt8Array, VideoError
 
 # Frames; reading the packets of fewer costs less than a seek.
 _WORTH_A_SEEK = 32
+# Frames from a key frame to the next; what is lost without the loop filter adds up in more.
+_SHORT_GROUP = 60
 
 
 class PyAVReader(VideoReader):
@@ -31,6 +34,18 @@ class PyAVReader(VideoReader):
     the start. Without time stamps (AVI, raw streams) it counts the decoded frames. The display matrix is applied.
     """
 
+    _rough = False
+
+    def roughly(self) -> "PyAVReader":
+        """This reader without the codec's loop filter, where images then differ by about one level of 255 on average.
+
+        It is left out of all frames if key frames follow each other closely, and else of H.264's B-frames, which hardly
+        any other frame needs.
+        """
+        reader = copy.copy(self)
+        reader.progress, reader._rough = self.progress, True
+        return reader
+
     def _pieces(
         self,
         path: Path,
@@ -40,6 +55,8 @@ class PyAVReader(VideoReader):
         chunk: int,
     ) -> Iterator[Pieces]:
         with open_video(path, index.stream) as (container, stream):
+            if self._rough:
+                stream.codec_context.options = {"skip_loop_filter": _unfiltered(index)}
             painters = [Painter(stream, size, self.tone_map) for size in sizes]
             found = self._found(container, stream, index, np.unique(wanted))
             painted = ((number, [painter(moment) for painter in painters]) for number, moment in found)
@@ -97,6 +114,14 @@ class PyAVReader(VideoReader):
         else:
             frames = _numbered_frames(container, stream, index)
         return _nearest(moments(frames, self.deinterlace), distinct)
+
+
+def _unfiltered(index: PacketIndex) -> str:
+    """The frames that a rough reading does not filter, as FFmpeg's `skip_loop_filter` names them."""
+    longest = np.diff(np.flatnonzero(index.key_frames), prepend=0, append=index.n_frames).max()
+    if longest <= _SHORT_GROUP:
+        return "all"
+    return "bidir" if index.codec == "h264" else "default"
 
 
 def _images(painted: Iterator[tuple[int, list[Image]]], place: int) -> Iterator[tuple[int, Image]]:

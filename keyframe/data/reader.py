@@ -80,6 +80,10 @@ class VideoReader(ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "progress"}
 
+    def roughly(self) -> "VideoReader":
+        """A reader for frames that are compared and not shown: a faster one with almost the same images, or itself."""
+        return self
+
     def grid(self, wanted: IntArray, index: PacketIndex) -> Int64Array:
         """The frames to ask for in place of wanted ones, (T,): the same, or without `exact` those of `snap`, logged.
 

@@ -294,6 +294,8 @@ def _look(
     Returned are the numbers of the distinct frames that decode, increasing, (n,), and of each how many looks show it,
     its appearance and cells, and what the scorer has seen.
     """
+    if scorer.size is None:
+        reader = reader.roughly()
     wanted = reader.grid(wanted, index)
     distinct = np.unique(wanted)
     numbers: list[Int64Array] = []

@@ -91,6 +91,19 @@ def test_what_no_frame_needs_is_not_decoded(video, decoded):
     assert decoded == [0, 12, 36]
 
 
+@pytest.mark.parametrize("name", ["plain.mp4", "long_gop.mp4", "hevc.mp4"])
+def test_a_rough_reading_has_the_same_frames_and_almost_the_same_images(name, video, monkeypatch):
+    exact = PyAVReader().read(video(name), np.arange(N_FRAMES), SIZE)
+    differ = {}
+    for longest in (60, 10):  # 10: as if all groups were long
+        monkeypatch.setattr(pyav_reader, "_SHORT_GROUP", longest)
+        rough = PyAVReader().roughly().read(video(name), np.arange(N_FRAMES), SIZE)
+        assert rough.indices.tolist() == exact.indices.tolist() and numbers(rough) == numbers(exact)
+        differ[longest] = np.abs(rough.pixels.astype(int) - exact.pixels).mean()
+    assert 0 <= differ[10] < differ[60] < 4
+    assert PyAVReader().roughly().roughly().progress is None
+
+
 def test_a_seek_that_lands_too_late_costs_time_only(video, monkeypatch):
     seek = pyav_reader._seek
     for lands in (36, 47):

@@ -232,3 +232,22 @@ def test_the_fingerprint_is_of_what_decides_the_result(tmp_path):
     assert dataclasses.replace(SPEC, threads=7, device="cpu", reader=reader).fingerprint == SPEC.fingerprint
     with pytest.raises(KeyframeError, match="bf16=true is for the model of a run"):
         dataclasses.replace(SPEC, bf16=True)
+
+
+class Rough(PyAVReader):
+    calls = 0
+
+    def roughly(self):
+        Rough.calls += 1
+        return self
+
+
+class Seeing(TrainingFree):
+    size = DESCRIPTOR_SIZE
+
+
+def test_a_model_sees_exact_images_and_the_rule_rough_ones(tmp_path):
+    video = build("plain.mp4", tmp_path)
+    for scorer, calls in ((Seeing(), 0), (TrainingFree(), 1)):
+        analyse_video(video, scorer, KtsShots(), Rough())
+        assert Rough.calls == calls
