@@ -161,8 +161,8 @@ def keyframe() -> None:
 
 
 # The console scripts.
-COMMANDS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
-train, evaluate, compare, extract, features, export, benchmark = (partial(command, name) for name in COMMANDS)
+COMMANDS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark", "doctor")
+train, evaluate, compare, extract, features, export, benchmark, doctor = (partial(command, name) for name in COMMANDS)
 
 
 class JobLog(logging.FileHandler):

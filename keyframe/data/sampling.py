@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from keyframe.data.packets import PacketIndex
-from keyframe.types import Float32Array, Float64Array, FloatArray, Int64Array, KeyframeError, check_number
+from keyframe.types import Float32Array, Float64Array, FloatArray, Int64Array, KeyframeError, VideoError, check_number
 
 # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
 _TOLERANCE_S = 1e-3
@@ -51,7 +51,7 @@ class UniformSampling:
     def indices(self, index: PacketIndex) -> Int64Array:
         """Rising frame numbers (T,) at the centres of T equal spans of the N frames: floor((i + 0.5) N / T)."""
         if self.frames > index.n_frames:
-            raise KeyframeError(
+            raise VideoError(
                 f"{index.path} has {index.n_frames} frames, fewer than sampling.frames={self.frames}: lower "
                 "that, use sampling=fps, or leave the video out."
             )

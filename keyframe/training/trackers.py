@@ -86,11 +86,9 @@ def wandb_logger(
     there is a key, of WANDB_API_KEY or `wandb login`, and an answer; "disabled" gives None. A run keeps its id in
     `run_dir`, to be resumed.
     """
-    mode = os.environ.get("WANDB_MODE", "") if offline is None else "offline" if offline else "online"
+    mode = wandb_mode(offline)
     if mode == "disabled":
         return None
-    if mode not in ("offline", "dryrun"):
-        mode = rank_zero_only(_reachable_mode, "offline")(mode)
     return _Wandb(
         save_dir=save_dir or os.environ.get("WANDB_DIR") or run_dir,
         version=_run_id(Path(run_dir)),
@@ -103,6 +101,15 @@ def wandb_logger(
         mode=mode,
         log_model=False,
     )
+
+
+def wandb_mode(offline: bool | None = None) -> str:
+    """W&B's mode: what is asked for, else "online", or "offline" without a key or an answer of the server, with why.
+
+    Raises KeyframeError if "online" is asked for and there is no key.
+    """
+    mode = os.environ.get("WANDB_MODE", "") if offline is None else "offline" if offline else "online"
+    return mode if mode in ("disabled", "offline", "dryrun") else rank_zero_only(_reachable_mode, "offline")(mode)
 
 
 def _reachable_mode(asked: str) -> str:

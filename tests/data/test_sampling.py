@@ -10,7 +10,7 @@ import pytest
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.sampling import FpsSampling, UniformSampling
 from keyframe.files import FileState
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, VideoError
 from tests.videos import write_video
 
 
@@ -59,7 +59,7 @@ def test_uniform_is_symmetric_in_time():
 
 
 def test_uniform_refuses_more_frames_than_there_are():
-    with pytest.raises(KeyframeError) as caught:
+    with pytest.raises(VideoError) as caught:  # of this video alone: others are trained on
         UniformSampling(60).indices(index_of([i / 25 for i in range(59)]))
     for part in ("holiday.mp4", "59 frames", "sampling.frames=60", "sampling=fps"):
         assert part in str(caught.value)
