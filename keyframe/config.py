@@ -154,7 +154,8 @@ def training_settings() -> dict[str, set[str]]:
 @cache
 def known_keys(command: str) -> set[str]:
     """The keys, dotted, that the YAML files of `keyframe-<command>` have, of all options of its groups."""
-    return {key for name in (command, "command") for key, _ in _our_keys(name)}
+    names = [command, *(base.stem for base in _bases(conf_dir() / f"{command}.yaml"))]
+    return {key for name in names for key, _ in _our_keys(name)}
 
 
 def _our_keys(name: str) -> Iterator[tuple[str, Any]]:
@@ -251,9 +252,20 @@ def comments_of(text: str) -> dict[str, str]:
     return comments
 
 
+def _defaults(file: Path) -> list[Any]:
+    found: list[Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
+    return found
+
+
+def _bases(file: Path) -> list[Path]:
+    """The YAML files of commands that one is based on, nearest first."""
+    bases = [file.parent / f"{entry}.yaml" for entry in _defaults(file) if isinstance(entry, str) and entry != "_self_"]
+    return [path for base in bases for path in (base, *_bases(base))]
+
+
 def _group_names(file: Path) -> list[str]:
-    defaults = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
-    return [group for entry in defaults if isinstance(entry, dict) for group in entry]
+    files = [file, *_bases(file)]
+    return [group for one in files for entry in _defaults(one) if isinstance(entry, dict) for group in entry]
 
 
 def _options(dirs: Sequence[Path], group: str, chosen: str | None) -> tuple[str, str]:

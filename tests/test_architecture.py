@@ -29,6 +29,7 @@ LAYERS = (
     "runs",
     "extraction",
     "api",
+    "app",
     "benchmark",
     "cli",
 )

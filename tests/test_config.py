@@ -16,7 +16,7 @@ from keyframe.files import flat
 
 CONF = conf_dir()
 # command.yaml is what the others have in common
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "command")
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("command", "extraction"))
 # neither are bases options
 OPTIONS = sorted(
     path.relative_to(CONF).with_suffix("").as_posix()
@@ -105,7 +105,7 @@ def test_every_command_composes(command, tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(command, return_hydra_config=True)
     # extract's results have a place of their own, that a second start finds again; its logs lie apart
-    place = "outputs/logs/extract/" if command == "extract" else "outputs/${hydra.job.name}/"
+    place = f"outputs/logs/{command}/" if command in ("extract", "app") else "outputs/${hydra.job.name}/"
     assert place in OmegaConf.to_yaml(config.hydra.run)
     assert str(OmegaConf.to_container(config)["run_dir"]) == "${hydra:runtime.output_dir}"
     for callback in config.hydra.callbacks.values():

@@ -19,11 +19,11 @@ from keyframe.types import KeyframeError, check_number
 # Keys whose value is a path or a rectangle: quoted, because spaces, commas and '=' in it break Hydra's grammar.
 _PATHS = (
     *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
-    *("labels", "run", "teacher", "output", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
+    *("labels", "teacher", "output", "folder", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
     *("write_scores", "region"),
 )
 # Keys whose value is a path or a list of paths.
-_LISTS = ("input", "runs", "scores", "splits", "data.root", "data.path", "data.labels")
+_LISTS = ("input", "run", "runs", "scores", "splits", "data.root", "data.path", "data.labels")
 _ONE = ("hydra.sweep.dir", "sweep.resume")  # one directory also in a sweep
 # Hydra's options that take the next argument as their value.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")

@@ -38,13 +38,9 @@ def extract(config: DictConfig) -> None:
     """Extract keyframes from the videos that the configuration names, and report the result of each."""
     if config.input is None:
         raise KeyframeError("there is no video to extract from: name some, such as keyframe-extract holiday.mp4.")
-    if config.run is not None and config.device == "auto" and is_exported(str(config.run)):
-        config.device = "cpu"
+    choose_scorer(config)
     engine = instantiate(config.engine)
-    try:
-        output = Path(str(config.output)).expanduser()
-    except RuntimeError as error:  # ~unknown
-        raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
+    output = output_folder(config)
     run_dir = Path(config.run_dir)
     named = [str(entry) for entry in as_list(config.input)]
     with staged(run_dir / "inputs", config.image_rate) as staging:
@@ -52,15 +48,29 @@ def extract(config: DictConfig) -> None:
         _report_videos(_extract_all(config, engine, inputs, output, staging), run_dir, from_here(output), staging)
 
 
+def choose_scorer(config: DictConfig) -> None:
+    """Set the keys about what scores that are "auto"."""
+    if config.run is not None and config.device == "auto" and is_exported(str(config.run)):
+        config.device = "cpu"
+    if config.features == "auto":
+        config.features = "lite0" if config.run is None and has_weights() else "none"
+
+
+def output_folder(config: DictConfig) -> Path:
+    """Where results go."""
+    try:
+        return Path(str(config.output)).expanduser()
+    except RuntimeError as error:  # ~unknown
+        raise KeyframeError(f"output={config.output}: there is no such user; choose another folder.") from error
+
+
 def _extract_all(
     config: DictConfig, engine: Any, inputs: Sequence[Path | Refused], output: Path, staging: Staging
 ) -> list[VideoResult]:
     """The result of each input, in order."""
     paths = [path for path in inputs if not isinstance(path, Refused)]
-    if config.features == "auto":
-        config.features = "lite0" if config.run is None and has_weights() else "none"
     workers, threads = _workers(config, len(paths))
-    spec = _spec(config, threads)
+    spec = extraction_spec(config, threads)
     progress = VideoProgress()
     spec.reader.progress = progress
     if config.run is None:
@@ -103,7 +113,8 @@ def _on_gpu(device: str) -> bool:
     return torch.cuda.is_available()
 
 
-def _spec(config: DictConfig, threads: int) -> ExtractionSpec:
+def extraction_spec(config: DictConfig, threads: int) -> ExtractionSpec:
+    """What the keys of `conf/extraction.yaml` ask for, after `choose_scorer`; each worker has so many threads."""
     config.threads = threads
     return ExtractionSpec(
         shots=instantiate(config.shots),

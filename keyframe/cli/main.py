@@ -48,7 +48,7 @@ def command(name: str) -> None:
     if "--version" in typed:
         print(f"keyframe {__version__}")
         return
-    others, inputs = arguments.split_inputs(typed) if name in ("extract", "features") else (typed, [])
+    others, inputs = arguments.split_inputs(typed) if name in ("extract", "features", "app") else (typed, [])
     try:
         prepared = arguments.prepare(resumed(arguments.without_hyphens(others)))
     except Exception as error:
@@ -161,8 +161,10 @@ def keyframe() -> None:
 
 
 # The console scripts.
-COMMANDS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark", "doctor")
-train, evaluate, compare, extract, features, export, benchmark, doctor = (partial(command, name) for name in COMMANDS)
+COMMANDS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark", "doctor", "app")
+train, evaluate, compare, extract, features, export, benchmark, doctor, app = (
+    partial(command, name) for name in COMMANDS
+)
 
 
 class JobLog(logging.FileHandler):

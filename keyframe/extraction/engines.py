@@ -200,15 +200,16 @@ class Worker:
         theirs.close()
         self.job: VideoJob | None = None
         self.alive = True
+        self.progress = 0.0  # what part of the job's video has been looked at
 
     def give(self, job: VideoJob) -> None:
         """Have a job done, after the answer to the one before."""
-        self.job = job
+        self.job, self.progress = job, 0.0
         with suppress(OSError):  # Died already, which the next answer reports.
             self.connection.send(job)
 
     def answer(self) -> VideoResult | None:
-        """Wait for the next message about the job: its result, or None for a line of log.
+        """Wait for the next message about the job: its result, or None for a line of log or progress.
 
         If the process died, `alive` becomes False and the job has failed. A KeyframeError, because the scorer cannot be
         loaded, ends the batch.
@@ -225,6 +226,9 @@ class Worker:
                 "memory ran out; convert it to H.264, or use fewer workers."
             )
             return VideoResult(self.job.path, "failed", notes=reason)
+        if isinstance(message, float):
+            self.progress = max(self.progress, message)
+            return None
         if isinstance(message, logging.LogRecord):
             logging.getLogger(message.name).handle(message)
             return None
@@ -263,6 +267,7 @@ def _serve(spec: ExtractionSpec, connection: Connection) -> None:
     root = logging.getLogger()
     root.addHandler(_ConnectionHandler(connection))
     root.setLevel(logging.INFO)
+    spec.reader.progress = lambda path, seconds, of: connection.send(float(seconds / of) if of else 0.0)
     try:
         extractor = Extractor(spec)
     except KeyframeError as error:

@@ -41,7 +41,13 @@ _LEAD_SECONDS = 1.0
 _DRIFT_SECONDS = 0.01
 
 
-def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader) -> None:
+def write_skim(
+    index: PacketIndex,
+    spans: Sequence[tuple[float, float]],
+    out: Path,
+    reader: VideoReader,
+    height: int | None = None,
+) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
 
     H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
@@ -50,7 +56,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
     is cut at the same places, to the sample; mono stays mono, all else becomes stereo; of several streams the default
     one is taken, else the first. If the sound is shorter than the video, the rest is silent. Memory does not grow with
     the length. `spans` are (start, end) in seconds from the first presented frame, in order and not overlapping; they
-    may touch.
+    may touch. Frames higher than `height` are made smaller.
 
     Raises:
         VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.
@@ -70,7 +76,7 @@ def write_skim(index: PacketIndex, spans: Sequence[tuple[float, float]], out: Pa
         draft = Path(drafts) / "skim.mp4"
         try:
             with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-                _encode(index, ranges, starts, output, reader)
+                _encode(index, ranges, starts, output, reader, height)
         except av.error.ArgumentError as error:
             raise VideoError(
                 f"{index.path} has timestamps that an MP4 file cannot hold: set summary_video=false for it."
@@ -100,6 +106,7 @@ def _encode(
     starts: Float64Array,
     output: OutputContainer,
     reader: VideoReader,
+    most_height: int | None,
 ) -> None:
     """Encode and mux video and sound in order of time, so that the muxer holds little back."""
     numbers = np.concatenate([np.arange(start, stop) for start, stop in ranges])
@@ -107,7 +114,10 @@ def _encode(
     begins = np.concatenate([[0.0], np.cumsum(lasts)])
     places = np.cumsum([0] + [stop - start for start, stop in ranges[:-1]])
     cuts = [_Cut(starts[a], starts[b], begins[place]) for (a, b), place in zip(ranges, places, strict=True)]
-    height, width = (side + side % 2 for side in index.shown_size)
+    shown, size = index.shown_size, None
+    if most_height is not None and shown[0] > most_height:
+        shown = size = most_height, round(shown[1] * most_height / shown[0])
+    height, width = (side + side % 2 for side in shown)
     with open_video(index.path, index.stream) as (container, source):
         rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
         # Any, because PyAV's stubs do not know that a stream passes these on to its codec context.
@@ -119,7 +129,7 @@ def _encode(
         mapped = reader.tone_map and "tone_map" in index.corrections
         video.codec_context.color_primaries = ColorPrimaries.BT709 if mapped else source.codec_context.color_primaries
         video.codec_context.color_trc = ColorTrc.BT709 if mapped else source.codec_context.color_trc
-        decoded = reader.stream(index.path, numbers, None, index, _FRAMES_AT_ONCE)
+        decoded = reader.stream(index.path, numbers, size, index, _FRAMES_AT_ONCE)
         tracks: list[Iterator[tuple[float, Any, VideoFrame | AudioFrame]]] = [
             ((seconds, video, frame) for seconds, frame in _video_frames(decoded, begins, (width, height)))
         ]

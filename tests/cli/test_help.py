@@ -9,7 +9,7 @@ import keyframe
 from keyframe.cli import main
 from keyframe.config import comments_of, conf_dir, documented_keys, head_of, help_page
 
-COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command")
+COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml") if path.stem not in ("command", "extraction"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -6,7 +6,7 @@ from tests.commands import cold
 
 pytestmark = pytest.mark.full
 
-PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark")
+PROGRAMS = ("train", "evaluate", "compare", "extract", "features", "export", "benchmark", "app")
 # numpy is not among them: annotations need it, and it takes a twentieth of a second.
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "timm", "matplotlib", "scipy", "av", "h5py", "wandb")
 # one interpreter, which forks for each command

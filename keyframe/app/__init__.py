@@ -1,0 +1,16 @@
+"""The local page of `keyframe-app`: look at videos, choose keyframes, label, train.
+
+What goes where; a file imports only from those above it:
+
+- `web`: what every request passes (token, Host, Origin, headers), errors as JSON, bodies of bounded size.
+- `decoder`: a process that looks into videos: stills, facts of files, previews.
+- `workers`: lanes of long tasks, one at a time: scoring and exports (by `keyframe.extraction.engines.Worker`).
+- `library`: the videos under the given paths, by id, the models that score them, and how far each video is.
+- a file per page, each with `routes(library)`: `look` (player, curves, labels, previews), `choose` (selection, export).
+- `server`: puts the routes together, opens the port, ends with Ctrl-C.
+- `static/`: a page is `NAME.html` and a module `NAME.js`; `common.js` is what they share, `style.css` the look of all.
+
+The API speaks JSON under `/api/`. A video is named by its id, a hash of its path, never by a path. Whatever decodes
+runs in another process. Text reaches a page by `textContent` only: the content security policy allows no inline script
+or style.
+"""

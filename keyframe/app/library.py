@@ -1,0 +1,283 @@
+"""The videos under the given paths, the models that score them, and how far each video is."""
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from keyframe.app.decoder import Decoder
+from keyframe.app.web import checked, not_found, page, read_body
+from keyframe.app.workers import Lane, Task, extraction
+from keyframe.data.folder import VIDEO_SUFFIXES
+from keyframe.extraction.engines import VideoJob, VideoResult, plan
+from keyframe.extraction.extract import ExtractionSpec
+from keyframe.extraction.folder import folder_name
+from keyframe.files import FileState, make_folder
+from keyframe.types import KeyframeError, VideoError
+
+log = logging.getLogger(__name__)
+
+
+def short_hash(text: str) -> str:
+    """An id for a path: 16 hexadecimal digits."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What scores videos, as `keyframe-extract` would, and where it keeps the results.
+
+    Attributes:
+        id: names it in the API.
+        name: for the page.
+        spec: of the extraction.
+        output: a folder of results of `keyframe-extract`.
+        arguments: of `keyframe-extract`, besides the videos, that give the same results.
+    """
+
+    id: str
+    name: str
+    spec: ExtractionSpec
+    output: Path
+    arguments: tuple[str, ...]
+
+
+@dataclass
+class Video:
+    """A video of the library."""
+
+    id: str
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)  # of `Decoder.facts`; empty if it is not known yet
+    fault: str = ""  # why it cannot be read
+    state: FileState | None = None  # of the file that the facts are of
+    folders: dict[str, Path] = field(default_factory=dict)  # of the models that have scored it
+
+
+class Library:
+    """What all pages share: videos, models and the workers.
+
+    Args:
+        find: finds the videos; called again to find new ones.
+        models: at least one, the first being the one that is shown first.
+        folder: where the page keeps what is its own, such as uploads and previews.
+        labels: the label file, or None.
+        scale: lowest and highest score in the label file.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Sequence[Path]],
+        models: Sequence[Model],
+        folder: Path,
+        labels: Path | None = None,
+        scale: tuple[float, float] = (1.0, 5.0),
+    ) -> None:
+        self.find, self.folder, self.labels, self.scale = find, folder, labels, scale
+        self.models = {model.id: model for model in models}
+        self.uploads = folder / "uploads"
+        self.decoder, self.scoring, self.exports = Decoder(), Lane("scoring"), Lane("exports")
+        self._videos: dict[str, Video] = {}
+        # of each model how many videos there were, and when its output had changed, as results were looked for last
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._surveying = threading.Lock()
+        self._closing = False
+
+    def start(self) -> None:
+        """Find the videos, and look at them in the background."""
+        make_folder(self.folder)
+        self.refresh()
+
+    def close(self) -> None:
+        """Stop all work."""
+        self._closing = True
+        for lane in (self.scoring, self.exports):
+            lane.close()
+        self.decoder.close()
+
+    def videos(self) -> list[Video]:
+        """All videos, in the order in which they were found."""
+        return list(self._videos.values())
+
+    def video(self, request: Request) -> Video:
+        """The video that a request names by `id`, if its file is there."""
+        video = self._videos.get(request.path_params["id"])
+        if video is None or not video.path.is_file():
+            raise not_found("video")
+        return video
+
+    def model(self, id: Any) -> Model:
+        """A model by its id; the first for None."""
+        if id is None:
+            return next(iter(self.models.values()))
+        if id not in self.models:
+            raise KeyframeError(f"there is no model {id}: reload the page.")
+        return self.models[id]
+
+    def refresh(self) -> None:
+        """Find new videos, and what has been done to them since, in the background; at once if that is going on."""
+        if self._surveying.acquire(blocking=False):
+            try:
+                uploads = sorted(self.uploads.iterdir()) if self.uploads.is_dir() else []
+                for path in [*self.find(), *(path for path in uploads if not path.name.startswith("."))]:
+                    id = short_hash(os.path.realpath(path))
+                    self._videos.setdefault(id, Video(id, path))
+                threading.Thread(target=self._survey, name="survey", daemon=True).start()
+            except BaseException:
+                self._surveying.release()
+                raise
+
+    def _survey(self) -> None:
+        try:
+            for model in list(self.models.values()):
+                self._find_results(model)
+            for video in self.videos():
+                if self._closing:
+                    return
+                self.look_at(video)
+        except Exception:
+            log.exception("The videos could not be looked through")
+        finally:
+            self._surveying.release()
+
+    def _find_results(self, model: Model) -> None:
+        """Find out which videos are done, unless there is nothing new."""
+        make_folder(model.output)
+        videos = self.videos()
+        if self._seen.get(model.id) == (len(videos), model.output.stat().st_mtime_ns):
+            return
+        for video, entry in zip(videos, plan([one.path for one in videos], model.output, model.spec), strict=True):
+            if isinstance(entry, VideoResult) and entry.status == "skipped" and entry.directory is not None:
+                video.folders[model.id] = entry.directory
+            else:
+                video.folders.pop(model.id, None)
+        self._seen[model.id] = len(videos), model.output.stat().st_mtime_ns
+
+    def look_at(self, video: Video) -> None:
+        """Find out about the file, unless it is as it was."""
+        try:
+            found = video.path.stat()
+            state = FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+            if state != video.state:
+                video.facts, video.fault, video.state = self.decoder.facts(video.path), "", state
+        except (OSError, VideoError) as error:
+            video.fault = str(error)
+
+    def score(self, video: Video, model: Model) -> Task:
+        """Have a video scored by a model, into the folder where `keyframe-extract` would put it."""
+
+        def ended(result: VideoResult) -> None:
+            if result.directory is not None:
+                video.folders[model.id] = result.directory
+
+        def run() -> Any:
+            (entry,) = plan([video.path], model.output, model.spec)
+            if isinstance(entry, VideoJob):
+                yield from extraction(model.spec, entry, ended)
+            elif entry.status == "failed":
+                raise KeyframeError(entry.notes)
+            else:
+                ended(entry)
+
+        return self.scoring.add(Task(f"{video.id}-{model.id}", video.id, f"{video.path.name}: {model.name}", run))
+
+
+_MOST_UPLOAD = 4 * 2**30  # bytes
+_ROOM_LEFT = 2**30  # bytes that an upload leaves on the disk
+
+
+def routes(library: Library) -> list[Route]:
+    """The page of all videos, their states, scoring, uploads."""
+
+    def listed(request: Request) -> Response:
+        if request.query_params.get("refresh"):
+            library.refresh()
+        return JSONResponse(
+            {
+                "models": [{"id": model.id, "name": model.name} for model in library.models.values()],
+                "videos": [shown(video) for video in library.videos()],
+                "tasks": tasks(),
+                "labels": None if library.labels is None else library.labels.name,
+            }
+        )
+
+    def shown(video: Video) -> dict[str, Any]:
+        return {
+            "id": video.id,
+            "name": video.path.name,
+            "folder": video.path.parent.name,
+            "bytes": 0 if video.state is None else video.state.size,
+            "changed": "" if video.state is None else str(video.state.changed),
+            "fault": video.fault,
+            "scored": list(video.folders),
+            **video.facts,
+        }
+
+    def tasks() -> list[dict[str, Any]]:
+        return [task.shown() for lane in (library.scoring, library.exports) for task in lane.tasks()]
+
+    def one(request: Request) -> Response:
+        video = library.video(request)
+        library.look_at(video)
+        models = [{"id": model.id, "name": model.name} for model in library.models.values()]
+        return JSONResponse({**shown(video), "path": str(video.path), "models": models})
+
+    async def score(request: Request) -> Response:
+        body = await read_body(request)
+        model = library.model(body.get("model"))
+        ids = checked(body.get("videos"), "videos", list)
+        videos = [video for video in library.videos() if video.id in ids and model.id not in video.folders]
+        return JSONResponse({"tasks": [library.score(video, model).shown() for video in videos]})
+
+    async def cancel(request: Request) -> Response:
+        id = checked((await read_body(request)).get("task"), "task", str)
+        return JSONResponse({"cancelled": library.scoring.cancel(id) or library.exports.cancel(id)})
+
+    async def upload(request: Request) -> Response:
+        given = Path(request.query_params.get("name", ""))
+        if given.suffix.lower() not in VIDEO_SUFFIXES:
+            raise KeyframeError(f"{given.name or 'the file'} has no suffix of a video, such as .mp4: rename it.")
+        name = folder_name(given) + given.suffix.lower()
+        make_folder(library.uploads)
+        room = min(_MOST_UPLOAD, shutil.disk_usage(library.uploads).free - _ROOM_LEFT)
+        place, draft = library.uploads / name, library.uploads / f".{os.urandom(8).hex()}"
+        while place.exists():
+            place = place.with_stem(f"{place.stem} (new)")
+        size = 0
+        try:
+            with draft.open("xb") as file:
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > room:
+                        raise KeyframeError(
+                            f"{name} is larger than {max(0, room) / 1e9:.1f} GB, the room for it: start keyframe-app "
+                            "with its path instead."
+                        )
+                    await run_in_threadpool(file.write, piece)
+            draft.replace(place)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        await run_in_threadpool(library.refresh)
+        return JSONResponse({"id": short_hash(os.path.realpath(place))})
+
+    return [
+        page("/", "library.html"),
+        Route("/api/library", listed),
+        Route("/api/tasks", lambda request: JSONResponse({"tasks": tasks()})),
+        Route("/api/videos/{id}", one),
+        Route("/api/score", score, methods=["POST"]),
+        Route("/api/cancel", cancel, methods=["POST"]),
+        Route("/api/uploads", upload, methods=["POST"]),
+    ]

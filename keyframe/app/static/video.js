@@ -1,0 +1,133 @@
+// The page of one video: the player, or a preview, with the curves of models and annotators under it.
+import { api, attempt, clock, el, repeat, say, videoId } from "./common.js";
+import { Curve } from "./curve.js";
+import { taskRow } from "./tasks.js";
+
+const page = Object.fromEntries(
+  ["title", "player", "curve", "legend", "closer", "farther", "whole", "models", "work"].map((id) => [
+    id,
+    document.getElementById(id),
+  ]),
+);
+const curve = new Curve(page.curve, page.player);
+const colours = new Map(); // model -> class, the same while the page is open
+const hidden = new Set(); // models whose curves are not drawn
+let video = null;
+let found = { curves: [], labels: null };
+
+function colourOf(model) {
+  if (!colours.has(model)) colours.set(model, `curve-${(colours.size % 5) + 1}`);
+  return colours.get(model);
+}
+
+function rho(value) {
+  return value === null || value === undefined ? "n/a" : value.toFixed(2);
+}
+
+function draw() {
+  const shown = found.curves.filter((one) => !hidden.has(one.model));
+  curve.set({
+    curves: shown.map((one) => ({ ...one, colour: colourOf(one.model) })),
+    band: found.labels,
+    duration: page.player.duration || video.seconds || 1,
+  });
+}
+
+function legend() {
+  const rows = found.curves.map((one) => {
+    const rank = one.spearman ? `, Spearman ${rho(one.spearman.mean)} (each annotator ${rho(one.spearman.each)})` : "";
+    const box = el("input", { type: "checkbox", checked: !hidden.has(one.model) });
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(one.model);
+      else hidden.add(one.model);
+      draw();
+    });
+    return el(
+      "li",
+      {},
+      el("label", { class: "beside" }, box, el("span", { class: `swatch ${colourOf(one.model)}` }), one.name + rank),
+    );
+  });
+  if (found.labels) {
+    const count = found.labels.annotators;
+    const who = count > 1 ? `${count} annotators: mean, and the middle half` : "the annotator";
+    rows.push(el("li", {}, el("span", { class: "swatch band" }), who));
+  }
+  if (found.note) rows.push(el("li", { class: "bad" }, found.note));
+  page.legend.replaceChildren(...rows);
+}
+
+async function loadCurves() {
+  found = await api(`videos/${videoId}/curves`);
+  for (const model of video.models) colourOf(model.id);
+  const missing = video.models.filter((model) => !found.curves.some((one) => one.model === model.id));
+  page.models.replaceChildren(
+    ...missing.map((model) =>
+      el(
+        "button",
+        {
+          onclick: () =>
+            attempt(async () => {
+              await api("score", { videos: [videoId], model: model.id });
+              watch();
+            }),
+        },
+        `Score ${model.name}`,
+      ),
+    ),
+  );
+  legend();
+  draw();
+}
+
+let watching = false;
+/** Show the tasks of this video until they are over. */
+function watch() {
+  if (watching) return;
+  watching = true;
+  let before = "";
+  repeat(0.5, async () => {
+    const tasks = (await api("tasks")).tasks.filter((task) => task.video === videoId);
+    page.work.replaceChildren(...tasks.filter((task) => task.state !== "done" && task.state !== "cancelled").map(taskRow));
+    const states = tasks.map((task) => task.id + task.state).join();
+    if (before && states !== before) await loadCurves();
+    if (before && states !== before && tasks.some((task) => task.id.endsWith("-preview") && task.state === "done")) play();
+    before = states;
+    watching = tasks.some((task) => task.state === "waiting" || task.state === "running");
+    return watching;
+  });
+}
+
+async function play() {
+  const own = video.plays && page.player.error === null;
+  if (own) {
+    page.player.src = `/api/videos/${videoId}/file`;
+    return;
+  }
+  const preview = await api(`videos/${videoId}/preview`, {});
+  if (preview.ready) {
+    page.player.src = `/api/videos/${videoId}/preview`;
+    say("This is a preview: browsers do not play the file itself.");
+  } else {
+    say("Browsers do not play this file: a preview is being made.");
+    watch();
+  }
+}
+
+page.player.addEventListener("error", () => {
+  if (page.player.src.endsWith("/file")) attempt(play);
+});
+page.player.addEventListener("loadedmetadata", () => draw());
+page.closer.addEventListener("click", () => curve.zoom(0.5));
+page.farther.addEventListener("click", () => curve.zoom(2));
+page.whole.addEventListener("click", () => curve.show(0, curve.duration));
+
+attempt(async () => {
+  video = await api(`videos/${videoId}`);
+  document.title = `${video.name} - keyframe`;
+  page.title.textContent = video.name;
+  if (video.fault) throw new Error(video.fault);
+  say(video.seconds === undefined ? "" : `${clock(video.seconds, 1)}, ${video.width} x ${video.height}, ${video.codec}`);
+  await Promise.all([play(), loadCurves()]);
+  watch();
+});

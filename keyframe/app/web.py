@@ -1,0 +1,146 @@
+"""What every request passes: the token, the checks against other sites, the headers; and bodies and errors as JSON."""
+
+import hmac
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request, cookie_parser
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyframe.types import KeyframeError
+
+log = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+_MOST_BODY = 2**16  # bytes of JSON that a page sends
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_READING = ("GET", "HEAD")
+
+
+class Guard:
+    """Lets through what the page itself asks for, and nothing else.
+
+    A request must be addressed to this machine (a foreign name that leads here is DNS rebinding), must not come from
+    another site, and must bear the token: once in the address, then in a cookie that other sites' requests do not send
+    and scripts do not see.
+
+    Args:
+        app: what answers.
+        token: the secret in the address.
+        port: where the server listens.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self.app, self.token = app, token
+        self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self.cookie = f"keyframe-{port}"  # cookies do not tell ports apart
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        asked = QueryParams(scope["query_string"]).get("token", "")
+        fresh = scope["method"] in _READING and self._is_token(asked)
+        known = self._is_token(cookie_parser(headers.get("cookie", "")).get(self.cookie, ""))
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answer[name] = value
+                answer.setdefault("Cache-Control", "no-cache")
+                if fresh:
+                    answer.append("Set-Cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict")
+            await send(message)
+
+        answer: ASGIApp = self.app
+        if headers.get("host") not in self.hosts:
+            answer = _refusal(HTTPStatus.MISDIRECTED_REQUEST, "Open the address that keyframe-app has printed.")
+        elif self._is_foreign(headers):
+            answer = _refusal(HTTPStatus.FORBIDDEN, "Another site asked for this: open the page by itself.")
+        elif not (fresh or known):
+            answer = _refusal(HTTPStatus.FORBIDDEN, "Open the address with the token that keyframe-app has printed.")
+        await answer(scope, receive, send_safely)
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        """Whether a browser says that another site has sent the request."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        return origin not in (None, *(f"http://{host}" for host in self.hosts)) or site not in ("none", "same-origin")
+
+
+def _refusal(status: HTTPStatus, sentence: str) -> Response:
+    return PlainTextResponse(f"{sentence}\n", status)
+
+
+async def read_body(request: Request, most: int = _MOST_BODY) -> dict[str, Any]:
+    """The JSON object that a page has sent; KeyframeError if it is none, or too large."""
+    content = bytearray()
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > most:
+                raise KeyframeError(f"the request is larger than {most >> 10} KiB: send less at once.")
+        value = json.loads(content)
+    except (ValueError, RecursionError, ClientDisconnect) as error:
+        raise KeyframeError("the request is no JSON: reload the page.") from error
+    if not isinstance(value, dict):
+        raise KeyframeError("the request is no JSON object: reload the page.")
+    return value
+
+
+def page(path: str, name: str) -> Route:
+    """The route of a page, a file of `static`."""
+    return Route(path, lambda request: FileResponse(STATIC / name, headers={"Cache-Control": "no-store"}))
+
+
+def not_found(what: str) -> HTTPException:
+    """The error for an id that names nothing."""
+    return HTTPException(HTTPStatus.NOT_FOUND, f"there is no such {what}: go back to the library.")
+
+
+def _sentence(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def _bug(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "this failed because of a bug in keyframe: its log has more."}, 500)
+
+
+ERRORS: dict[Any, Any] = {KeyframeError: _sentence, HTTPException: _http_error, Exception: _bug}
+"""How errors of a page are answered: a KeyframeError by its sentence and status 400."""
+
+
+def checked(value: Any, key: str, kinds: type | tuple[type, ...], choices: Sequence[Any] | None = None) -> Any:
+    """A value of a request, if it is of a kind and among the choices."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise KeyframeError(f"{key} is missing or of the wrong kind: reload the page.")
+    if choices is not None and value not in choices:
+        raise KeyframeError(f"{key}={value} is not known: reload the page.")
+    return value

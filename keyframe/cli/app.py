@@ -1,0 +1,85 @@
+"""keyframe-app: a local page to look at videos, choose keyframes, label, train."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from keyframe.cli.extract import choose_scorer, extraction_spec, output_folder
+from keyframe.config import as_list
+from keyframe.extraction.inputs import find_inputs
+from keyframe.extraction.staging import Refused, staged
+from keyframe.system import pip_install, threads
+from keyframe.types import KeyframeError, check_number
+
+try:
+    from keyframe.app.library import Library, Model, short_hash
+    from keyframe.app.server import serve
+except ModuleNotFoundError as error:
+    if error.name not in ("starlette", "uvicorn", "anyio"):
+        raise
+    raise KeyframeError(f"keyframe-app needs the package {error.name}: {pip_install('app')}.") from error
+
+log = logging.getLogger(__name__)
+
+_OWN = ("input", "recursive", "run", "output", "labels", "lowest", "highest", "port", "open", "folder", "trust")
+
+
+def app(config: DictConfig) -> None:
+    """Serve the page until Ctrl-C."""
+    check_number("port", config.port, 0, 65535)
+    output, folder = output_folder(config), Path(str(config.folder)).expanduser()
+    labels = folder / "labels.tsv" if config.labels is None else Path(str(config.labels)).expanduser()
+    if config.labels is not None and not labels.parent.is_dir():
+        raise KeyframeError(f"labels={labels} lies in no folder: make {labels.parent}, or choose another place.")
+    models = list(_models(config, output))
+    named = [str(entry) for entry in as_list("." if config.input is None else config.input)]
+    run_dir = Path(config.run_dir)
+    with staged(run_dir / "inputs", config.image_rate) as staging:
+
+        def find() -> list[Path]:
+            try:
+                found = find_inputs(named, bool(config.recursive), [output, run_dir, folder], staging)
+            except KeyframeError:
+                if config.input is not None:
+                    raise
+                return []  # an empty folder: videos may be added on the page
+            for one in found:
+                if isinstance(one, Refused):
+                    log.warning("%s", one.reason)
+            return [one for one in found if isinstance(one, Path)]
+
+        for path in find():
+            if not path.exists():
+                raise KeyframeError(f"{path} does not exist: check the path.")
+        library = Library(find, models, folder, labels, (float(config.lowest), float(config.highest)))
+        serve(library, config.port, bool(config.open))
+
+
+def _models(config: DictConfig, output: Path) -> Iterator[Model]:
+    """The runs of the command, then the rule without a model; the first has the folder of results as it is named."""
+    overrides = [one for one in HydraConfig.get().overrides.task if one.split("=")[0].lstrip("+") not in _OWN]
+    runs: list[Any] = [] if config.run is None else as_list(config.run)
+    for number, run in enumerate([*runs, None]):
+        own = config.copy()
+        own.run = run
+        if number and run is None:
+            own.features, own.bf16 = "none", False
+        choose_scorer(own)
+        yield _model(own, run, output, number, overrides)
+
+
+def _model(config: DictConfig, run: Any, output: Path, number: int, overrides: Sequence[str]) -> Model:
+    spec = extraction_spec(config, threads())
+    name = "without a model"
+    if spec.checkpoint is not None:
+        place = spec.checkpoint
+        name = place.parents[1].name if place.parent.name == "checkpoints" else place.stem
+    id = short_hash(str(spec.checkpoint))[:8]
+    if number:  # one folder holds the results of one model
+        output = output.with_name(f"{output.name}-{'rule' if run is None else id}")
+    arguments = (*overrides, *([] if run is None else [f"run={run}"]), f"output={output}")
+    return Model(id, name, spec, output, arguments)
