@@ -131,8 +131,10 @@ class Warm:
         self.directory = directory
         self.server: subprocess.Popen[str] | None = None
 
-    def __call__(self, *arguments: object, program: str = "keyframe-train", **changes: str) -> Done:
-        """Run `keyframe-train` or another command in an empty directory of its own."""
+    def __call__(
+        self, *arguments: object, program: str = "keyframe-train", at: Path | None = None, **changes: str
+    ) -> Done:
+        """Run `keyframe-train` or another command in a directory, else in an empty one of its own."""
         if self.server is None:
             self.server = subprocess.Popen(
                 [sys.executable, str(ROOT / "tests" / "warm.py")],
@@ -146,7 +148,7 @@ class Warm:
         command = {
             "program": program,
             "arguments": [str(argument) for argument in arguments],
-            "directory": str(place / "cwd"),
+            "directory": str(at or place / "cwd"),
             "environment": environment(**changes),
             "out": str(place / "out"),
             "err": str(place / "err"),

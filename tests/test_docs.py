@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from keyframe.cli import main
 from keyframe.cli.arguments import check_values, prepare, split_inputs, without_hyphens
 from keyframe.config import conf_dir
-from tests.commands import ROOT
+from tests.commands import ROOT, cold
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
 
 def commands_of(page):
@@ -27,9 +29,7 @@ COMMANDS = sorted({line for page in PAGES for line in commands_of(page)})
 
 
 def test_there_are_commands_of_each_program():
-    assert {line.split()[0].removeprefix("keyframe-") for line in COMMANDS} >= {
-        path.stem for path in conf_dir().glob("*.yaml") if path.stem != "command"
-    }
+    assert {line.split()[0].removeprefix("keyframe-") for line in COMMANDS} == set(main.COMMANDS)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -42,7 +42,7 @@ def test_a_command_composes(line, monkeypatch):
     if typed and (typed[-1] == "..." or typed[0].startswith("sweep.resume=")):  # where the others were given before
         typed = [*(one for one in typed if one != "..."), "data=demo"]
     name = program.removeprefix("keyframe-")
-    others, inputs = split_inputs(typed) if name in ("extract", "features") else (typed, [])
+    others, inputs = split_inputs(typed) if name in ("extract", "features", "app") else (typed, [])
     assert not [one for one in inputs if "=" in one]
     prepared = prepare(without_hyphens(others))
     plain = [one for one in prepared if not one.startswith("-")]
@@ -74,3 +74,50 @@ def test_links_lead_somewhere(page):
 
 def test_the_first_page_is_short():
     assert (ROOT / "README.md").stat().st_size <= 10_000
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+SCORED = [(0, 5, "anna"), (4, 2, "anna"), (0, 4, "ben"), (6, 3, "ben")]
+
+
+def quick(program, typed):
+    """Arguments of a tutorial's command with small pictures, random weights, one epoch, two folds and one seed."""
+    if program == "keyframe-train":
+        folds = ["data.fold=0,1"] if {"-m", "experiment=cross_validation"} & set(typed) else []
+        size = [] if "data=h5" in typed else ["backbone.pretrained=false", "data.size=32"]
+        kept = [one for one in typed if not one.startswith(("data.fold=", "seed="))]
+        return [*kept, *folds, *size, "trainer=cpu", "trainer.max_epochs=1", "finetune=frozen"]
+    more = {"features": ["backbone.pretrained=false", "size=32"], "doctor": ["backbone.pretrained=false"]}
+    return [*typed, *more.get(program.removeprefix("keyframe-"), [])]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs(page, command, tiny_demo, tmp_path):
+    """Its blocks, in order, in one folder."""
+    (made,) = tiny_demo.glob("demo-*")
+    videos = sorted((made / "videos").iterdir())
+    for folder, names in (("holiday", ["beach"]), ("mine", [f"clip{n:02}" for n in range(1, 13)]), ("videos", None)):
+        (tmp_path / folder).mkdir()
+        for number, video in enumerate(videos):
+            name = video.stem if names is None else names[number] if number < len(names) else None
+            if name is not None:
+                (tmp_path / folder / f"{name}.mp4").symlink_to(video)
+    shutil.copy(videos[-1], tmp_path / "new.mp4")
+    (tmp_path / "labels.tsv").symlink_to(next(made.glob("*.tsv")))
+    rows = [f"clip{n:02},{at},{at + 2},{score},{who}" for n in range(1, 13) for at, score, who in SCORED]
+    (tmp_path / "mine" / "labels.csv").write_text("\n".join(["video,start,end,score,annotator", *rows]))
+    blocks = re.findall(r"(?ms)^```(\w+)(?: file=(\S+))?\n(.*?)^```$", page.read_text(encoding="utf-8"))
+    assert len(blocks) > 2
+    for language, file, text in blocks:
+        if file:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(text)
+        elif language == "python":
+            cold(["-c", text], tmp_path).good()
+        else:
+            for line in text.splitlines():
+                program, *typed = shlex.split(line)
+                command(*quick(program, typed), program=program, at=tmp_path).good()
+    made_of = {"holiday": "best", "labels": "outputs/extract/new", "heads": "outputs/compare/heads"}
+    assert any((tmp_path / made_of[page.stem]).iterdir())
