@@ -194,7 +194,7 @@ def _in_transition(candidates: Candidates) -> BoolArray:
         shown = np.append(False, same) | np.append(same, False)
         for moment in candidates.moments:
             shown[moment.frames] = True
-        found |= candidates.changes.still & ~shown
+        found |= candidates.changes.still & ~candidates.changes.busy & ~shown
     return found
 
 

@@ -3,7 +3,8 @@
 The descriptor of a whole frame is blind to a line of text and to a person far away. So frames are compared cell by
 cell, each cell with the tolerance that its own noise and motion ask for. In a film nearly all moves, and only large
 changes count. Where a shot stands still a change of a third of a per cent of the picture counts, and each picture that
-stays, and each thing that comes and goes, is a moment.
+stays, and each thing that comes and goes, is a moment. Where something passes a fixed camera most of the time,
+frames are compared with the background, and what comes into view is followed.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import binary_dilation, median_filter
+from scipy.ndimage import binary_dilation, label, maximum_filter, median_filter
 
 from keyframe.summary.describe import GRID, Cells
 from keyframe.types import BoolArray, Float64Array, Int64Array, IntArray, UInt8Array
@@ -34,11 +35,27 @@ _LEAST = 8
 # Looks over which a shot must stay the same, in half of its length, to be still footage: a slow zoom does not.
 _STILL_OVER = 2
 
+# A shot of so many looks whose cells mostly keep their value from look to look, and of which a frame mostly shows the
+# background but for so large a part, is of a fixed camera, however much passes it.
+_LONG, _STEADY_CELLS, _STEADY_STEP, _BEFORE_IT = 20, 0.6, 1, 0.25
+
 # How many times more a change counts in still footage.
 _CLOSER = 6.0
 
 # Frames that show the same have less than `_LEAST` changed cells, and are this similar by `LocalChanges.between`.
 SAME_FROM = 1 - _CLOSER * (_LEAST - 1) / GRID**2
+
+# Patches of changed cells touch at sides or corners. From so many changed cells on, no patch is sought.
+_IN_ONE_FRAME = np.zeros((3, 3, 3), dtype=bool)
+_IN_ONE_FRAME[1] = True
+_MANY = 32
+
+# Looks of which the median is a fixed camera's background.
+_BACKGROUND = 128
+
+# What comes into view is a patch of so many cells at least, so far from what was in view a look before. It is an event
+# of its own so many looks after the last one, and is followed for so many. A picture is one that stays for so many.
+_SPECK, _REACH, _APART, _FOLLOWED, _LINGERS = 3, 6, 8, 32, 4
 
 # Looks that light and noise are estimated from, and pairs compared at once.
 _ESTIMATED, _AT_ONCE = 256, 256
@@ -54,13 +71,15 @@ class LocalChanges:
 
     Attributes:
         cells: the luma of the cells in even light, uint8 (n, GRID ** 2).
-        still: whether the frame is of a shot whose picture stays the same for at least half of the time, (n,).
+        still: whether the frame is of a shot whose picture stays the same for at least half of the time, or whose
+            camera is fixed, (n,).
+        busy: whether it is of a shot whose camera is fixed, but whose picture stays the same for less, (n,).
     """
 
     def __init__(self, cells: Cells, shots: IntArray, looks: IntArray) -> None:
         n = len(cells)
         self.cells = np.empty((n, GRID**2), np.uint8)
-        self.still = np.zeros(n, dtype=bool)
+        self.still, self.busy, self._fixed = np.zeros((3, n), dtype=bool)
         self._shot_of = np.repeat(np.arange(len(shots)), shots[:, 1] - shots[:, 0] + 1)
         # With and without what restless cells show.
         self._tolerances, self._calm = np.full((2, len(shots), GRID**2), _FLOOR, np.uint8)
@@ -70,10 +89,13 @@ class LocalChanges:
             held = int((looks[own] - 1).sum())
             self._tolerances[shot], restless = self._tolerance(np.arange(first + 1, last + 1), held)
             self._calm[shot] = np.where(restless, 255, self._tolerances[shot])
+            self._fixed[own] = self._is_fixed(own, self._tolerances[shot])
             later = np.arange(first + _STILL_OVER, last + 1)
             quiet = np.count_nonzero(self.same(later - _STILL_OVER, later)) + held
             # How long a last frame stays is not known.
-            self.still[own] = quiet >= max(1, (len(later) + held) / 2) or first == n - 1
+            stays = quiet >= max(1, (len(later) + held) / 2) or first == n - 1
+            self.busy[own] = self._fixed[own] & ~stays
+            self.still[own] = stays | self.busy[own]
 
     def _tolerance(self, steps: Int64Array, held: int) -> tuple[IntArray, BoolArray]:
         """The largest difference that is no change, and whether the cell is restless, of each, (GRID ** 2,)."""
@@ -91,6 +113,27 @@ class LocalChanges:
         restless = binary_dilation(often.reshape(GRID, GRID)).ravel()
         return tolerance, restless & (looks >= _AT_LEAST) & (np.count_nonzero(restless) < _SMALL_PART * GRID**2)
 
+    def _is_fixed(self, frames: slice, tolerance: IntArray) -> bool:
+        """Whether the camera of a shot does not move."""
+        some = self.cells[frames][_spread(frames.stop - frames.start)]
+        away = np.count_nonzero(_apart(some, _background(some)) > tolerance, axis=1)
+        steady = np.count_nonzero(tolerance <= _FLOOR + _NOISES * _STEADY_STEP)
+        long = frames.stop - frames.start >= _LONG
+        return bool(long and steady >= _STEADY_CELLS * GRID**2 and np.median(away) <= _BEFORE_IT * GRID**2)
+
+    def foreground(self, first: int, end: int) -> BoolArray:
+        """Which calm cells of a fixed camera's shot show no background, for frames first ... end - 1, (f, GRID, GRID).
+
+        The background is the median over a minute around: somebody may stay for half of it.
+        """
+        found = np.zeros((end - first, GRID**2), dtype=bool)
+        for start in range(first, end, _BACKGROUND // 4):
+            few = slice(start, min(end, start + _BACKGROUND // 4))
+            around = slice(max(first, start - _BACKGROUND // 2), min(end, start + _BACKGROUND // 2))
+            away = _apart(self.cells[few], _background(self.cells[around]))
+            found[few.start - first : few.stop - first] = away > self._calm[self._shot_of[few]]
+        return found.reshape(-1, GRID, GRID)
+
     def changed(self, frames: IntArray | int, others: IntArray, calm: bool = True) -> BoolArray:
         """Which cells differ between frames, or one frame, and as many others, (o, GRID ** 2); `calm` ones or all."""
         one, other = self._shot_of[frames], self._shot_of[others]
@@ -102,17 +145,27 @@ class LocalChanges:
             tolerances = of_shots[other[0]]
         return _apart(self.cells[frames], self.cells[others]) > tolerances
 
-    def _counts(self, frames: IntArray | int, others: IntArray, calm: bool) -> Int64Array:
-        """How many cells differ, (o,)."""
-        counts = np.zeros(len(others), dtype=np.int64)
+    def same(self, frames: IntArray | int, others: IntArray) -> BoolArray:
+        """Whether frames of still footage show the same as others, (o,), but for restless parts.
+
+        They do if less than `_LEAST` cells have changed. Before a fixed camera, and on a screen, it may be a few more
+        that do not hang together: a pointer, a clock and a laser dot. In a film they are large things that move little.
+        """
+        same = np.zeros(len(others), dtype=bool)
         for few in _pieces(len(others)):
             own = frames if isinstance(frames, int) else frames[few]
-            counts[few] = np.count_nonzero(self.changed(own, others[few], calm), axis=1)
-        return counts
+            fixed = self._fixed[own] & self._fixed[others[few]]
+            same[few] = _sizes(self.changed(own, others[few]), fixed) < _LEAST
+        return same
 
-    def same(self, frames: IntArray | int, others: IntArray) -> BoolArray:
-        """Whether frames of still footage show the same as others, (o,), but for restless parts."""
-        return self._counts(frames, others, calm=True) < _LEAST
+    def added(self, before: int, frames: Int64Array, after: int) -> Int64Array:
+        """The size of what frames show in place of what both a frame before and one after them show, (f,)."""
+        kept = ~self.changed(before, np.array([after]))
+        sizes = np.zeros(len(frames), dtype=np.int64)
+        for few in _pieces(len(frames)):
+            new = self.changed(before, frames[few]) & self.changed(after, frames[few]) & kept
+            sizes[few] = _sizes(new, self._fixed[frames[few]])
+        return sizes
 
     def between(self, frame: int, others: IntArray) -> Float64Array:
         """How much of the image differs between a frame and others, in [0, 1], (o,); symmetric.
@@ -120,7 +173,10 @@ class LocalChanges:
         It is the share of cells that have changed, and six times that share if both frames are of still shots.
         """
         closer = np.where(self.still[frame] & self.still[others], _CLOSER, 1.0)
-        return np.minimum(1, closer * self._counts(frame, others, calm=False) / GRID**2)
+        counts = [
+            np.count_nonzero(self.changed(frame, others[few], calm=False), axis=1) for few in _pieces(len(others))
+        ]
+        return np.minimum(1, closer * np.concatenate([*counts, np.zeros(0)]) / GRID**2)
 
 
 def _even_light(rows: UInt8Array, out: UInt8Array) -> None:
@@ -133,6 +189,22 @@ def _even_light(rows: UInt8Array, out: UInt8Array) -> None:
         lit = rows[few] + np.float32(_DARK)
         lit /= np.median(lit / typical, axis=1, keepdims=True).clip(1 / _MOST_LIGHT, _MOST_LIGHT)
         out[few] = np.round(lit - _DARK).clip(0, 255)
+
+
+def _background(cells: UInt8Array) -> UInt8Array:
+    """The median of some frames (n, cells), (cells,)."""
+    return np.partition(cells, len(cells) // 2, axis=0)[len(cells) // 2]
+
+
+def _sizes(changed: BoolArray, fixed: BoolArray) -> Int64Array:
+    """How many cells have changed, (f,), given (f, GRID ** 2); of few in `fixed` footage, in the largest patch."""
+    sizes = np.count_nonzero(changed, axis=1)
+    some = np.flatnonzero(fixed & (sizes >= _LEAST) & (sizes < _MANY))
+    cells = changed[some].reshape(-1, GRID, GRID)
+    # Words of a line are one patch.
+    patches, count = label(maximum_filter(cells, (1, 1, 3)), _IN_ONE_FRAME)
+    sizes[some] = np.bincount(patches[cells], minlength=count + 1)[patches].max(axis=(1, 2), initial=0)
+    return sizes
 
 
 def _apart(ones: UInt8Array, others: UInt8Array) -> UInt8Array:
@@ -175,11 +247,18 @@ def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:
     begins = np.append(True, ~changes.same(np.arange(n - 1), np.arange(1, n)))
     pictures: list[tuple[int, int]] = []
     passing: list[Moment] = []
-    for first, end in np.flatnonzero(np.diff(changes.still, prepend=False, append=False)).reshape(-1, 2).tolist():
+    kinds = changes.still + changes.busy.astype(np.int64)
+    borders = [0, *(1 + np.flatnonzero(np.diff(kinds))).tolist(), n]
+    for first, end in pairwise(borders):
+        if not kinds[first]:
+            continue
         starts = np.union1d(first, first + np.flatnonzero(begins[first:end]))
-        stays = np.add.reduceat(looks[first:end], starts - first) > 1
+        stays = np.add.reduceat(looks[first:end], starts - first) >= (_LINGERS if changes.busy[first] else 2)
         ends = np.stack([starts, np.append(starts[1:], end) - 1], axis=1)[stays]
         pictures += map(tuple, ends.tolist())
+        if changes.busy[first]:
+            passing += (Moment(first + frames) for frames in _events(changes.foreground(first, end)))
+            continue
         anchors = ends.ravel().tolist()
         spans = [(*span, *span) for span in pairwise(anchors)]
         if anchors and first == 0:
@@ -193,17 +272,41 @@ def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:
 
 def _passing(changes: LocalChanges, frames: Int64Array, before: int, after: int) -> Iterator[Moment]:
     """What is to be seen in two frames in a row, of some, and neither in the one before nor in the one after."""
-    kept = ~changes.changed(before, np.array([after]))
-    if 2 * np.count_nonzero(kept) < GRID**2:
+    content = _content(changes.cells[before])
+    if 2 * np.count_nonzero(changes.changed(before, np.array([after])) & content) > np.count_nonzero(content):
         return  # From one picture to another.
-    sizes = np.zeros(len(frames), dtype=np.int64)
-    for few in _pieces(len(frames)):
-        new = changes.changed(before, frames[few]) & changes.changed(after, frames[few]) & kept
-        sizes[few] = np.count_nonzero(new, axis=1)
+    sizes = changes.added(before, frames, after)
     seen = np.flatnonzero(np.diff(sizes >= _LEAST, prepend=False, append=False))
     for first, end in seen.reshape(-1, 2).tolist():
         if end - first > 1:
             yield Moment(frames[first:end][sizes[first:end] >= sizes[first:end].max() / 2])
+
+
+def _events(foreground: BoolArray) -> Iterator[Int64Array]:
+    """The frames that show well each thing that comes into view, given the foreground (n, GRID, GRID)."""
+    begun, near = -_APART, np.zeros((GRID, GRID), dtype=bool)
+    for place, cells in enumerate(foreground):
+        patches, _ = label(cells, _IN_ONE_FRAME[1])
+        fresh = np.bincount(patches.ravel()) >= _SPECK
+        fresh[np.append(0, patches[near])] = False
+        if fresh.any() and place - begun >= _APART:
+            sizes = _followed(foreground[place : place + _FOLLOWED], fresh[patches])
+            if np.count_nonzero(sizes >= _LEAST) > 1:
+                begun = place
+                yield place + np.flatnonzero(sizes >= max(_LEAST, 0.75 * sizes.max()))
+        near = maximum_filter(cells, 2 * _REACH + 1)
+
+
+def _followed(foreground: BoolArray, thing: BoolArray) -> Int64Array:
+    """How many cells a thing (GRID, GRID) covers in frames (f, GRID, GRID), until it is out of sight, (f,)."""
+    sizes = np.zeros(len(foreground), dtype=np.int64)
+    for place, cells in enumerate(foreground):
+        patches, _ = label(cells, _IN_ONE_FRAME[1])
+        thing = cells & np.isin(patches, patches[maximum_filter(thing, 2 * _REACH + 1)])
+        sizes[place] = np.count_nonzero(thing)
+        if not sizes[place]:
+            break
+    return sizes
 
 
 def _merged(changes: LocalChanges, pictures: list[tuple[int, int]]) -> list[Moment]:
@@ -228,11 +331,21 @@ def _merged(changes: LocalChanges, pictures: list[tuple[int, int]]) -> list[Mome
 
 def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     """Whether the following frame is this one with something added to its plain ground, and the rest as it was."""
-    old, new = (changes.cells[place].reshape(GRID, GRID) for place in (frame, following))
-    ground = median_filter(old, 9, mode="nearest")
-    changed = changes.changed(frame, np.array([following])).reshape(GRID, GRID)
-    content = _apart(old, ground) > _FLOOR
+    old, new = changes.cells[frame], changes.cells[following]
+    ground = _ground(old)
+    changed = changes.changed(frame, np.array([following]))[0]
+    content = _content(old)
     lost = np.count_nonzero(changed & (_apart(new, ground) < _apart(old, ground)))
     # Of a word put in place of another a third is lost.
     only_added = lost < min(_LEAST, np.count_nonzero(changed) / 8)
     return bool(only_added and np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2)
+
+
+def _ground(cells: UInt8Array) -> UInt8Array:
+    """The paper below what is written, or the wall behind small things, (GRID ** 2,)."""
+    return median_filter(cells.reshape(GRID, GRID), 9, mode="nearest").ravel()
+
+
+def _content(cells: UInt8Array) -> BoolArray:
+    """Which cells show more than their ground, (GRID ** 2,)."""
+    return _apart(cells, _ground(cells)) > _FLOOR

@@ -125,8 +125,9 @@ class TopSelection(Limits):
         by_length = min(self.most, max(1, round(self.per_minute * candidates.duration / 60)))
         wanted = by_length if self.k is None else self.k
         groups = _groups(candidates)
-        # Shots that look alike have a frame each if there are enough.
-        chosen = _one_of_each(candidates, groups, candidates.scores, wanted, self, moments=wanted >= len(groups))
+        # Moments look alike as a whole; shots that do have a frame each if there are enough.
+        moments = wanted >= len(groups) or len(candidates.moments) > 1
+        chosen = _one_of_each(candidates, groups, candidates.scores, wanted, self, moments)
         chosen = _best_frames(candidates, candidates.scores, self.k, wanted, self, chosen)
         return _ranked(candidates, chosen, self.k, self)
 

@@ -118,6 +118,47 @@ def test_what_passes_a_fixed_camera_is_a_moment_each_time():
     assert len(moments([room()] * 20 + [there] + [room()] * 20)) == 1
 
 
+def test_each_who_passes_is_a_moment_though_the_scene_is_seldom_or_never_empty():
+    for gap, empty in ((8, 1), (4, 1), (0, 0)):
+        views = []
+        for number in range(8):
+            for step in range(20 + gap):
+                view = np.pad(room(), 4)
+                if step < 20:
+                    left = round(2.6 * step)
+                    view[10 + 3 * number : 18 + 3 * number, left : left + 3] = 20 if number % 3 else 235
+                views.append(view[4:-4, 4:-4])
+        found = moments(views)
+        at = [int(moment.frames[0]) // (20 + gap) for moment in found[empty:]]
+        assert at == list(range(8)) and len(found) == 8 + empty
+        assert all(moment.finished for moment in found)
+    # somebody at a desk who is never still is none, who looks in is one
+    rng, desk = np.random.default_rng(5), []
+    for number in range(80):
+        view = room()
+        view[20 + rng.integers(0, 5) : 30, 8 + rng.integers(0, 5) : 16] = 30
+        if 40 <= number < 50:
+            view[16:30, 36 - (number - 40) : 39 - (number - 40)] = 235
+        desk.append(view)
+    seen = [moment.frames for moment in moments(desk) if (moment.frames >= 40).all() and (moment.frames < 50).all()]
+    assert len(seen) == 1 and len(moments(desk)) <= 3
+
+
+def test_a_pointer_a_clock_and_a_laser_dot_at_once_are_none():
+    rng, talk = np.random.default_rng(6), []
+    for number in range(60):
+        slide = text(number // 20, lines=4)
+        slide[1:3, 44:46] = rng.integers(0, 200, (2, 2))
+        slide[20:22, 6 + number * 5 % 36 : 8 + number * 5 % 36] = 0
+        slide[32:34, 40 - number * 7 % 36 : 42 - number * 7 % 36] = 120
+        talk.append(slide)
+    assert [moment.frames[0] // 20 for moment in moments(talk)] == [0, 1, 2]
+    n = len(talk)
+    candidates = video(np.linspace(0, 1, n), np.arange(n) / 2, np.ones((n, 1), np.float32), cells=filmed(talk))
+    # two of three slides, though all look alike as a whole
+    assert (TopSelection(k=2)(candidates).keyframes // 20).tolist() == [1, 2]
+
+
 def test_noise_flicker_light_a_flash_a_pointer_and_a_dissolve_are_none():
     rng = np.random.default_rng(2)
     view = room()

@@ -330,9 +330,9 @@ def test_a_still_picture_with_noise_is_one_keyframe_however_many_are_asked_for()
 
 def test_frames_of_a_long_still_picture_are_not_all_compared(monkeypatch):
     n, compared = 3000, []
-    counts = LocalChanges._counts
+    counts = LocalChanges.changed
     monkeypatch.setattr(
-        LocalChanges, "_counts", lambda *given, **calm: compared.append(len(given[2])) or counts(*given, **calm)
+        LocalChanges, "changed", lambda *given, **calm: compared.append(len(given[2])) or counts(*given, **calm)
     )
     cells = np.random.default_rng(0).integers(99, 102, (n, GRID, GRID)).astype(np.uint8)
     cells[2000:] += 40
