@@ -6,8 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from keyframe.summary.changes import LocalChanges
 from keyframe.summary.describe import GRID, Cells, check_column, check_descriptors
-from keyframe.summary.moments import LocalChanges, Moment, find_moments
+from keyframe.summary.moments import Moment, find_moments
 from keyframe.summary.shots import check_shots
 from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray
 

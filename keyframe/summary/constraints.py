@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keyframe.summary.candidates import Candidates, Positions
-from keyframe.summary.moments import LocalChanges
+from keyframe.summary.changes import LocalChanges
 from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
 # Timestamps are rounded, so frames may be this many seconds too close.
@@ -44,7 +44,7 @@ class Limits:
         max_similarity: greatest product of two keyframes' descriptors, in [-1, 1]; 1 sets no limit. With the project's
             descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
             above .95; measured on real clips). If moments of one scene are wanted, it is the share of the frame that
-            has not changed (`keyframe.summary.moments.LocalChanges`), if that is less.
+            has not changed (`keyframe.summary.changes.LocalChanges`), if that is less.
     """
 
     min_distance: float = 1.0

@@ -1,7 +1,7 @@
 """What a frame looks like, in numbers that depend on no model.
 
 - `describe_frames`: a descriptor, sharpness, brightness and contrast, for shots and duplicates.
-- `luma_cells`: a small luma picture, in which `keyframe.summary.moments` finds what the descriptor is blind to.
+- `luma_cells`: a small luma picture, in which `keyframe.summary.changes` finds what the descriptor is blind to.
 """
 
 from collections.abc import Iterable

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
+from keyframe.summary.changes import SAME_FROM
 from keyframe.summary.constraints import Conflicts, Limits, choose, knapsack
-from keyframe.summary.moments import SAME_FROM
 from keyframe.types import BoolArray, FloatArray, KeyframeError, check_number
 
 # The most frames to choose from, and the most frames to be represented: bounds of the table between them.

@@ -3,8 +3,9 @@
 import numpy as np
 
 from keyframe.summary.candidates import quality_flags
+from keyframe.summary.changes import LocalChanges
 from keyframe.summary.describe import GRID
-from keyframe.summary.moments import LocalChanges, find_moments
+from keyframe.summary.moments import find_moments
 from keyframe.summary.selection import AdaptiveSelection, TopSelection
 from tests.summary.generated import video
 
@@ -116,6 +117,25 @@ def test_what_passes_a_fixed_camera_is_a_moment_each_time():
     there[20:26, 20:22] -= 60
     assert len(moments([room()] * 20 + [there] * 10 + [room()] * 20)) == 2
     assert len(moments([room()] * 20 + [there] + [room()] * 20)) == 1
+
+
+def test_a_slide_of_one_look_is_a_moment_and_what_is_passed_through_is_none():
+    for number in range(4):
+        slides = [text(number)] * 10 + [text(number + 10)] + [text(number + 20)] * 10
+        assert [moment.frames.tolist() for moment in moments(slides)][1:2] == [[10]] and len(moments(slides)) == 3
+    # a wipe, a dissolve, a scroll, a push, a flash, and a line that flies in
+    one, other = text(0), text(1)
+    joined = np.concatenate([one, other])
+    flying = one.copy()
+    flying[40:43, 10:30] = 120
+    for between in (
+        np.concatenate([other[:, :20], one[:, 20:]], axis=1), 0.4 * one + 0.6 * other, joined[17:65],
+        np.concatenate([one[:, 30:], other[:, :30]], axis=1), one * 0.5 + 127, flying,
+    ):  # fmt: skip
+        assert len(moments([one] * 10 + [between] + [other] * 10)) == 2
+    # a film that plays on a screen
+    rng = np.random.default_rng(8)
+    assert len(moments([one] * 20 + [rng.integers(0, 255, (GRID, GRID)) for _ in range(8)] + [other] * 20)) == 2
 
 
 def test_each_who_passes_is_a_moment_though_the_scene_is_seldom_or_never_empty():

@@ -14,9 +14,9 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.summary.candidates import Candidates, Selection, quality_flags
+from keyframe.summary.changes import LocalChanges
 from keyframe.summary.constraints import Limits, knapsack
 from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID
-from keyframe.summary.moments import LocalChanges
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.types import KeyframeError
 from tests.summary.generated import (
