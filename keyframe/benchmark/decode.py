@@ -80,10 +80,15 @@ def read_with_opencv(
 
 def decode_with_ffmpeg(path: Path) -> None:
     """Decode all frames of a file in one thread and drop them, `ffmpeg -i FILE -f null -`."""
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-threads", "1", "-i", str(path), "-an", "-f", "null", "-"]
+    command = [*ffmpeg_reading(path), "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise KeyframeError(f"ffmpeg cannot decode {path}: {done.stderr.strip().splitlines()[-1:]}")
+
+
+def ffmpeg_reading(path: Path) -> list[str]:
+    """The beginning of a command of ffmpeg, which decodes the images of a file in one thread."""
+    return [find_ffmpeg(), "-nostdin", "-v", "error", "-threads", "1", "-i", str(path), "-an"]
 
 
 def find_ffmpeg() -> str:
@@ -95,7 +100,7 @@ def find_ffmpeg() -> str:
 
         return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
-        raise KeyframeError(f"ffmpeg, which suite=decode needs, is missing: {pip_install('benchmark')}.") from error
+        raise KeyframeError(f"ffmpeg, which this suite needs, is missing: {pip_install('benchmark')}.") from error
 
 
 # Name of a figure -> what is timed, and what it is.

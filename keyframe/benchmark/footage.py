@@ -1,5 +1,6 @@
 """What the suites measure on: videos of any length, labelled videos to train on, and videos as evaluation sees them."""
 
+import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,14 +24,25 @@ from keyframe.types import Float32Array, FloatArray, Int64Array, LabelledVideo, 
 
 _PIECE_S = 40
 _SHOTS_S = (2, 3, 5, 7, 4, 6, 3, 10)  # of a piece
+N_SCENES = len(_SHOTS_S)
 _GRAIN = 6  # sensor noise, levels of 255
 _FALL = 1.6  # detail falls as 1 / frequency ** this
 _FORMAT = 3  # raised when the same values would give another video
+# Options of an encoder, with {0} for the frames of a group.
+_ENCODERS = {
+    "libx264": {"preset": "veryfast", "crf": "23", "g": "{0}", "keyint_min": "{0}", "sc_threshold": "0"},
+    "libx265": {
+        "preset": "ultrafast",
+        "crf": "26",
+        "x265-params": "keyint={0}:min-keyint={0}:scenecut=0:open-gop=0:log-level=none",
+    },
+    "libsvtav1": {"preset": "12", "crf": "40", "g": "{0}"},
+}
 
 
 @dataclass(frozen=True)
 class Footage:
-    """H.264 in mp4 with B-frames; equal values give equal videos.
+    """Video in mp4, by default H.264 with B-frames; equal values give equal videos.
 
     One piece of 40 s is encoded; the rest are copies of its packets.
     """
@@ -41,8 +53,11 @@ class Footage:
     rate: int = 25  # frames per second
     key_every: int = 250  # frames from one key frame to the next, a divisor of those of a piece
     seed: int = 0
+    encoder: str = "libx264"  # one of FFmpeg's names in `_ENCODERS`
 
     def __post_init__(self) -> None:
+        if self.encoder not in _ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(_ENCODERS)}, not {self.encoder}")
         if self.seconds < 1 or self.seconds % _PIECE_S:
             raise ValueError(f"seconds must be a multiple of {_PIECE_S}, not {self.seconds}")
         if (_PIECE_S * self.rate) % self.key_every:
@@ -52,7 +67,14 @@ class Footage:
     def name(self) -> str:
         """The file's stem."""
         size = f"{self.width}x{self.height}"
+        size += "" if self.encoder == "libx264" else f"-{self.encoder}"
         return f"footage-v{_FORMAT}-{size}-{self.seconds}s-{self.rate}fps-gop{self.key_every}-seed{self.seed}"
+
+    @staticmethod
+    def scenes(seconds: Sequence[float]) -> set[int]:
+        """Which of the `N_SCENES` distinct scenes are seen at these seconds."""
+        at = np.asarray(seconds, np.float64) % _PIECE_S
+        return set(np.searchsorted(np.cumsum(_SHOTS_S), at, side="right").tolist())
 
     def write(self, directory: Path) -> Path:
         """Write the file into a directory, unless it is there, whole or not at all, and return its path."""
@@ -73,10 +95,12 @@ class Footage:
 
     def _encode(self, path: Path) -> None:
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=self.rate)
+            os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself: errors alone
+            stream = container.add_stream(self.encoder, rate=self.rate)
+            assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-            group = str(self.key_every)
-            stream.options = {"preset": "veryfast", "crf": "23", "g": group, "keyint_min": group, "sc_threshold": "0"}
+            options = _ENCODERS[self.encoder]
+            stream.options = {key: value.format(self.key_every) for key, value in options.items()}
             stream.codec_context.thread_count = cores()
             for frame in self._frames():
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -122,7 +146,7 @@ def _repeated(piece: Path, times: int, length: Fraction) -> Iterator[tuple[Packe
 def _copy_packets(packets: Iterable[tuple[Packet, int]], template: VideoStream, path: Path) -> None:
     """Write packets of a stream into a new file, each with ticks added to its times."""
     with av.open(str(path), "w") as target:
-        copy = target.add_stream_from_template(template)
+        copy = target.add_stream_from_template(template, opaque=True)  # its decoder need not have an encoder
         for packet, shift in packets:
             if packet.dts is not None and packet.pts is not None:
                 packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy

@@ -14,6 +14,14 @@ from av.video.stream import VideoStream
 
 from keyframe.types import VideoError
 
+# The files of a folder that count as videos, to train on and to extract from. A file of another suffix must be named.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv"),
+    *(".mpg", ".mpeg", ".m1v", ".m2p", ".m2v", ".vob", ".vro", ".evo", ".mod", ".tod", ".ts", ".mts", ".m2ts", ".m2t"),
+    *(".trp", ".mxf", ".gxf", ".dv", ".wmv", ".asf", ".wtv", ".ogv", ".ogm", ".rm", ".rmvb", ".gif", ".apng", ".y4m"),
+    *(".264", ".h264", ".265", ".h265", ".hevc", ".266", ".vvc", ".obu", ".ivf", ".nut", ".mjpeg", ".mjpg", ".mj2"),
+    *(".insv", ".dav"),
+)
 # FFmpeg "plays" these too: text as a terminal recording, an image as a video of one frame.
 _NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf"}
 # How texts that play other files begin: HLS, FFmpeg's own, DASH.

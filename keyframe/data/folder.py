@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from keyframe.data.alignment import frame_labels
+from keyframe.data.container import VIDEO_SUFFIXES
 from keyframe.data.demo import DemoSet, generate
 from keyframe.data.label_tables import TimedLabels, check_scale
 from keyframe.data.labels import LABEL_SUFFIXES, label_files, read_video_labels
 from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
-
-# The files of a folder that count as videos, to train on and to extract from. A file of another suffix must be named.
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv"),
-    *(".mpg", ".mpeg", ".m1v", ".m2p", ".m2v", ".vob", ".vro", ".evo", ".mod", ".tod", ".ts", ".mts", ".m2ts", ".m2t"),
-    *(".trp", ".mxf", ".gxf", ".dv", ".wmv", ".asf", ".wtv", ".ogv", ".ogm", ".rm", ".rmvb", ".gif", ".apng", ".y4m"),
-    *(".264", ".h264", ".265", ".h265", ".hevc", ".266", ".vvc", ".obu", ".ivf", ".nut", ".mjpeg", ".mjpg", ".mj2"),
-    *(".insv", ".dav"),
-)
 
 # TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds ydata-tvsum50-{data,matlab,video}.zip;
 # those unpack to data/, matlab/ and video/, either in place or each in a folder of the zip's name.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 
-from keyframe.data.folder import VIDEO_SUFFIXES
+from keyframe.data.container import VIDEO_SUFFIXES
 from keyframe.extraction.download import ADDRESS
 from keyframe.extraction.playlist import PLAYLIST, parts_beside
 from keyframe.extraction.staging import IMAGE_SUFFIXES, NUMBERED, Refused, Staging, files_in, makes_video

@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from keyframe.data.folder import VIDEO_SUFFIXES, DirectorySource, find_label_file, find_videos, match
+from keyframe.data.container import VIDEO_SUFFIXES
+from keyframe.data.folder import DirectorySource, find_label_file, find_videos, match
 from keyframe.types import KeyframeError, Labels
 
 RELEASE = "ydata-tvsum50-v1_1"
