@@ -57,6 +57,21 @@ class BatchRun(NamedTuple):
         return statistics.median(step.memory_mb for step in self.videos[max(0, videos - _AROUND) : videos])
 
 
+def add_growth(result: SuiteResult, name: str, costs: Mapping[int, Cost], what: str) -> None:
+    """Add seconds and memory by size, and the exponent of time: the slope of log seconds over log size."""
+    for size, cost in costs.items():
+        result.add(f"seconds_{name}_{size}", cost.seconds, "s", f"{size} {what}")
+        result.add(f"memory_mb_{name}_{size}", cost.memory_mb, "MB", f"memory of {size} {what}")
+    add_exponent(result, name, {size: cost.seconds for size, cost in costs.items()}, what)
+
+
+def add_exponent(result: SuiteResult, name: str, seconds: Mapping[int, float], what: str) -> None:
+    """Add the power with which time grows with two sizes or more, by least squares on logarithms; 1 is linear."""
+    if len(seconds) > 1:
+        slope = np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0]
+        result.add(f"exponent_{name}", float(slope), "", f"power with which time grows with the number of {what}")
+
+
 @dataclass(frozen=True)
 class ScaleSuite:
     """Extracts keyframes from more and more short videos; the arguments are the node `scale` of conf/benchmark.yaml."""
@@ -108,6 +123,8 @@ def add_batches(result: SuiteResult, runs: Mapping[int, BatchRun]) -> None:
     for count in fewer:
         value = largest.seconds_per_video / runs[count].seconds_per_video
         result.add(f"ratio_{most}_over_{count}", value, "", f"a video of {most}, over a video of {count}")
+    batches = {count: run.seconds_per_video * count for count, run in runs.items()}
+    add_exponent(result, "seconds", batches, "videos")
     if most > _SETTLED:
         growth = largest.memory_mb(most) - largest.memory_mb(_SETTLED)
         meaning = f"growth of the process's memory from the {_SETTLED}th to the {most}th video"
@@ -217,6 +234,8 @@ def add_lengths(result: SuiteResult, costs: Mapping[int, Cost], suffix: str) -> 
         value = costs[longer].seconds / costs[shorter].seconds
         meaning = f"seconds of {longer} minutes over those of {shorter}, {scored}; in proportion {longer / shorter:g}"
         result.add(f"time_ratio_{longer}_over_{shorter}{suffix}", value, "", meaning)
+    seconds = {minutes: cost.seconds for minutes, cost in costs.items()}
+    add_exponent(result, f"seconds{suffix}", seconds, f"minutes, {scored}")
     longest = max(costs)
     meaning = f"peak memory of {longest} minutes over the limit for 120, {_LIMIT_MB:.0f} MB, {scored}"
     result.add(f"rss_ratio_to_limit{suffix}", costs[longest].memory_mb / _LIMIT_MB, "", meaning)

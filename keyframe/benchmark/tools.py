@@ -1,12 +1,12 @@
 """The suite `tools`: keyframes without a model, against what people would pick instead; each on one core."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -174,7 +174,7 @@ class ToolsSuite:
             for key, tool in list(able.items()):
                 (place / key).mkdir(exist_ok=True)
                 try:
-                    if tool.needs and importlib.util.find_spec(tool.needs) is None:
+                    if tool.needs and find_spec(tool.needs) is None:
                         raise KeyframeError(f"{tool.needs} is not installed")
                     used.setdefault(key, []).append(use(tool.command))
                     if tool.shown is not None and not tool.shown(place / key):

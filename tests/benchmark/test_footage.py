@@ -1,5 +1,7 @@
 """Videos to measure on: as asked, the same every time, and different to what compares files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
@@ -29,6 +31,21 @@ def test_length_rate_and_key_frames_are_as_asked(footage):
     before = footage.stat().st_mtime_ns
     assert SMALL.write(footage.parent) == footage and footage.stat().st_mtime_ns == before  # made once
     assert [path.name for path in footage.parent.iterdir()] == [footage.name]
+
+
+@pytest.mark.parametrize(("encoder", "codec"), [("libx265", "hevc"), ("libsvtav1", "av1")])
+def test_footage_of_other_codecs(encoder, codec, tmp_path, capfd):
+    index = index_packets(replace(SMALL, encoder=encoder).write(tmp_path))
+    assert (index.codec, index.n_frames, index.duration) == (codec, 400, pytest.approx(80))
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_scenes_are_those_of_the_shots(footage):
+    assert [sorted(Footage.scenes([second])) for second in (0, 1.99, 2, 39.9, 40)] == [[0], [0], [1], [7], [0]]
+    for cut in (10, 25):  # at 2 s and 5 s
+        frames = PyAVReader().read(footage, np.array([cut - 2, cut - 1, cut]), None).pixels.astype(int)
+        within, across = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+        assert across > within
 
 
 def test_the_second_piece_shows_what_the_first_does(footage):

@@ -1,5 +1,8 @@
 """A batch is done as keyframe-extract does it; figures from seconds and memory that are known."""
 
+from statistics import linear_regression
+
+import numpy as np
 import pytest
 
 from keyframe.benchmark import SuiteResult
@@ -42,6 +45,7 @@ def test_figures_of_batches():
             "scale/seconds_a_video_10": 1.05,
             "scale/seconds_a_video_250": 2.02,
             "scale/ratio_250_over_10": 2.02 / 1.05,
+            "scale/exponent_seconds": np.log(25 * 2.02 / 1.05) / np.log(25),
             "scale/rss_growth_mb_20_to_250": 10,
             "scale/seconds_a_video_planning": 0.02,
         }
@@ -62,6 +66,7 @@ def test_figures_of_long_videos():
             "long/peak_rss_mb_120min": 750,
             "long/time_ratio_30_over_10": 3,
             "long/time_ratio_120_over_30": 5,
+            "long/exponent_seconds": linear_regression(*np.log([[10, 30, 120], [30, 90, 450]])).slope,
             "long/rss_ratio_to_limit": 0.5,
         }
     )

@@ -4,13 +4,14 @@ import json
 import logging
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from keyframe.benchmark import busy, infer, scale, train
+from keyframe.benchmark import busy, growth, infer, scale, tools, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
 from keyframe.cli.arguments import check_values
 from keyframe.cli.benchmark import benchmark
@@ -40,7 +41,7 @@ def measured_here(tmp_path, monkeypatch, caplog):
 
     def run(suite, *arguments):
         caplog.set_level(logging.INFO)
-        for module in (infer, scale, train):
+        for module in (growth, infer, scale, train):
             monkeypatch.setattr(module, "in_child", lambda task, measured: (item for item in task()))
         footage, place = tmp_path / "foot age", tmp_path / "run"
         assert not in_process("benchmark", f"suite={suite}", *arguments, f"footage={footage}", run_dir=place)
@@ -169,6 +170,68 @@ def test_ddp(measured_here, monkeypatch):
         assert (record[f"ddp/ranks_over_one_{stage}"], record[f"ddp/tracked_over_one_{stage}"]) == (3, 1)
     assert record["ddp/run_directory_mb"] == record["ddp/checkpoint_mb"] == 1.5
     assert "gradients go over gloo" in out
+
+
+def test_tools(measured_here, monkeypatch):
+    """What each takes is known; torchcodec is not there, and FFmpeg's filter shows the second and the last scene."""
+
+    def use(command):
+        line = " ".join(command)
+        place = next((Path(part.split("=")[-1]) for part in command if "keyframe-benchmark-" in part), None)
+        if "torchcodec" in line:
+            raise KeyframeError("no FFmpeg")
+        if "thumbnail" in line:
+            (place.parent / "75.jpg").touch()
+            (place.parent / "999.jpg").touch()
+            return tools.Used(6, 7, 30)
+        if "scenedetect" in line and "adaptive" in line:
+            return tools.Used(9, 9, 9)  # it shows nothing
+        if "scenedetect" in line:
+            (place / "3-01.jpg").touch()
+            return tools.Used(12, 13, 90)
+        if "keyframe.cli" in line:
+            (place / "video").mkdir(exist_ok=True)
+            keyframes = [{"seconds": second} for second in (1, 3, 6, 11, 18, 43)]
+            (place / "video" / "summary.json").write_text(json.dumps({"keyframes": keyframes}))
+            return tools.Used(3, 4, 200)
+        return tools.Used(5, 5, 40)
+
+    monkeypatch.setattr(tools, "use", use)
+    monkeypatch.setattr(tools, "find_spec", lambda name: name)
+    videos = "tools.videos=[{width: 96, height: 64, seconds: 40}]"
+    out, record, _ = measured_here("tools", videos, "repeats=2")
+    over = {name: record[f"tools/free_over_{name}_64p"] for name in ("ffmpeg_null", "ffmpeg_thumbnail", "scenedetect")}
+    assert over == {"ffmpeg_null": 0.6, "ffmpeg_thumbnail": 0.5, "scenedetect": 0.25}
+    assert record["tools/scenes_found"] == 5 / 8 and record["tools/scenes_ffmpeg_thumbnail_64p"] == 2
+    assert record["tools/peak_mb_free_64p"] == 200 and record["tools/seconds_free_64p_repeats"] == 2
+    assert "tools/seconds_scenedetect_adaptive_64p" not in record and "left out (it shows nothing)" in out
+    assert "torchcodec reading two frames a second is left out (no FFmpeg)" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not report the peak exactly")
+def test_a_command_is_metered():
+    used = tools.use([sys.executable, "-c", "bytearray(range(250)) * 400_000; import time; time.sleep(0.2)"])
+    assert used.wall > 0.2 and used.seconds > 0 and 100 < used.peak_mb < 150
+    with pytest.raises(KeyframeError, match="failed: no frames"):
+        tools.use([sys.executable, "-c", "raise SystemExit('no frames')"])
+
+
+@pytest.mark.full
+def test_engine(measured_here, monkeypatch):
+    monkeypatch.setattr(growth, "find_spec", lambda name: None)
+    out, record, _ = measured_here("engine", "engine.counts=[2,6]", "engine.workers=1")
+    for side in ("local", "workers"):
+        assert record[f"engine/seconds_a_job_{side}"] == pytest.approx(record[f"engine/seconds_{side}_6"] / 6)
+    assert "Ray is not installed" in out
+
+
+@pytest.mark.full
+def test_growth(measured_here):
+    sizes = ("growth.lengths=[4,16]", "growth.features=8", "growth.annotators=[2,4]", "repeats=1")
+    _, record, _ = measured_here("growth", *sizes, "growth.evaluation.videos=1", "growth.evaluation.frames=300")
+    for name in ("dual", "local", "evaluation"):
+        assert f"growth/exponent_{name}" in record
+    assert record["growth/seconds_dual_16"] > 0
 
 
 def test_busy(measured_here, monkeypatch):
