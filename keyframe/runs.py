@@ -20,7 +20,7 @@ from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.data.sampling import FpsSampling, UniformSampling, chosen_frames
 from keyframe.data.splits import Split
 from keyframe.evaluation import video as evaluation
 from keyframe.evaluation.video import EvalVideo, Shots
@@ -75,7 +75,7 @@ class PixelVideo(LabelledVideo):
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
         """The same video at the frames that the run's own sampling chooses."""
         index = self.index
-        frames = self.data.reader.grid(self.data.sampling.indices(index), index)
+        frames = self.data.reader.grid(chosen_frames(self.data.sampling, index), index)
         seconds = index.timestamps[frames] - index.timestamps[0]
         entries = label_positions(len(self.labels), index.n_frames, frames, seconds, index.duration, self.path)
         entries, first = np.unique(entries, return_index=True)

@@ -21,7 +21,7 @@ from keyframe.data.feature_file import FeatureVideo, read_feature_files
 from keyframe.data.folder import Source, few
 from keyframe.data.hdf5 import checked_id
 from keyframe.data.reader import VideoReader, check_reader
-from keyframe.data.sampling import Sampling
+from keyframe.data.sampling import Sampling, check_sampling
 from keyframe.data.splits import PARTS, Split, read_split_file, stratified_folds
 from keyframe.system import shared_memory_bytes
 from keyframe.types import KeyframeError, LabelledVideo, check_number
@@ -320,6 +320,12 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
                 "keyframe.data.folder.Source says."
             )
         check_reader(reader)
+        check_sampling(sampling)
+        for key, part, base in (("augmentation", augmentation, Augmentation), ("cache", cache, VideoCache)):
+            if part is not None and not isinstance(part, base):
+                raise KeyframeError(
+                    f"{key}: {type(part).__name__} is no {key}: derive it from {base.__module__}.{base.__qualname__}."
+                )
         self.source, self.reader, self.sampling = source, reader, sampling
         for pixels in size if isinstance(size, tuple | list) else (size,):
             check_number("data.size", pixels, 1, _LARGEST_SIZE)

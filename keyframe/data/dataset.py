@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +18,12 @@ from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.packets import index_packets
 from keyframe.data.picture import corrections
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import Sampling
+from keyframe.data.sampling import Sampling, chosen_frames, own_frame_numbers
 from keyframe.files import FileState, content_hash, described, unchanged
 from keyframe.system import cores, installed_versions, shared_memory_bytes
-from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, LabelledVideo, VideoError
+from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, KeyframeError, LabelledVideo, VideoError
+
+Array = TypeVar("Array", BoolArray, Tensor)
 
 # An array kept of a video: an input, or a teacher's target.
 Kept = InputKind | Literal["teacher_target"]
@@ -177,6 +179,18 @@ class Augmentation:
         return frames
 
 
+def _checked(augmentation: Augmentation, method: str, given: Array, like: Array) -> Array:
+    """What an augmentation, maybe a user's own, gives; KeyframeError unless type, dtype and shape are as of `like`."""
+    same_kind = isinstance(given, type(like))
+    if not same_kind or given.shape != like.shape or given.dtype != like.dtype:
+        found = f"{given.dtype} {tuple(given.shape)}" if same_kind else f"a {type(given).__name__}"
+        raise KeyframeError(
+            f"augmentation: {method}() of {type(augmentation).__name__} gives {found}: it must give {like.dtype} "
+            f"{tuple(like.shape)}, as keyframe.data.dataset.Augmentation says."
+        )
+    return given
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Kind and view of an epoch's samples."""
@@ -291,15 +305,18 @@ class VideoDataset(Dataset[Sample]):
         state = self._hashed[video.id][0] if video.id in self._hashed else None  # `identity` must be of what is decoded
         with unchanged(video.path, state, VideoError):
             index = index_packets(video.path)
-        indices = self.sampling.indices(index)
+        indices = chosen_frames(self.sampling, index)
         augmentation = self.augmentation if view is not None else None
         rng = self._rng(video, view or 0, _IMAGES)
         if augmentation is not None:
-            indices = augmentation.move(indices, index.n_frames, rng)
+            moved = augmentation.move(indices, index.n_frames, rng)
+            indices = own_frame_numbers(
+                moved, index, len(indices), f"augmentation: move() of {type(augmentation).__name__}"
+            )
         frames = self.reader.read(video.path, self.reader.grid(indices, index), self.size, index)
         images = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
         if augmentation is not None:
-            images = augmentation.paint(images, rng)
+            images = _checked(augmentation, "paint", augmentation.paint(images, rng), images)
         return CachedVideo(
             inputs=images,
             indices=torch.from_numpy(frames.indices),
@@ -337,7 +354,7 @@ class VideoDataset(Dataset[Sample]):
     def _look(self, number: int) -> None:
         video = self.videos[number]
         index = index_packets(video.path)
-        indices = self.sampling.indices(index)
+        indices = chosen_frames(self.sampling, index)
         seconds = index.timestamps[indices] - index.timestamps[0]
         sample_labels(video.labels, index.n_frames, indices, seconds, index.duration, video.path)
 
@@ -350,9 +367,12 @@ class VideoDataset(Dataset[Sample]):
         )
         view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
         teacher_target = self._teacher_targets.get((video.id, "teacher_target", view))
-        visible = torch.ones(len(encoded.inputs), dtype=torch.bool)
+        visible = np.ones(len(encoded.inputs), dtype=bool)
         if self.augmentation is not None and epoch is not None:
-            visible = torch.from_numpy(self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING)))
+            kept = self.augmentation.keep(len(visible), self._rng(video, epoch, _HIDING))
+            visible = _checked(self.augmentation, "keep", kept, visible)
+            if not visible.any():
+                raise KeyframeError(f"augmentation: keep() of {type(self.augmentation).__name__} hides every frame.")
         return Sample(
             video=video.id,
             number=number,
@@ -361,7 +381,7 @@ class VideoDataset(Dataset[Sample]):
             seconds=encoded.seconds.float(),
             importance=torch.from_numpy(importance),
             annotators=torch.from_numpy(annotators),
-            visible=visible,
+            visible=torch.from_numpy(visible),
             teacher_target=None if teacher_target is None else teacher_target.inputs,
         )
 

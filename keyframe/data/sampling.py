@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _LONGEST_WINDOW = 100_000
 SPAN = 1200
 
 
+@runtime_checkable
 class Sampling(Protocol):
     """Chooses the frames of a video that the model sees."""
 
@@ -32,6 +33,47 @@ class Sampling(Protocol):
 
     def indices(self, index: PacketIndex) -> Int64Array:
         """Frame numbers in presentation order, not decreasing, at least one, int64 (T,)."""
+
+
+def check_sampling(sampling: object) -> None:
+    """Refuse what is no `Sampling`."""
+    name = type(sampling).__name__
+    if not isinstance(sampling, Sampling):
+        raise KeyframeError(
+            f"sampling: {name} is no sampling: one has window and indices(index), as keyframe.data.sampling.Sampling "
+            "says."
+        )
+    check_number(f"sampling: window of {name}", sampling.window, 1, _LONGEST_WINDOW, optional=True)
+
+
+def chosen_frames(sampling: Sampling, index: PacketIndex) -> Int64Array:
+    """The frame numbers that a sampling chooses, int64 (T,), checked."""
+    return own_frame_numbers(
+        sampling.indices(index), index, sampling.window, f"sampling: indices() of {type(sampling).__name__}"
+    )
+
+
+def own_frame_numbers(given: object, index: PacketIndex, count: int | None, who: str) -> Int64Array:
+    """Frame numbers that a user's own code may have made, as int64 (T,); KeyframeError if they are none.
+
+    `count` is T if it is known before.
+    """
+    try:
+        numbers = np.asarray(given)
+        found = f"{numbers.dtype} {numbers.shape}"
+    except (TypeError, ValueError):
+        numbers, found = np.empty(0), f"a {type(given).__name__}"
+    good = numbers.dtype.kind in "iu" and numbers.ndim == 1 and 0 < len(numbers) == (count or len(numbers))
+    if good and (numbers.min() < 0 or numbers.max() >= index.n_frames):
+        good, found = False, f"frames {numbers.min()} to {numbers.max()}"
+    if good and (numbers[1:] < numbers[:-1]).any():
+        good, found = False, "frames that go back"
+    if not good:
+        raise KeyframeError(
+            f"{who} gives {found} for {index.path}: it must give {count or 'one or more'} whole numbers from 0 to "
+            f"{index.n_frames - 1} that do not decrease, (T,)."
+        )
+    return numbers.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -278,3 +278,9 @@ def test_workers_are_refused_where_their_locks_have_no_room(tiny_demo, disk, mon
         data.train_dataloader()
     disk("64m")  # Docker's default
     data.train_dataloader()
+
+
+def test_parts_that_are_none_are_refused(tmp_path):
+    for key, base in (("augmentation", "data.dataset.Augmentation"), ("cache", "data.cache.VideoCache")):
+        with pytest.raises(KeyframeError, match=f"^{key}: dict is no {key}: derive it from keyframe.{base}.$"):
+            make_datamodule(tmp_path, **{key: {}})

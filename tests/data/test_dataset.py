@@ -492,3 +492,27 @@ def test_a_batch_needs_no_shared_memory_to_leave_a_process():
     assert (arrived.videos, arrived.kind) == (batch.videos, batch.kind)
     for name in ("numbers", "inputs", "mask", "seconds", "importance", "annotators"):
         assert torch.equal(getattr(arrived, name), getattr(batch, name))
+
+
+class OwnAugmentation(Augmentation):
+    """Gives something else in place of one result."""
+
+    def __init__(self, method, given):
+        super().__init__(drop=0.1)
+        object.__setattr__(self, method, lambda *_: given)
+
+
+def test_an_own_augmentation_that_breaks_its_contract_is_one_sentence(folder):
+    for method, given, found in (
+        ("move", np.arange(11), r"gives int64 \(11,\) for .*v0.mp4: it must give 12 whole numbers from 0 to 99"),
+        ("move", np.arange(95, 107), "gives frames 95 to 106 for"),
+        ("paint", torch.zeros(12, 3, 48, 80), r"gives torch.float32 \(12, 3, 48, 80\): it must give torch.uint8"),
+        ("paint", torch.zeros(12, 3, 48, 8, dtype=torch.uint8), r"gives torch.uint8 \(12, 3, 48, 8\): it must give"),
+        ("paint", None, "gives a NoneType"),
+        ("keep", np.ones(11, bool), r"gives bool \(11,\): it must give bool \(12,\)"),
+        ("keep", [True] * 12, "gives a list"),
+        ("keep", np.zeros(12, bool), "hides every frame"),
+    ):
+        made = dataset(folder, check=False, augmentation=OwnAugmentation(method, given))
+        with pytest.raises(KeyframeError, match=rf"^augmentation: {method}\(\) of OwnAugmentation {found}"):
+            made[0, 0]

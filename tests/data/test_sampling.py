@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keyframe.data.packets import PacketIndex, index_packets
-from keyframe.data.sampling import FpsSampling, UniformSampling
+from keyframe.data.sampling import FpsSampling, UniformSampling, check_sampling, chosen_frames
 from keyframe.files import FileState
 from keyframe.types import KeyframeError, VideoError
 from tests.videos import write_video
@@ -110,3 +110,44 @@ def test_samplings_travel_and_take_a_real_index(tmp_path):
     index = index_packets(write_video(tmp_path / "a.mp4", frames=20))
     for sampling, expected in ((UniformSampling(4), [2, 7, 12, 17]), (FpsSampling(5.0), [0, 5, 10, 15])):
         assert pickle.loads(pickle.dumps(sampling)).indices(index).tolist() == expected
+
+
+class OwnSampling:
+    def __init__(self, given, window=None):
+        self.given, self.window = given, window
+
+    def indices(self, index):
+        return self.given
+
+
+def test_an_own_sampling_that_breaks_its_contract_is_one_sentence():
+    index = index_of([i / 25 for i in range(10)])
+    for given in ([0, 3, 3, 9], np.array([2, 5], np.uint8)):
+        assert chosen_frames(OwnSampling(given), index).tolist() == list(given)
+    for given, found in (
+        ([0, 10], "frames 0 to 10"),
+        ([-1, 3], "frames -1 to 3"),
+        ([3, 2], "frames that go back"),
+        (np.array([3, 2], np.uint8), "frames that go back"),
+        ([], r"float64 \(0,\)"),
+        ([0.0, 1.0], r"float64 \(2,\)"),
+        ([[0, 1]], r"int64 \(1, 2\)"),
+        ([[0], [1, 2]], "a list"),
+        (None, r"object \(\)"),
+    ):
+        with pytest.raises(
+            KeyframeError, match=rf"^sampling: indices\(\) of OwnSampling gives {found} for holiday.mp4: "
+        ):
+            chosen_frames(OwnSampling(given), index)
+    with pytest.raises(
+        KeyframeError, match=r"gives int64 \(2,\) for holiday.mp4: it must give 3 whole numbers from 0 to 9"
+    ):
+        chosen_frames(OwnSampling([0, 1], window=3), index)
+
+
+def test_what_is_no_sampling_is_refused():
+    check_sampling(OwnSampling([]))
+    with pytest.raises(KeyframeError, match="sampling: dict is no sampling: one has window and indices"):
+        check_sampling({})
+    with pytest.raises(KeyframeError, match="sampling: window of OwnSampling=0 must be a whole number"):
+        check_sampling(OwnSampling([], window=0))
