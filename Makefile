@@ -1,4 +1,4 @@
-# make demo: the whole line on generated videos.   make test: lint, types, tests.   make docs: build/site/index.html.
+# make demo: the whole line on generated videos.   make test: lint, types, tests.   make docs: the site, build/site.
 # Needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
