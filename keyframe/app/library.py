@@ -157,7 +157,9 @@ class Library:
         videos = self.videos()
         if self._seen.get(model.id) == (len(videos), model.output.stat().st_mtime_ns):
             return
-        for video, entry in zip(videos, plan([one.path for one in videos], model.output, model.spec), strict=True):
+        for video, entry in zip(
+            videos, plan([one.path for one in videos], model.output, model.spec, analysis=True), strict=True
+        ):
             if isinstance(entry, VideoResult) and entry.status == "skipped" and entry.directory is not None:
                 video.folders[model.id] = entry.directory
             else:
@@ -182,7 +184,7 @@ class Library:
                 video.folders[model.id] = result.directory
 
         def run() -> Any:
-            (entry,) = plan([video.path], model.output, model.spec)
+            (entry,) = plan([video.path], model.output, model.spec, analysis=True)
             if isinstance(entry, VideoJob):
                 yield from extraction(model.spec, entry, ended)
             elif entry.status == "failed":

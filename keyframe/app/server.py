@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from keyframe.app import choose, look
 from keyframe.app import library as videos
-from keyframe.app import look
 from keyframe.app.library import Library
 from keyframe.app.web import ERRORS, STATIC, Guard
 from keyframe.types import KeyframeError
@@ -33,8 +33,9 @@ def build(library: Library, token: str, port: int) -> Guard:
         yield
         library.close()
 
-    routes = [*videos.routes(library), *look.routes(library), Mount("/static", StaticFiles(directory=STATIC))]
-    return Guard(Starlette(routes=routes, exception_handlers=ERRORS, lifespan=lifespan), token, port)
+    routes = [route for page in (videos, look, choose) for route in page.routes(library)]
+    static = Mount("/static", StaticFiles(directory=STATIC))
+    return Guard(Starlette(routes=[*routes, static], exception_handlers=ERRORS, lifespan=lifespan), token, port)
 
 
 def serve(library: Library, port: int = 0, show: bool = True) -> None:

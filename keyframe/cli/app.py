@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 
 log = logging.getLogger(__name__)
 
+# Keys that the commands that the page shows have no use for, or set themselves.
 _OWN = ("input", "recursive", "run", "output", "labels", "lowest", "highest", "port", "open", "folder", "trust")
 
 
@@ -81,5 +82,4 @@ def _model(config: DictConfig, run: Any, output: Path, number: int, overrides: S
     id = short_hash(str(spec.checkpoint))[:8]
     if number:  # one folder holds the results of one model
         output = output.with_name(f"{output.name}-{'rule' if run is None else id}")
-    arguments = (*overrides, *([] if run is None else [f"run={run}"]), f"output={output}")
-    return Model(id, name, spec, output, arguments)
+    return Model(id, name, spec, output, (*overrides, *([] if run is None else [f"run={run}"])))

@@ -40,6 +40,7 @@ class VideoJob:
 
     path: Path
     directory: Path
+    kept: Path | None = None  # an earlier folder, whose analysis is used; see `extract_video`
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,18 @@ class VideoResult:
 
 
 def plan(
-    paths: Sequence[Path], output: Path, spec: ExtractionSpec, overwrite: bool = False
+    paths: Sequence[Path], output: Path, spec: ExtractionSpec, overwrite: bool = False, analysis: bool = False
 ) -> list[VideoJob | VideoResult]:
     """Assign each video its folder, and find those that need no work; one entry per video, in order.
 
     A folder has the name of the file. If another video has that name already (in this batch, in `output`, or differing
     only in upper and lower case) or the folder is not ours, eight digits of the content's hash are added, so that a
     video finds its folder again whatever else is in the batch. A video is done if its folder bears its content and the
-    spec's fingerprint and lacks no file; `overwrite` repeats it.
+    spec's fingerprint and lacks no file; `overwrite` repeats it. With `analysis` it is enough that the scores are those
+    of the spec, whatever was selected.
     """
-    fingerprint, existing = spec.fingerprint, _prepared(output)
+    kind = "analysis" if analysis else "fingerprint"
+    fingerprint, existing = getattr(spec, kind), _prepared(output)
     # Caseless path of a folder, without links -> content and file of the video that this batch has given it.
     taken: dict[str, tuple[str, Path]] = {}
 
@@ -97,7 +100,7 @@ def plan(
         taken[key(directory)] = content, path
         if same is not None:
             return VideoResult(path, "skipped", directory, notes=f"the same video as {same[1]}")
-        if summary is None or overwrite or summary["fingerprint"] != fingerprint or not is_complete(directory, summary):
+        if summary is None or overwrite or summary.get(kind) != fingerprint or not is_complete(directory, summary):
             return VideoJob(path, directory)
         return VideoResult(path, "skipped", directory, len(summary["keyframes"]), "done before, with these settings")
 
@@ -165,7 +168,7 @@ class Extractor:
         """Do one job; any error becomes its result."""
         start = perf_counter()
         try:
-            done = extract_video(job.path, job.directory, self.spec, self.scorer)
+            done = extract_video(job.path, job.directory, self.spec, self.scorer, job.kept)
         except Exception as error:
             notes = _reason(error, job, self.spec.own_packages)
             return VideoResult(job.path, "failed", notes=notes, seconds=perf_counter() - start)

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,16 @@ from keyframe.data.reader import VideoReader, check_reader
 from keyframe.data.sampling import FpsSampling
 from keyframe.export.model import describe_model, is_exported, load_exported, require_cpu
 from keyframe.extraction.cut_lists import check_cut_lists, write_cut_lists
-from keyframe.extraction.folder import MADE_BY, results_folder, write_curve, write_page, write_scores, write_summary
+from keyframe.extraction.folder import (
+    MADE_BY,
+    read_summary,
+    results_folder,
+    write_curve,
+    write_page,
+    write_scores,
+    write_summary,
+)
+from keyframe.extraction.kept import read_candidates, write_candidates
 from keyframe.extraction.part import WHOLE, Part
 from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
@@ -45,6 +54,8 @@ _DIGITS = 6
 _MOST_HEIGHT = 16_383
 # Features of the training-free rule -> timm's name of the backbone.
 _BACKBONES = {"lite0": "tf_efficientnet_lite0"}
+# The settings that decide scores and shots.
+_OF_ANALYSIS = ("rate", "part", "shots", "reader")
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
 
 
@@ -127,6 +138,11 @@ class ExtractionSpec:
             "reader": described(self.reader, without={"threads", "progress"}),
         }
 
+    @cached_property
+    def analysis(self) -> str:
+        """Equal for specs with equal `ScoredVideo`s, whatever is selected from them."""
+        return fingerprint(self._scorer, {key: self.settings[key] for key in _OF_ANALYSIS})
+
     @property
     def own_packages(self) -> set[str]:
         """The packages of a user's own that code of these parts may come from."""
@@ -136,9 +152,13 @@ class ExtractionSpec:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for specs with equal results; no model is loaded. It stays what it was at first, also when pickled."""
+        return fingerprint(self._scorer, self.settings)
+
+    @property
+    def _scorer(self) -> Mapping[str, Any]:
         if self.checkpoint is None:
-            return fingerprint(TrainingFree.described(_BACKBONES.get(self.features)), self.settings)
-        return fingerprint(describe_model(self.checkpoint, self.bf16), self.settings)
+            return TrainingFree.described(_BACKBONES.get(self.features))
+        return describe_model(self.checkpoint, self.bf16)
 
     def load_scorer(self) -> Scorer:
         """The scorer, on its device."""
@@ -201,10 +221,12 @@ class Extraction:
     selection: Selection  # which of the scored frames they are
 
 
-def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Scorer) -> Extraction:
+def extract_video(
+    path: Path, directory: Path, spec: ExtractionSpec, scorer: Scorer, earlier: Path | None = None
+) -> Extraction:
     """Find the keyframes of a video and write them, with a record of all settings, into a folder.
 
-    The folder holds the keyframes, scores.csv, summary.json, curve.png, contact_sheet.jpg, index.html
+    The folder holds the keyframes, scores.csv, candidates.npy, summary.json, curve.png, contact_sheet.jpg, index.html
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all. The results of an earlier
     extraction there are replaced; other files in it are kept.
 
@@ -213,12 +235,15 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
         directory: the folder of the results, made if missing.
         spec: how.
         scorer: of `spec.load_scorer`.
+        earlier: a folder of earlier results of the video, whose analysis is used if it is the spec's.
 
     Raises:
         VideoError: the video cannot be read, or has changed meanwhile.
         KeyframeError: the folder holds files and none of ours.
     """
-    scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate, spec.part)
+    scored = None if earlier is None else _kept_analysis(path, earlier, spec, scorer)
+    if scored is None:
+        scored = analyse_video(path, scorer, spec.shots, spec.reader, spec.rate, spec.part)
     index, candidates = scored.index, scored.candidates
     selection = spec.selector(candidates)
     if not isinstance(selection, Selection) or not selection.is_of(candidates):
@@ -240,6 +265,7 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
             candidates, seconds=candidates.seconds + since, duration=candidates.duration + since
         )
         write_scores(draft, scored.frames + index.first, timed, selection)
+        write_candidates(draft, scored.frames, candidates)
         boxes = save_contact_sheet(stills, draft / "contact_sheet.jpg")
         write_cut_lists(draft, summary, boxes, spec.cut_lists)
         write_curve(draft, path.name, timed, selection, scorer.name)
@@ -251,6 +277,19 @@ def extract_video(path: Path, directory: Path, spec: ExtractionSpec, scorer: Sco
             write_skim(index, kept, draft / "skim.mp4", spec.reader)
         write_summary(draft, summary)
     return Extraction([dataclasses.replace(still, path=directory / still.path.name) for still in stills], selection)
+
+
+def _kept_analysis(path: Path, kept: Path, spec: ExtractionSpec, scorer: Scorer) -> ScoredVideo | None:
+    """What `analyse_video` has found before; None if that was another analysis, or cannot be read."""
+    summary = read_summary(kept)
+    if summary is None or summary.get("analysis") != spec.analysis or summary["video"]["content"] != content_hash(path):
+        return None
+    try:
+        frames, candidates = read_candidates(kept)
+    except KeyframeError:
+        return None
+    index = spec.part.index(path)
+    return ScoredVideo(index, frames, candidates, scorer.name) if frames[-1] < index.n_frames else None
 
 
 def analyse_video(
@@ -356,6 +395,7 @@ def _summary(
     return {
         "made_by": MADE_BY,
         "fingerprint": fingerprint(scorer.description, spec.settings),
+        "analysis": spec.analysis,
         "versions": {"keyframe": keyframe.__version__, **installed_versions(libraries)},
         "scorer": {**scorer.description, "name": scorer.name},
         "settings": spec.settings,

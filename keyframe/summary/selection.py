@@ -1,4 +1,4 @@
-"""Four ways to select keyframes, under the same limits.
+"""Four ways to select keyframes, under the same limits, and a choice made by hand.
 
 Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. Two wishes
 are soft. Frames that look alike as a whole, several moments of one scene, are taken only to reach a number that the
@@ -7,6 +7,7 @@ passed over while a better frame is left, and taken only to reach that number or
 always one keyframe. Nothing is random.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -236,6 +237,34 @@ class AdaptiveSelection(Limits):
                 f"less than selection.coverage={self.coverage:.0%}",
             )
         return _ranked(candidates, chosen, None, self, notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimesSelection:
+    """The frames at times that you name, whatever their score: a choice made by hand.
+
+    Attributes:
+        seconds: from the first frame that is looked at; of each the nearest candidate is taken.
+    """
+
+    seconds: Sequence[float]
+
+    def __post_init__(self) -> None:
+        seconds = (self.seconds,) if isinstance(self.seconds, int | float) else tuple(self.seconds or ())
+        if not seconds:
+            raise KeyframeError("selection.seconds names no time: give some, such as selection.seconds=[1.5,12].")
+        for one in seconds:
+            check_number("selection.seconds", one, 0, whole=False)
+        object.__setattr__(self, "seconds", tuple(map(float, seconds)))
+
+    def __call__(self, candidates: Candidates) -> Selection:
+        """Select; times that share a candidate give one keyframe."""
+        after = np.searchsorted(candidates.seconds, self.seconds).clip(1, max(1, len(candidates) - 1))
+        pairs = np.stack([after - 1, np.minimum(after, len(candidates) - 1)])
+        nearest = pairs[
+            np.abs(candidates.seconds[pairs] - np.array(self.seconds)).argmin(axis=0), np.arange(len(after))
+        ]
+        return _ranked(candidates, np.unique(nearest), None, Limits(min_distance=0, max_similarity=1))
 
 
 # Seconds of a shot that keyframes must not leave out if they are enough for all.

@@ -1,12 +1,17 @@
 """What the page answers over HTTP: to whom, with which headers, and what a request cannot reach."""
 
+import io
 import json
+import shlex
 import threading
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from tests.app.conftest import TOKEN, video_id
+from tests.commands import in_process
 
 
 def test_the_token_is_in_the_address_once_then_in_a_cookie_that_scripts_do_not_see(served):
@@ -117,6 +122,53 @@ def test_what_the_command_did_is_not_done_again_and_the_reverse(served):
     (curve,) = served.json(f"videos/{id}/curves")["curves"]
     assert curve["seconds"][:3] == [0, 0.48, 1] and len(curve["score"]) == 8
     assert curve["shots"][0]["start"] == 0 and curve["shots"][-1]["end"] == 4
+
+
+def test_a_choice_is_the_commands_and_its_export_has_the_same_bytes(served, tmp_path):
+    """The command that the page shows is run; then a choice by hand is exported too."""
+    id, rule = video_id(served, "a.mp4"), served.library.models["rule"]
+    served.json("score", {"videos": [id]})
+    served.finish()
+    asked = {"method": "top", "settings": {"k": 3}, "format": "png", "cut_lists": ["edl"], "summary_video": True}
+    found = served.json(f"videos/{id}/choice", asked)
+    assert len(found["keyframes"]) == 3 and sorted(one["rank"] for one in found["keyframes"]) == [1, 2, 3]
+    words = shlex.split(found["command"])
+    video = words[1]
+    assert words[0] == "keyframe-extract" and "selection.k=3" in words and "selection=top" in words
+    output = tmp_path / "by command"
+    in_process("extract", *words[1:-1], f"output={output}", run_dir=tmp_path / "run")
+    served.json(f"videos/{id}/export", asked)
+    assert all(task["state"] != "failed" for task in served.finish())
+    ours = Path(served.json(f"videos/{id}/export")["folder"])
+    content = {path.name: path.read_bytes() for path in ours.iterdir()}
+    assert content == {path.name: path.read_bytes() for path in (output / Path(video).stem).iterdir()}
+    status, headers, archive = served.ask(f"/api/videos/{id}/export.zip")
+    assert status == 200 and headers["content-disposition"] == 'attachment; filename="a.zip"'
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        assert {name: file.read(f"a/{name}") for name in content} == content
+    # the page knows its scores again after the command has written there with another selection
+    assert (rule.output / "a" / "candidates.npy").read_bytes() == content["candidates.npy"]
+    by_hand = served.json(f"videos/{id}/choice", {"method": "times", "settings": {"seconds": [0, 1.7]}})
+    assert [one["seconds"] for one in by_hand["keyframes"]] == [0, 1.48]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"method": "top", "settings": {"k": 0}},
+        {"method": "top", "settings": {"k": "3"}},
+        {"method": "top", "settings": {"_target_": "os.system"}},
+        {"method": "os.system", "settings": {}},
+        {"method": "top"},
+        {"method": "times", "settings": {"seconds": []}},
+        {"method": "top", "settings": {}, "format": "exe"},
+        {"method": "top", "settings": {}, "cut_lists": [3]},
+        {"method": "top", "settings": {}, "model": "../x"},
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_with_a_sentence(served, body):
+    status, _, content = served.ask(f"/api/videos/{video_id(served, 'a.mp4')}/choice", body)
+    assert status == 400 and json.loads(content)["error"].endswith(".")
 
 
 def test_a_task_is_cancelled(served):

@@ -82,7 +82,8 @@ def require_whole(folder: Path) -> dict:
     assert names == set(summary["files"])
     stills = {keyframe["file"] for keyframe in summary["keyframes"]}
     assert stills
-    assert names == stills | {"summary.json", "scores.csv", "index.html", "curve.png", "contact_sheet.jpg"}
+    others = {"candidates.npy", "summary.json", "scores.csv", "index.html", "curve.png", "contact_sheet.jpg"}
+    assert names == stills | others
     for name in (*stills, "curve.png", "contact_sheet.jpg"):
         with Image.open(folder / name) as image:
             image.load()

@@ -22,7 +22,7 @@ from keyframe.summary.shots import ContentShots, KtsShots
 from keyframe.types import KeyframeError, VideoError
 from tests.videos import CAN_ROTATE, build, read_frame_number, write_video
 
-FILES = {"contact_sheet.jpg", "curve.png", "index.html", "scores.csv", "summary.json"}
+FILES = {"candidates.npy", "contact_sheet.jpg", "curve.png", "index.html", "scores.csv", "summary.json"}
 SPEC = ExtractionSpec(KtsShots(), UniformSelection(k=3, min_distance=0.2, max_similarity=1), PyAVReader())
 
 

@@ -17,7 +17,13 @@ from keyframe.summary.candidates import Candidates, Selection, quality_flags
 from keyframe.summary.changes import LocalChanges
 from keyframe.summary.constraints import Limits, knapsack
 from keyframe.summary.describe import DESCRIPTOR_SIZE, GRID
-from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
+from keyframe.summary.selection import (
+    AdaptiveSelection,
+    KnapsackSelection,
+    TimesSelection,
+    TopSelection,
+    UniformSelection,
+)
 from keyframe.types import KeyframeError
 from tests.summary.generated import (
     MARGIN,
@@ -217,6 +223,15 @@ def test_uniform_takes_the_middles_whatever_the_scores():
     # 12 and 9 are blurred too, so 8 is next; of 29 and 31 the earlier
     moved = UniformSelection(k=5)(video(scores, np.arange(n), duration=100, sharpness=sharpness))
     assert moved.keyframes.tolist() == [8, 29, 50, 70, 90]
+
+
+def test_times_are_taken_whatever_the_limits_and_the_scores():
+    candidates = walk(20)  # half a second apart
+    chosen = TimesSelection(seconds=[9.4, 0.2, 0.0, 3.26, 100])(candidates)
+    assert candidates.seconds[chosen.keyframes].tolist() == [0, 3.5, 9.5] and chosen.asked is None
+    for seconds in (None, [], [-1], ["a"], [float("nan")]):
+        with pytest.raises(KeyframeError, match=r"selection\.seconds"):
+            TimesSelection(seconds=seconds)
 
 
 def test_uniform_makes_up_for_a_black_span():

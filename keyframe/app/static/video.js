@@ -1,5 +1,6 @@
 // The page of one video: the player, or a preview, with the curves of models and annotators under it.
 import { api, attempt, clock, el, repeat, say, videoId } from "./common.js";
+import { Choice } from "./choose.js";
 import { Curve } from "./curve.js";
 import { taskRow } from "./tasks.js";
 
@@ -10,6 +11,7 @@ const page = Object.fromEntries(
   ]),
 );
 const curve = new Curve(page.curve, page.player);
+const choice = new Choice(curve, watch);
 const colours = new Map(); // model -> class, the same while the page is open
 const hidden = new Set(); // models whose curves are not drawn
 let video = null;
@@ -78,6 +80,7 @@ async function loadCurves() {
   );
   legend();
   draw();
+  await choice.show(video, found.curves);
 }
 
 let watching = false;
@@ -90,8 +93,12 @@ function watch() {
     const tasks = (await api("tasks")).tasks.filter((task) => task.video === videoId);
     page.work.replaceChildren(...tasks.filter((task) => task.state !== "done" && task.state !== "cancelled").map(taskRow));
     const states = tasks.map((task) => task.id + task.state).join();
-    if (before && states !== before) await loadCurves();
-    if (before && states !== before && tasks.some((task) => task.id.endsWith("-preview") && task.state === "done")) play();
+    if (before && states !== before) {
+      const state = (kind) => tasks.find((task) => task.id.endsWith(kind))?.state;
+      if (!page.player.src && state("-preview") === "done") await play();
+      await choice.exported(state("-export"));
+      await loadCurves();
+    }
     before = states;
     watching = tasks.some((task) => task.state === "waiting" || task.state === "running");
     return watching;
