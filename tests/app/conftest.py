@@ -2,11 +2,14 @@
 
 import http.client
 import json
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -18,6 +21,9 @@ from keyframe.extraction.extract import ExtractionSpec
 from keyframe.summary.selection import AdaptiveSelection
 from keyframe.summary.shots import KtsShots
 from tests.videos import write_video
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 TOKEN = "the-token"
 RULE = Model(
@@ -82,17 +88,54 @@ def serve_folder(folder: Path, **settings) -> Served:
     return Served(Library(lambda: sorted(folder.iterdir()), models, folder.parent / "app", **settings))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Iterator[Served]:
     """Three videos: two that browsers play, and one that they do not."""
     folder = tmp_path_factory.mktemp("page") / "videos"
     folder.mkdir()
-    write_video(folder / "a.mp4", frames=100, size=(320, 180))
+    write_video(folder / "a.mp4", frames=200, size=(320, 180))
     write_video(folder / "b.webm", frames=50, codec="libvpx")
     write_video(folder / "c <b>bold.avi", frames=50, codec="mpeg4")
     page = serve_folder(folder)
     yield page
     page.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium of the system, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program)
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def opened(browser: "Browser", served: Served, **look: Any) -> Iterator["Page"]:
+    """A page that is let in, and that must report no error, blocked script or style, nor ask another machine."""
+    page = browser.new_page(**look)
+    page.set_default_timeout(120_000)
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda one: None if one.url.startswith(served.address) else troubles.append(one.url))
+    page.goto(f"{served.address}/?token={TOKEN}")
+    page.wait_for_selector(".card")
+    yield page
+    page.close()
+    assert not troubles
+
+
+def until(page: "Page", expression: str) -> None:
+    """Wait until something is so; Playwright's own way needs `eval`, which the page forbids."""
+    end = time.monotonic() + 120
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never: {expression}"
+        page.wait_for_timeout(30)
 
 
 def video_id(served: Served, name: str) -> str:

@@ -120,8 +120,8 @@ def test_what_the_command_did_is_not_done_again_and_the_reverse(served):
     served.library.refresh()
     assert served.json("library")["videos"][0]["scored"] == ["rule"]
     (curve,) = served.json(f"videos/{id}/curves")["curves"]
-    assert curve["seconds"][:3] == [0, 0.48, 1] and len(curve["score"]) == 8
-    assert curve["shots"][0]["start"] == 0 and curve["shots"][-1]["end"] == 4
+    assert curve["seconds"][:3] == [0, 0.48, 1] and len(curve["score"]) == 16
+    assert curve["shots"][0]["start"] == 0 and curve["shots"][-1]["end"] == 8
 
 
 def test_a_choice_is_the_commands_and_its_export_has_the_same_bytes(served, tmp_path):
