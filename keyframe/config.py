@@ -24,6 +24,10 @@ from keyframe.types import KeyframeError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast where there is libyaml
 
+# Text that Hydra reads as it stands; anything else may be a number or grammar.
+_PLAIN = re.compile(r"[A-Za-z_/.][\w./\-]*", re.ASCII)
+_WORDS = ("true", "false", "nan", "inf")
+
 
 def conf_dir() -> Path:
     """The directory of the YAML files: the copy inside the installed package, or `conf/` of a checkout."""
@@ -119,6 +123,20 @@ def as_list(value: Any) -> list[Any]:
     if OmegaConf.is_list(value):
         value = OmegaConf.to_container(value, resolve=True)
     return value if isinstance(value, list) else [value]
+
+
+def quote(value: str) -> str:
+    """A value that Hydra reads as exactly this text; what is quoted, an interpolation or null stays."""
+    plain = _PLAIN.fullmatch(value) and not re.fullmatch(r"\.[\d_]+", value) and value.lower() not in _WORDS
+    if is_quoted(value) or plain or value.startswith("${") or value == "null":
+        return value
+    # Between Hydra's quotes backslashes count only before a quote, or at the end.
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
+
+
+def is_quoted(value: str) -> bool:
+    """Whether a value stands between quotes."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
 def build_all(key: str, part: Mapping[Any, Any] | None, kind: type) -> list[Any]:

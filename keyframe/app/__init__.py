@@ -6,7 +6,9 @@ What goes where; a file imports only from those above it:
 - `decoder`: a process that looks into videos: stills, facts of files, previews.
 - `workers`: lanes of long tasks, one at a time: scoring and exports (by `keyframe.extraction.engines.Worker`).
 - `library`: the videos under the given paths, by id, the models that score them, and how far each video is.
-- a file per page, each with `routes(library)`: `look` (player, curves, labels, previews), `choose` (selection, export).
+- `annotations`: annotators' scores: the journal, and the label file.
+- a file per page, each with `routes(library)`: `look` (player, curves, labels, previews), `choose` (selection, export),
+  `label` (scores of shots, agreement), `train` (training in a process of its own, runs and their reports).
 - `server`: puts the routes together, opens the port, ends with Ctrl-C.
 - `static/`: a page is `NAME.html` and a module `NAME.js`; `common.js` is what they share, `style.css` the look of all.
 

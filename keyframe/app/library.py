@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from keyframe.app.annotations import Annotations
 from keyframe.app.decoder import Decoder
 from keyframe.app.web import checked, not_found, page, read_body
 from keyframe.app.workers import Lane, Task, extraction
@@ -74,6 +75,10 @@ class Library:
         folder: where the page keeps what is its own, such as uploads and previews.
         labels: the label file, or None.
         scale: lowest and highest score in the label file.
+        shot_seconds: length of the shots that annotators score.
+        make_model: makes a trained run a model; the second argument is how many there are already.
+        runs: where runs are looked for.
+        training: settings of `keyframe-train`, besides the videos and labels.
     """
 
     def __init__(
@@ -83,8 +88,14 @@ class Library:
         folder: Path,
         labels: Path | None = None,
         scale: tuple[float, float] = (1.0, 5.0),
+        shot_seconds: float = 2.0,
+        make_model: Callable[[Path, int], Model] | None = None,
+        runs: Path = Path("outputs"),
+        training: Sequence[str] = (),
     ) -> None:
         self.find, self.folder, self.labels, self.scale = find, folder, labels, scale
+        self.shot_seconds, self.make_model, self.runs, self.training = shot_seconds, make_model, runs, training
+        self.annotations = Annotations(labels, scale)
         self.models = {model.id: model for model in models}
         self.uploads = folder / "uploads"
         self.decoder, self.scoring, self.exports = Decoder(), Lane("scoring"), Lane("exports")
@@ -97,6 +108,10 @@ class Library:
     def start(self) -> None:
         """Find the videos, and look at them in the background."""
         make_folder(self.folder)
+        try:
+            self.annotations.open(new=False)
+        except KeyframeError as error:
+            log.warning("%s", error)
         self.refresh()
 
     def close(self) -> None:
@@ -105,6 +120,7 @@ class Library:
         for lane in (self.scoring, self.exports):
             lane.close()
         self.decoder.close()
+        self.annotations.close()
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were found."""
@@ -215,6 +231,7 @@ def routes(library: Library) -> list[Route]:
         )
 
     def shown(video: Video) -> dict[str, Any]:
+        labelled = library.annotations.shares(video.path.stem)
         return {
             "id": video.id,
             "name": video.path.name,
@@ -223,6 +240,7 @@ def routes(library: Library) -> list[Route]:
             "changed": "" if video.state is None else str(video.state.changed),
             "fault": video.fault,
             "scored": list(video.folders),
+            "labelled": [{"annotator": name, "share": share} for name, share in labelled.items()],
             **video.facts,
         }
 

@@ -57,6 +57,7 @@ class LabelFile:
         path = self._library.labels
         if path is None or not path.exists():
             return None
+        self._library.annotations.check_shown(video.path.stem)
         state = path.stat().st_mtime_ns
         if self._read is None or self._read[0] != state:
             self._read = state, read_video_labels(path, *self._library.scale, "labels")

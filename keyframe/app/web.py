@@ -66,7 +66,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
-                    answer[name] = value
+                    answer.setdefault(name, value)  # a report has a policy of its own
                 answer.setdefault("Cache-Control", "no-cache")
                 if fresh:
                     answer.append("Set-Cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict")

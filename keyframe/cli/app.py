@@ -26,7 +26,10 @@ except ModuleNotFoundError as error:
 log = logging.getLogger(__name__)
 
 # Keys that the commands that the page shows have no use for, or set themselves.
-_OWN = ("input", "recursive", "run", "output", "labels", "lowest", "highest", "port", "open", "folder", "trust")
+_OWN = (
+    *("input", "recursive", "run", "output", "labels", "lowest", "highest", "shot_seconds", "train"),
+    *("port", "open", "folder", "runs", "trust"),
+)
 
 
 def app(config: DictConfig) -> None:
@@ -36,7 +39,9 @@ def app(config: DictConfig) -> None:
     labels = folder / "labels.tsv" if config.labels is None else Path(str(config.labels)).expanduser()
     if config.labels is not None and not labels.parent.is_dir():
         raise KeyframeError(f"labels={labels} lies in no folder: make {labels.parent}, or choose another place.")
-    models = list(_models(config, output))
+    check_number("shot_seconds", config.shot_seconds, 0.1, 60, whole=False)
+    runs = [] if config.run is None else as_list(config.run)
+    models = list(_models(config, [*runs, None], output))
     named = [str(entry) for entry in as_list("." if config.input is None else config.input)]
     run_dir = Path(config.run_dir)
     with staged(run_dir / "inputs", config.image_rate) as staging:
@@ -56,15 +61,24 @@ def app(config: DictConfig) -> None:
         for path in find():
             if not path.exists():
                 raise KeyframeError(f"{path} does not exist: check the path.")
-        library = Library(find, models, folder, labels, (float(config.lowest), float(config.highest)))
+        library = Library(
+            find,
+            models,
+            folder,
+            labels,
+            (float(config.lowest), float(config.highest)),
+            float(config.shot_seconds),
+            lambda run, number: next(_models(config, [str(run)], output, number)),
+            Path(str(config.runs)).expanduser(),
+            [str(one) for one in as_list(config.train)],
+        )
         serve(library, config.port, bool(config.open))
 
 
-def _models(config: DictConfig, output: Path) -> Iterator[Model]:
-    """The runs of the command, then the rule without a model; the first has the folder of results as it is named."""
+def _models(config: DictConfig, runs: Sequence[str | None], output: Path, first: int = 0) -> Iterator[Model]:
+    """Models of runs, None for the rule without one; number 0 has the folder of results as it is named."""
     overrides = [one for one in HydraConfig.get().overrides.task if one.split("=")[0].lstrip("+") not in _OWN]
-    runs: list[Any] = [] if config.run is None else as_list(config.run)
-    for number, run in enumerate([*runs, None]):
+    for number, run in enumerate(runs, first):
         own = config.copy()
         own.run = run
         if number and run is None:

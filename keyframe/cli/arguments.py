@@ -11,7 +11,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from keyframe.cli.errors import fail, unknown_key
-from keyframe.config import as_list, conf_dir, known_keys, option_exists, own_config_dirs
+from keyframe.config import as_list, conf_dir, is_quoted, known_keys, option_exists, own_config_dirs, quote
 from keyframe.files import flat
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
@@ -30,9 +30,6 @@ _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--conf
 _OPTIONS = (*_WITH_VALUE, "--info", "-i", "--experimental-rerun")  # those that may stand before a "="
 _PRINTING = ("--help", "-h", "--hydra-help", "--info", "--cfg", "-c")  # these write nothing
 _RUNS = Path("outputs/train")  # where hydra.run.dir puts runs by default
-# Text that Hydra reads as it stands; anything else may be a number or grammar.
-_PLAIN = re.compile(r"[A-Za-z_/.][\w./\-]*", re.ASCII)
-_WORDS = ("true", "false", "nan", "inf")
 RANKS_IN_SWEEP = (
     "a sweep (-m) with several processes per job would start the whole sweep again in every process: sweep with "
     "trainer=auto, start each job by itself, or let SLURM start the processes (hydra/launcher=submitit_slurm "
@@ -117,22 +114,9 @@ def add_inputs(config: DictConfig, inputs: Sequence[str]) -> None:
     config.input = [*given, *(re.sub(r"(\\*)\$\{", r"\1\1\\${", name) for name in inputs)]
 
 
-def quote(value: str) -> str:
-    """A value that Hydra reads as exactly this text; what is quoted, an interpolation or null stays."""
-    plain = _PLAIN.fullmatch(value) and not re.fullmatch(r"\.[\d_]+", value) and value.lower() not in _WORDS
-    if _is_quoted(value) or plain or value.startswith("${") or value == "null":
-        return value
-    # Between Hydra's quotes backslashes count only before a quote, or at the end.
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
-
-
 def unquoted(value: str) -> str:
     """The text between quotes, or the whole if there are none."""
-    return value[1:-1] if _is_quoted(value) else value
-
-
-def _is_quoted(value: str) -> bool:
-    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if is_quoted(value) else value
 
 
 def _quote_list(value: str) -> str:

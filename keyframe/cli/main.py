@@ -28,7 +28,7 @@ from keyframe.cli.errors import fail, sentence_of
 from keyframe.cli.sweep import Status, is_over, objective_of, read_status, write_status, write_sweep_table
 from keyframe.cli.sweep_resume import RECORD, check_resumable, how_to_go_on, overrides_of, resumed, save_record
 from keyframe.cli.terminal import listen, show_error
-from keyframe.config import conf_dir, head_of, help_page
+from keyframe.config import conf_dir, head_of, help_page, quote
 from keyframe.files import flat, make_folder, new_folder, one_line
 from keyframe.system import LOCK, disk_fault, lock_folder
 from keyframe.trust import Trust, find_packages
@@ -261,7 +261,7 @@ def _take_directory(config: DictConfig, kind: str) -> Path:
             with read_write(config.hydra):
                 settings.dir = str(directory)
                 if kind == "sweep":  # its jobs are composed anew, from the overrides
-                    config.hydra.overrides.hydra.append(f"{key}={arguments.quote(str(directory))}")
+                    config.hydra.overrides.hydra.append(f"{key}={quote(str(directory))}")
         _locks.append(lock_folder(directory, f"choose another {key}"))
     except KeyframeError as error:
         _refuse(config, str(error))

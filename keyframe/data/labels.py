@@ -8,7 +8,7 @@ import logging
 import math
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +126,10 @@ def _label_form(path: Path) -> str:
     if suffix not in SCALED_SUFFIXES:
         return "mat5" if suffix == ".mat" and start.startswith(_MAT5_START) else suffix[1:]
     text = start.decode("utf-8-sig", "replace").lstrip()
-    if suffix == ".json" or text.startswith(("{", "[")):
+    line = text.partition("\n")[0]
+    if suffix == ".json" or (line.startswith(("{", "[")) and "\t" not in line):  # `[x] y` may be the id of a video
         return "json"
-    return "table" if label_tables.is_table(text.partition("\n")[0]) else "tsv"
+    return "table" if label_tables.is_table(line) else "tsv"
 
 
 def read_tvsum_tsv(
@@ -214,8 +215,12 @@ def write_tsv(path: Path, annotators: Mapping[str, IntArray], categories: Mappin
     with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         for name, scores in annotators.items():
             category = (categories or {}).get(name, "")
-            for row in scores.tolist():
-                file.write(f"{name}\t{category}\t{','.join(map(str, row))}\n")
+            file.writelines(tsv_row(name, category, row) for row in scores.tolist())
+
+
+def tsv_row(video: str, category: str, scores: Iterable[int]) -> str:
+    """A row of the form that `read_tvsum_tsv` reads."""
+    return f"{video}\t{category}\t{','.join(map(str, scores))}\n"
 
 
 def read_tvsum_mat(path: str | Path, option: str = "data.labels") -> dict[str, Labels]:

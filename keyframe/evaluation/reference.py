@@ -126,6 +126,12 @@ def _means_of_others(annotators: FloatArray) -> Float64Array:
     return np.stack([mean_track(np.delete(annotators, one, axis=0)) for one in range(len(annotators))])
 
 
+def against_others(annotators: FloatArray) -> list[tuple[float, float]]:
+    """Kendall's tau and Spearman's rho of each annotator (A, T) with the mean of all others; none for a single one."""
+    pairs = zip(_means_of_others(annotators), annotators, strict=False)
+    return [(metrics.kendall(others, one), metrics.spearman(others, one)) for others, one in pairs]
+
+
 def evenly_spaced(length: int) -> Float64Array:
     """1 in the middle of each of `metrics.SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
     count = max(1, round(metrics.SUMMARY_SHARE * length))

@@ -1,6 +1,6 @@
 // What all pages share: requests, elements made of text, the navigation, a line that is read aloud.
 
-const PAGES = [["/", "Library"]];
+const PAGES = [["/", "Library"], ["/agreement", "Agreement"], ["/train", "Train"], ["/reports", "Reports"]];
 
 // The token has become a cookie; it is not to stay in the address.
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", location.pathname);

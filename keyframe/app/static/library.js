@@ -44,6 +44,7 @@ function card(video) {
     el("a", { href: `/videos/${video.id}` }, video.name),
     facts(video),
     ...states(video),
+    known ? el("a", { href: `/videos/${video.id}/label`, "aria-label": `Label ${video.name}` }, "Label") : null,
   );
 }
 

@@ -1,0 +1,174 @@
+"""The pages that label a video by TVSum's protocol, and that show how much annotators agree."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from keyframe.app.annotations import Shots, annotator_name
+from keyframe.app.library import Library, Video
+from keyframe.app.look import read_scores
+from keyframe.app.web import checked, page, read_body
+from keyframe.data.alignment import labelled_frames
+from keyframe.data.demo import LABEL_SHARES
+from keyframe.data.hdf5 import checked_id
+from keyframe.data.packets import index_packets
+from keyframe.evaluation.metrics import defined_mean, mean_metrics
+from keyframe.evaluation.reference import against_others
+from keyframe.evaluation.video import annotators_at_picks
+from keyframe.types import FloatArray, KeyframeError, Labels
+
+_TAIL = 0.5  # seconds: a shorter rest at the end belongs to the shot before
+_ORDERS = ("random", "chronological")
+_KINDS = ("even", "own")
+
+
+def find_shots(path: Path, seconds: float, own: list[float] | None = None, entries: int | None = None) -> Shots:
+    """The shots of a video that annotators score.
+
+    Args:
+        path: of the video.
+        seconds: length of each shot; a rest shorter than half a second belongs to the last.
+        own: starts of the video's own shots, to score in place of these.
+        entries: number of scores in a row of the label file; None: the number of frames.
+    """
+    index = index_packets(path)
+    entries = entries or index.n_frames
+    starts = np.arange(0, max(index.duration - _TAIL, _TAIL), seconds) if own is None else np.unique([0, *own])
+    times = index.timestamps[labelled_frames(entries, np.arange(entries), index)] - index.zero
+    used, first = np.unique(np.searchsorted(starts[1:], times + 1e-6, side="right"), return_index=True)
+    return Shots(
+        frames=index.n_frames,
+        seconds=round(index.duration, 3),
+        entries=entries,
+        starts=(0.0, *starts[used[1:]].round(3).tolist()),
+        first=tuple(first.tolist()),
+        kind="even" if own is None else "own",
+    )
+
+
+def order_of(video: str, annotator: str, order: str, shots: int) -> list[int]:
+    """The order in which an annotator scores shots: the same each time, another one for each annotator and video."""
+    numbers = list(range(shots))
+    if order == "random":
+        random.Random(f"{annotator}\n{video}").shuffle(numbers)
+    return numbers
+
+
+def _own_shots(video: Video) -> list[float] | None:
+    """Starts of the shots that a model has found."""
+    for directory in list(video.folders.values()):
+        return [shot["start"] for shot in read_scores(directory)["shots"]]
+    return None
+
+
+def routes(library: Library) -> list[Route]:
+    """The page to label a video, and that of agreement."""
+    annotations = library.annotations
+
+    def name_of(video: Video) -> str:
+        name = checked_id(video.path.stem, str(video.path))
+        if name != name.strip():
+            raise KeyframeError(f"{video.path} has spaces around its name: rename it to label it.")
+        return name
+
+    def state(video: Video, annotator: str) -> dict[str, Any]:
+        """What one annotator may see: own scores, and those of no one else."""
+        annotations.open()
+        name = name_of(video)
+        shots, one = annotations.shots.get(name), annotations.found.get(name, {}).get(annotator)
+        if shots is None or one is None:
+            kinds = [kind for kind in _KINDS if kind == "even" or video.folders] if shots is None else [shots.kind]
+            return {"begun": False, "kinds": kinds, "shot_seconds": library.shot_seconds}
+        ends = [*shots.starts[1:], shots.seconds]
+        return {
+            "begun": True,
+            "annotator": annotator,
+            "watched": one.watched,
+            "given_up": one.given_up,
+            "shots": [{"start": start, "end": end} for start, end in zip(shots.starts, ends, strict=True)],
+            "order": order_of(name, annotator, one.order, len(shots.starts)),
+            "scores": one.scores,
+            "wanted": LABEL_SHARES,
+            "file": None if annotations.path is None else annotations.path.name,
+        }
+
+    def shown(request: Request) -> Response:
+        asked = request.query_params.get("annotator", "")
+        return JSONResponse(state(library.video(request), annotator_name(asked) if asked else ""))
+
+    def begin(video: Video, annotator: str, order: str, kind: str) -> None:
+        annotations.open()
+        own = _own_shots(video) if kind == "own" else None
+        before = annotations.before.get(name_of(video))
+        entries = None if before is None else len(before)
+        shots = library.decoder.call(find_shots, video.path, library.shot_seconds, own, entries)
+        annotations.begin(name_of(video), annotator, order, shots)
+
+    async def change(request: Request) -> Response:
+        video, body = await run_sync(library.video, request), await read_body(request)
+        annotator, name = annotator_name(body.get("annotator")), name_of(video)
+        if "order" in body:
+            order = checked(body["order"], "order", str, _ORDERS)
+            await run_sync(begin, video, annotator, order, checked(body.get("kind", "even"), "kind", str, _KINDS))
+            return JSONResponse(await run_sync(state, video, annotator))
+        if body.get("watched") is True:
+            await run_sync(annotations.watched, name, annotator)
+        elif body.get("given_up") is True:
+            await run_sync(annotations.give_up, name, annotator)
+        else:
+            shot, score = (checked(body.get(key), key, int) for key in ("shot", "score"))
+            await run_sync(annotations.rate, name, annotator, shot, score)
+        done = len(annotations.annotation(name, annotator).scores)
+        return JSONResponse({"done": done, "of": len(annotations.shots[name].starts)})
+
+    def agreement(request: Request) -> Response:
+        annotations.open()
+        labels, withheld = {}, []
+        for name in {**annotations.before, **annotations.shots}:
+            if annotations.hidden(name):
+                withheld.append(name)
+            else:
+                labels[name] = annotations.rows(name)
+        return JSONResponse({**agreement_of(labels), "withheld": withheld})
+
+    return [
+        page("/videos/{id}/label", "label.html"),
+        page("/agreement", "agreement.html"),
+        Route("/api/videos/{id}/shots", shown),
+        Route("/api/videos/{id}/shots", change, methods=["POST"]),
+        Route("/api/agreement", agreement),
+    ]
+
+
+def agreement_of(labels: dict[str, tuple[list[str], FloatArray]]) -> dict[str, Any]:
+    """Each annotator against the mean of all others, as the line `other_annotators` of `keyframe-evaluate labels=`.
+
+    `labels` are names and scores (A, L) by video. A mean is over videos, with its interval; null if it is not defined.
+    """
+    of_each: dict[str, list[tuple[float, float]]] = {}
+    of_all: list[tuple[float, float]] = []
+    for names, scores in labels.values():
+        if len(names) < 2:
+            continue
+        pairs = against_others(annotators_at_picks(Labels(scores.mean(axis=0), scores)))
+        for name, pair in zip(names, pairs, strict=True):
+            of_each.setdefault(name, []).append(pair)
+        of_all.append((defined_mean([pair[0] for pair in pairs]), defined_mean([pair[1] for pair in pairs])))
+
+    def row(name: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
+        found: dict[str, float] = {}
+        for place, metric in enumerate(("kendall", "spearman")):
+            found |= mean_metrics(metric, [pair[place] for pair in pairs])
+        defined = {key: round(value, 4) if np.isfinite(value) else None for key, value in found.items()}
+        return {"name": name, "videos": len(pairs), **defined}
+
+    return {
+        "annotators": [row(name, pairs) for name, pairs in of_each.items()],
+        "all": row("all", of_all) if of_all else None,
+    }
