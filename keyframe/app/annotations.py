@@ -20,9 +20,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from keyframe.data.alignment import labelled_frames
 from keyframe.data.hdf5 import checked_id
 from keyframe.data.label_tables import of_annotators
 from keyframe.data.labels import read_tvsum_tsv, tsv_row
+from keyframe.data.packets import index_packets
 from keyframe.files import make_folder, one_line, write_bytes
 from keyframe.system import lock_file
 from keyframe.types import Float32Array, KeyframeError, Labels
@@ -68,6 +70,32 @@ class Shots:
         """The score of each entry."""
         lengths = np.diff([*self.first, self.entries])
         return [int(score) for score in np.repeat([scores[shot] for shot in range(len(self.first))], lengths)]
+
+
+def find_shots(path: Path, seconds: float, own: list[float] | None = None, entries: int | None = None) -> Shots:
+    """The shots of a video that annotators score.
+
+    Args:
+        path: of the video.
+        seconds: length of each shot; a rest shorter than a quarter of it belongs to the last.
+        own: starts of the video's own shots, to score in place of these.
+        entries: number of scores in a row of the label file; None: the number of frames.
+    """
+    index = index_packets(path)
+    entries = entries or index.n_frames
+    starts = (
+        np.arange(0, max(index.duration - seconds / 4, seconds / 4), seconds) if own is None else np.unique([0, *own])
+    )
+    times = index.timestamps[labelled_frames(entries, np.arange(entries), index)] - index.zero
+    used, first = np.unique(np.searchsorted(starts[1:], times + 1e-6, side="right"), return_index=True)
+    return Shots(
+        frames=index.n_frames,
+        seconds=round(index.duration, 3),
+        entries=entries,
+        starts=(0.0, *starts[used[1:]].round(3).tolist()),
+        first=tuple(first.tolist()),
+        kind="even" if own is None else "own",
+    )
 
 
 @dataclass

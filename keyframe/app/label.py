@@ -1,7 +1,6 @@
 """The pages that label a video by TVSum's protocol, and that show how much annotators agree."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,46 +9,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from keyframe.app.annotations import Shots, annotator_name
+from keyframe.app.annotations import annotator_name, find_shots
 from keyframe.app.library import Library, Video
 from keyframe.app.look import read_scores
 from keyframe.app.web import checked, page, read_body
-from keyframe.data.alignment import labelled_frames
 from keyframe.data.demo import LABEL_SHARES
 from keyframe.data.hdf5 import checked_id
-from keyframe.data.packets import index_packets
 from keyframe.evaluation.metrics import defined_mean, mean_metrics
 from keyframe.evaluation.reference import against_others
 from keyframe.evaluation.video import annotators_at_picks
 from keyframe.types import FloatArray, KeyframeError, Labels
 
-_TAIL = 0.5  # seconds: a shorter rest at the end belongs to the shot before
 _ORDERS = ("random", "chronological")
 _KINDS = ("even", "own")
-
-
-def find_shots(path: Path, seconds: float, own: list[float] | None = None, entries: int | None = None) -> Shots:
-    """The shots of a video that annotators score.
-
-    Args:
-        path: of the video.
-        seconds: length of each shot; a rest shorter than half a second belongs to the last.
-        own: starts of the video's own shots, to score in place of these.
-        entries: number of scores in a row of the label file; None: the number of frames.
-    """
-    index = index_packets(path)
-    entries = entries or index.n_frames
-    starts = np.arange(0, max(index.duration - _TAIL, _TAIL), seconds) if own is None else np.unique([0, *own])
-    times = index.timestamps[labelled_frames(entries, np.arange(entries), index)] - index.zero
-    used, first = np.unique(np.searchsorted(starts[1:], times + 1e-6, side="right"), return_index=True)
-    return Shots(
-        frames=index.n_frames,
-        seconds=round(index.duration, 3),
-        entries=entries,
-        starts=(0.0, *starts[used[1:]].round(3).tolist()),
-        first=tuple(first.tolist()),
-        kind="even" if own is None else "own",
-    )
 
 
 def order_of(video: str, annotator: str, order: str, shots: int) -> list[int]:

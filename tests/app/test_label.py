@@ -4,34 +4,44 @@ import json
 import subprocess
 import sys
 import threading
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
-from keyframe.app.annotations import Annotations
-from keyframe.app.label import find_shots, order_of
+from keyframe.app.annotations import Annotations, find_shots
+from keyframe.app.label import order_of
 from keyframe.data.labels import read_labels
 from keyframe.evaluation.reference import reference_metrics, reference_table
 from tests.app.conftest import serve_folder, video_id
 from tests.videos import write_video
 
 
-@pytest.fixture
-def site(tmp_path):
-    """Two videos of five and four seconds at 25 frames a second, and a label file to be."""
-    folder = tmp_path / "videos"
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Two videos of five and four seconds at 25 frames a second."""
+    folder = tmp_path_factory.mktemp("label") / "videos"
     folder.mkdir()
     write_video(folder / "a.mp4", frames=125)
     write_video(folder / "[b] c.mp4", frames=100)
-    page = serve_folder(folder, labels=tmp_path / "labels.tsv", shot_seconds=0.5)
+    page = serve_folder(folder, shot_seconds=0.5)
     yield page
     page.close()
+
+
+@pytest.fixture
+def site(server, tmp_path):
+    """The server with a label file to be."""
+    server.library.annotations.close()
+    server.library.labels = tmp_path / "labels.tsv"
+    server.library.annotations.__init__(server.library.labels)
+    return server
 
 
 def begin(site, video, annotator, order="random"):
     site.json(f"videos/{video}/shots", {"annotator": annotator, "order": order, "kind": "even"})
     site.json(f"videos/{video}/shots", {"annotator": annotator, "watched": True})
-    return site.json(f"videos/{video}/shots?annotator={annotator}")
+    return site.json(f"videos/{video}/shots?annotator={quote(annotator)}")
 
 
 def rate_all(site, video, annotator, score_of):
@@ -116,10 +126,7 @@ def test_no_request_tells_scores_of_others_before_ones_own_are_complete(site):
 def test_two_annotators_at_once(site):
     video = video_id(site, "a.mp4")
     people = {"Ann": lambda shot: 1 + shot % 5, "Bo <b>": lambda shot: 5 - shot % 5, "Cy": lambda shot: 3}
-    threads = [
-        threading.Thread(target=rate_all, args=(site, video, name.replace(" ", "%20"), score))
-        for name, score in people.items()
-    ]
+    threads = [threading.Thread(target=rate_all, args=(site, video, name, score)) for name, score in people.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -202,7 +209,7 @@ def test_a_journal_that_is_damaged_or_in_use_is_told_and_kept(tmp_path):
     for line in (b"5", b'{"video": "a", "annotator": "Ann", "score": 9, "shot": 0}', b'{"video": "a", "shots": {}}'):
         journal = tmp_path / "labels.tsv.journal"
         journal.write_bytes(line + b"\n")
-        with pytest.raises(Exception, match="line 1 is damaged .*: remove the line"):
+        with pytest.raises(Exception, match=r"line 1 is damaged .*: remove the line"):
             second.open()
         assert journal.read_bytes() == line + b"\n"
 
