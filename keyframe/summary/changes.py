@@ -193,8 +193,8 @@ def _sizes(changed: BoolArray, fixed: BoolArray) -> Int64Array:
     sizes = np.count_nonzero(changed, axis=1)
     some = np.flatnonzero(fixed & (sizes >= LEAST) & (sizes < _MANY))
     cells = changed[some].reshape(-1, GRID, GRID)
-    # Words of a line are one patch.
-    patches, count = label(maximum_filter(cells, (1, 1, 3)), _IN_ONE_FRAME)
+    # Words of a line, and lines of a box, are one patch.
+    patches, count = label(maximum_filter(cells, (1, 3, 3)), _IN_ONE_FRAME)
     sizes[some] = np.bincount(patches[cells], minlength=count + 1)[patches].max(axis=(1, 2), initial=0)
     return sizes
 
