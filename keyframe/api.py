@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.reader import VideoReader
 from keyframe.export.model import ExportedModel
-from keyframe.extraction.extract import ScoredVideo, analyse_video, steady_spans
-from keyframe.pipeline import TrainingFree
+from keyframe.extraction.extract import ExtractionSpec, ScoredVideo, analyse_video, steady_spans
 from keyframe.summary.candidates import Selection, Selector
 from keyframe.summary.selection import AdaptiveSelection, KnapsackSelection, TopSelection, UniformSelection
 from keyframe.summary.shots import KtsShots, ShotCutter
 from keyframe.summary.stills import Still, save_stills
-from keyframe.types import FloatArray, Int64Array
+from keyframe.types import FloatArray, Int64Array, KeyframeError
 
 if TYPE_CHECKING:  # without a trained model no torch is imported, which takes seconds
     from keyframe.runs import Run
@@ -96,25 +95,34 @@ def score_video(
     rate: float = 2.0,
     shots: ShotCutter | None = None,
     reader: VideoReader | None = None,
+    features: str = "none",
 ) -> ScoredVideo:
     """Score the frames of a video of any length, in memory that pixels do not fill.
 
     Args:
-        path: a video file.
+        path: a video file; playlists (HLS), addresses and images that follow each other are for keyframe-extract.
         run: from `load_run` or `load_exported`; None scores without a trained model.
         rate: frames scored per second of video, above 0.
         shots: cuts the video; None for `KtsShots`.
         reader: decodes frames; None for `PyAVReader`.
+        features: by which the rule without a model tells what is alike, "none" or "lite0", as of keyframe-extract.
 
     Returns:
         `scores`, `seconds` and `frames` of the scored frames, and what else `select_keyframes` needs.
 
     Raises:
         VideoError: the file cannot be read.
-        KeyframeError: the run was trained on a feature file and sees no frames, or the rate is out of range.
+        KeyframeError: the run was trained on a feature file and sees no frames, the rate is out of range, or features
+            are asked for beside a run, or without their weights.
     """
-    scorer = TrainingFree() if run is None else run if isinstance(run, ExportedModel) else run.scorer
-    return analyse_video(Path(path).expanduser(), scorer, shots or KtsShots(), reader or PyAVReader(), rate)
+    if run is not None and features != "none":
+        raise KeyframeError(f"features={features} is for scoring without a model: leave it out, or the run.")
+    shots, reader = shots or KtsShots(), reader or PyAVReader()
+    if run is None:
+        scorer = ExtractionSpec(shots, AdaptiveSelection(), reader, features=features).load_scorer()
+    else:
+        scorer = run if isinstance(run, ExportedModel) else run.scorer
+    return analyse_video(Path(path).expanduser(), scorer, shots, reader, rate)
 
 
 def select_keyframes(video: ScoredVideo, method: Method | None = None, **options: Any) -> Keyframes:

@@ -52,6 +52,9 @@ def test_three_lines(video, run_folder, tmp_path):
     assert keyframes.frames.tolist() == scores.frames[best].tolist()
     assert list(keyframes) == keyframes.seconds.tolist() == scores.seconds[best].tolist() and len(keyframes) == 4
     assert keyframes.ranks[np.argmax(keyframes.scores)] == 1
+    for given, features in ((run, "lite0"), (None, "clip")):
+        with pytest.raises(KeyframeError, match=f"features={features} is "):
+            keyframe.score_video(str(video), given, features=features)
     stills = keyframes.save(tmp_path / "found")
     assert [still.seconds for still in stills] == list(keyframes)
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == sorted(still.path.name for still in stills)

@@ -1,6 +1,7 @@
 """HLS playlists (RFC 8216): the pieces of files that are, one after the other, the video of a playlist."""
 
 import codecs
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from keyframe.data.container import encrypted
 from keyframe.extraction.download import ADDRESS, shown_address
 from keyframe.files import read_small
 from keyframe.types import KeyframeError
+
+log = logging.getLogger(__name__)
 
 PLAYLIST = ".m3u8"
 
@@ -43,6 +46,8 @@ def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
     lines = _lines(playlist)
     variants = [(_size(one), entry) for one, entry in pairwise(lines) if _is(one, "STREAM-INF")]
     if variants:
+        if any(_is(line, "MEDIA") and _value(line, "TYPE") == "AUDIO" and _value(line, "URI") for line in lines):
+            log.info("%s: its sound is in files of its own, which are not read", shown_address(place))
         place, file = find(max(variants, key=lambda variant: variant[0])[1], place)
         lines = _lines(file)
     ends: dict[Path, int] = {}

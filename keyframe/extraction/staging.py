@@ -1,5 +1,6 @@
 """What inputs name and no reader opens, made into files: standard input, addresses, playlists, images in a row."""
 
+import logging
 import os
 import re
 import shutil
@@ -63,6 +64,11 @@ class Staging:
             text = text.replace(str(file), name)
         return text
 
+    def rename(self, record: logging.LogRecord) -> bool:
+        """The same for a line of the log, as a filter of it."""
+        record.msg, record.args = self.shown(record.getMessage()), ()
+        return True
+
     def standard_input(self) -> Path | Refused:
         """A copy of standard input."""
         return self._make("-", "standard input", "stdin", _copy_stdin)
@@ -114,14 +120,19 @@ class Staging:
 
 @contextmanager
 def staged(folder: Path, image_rate: float | None) -> Iterator[Staging]:
-    """A staging in a folder, which is removed at the end; a KeyframeError names what the user has named."""
+    """A staging in a folder, which is removed at the end; a KeyframeError and the log name what the user has named."""
     staging = Staging(folder, image_rate)
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(staging.rename)
     try:
         yield staging
     except KeyframeError as error:
         error.args = (staging.shown(str(error)),)
         raise
     finally:
+        for handler in handlers:
+            handler.removeFilter(staging.rename)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -74,6 +74,18 @@ def test_of_variants_the_largest_is_read(streams, tmp_path):
     assert only(tmp_path, tmp_path / "all.m3u8")[1] == list(range(36))
 
 
+def test_sound_in_files_of_its_own_is_left_out(streams, tmp_path, caplog):
+    shutil.copytree(streams / "ts", tmp_path / "video")
+    (tmp_path / "all.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-VERSION:6\n"
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English, stereo",DEFAULT=YES,URI="audio/a.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=9000,RESOLUTION=160x96,AUDIO="a"\nvideo/a%20b.m3u8\n'
+    )
+    with caplog.at_level("INFO"):
+        assert only(tmp_path, tmp_path / "all.m3u8")[1] == list(range(36))
+    assert caplog.messages == [f"{tmp_path / 'all.m3u8'}: its sound is in files of its own, which are not read"]
+
+
 def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
     place = shutil.copytree(streams / "ts", tmp_path / "in" / "ts")
     (tmp_path / "secret.ts").write_bytes((place / "a b0.ts").read_bytes())

@@ -1,6 +1,7 @@
 """Images, animations and standard input become files that are read like any other."""
 
 import io
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -117,6 +118,16 @@ def test_standard_input_is_named_as_such(tmp_path, monkeypatch):
     with staged(tmp_path / "run" / "inputs", None) as staging:
         [refused] = found(staging, "-")
         assert refused.reason.startswith("standard input is no file or pipe")
+
+
+def test_the_log_names_what_the_user_has_named(tmp_path, monkeypatch, caplog):
+    pipe(monkeypatch, b"0")
+    caplog.set_level("INFO")
+    with staged(tmp_path / "run" / "inputs", None) as staging:
+        [file] = found(staging, "-")
+        logging.getLogger("keyframe.data.packets").info("%s: %d frames", file, 7)
+    logging.getLogger("keyframe").info("%s", file)
+    assert caplog.messages == ["standard input: 7 frames", str(file)]
 
 
 def test_what_cannot_be_staged_is_refused_with_its_cause(tmp_path):
