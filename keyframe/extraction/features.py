@@ -22,6 +22,7 @@ from keyframe.extraction.staging import Refused
 from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector
+from keyframe.models.frame_encoder import FrameEncoder
 from keyframe.pipeline import encode_images
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import ShotCutter, segments_to_frames
@@ -54,6 +55,11 @@ class FeatureEncoder:
     def channels(self) -> int:
         """Of the features that are written."""
         return self.width or self.detector.backbone.width
+
+    @cached_property
+    def encoder(self) -> FrameEncoder:
+        """Of frames."""
+        return FrameEncoder(self.detector)
 
     @cached_property
     def projection(self) -> "Projection | None":
@@ -94,7 +100,7 @@ class FeatureEncoder:
                 seen.append(describe_frames(small.pixels))
                 yield own.pixels
 
-        features = encode_images(images(), self.detector).float().cpu().numpy()
+        features = encode_images(images(), self.encoder).cpu().numpy()
         ranges = segments_to_frames(
             self.shots.of_video(index, picks, Appearance.join(seen), self.reader), picks, index.n_frames
         )
