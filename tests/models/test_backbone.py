@@ -7,8 +7,9 @@ from timm.data import resolve_model_data_config
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from keyframe.models.backbone import Backbone, FrozenBatchNorm2d, FrozenBatchNormAct2d, NoBackbone, freeze_norms
+from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import count_parameters
+from keyframe.models.frozen import FoldedConv2d, FrozenBatchNorm2d, FrozenBatchNormAct2d, freeze_norms
 from keyframe.types import KeyframeError
 from tests.models.build import CUT, cut_of, live, make_backbone, make_detector
 
@@ -191,6 +192,37 @@ def test_norms_without_affine_map_or_statistics_are_not_frozen():
     others = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, track_running_stats=False))
     freeze_norms(others)
     assert [type(module) for module in others] == [nn.BatchNorm2d, nn.BatchNorm2d]
+
+
+@pytest.mark.parametrize(
+    ("cut", "folded"),
+    [
+        # an InvertedResidual and conv_head
+        ({"name": "test_efficientnet", "prefix": ["conv_stem", "bn1", *(f"blocks.{i}" for i in range(4))]}, 4),
+        ({"name": "test_resnet"}, 15),
+    ],
+)
+def test_convolutions_take_in_frozen_norms_without_a_change_of_features_or_gradients(cut, folded, monkeypatch):
+    if cut.get("prefix"):
+        cut |= {"tail": ["blocks.4", "conv_head", "bn2", "global_pool"]}
+    found = {}
+    for gradients in ("own", "float32", "auto"):
+        with monkeypatch.context() as patch:
+            if gradients == "own":
+                patch.setattr("keyframe.models.backbone.fold_norms", lambda modules, bfloat16: None)
+            torch.manual_seed(0)
+            backbone = Backbone(pretrained=False, gradients="float32" if gradients == "own" else gradients, **cut)
+        assert sum(isinstance(m, FoldedConv2d) for m in backbone.modules()) == (0 if gradients == "own" else folded)
+        torch.manual_seed(1)
+        for norm in [m for m in backbone.modules() if isinstance(m, NORMS)]:
+            norm.weight.uniform_(0.5, 1.5), norm.bias.normal_(), norm.running_mean.normal_()
+        features = backbone.train().encode_tail(backbone.encode_prefix(torch.rand(4, 3, 64, 64)))
+        features.square().mean().backward()
+        found[gradients] = [features.detach(), *(p.grad for p in backbone.tail_parameters())]
+    for gradients, error in (("float32", 1e-5), ("auto", 1e-2)):
+        for own, mine in zip(found["own"], found[gradients], strict=True):
+            assert torch.linalg.vector_norm(mine - own) <= error * torch.linalg.vector_norm(own)
+    assert torch.equal(found["auto"][0], found["float32"][0])  # features are float32 in any case
 
 
 def test_frames_far_from_the_size_of_the_weights_are_warned_of(caplog, tmp_path):
