@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from keyframe.benchmark import Bar, SuiteResult, check_whole_numbers
+from keyframe.benchmark import Bar, Measured, SuiteResult, check_whole_numbers
 from keyframe.benchmark.footage import Footage
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
@@ -28,6 +28,7 @@ from keyframe.models.detector import (
     find_device,
     untrained_detector,
 )
+from keyframe.models.head import TemporalHead
 from keyframe.pipeline import TrainedModel, score_frames
 from keyframe.system import in_child
 from keyframe.timing import added_peak_mb, in_turns, random_videos, weights_mb
@@ -61,6 +62,38 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
                 onnx_program(exported).save(path, external_data=False)
                 program = load_onnx(path, torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
+
+
+class EarlierHead(nn.Module):
+    """The head of the project's first version in PyTorch's own layers, which drop attention weights out.
+
+    Three encoder layers, then one in which half of the heads see five frames to each side. Measured beside that
+    version itself a step takes as long, to a tenth or two.
+    """
+
+    def __init__(self, features: int, frames: int, width: int = 256, heads: int = 8) -> None:
+        super().__init__()
+        layer = partial(nn.TransformerEncoderLayer, width, heads, 384, 0.1, "gelu", batch_first=True, norm_first=True)
+        self.projection = nn.Sequential(
+            *(nn.Linear(features, 512), nn.LayerNorm(512), nn.GELU(), nn.Dropout(0.1)),
+            *(nn.Linear(512, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(0.1)),
+        )
+        self.encoder = nn.Sequential(layer(), layer(), layer())
+        self.dual = layer()
+        self.scorer = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, 1), nn.Sigmoid())
+        at = torch.arange(frames)
+        far = (at[:, None] - at).abs() > 5
+        self.hidden = torch.stack([far] * (heads // 2) + [torch.zeros_like(far)] * (heads // 2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (1, T, `features`) -> scores (1, T)."""
+        return self.scorer(self.dual(self.encoder(self.projection(features)), src_mask=self.hidden)).squeeze(-1)
+
+
+def train_step(head: nn.Module, features: Tensor, targets: Tensor) -> None:
+    """Forward, loss and backward of a head on a video's features (1, T, `features`) and targets (1, T)."""
+    head.zero_grad()
+    (head(features) - targets).square().mean().backward()
 
 
 def _with_chunk(model: KeyframeDetector, chunk: int, frames: Tensor) -> Tensor:
@@ -103,11 +136,12 @@ class InferSuite:
     size: int = 224
     ways: Sequence[str] = tuple(WAYS)
     chunks: Sequence[int] = (1, 4, 16)
+    attention_frames: int = 470
     repeats: int = 5
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_whole_numbers("infer", self, frames=1, size=32, chunks=1, repeats=1)
+        check_whole_numbers("infer", self, frames=1, size=32, chunks=1, attention_frames=1, repeats=1)
         unknown = [way for way in self.ways if way not in WAYS]
         if unknown:
             raise ValueError(f"ways must be of {', '.join(WAYS)}, not {unknown[0]}")
@@ -116,7 +150,7 @@ class InferSuite:
         result = SuiteResult("infer")
         parts = [self._weights, self._time, self._bare]
         parts += [partial(self._way, key, way) for way in self._possible_ways for key in self._models]
-        parts += [self._chunk_memory, self._end_to_end]
+        parts += [self._chunk_memory, self._end_to_end, self._attention]
         for part in bar(parts, "Scoring", len(parts)):
             with torch.inference_mode():
                 part(result)
@@ -225,6 +259,18 @@ class InferSuite:
             result.bars[f"{_TITLES[key]}, from the file"] = median(taken)
         meaning = f"{what}, Model 2 over Model 1"
         result.add_ratio("model2_over_model1_end_to_end", seconds["model2"], seconds["model1"], meaning)
+
+    @torch.inference_mode(False)
+    def _attention(self, result: SuiteResult) -> None:
+        width = 1280  # of EfficientNet-B0
+        features, targets = torch.randn(1, self.attention_frames, width), torch.rand(1, self.attention_frames)
+        heads = {"now": TemporalHead(width), "before": EarlierHead(width, self.attention_frames)}
+        calls = {key: partial(train_step, head.train(), features, targets) for key, head in heads.items()}
+        with torch.enable_grad():
+            seconds = in_turns(calls, self.repeats)
+        ratios = [now / before for now, before in zip(seconds["now"], seconds["before"], strict=True)]
+        meaning = f"a training step of the head on {self.attention_frames} frames, over the first version's, on the CPU"
+        result.figures[f"attention/step_ratio_{self.attention_frames}"] = Measured(tuple(ratios), "", meaning)
 
     def _notes(self, result: SuiteResult) -> list[str]:
         totals = [result[f"{key}_weights"] + result[f"{key}_peak_chunk{self._chunk}"] for key in self._models]

@@ -113,7 +113,13 @@ def test_decode(measured):
 
 @pytest.mark.full
 def test_infer(measured_here):
-    models = ("infer.model1=test_resnet", "infer.model2=test_efficientnet", "infer.size=32", "infer.frames=4")
+    models = (
+        "infer.model1=test_resnet",
+        "infer.model2=test_efficientnet",
+        "infer.size=32",
+        "infer.frames=4",
+        "infer.attention_frames=40",
+    )
     rounds = ("infer.ways=[bf16]", "infer.chunks=[1,4]", "repeats=2")
     footage = ("infer.footage.seconds=40", "infer.footage.width=64", "infer.footage.height=36")
     out, record, place = measured_here(
@@ -127,6 +133,7 @@ def test_infer(measured_here):
         assert f"infer/{name}" in out
     memory = ("model2_over_model1_peak_chunk4", "model1_peak_chunk1", "model2_peak_chunk64")
     assert all(f"infer/{name}" in record for name in memory)
+    assert record["attention/step_ratio_40"] > 0
     ratio = record["infer/model2_weights"] / record["infer/model1_weights"]
     assert record["infer/model2_over_model1_weights"] == pytest.approx(ratio)
     assert [file.suffix for file in (place / "foot age").iterdir()] == [".mp4"]
