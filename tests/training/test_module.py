@@ -1,5 +1,7 @@
 """Training steps in mixed precision, as far as a CPU has it: bfloat16, and float16 with loss scaling."""
 
+from functools import partial
+
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -67,3 +69,13 @@ def test_gradients_are_clipped_after_the_scale_of_the_loss_is_taken_out(tiny_dem
     # a gradient that is still scaled would be a thousand times as long
     assert look.before[0] == pytest.approx(full.before[0], rel=0.1)
     assert max(look.after) <= 1.0 + 1e-4
+
+
+@pytest.mark.parametrize("chosen", [{}, {"fused": False}, {"foreach": True}])
+def test_adamw_is_fused_on_a_cpu_unless_told_otherwise(chosen):
+    module = make_module()
+    module.make_optimizer = partial(torch.optim.AdamW, lr=1e-3, **chosen)
+    optimizer = module.configure_optimizers()
+    usual = {"fused": True, "foreach": None} if not chosen else {"fused": None, "foreach": None} | chosen
+    for settings in (optimizer.defaults, *optimizer.param_groups):
+        assert {name: settings[name] for name in usual} == usual
