@@ -72,7 +72,9 @@ class Backbone(nn.Module):
             self.model = convert_sync_batchnorm(self.model)  # torch's own would drop the activations inside timm's
         elif norm == "frozen":
             freeze_norms(self.model)
-            fold_norms(self._tail_modules(), gradients == "auto")
+            paths = (*self._prefix, *self._tail)
+            parts = [self.model.get_submodule(path) for path in paths] or [self.model]
+            fold_norms(parts, gradients == "auto")
         self._tail_trains = True  # DDP must see the tail's parameters as trainable when it wraps the model
         self.train_tail(True)
 

@@ -22,7 +22,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     folded = False  # whether a `FoldedConv2d` does this norm's work
 
     def forward(self, x: Tensor) -> Tensor:
-        return _constant_norm(self, x) if _needs_backward(self) else super().forward(x)
+        return _constant_norm(self, x) if _is_constant(self) else super().forward(x)
 
 
 class FrozenBatchNormAct2d(BatchNormAct2d):
@@ -31,22 +31,22 @@ class FrozenBatchNormAct2d(BatchNormAct2d):
     folded = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _needs_backward(self):
+        if not _is_constant(self):
             return super().forward(x)
         x = self.drop(_constant_norm(self, x))
         # in place, autograd would first copy what the gradient of SiLU needs
-        return F.silu(x) if isinstance(self.act, nn.SiLU) else self.act(x)
+        return F.silu(x) if isinstance(self.act, nn.SiLU) and torch.is_grad_enabled() else self.act(x)
 
 
 class FoldedConv2d(nn.Conv2d):
-    """`nn.Conv2d` that takes in the frozen norm behind it whenever gradients pass."""
+    """`nn.Conv2d` that takes in the frozen norm behind it, except in an exported program, which has both."""
 
-    norms: tuple[nn.BatchNorm2d]  # in a tuple, so that it is no part of this module
+    norms: tuple[FrozenBatchNorm2d | FrozenBatchNormAct2d]  # in a tuple, so that it is no part of this module
     bfloat16_gradients: bool  # whether gradients on a CPU are products of bfloat16
 
     def forward(self, x: Tensor) -> Tensor:
         (norm,) = self.norms
-        if not _needs_backward(norm):
+        if not _is_constant(norm):
             return super().forward(x)
         scale, shift = _scale_and_shift(norm)
         weight = self.weight * scale.view(-1, 1, 1, 1)
@@ -104,6 +104,8 @@ class _SumSqueezeExcite(SqueezeExcite):
     """timm's squeeze and excitation, with the mean of `_SumPool`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x)
         return x * self.gate(self.conv_expand(self.act1(self.conv_reduce(_mean(x)))))
 
 
@@ -169,6 +171,8 @@ def _constant_norm(norm: FrozenBatchNorm2d | FrozenBatchNormAct2d, x: Tensor) ->
     return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)).to(x.dtype)
 
 
-def _needs_backward(norm: nn.BatchNorm2d) -> bool:
-    """Whether gradients pass; if not, PyTorch's own forward is faster."""
-    return torch.is_grad_enabled() and not norm.training
+def _is_constant(norm: FrozenBatchNorm2d | FrozenBatchNormAct2d) -> bool:
+    """Whether the norm's output is computed by `_constant_norm`; PyTorch's own is as fast without gradients."""
+    if norm.training or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return False
+    return norm.folded or torch.is_grad_enabled()
