@@ -59,6 +59,35 @@ def visible_frames(windows: Sequence[int | None], mask: Tensor) -> Tensor:
     return (bands[None] & mask[:, None, None, :]) | (distance == 0)
 
 
+def similarities(x: Tensor, mask: Tensor, reaches: Sequence[int | None]) -> Tensor:
+    """Cosine similarity of each frame to the mean of those before and of those after it, near and far.
+
+    A frame unlike all before it shows something new; a scene begins where only the frames after resemble it. Attention
+    can learn both, but not from a few dozen videos. Time and memory are linear in T.
+
+    Args:
+        x: frames (B, T, W).
+        mask: bool (B, T), True where a frame is real.
+        reaches: ends of the bands of distance in frames, ascending; None is the whole video. (5, None) has the bands 1
+            to 5 and 6 or more.
+
+    Returns:
+        float32 (B, T, 2 * bands) in [-1, 1]: before, after, for each band; 0 where a band holds no frame.
+    """
+    length = x.shape[1]
+    unit = F.normalize(x.float(), dim=-1) * mask[..., None]
+    sums = F.pad(unit.cumsum(1), (0, 0, 1, 0))
+    position = torch.arange(length, device=x.device)
+    cosines, nearest = [], 1
+    for reach in reaches:
+        farthest = length if reach is None else reach
+        for first, last in ((-farthest, -nearest), (nearest, farthest)):
+            start, end = (position + first).clamp(0, length), (position + last + 1).clamp(0, length)
+            cosines.append((unit * F.normalize(sums[:, end] - sums[:, start], dim=-1)).sum(-1))
+        nearest = farthest + 1
+    return torch.stack(cosines, dim=-1)
+
+
 class EncoderLayer(nn.Module):
     """Pre-norm Transformer layer: attention, then a two-layer MLP (unless `feedforward` is 0), both residual."""
 
@@ -112,6 +141,7 @@ class TemporalHead(Head):
         encoder_window: the same for the encoder layers' heads; None sees the whole video.
         feedforward: hidden width of the encoder layers' MLP; 0 leaves it out.
         positions: add sinusoidal positions (Vaswani et al., 2017).
+        similarity: reaches of `similarities` of the features, which are added to the projected frames; none if empty.
         dropout: probability, after every layer; attention weights are kept.
         feature_dropout: probability of each channel of each frame's feature. Few videos are learnt by heart by single
             channels of a wide feature.
@@ -128,6 +158,7 @@ class TemporalHead(Head):
         encoder_window: int | None = None,
         feedforward: int = 256,
         positions: bool = True,
+        similarity: Sequence[int | None] = (),
         dropout: float = 0.1,
         feature_dropout: float = 0.0,
     ) -> None:
@@ -140,6 +171,11 @@ class TemporalHead(Head):
         check_number("head.encoder_window", encoder_window, 0, optional=True)
         if local_heads > heads:
             raise KeyframeError(f"head.local_heads={local_heads} must be at most head.heads={heads}.")
+        for reach in similarity:
+            check_number("head.similarity", reach, 1, optional=True)
+        limits = [math.inf if reach is None else reach for reach in similarity]
+        if limits != sorted(set(limits)):
+            raise KeyframeError(f"head.similarity={list(similarity)} must ascend; null, the whole video, stands last.")
         # not a step of the projection, whose weights have the names that they have in older checkpoints
         self.drop_features = nn.Dropout(feature_dropout)
         widths = [features, *projection]
@@ -149,6 +185,8 @@ class TemporalHead(Head):
         self.projection = nn.Sequential(*steps)
         width = widths[-1]
         self.positions = positions
+        self.reaches = list(similarity)
+        self.similarity = nn.Linear(2 * len(self.reaches), width) if similarity else None
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.dual = EncoderLayer(width, heads, feedforward=0, dropout=dropout)
         # after the layers, which refuse more heads than channels
@@ -163,6 +201,9 @@ class TemporalHead(Head):
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         x = self.projection(self.drop_features(features))
+        if self.similarity is not None:
+            # times 4, a typical cosine is about as large as a channel of a projected frame
+            x = x + self.similarity(4 * similarities(features, mask, self.reaches))
         if self.positions:
             x = x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
         visible = visible_frames(self.encoder_windows, mask)

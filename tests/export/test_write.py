@@ -30,7 +30,7 @@ PARITY = 1e-4
 @pytest.fixture(scope="module")
 def detector():
     torch.manual_seed(0)
-    head = partial(TemporalHead, projection=(16, 16), layers=1, heads=4, local_heads=2, feedforward=16)
+    head = partial(TemporalHead, projection=(16, 16), layers=1, heads=4, local_heads=2, similarity=(5, None))
     detector = KeyframeDetector(Backbone("test_efficientnet", pretrained=False), head, chunk=2)
     live(detector.backbone)
     return detector.eval()

@@ -71,7 +71,7 @@ def make_head(name, features=12, **changes):
 
 def make_detector(backbone="efficientnet_b0", **options):
     """A detector with a small dual head; its backbone may be a name or a module."""
-    head = partial(TemporalHead, projection=(16, 16), layers=1, heads=4, local_heads=2, feedforward=16)
+    head = partial(TemporalHead, projection=(16, 16), layers=1, heads=4, local_heads=2, similarity=(5, None))
     return KeyframeDetector(make_backbone(backbone) if isinstance(backbone, str) else backbone, head, **options)
 
 

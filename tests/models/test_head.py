@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from keyframe.models.head import EncoderLayer, TemporalAttention, TemporalHead, sinusoids, visible_frames
+from keyframe.models.head import (
+    EncoderLayer,
+    TemporalAttention,
+    TemporalHead,
+    similarities,
+    sinusoids,
+    visible_frames,
+)
 from keyframe.types import KeyframeError
 from tests.models.build import HEADS, PUBLISHED, head_options, make_head
 
@@ -165,13 +172,13 @@ def reach(head, length=40, at=20):
 
 
 def test_reach_of_the_heads():
-    # two encoder layers and the dual block, three frames each
-    assert reach(make_head("local", window=3, encoder_window=3)) == (9, 9)
+    # two encoder layers and the dual block, three frames each; running sums of similarities round everywhere
+    assert reach(make_head("local", window=3, encoder_window=3, similarity=())) == (9, 9)
     assert reach(make_head("framewise")) == (0, 0)
     assert reach(make_head("global")) == (20, 19)
     assert reach(make_head("dual")) == (20, 19)
     # without an encoder the dual block's local heads are bounded, its global heads are not
-    assert reach(make_head("local", layers=0, window=5)) == (5, 5)
+    assert reach(make_head("local", layers=0, window=5, similarity=())) == (5, 5)
     assert reach(make_head("dual", layers=0, window=5)) == (20, 19)
 
 
@@ -181,7 +188,10 @@ def test_the_yaml_files_say_what_their_names_promise():
     assert heads["dual"].encoder_windows == [None] * 8 and len(heads["dual"].encoder) == 1
     for kind, window in (("local", 5), ("global", None), ("framewise", 0)):
         assert heads[kind].encoder_windows == heads[kind].dual_windows == [window] * 8
-    assert len({sum(p.numel() for p in head.parameters()) for head in heads.values()}) == 1
+    reaches = {kind: head.reaches for kind, head in heads.items()}
+    assert reaches == {"dual": [5, None], "local": [5], "global": [5, None], "framewise": []}
+    sizes = [sum(p.numel() for p in head.parameters()) for head in heads.values()]
+    assert max(sizes) < 1.01 * min(sizes)
 
 
 def test_framewise_head_does_not_know_the_order_and_the_others_do():
@@ -191,6 +201,24 @@ def test_framewise_head_does_not_know_the_order_and_the_others_do():
     for kind in ("dual", "local", "global"):
         head = make_head(kind)
         assert (head(features[:, order]) - head(features)[:, order]).abs().max() > 1e-3, kind
+
+
+def test_similarities_are_cosines_with_the_mean_frame_of_each_band():
+    x, mask = torch.randn(2, 12, 6), real(12, 7, total=12)
+    mask[0, 5] = False
+    found = similarities(x, mask, (1, 3, None))
+    assert found.shape == (2, 12, 6)
+    for video in range(2):
+        unit = x[video] / x[video].norm(dim=-1, keepdim=True)
+        for t in mask[video].nonzero().flatten().tolist():
+            bands = []
+            for near, far in ((1, 1), (2, 3), (4, 12)):
+                bands += [range(t - far, t - near + 1), range(t + near, t + far + 1)]
+            for band, value in zip(bands, found[video, t], strict=True):
+                frames = [f for f in band if 0 <= f < 12 and mask[video, f]]
+                mean = unit[frames].sum(0)
+                expected = nn.functional.cosine_similarity(unit[t], mean, dim=0) if frames else torch.tensor(0.0)
+                torch.testing.assert_close(value, expected, rtol=0, atol=1e-5)
 
 
 def test_sinusoids_are_those_of_the_paper():
@@ -223,3 +251,13 @@ def test_numbers_out_of_range_are_refused_by_their_key():
     ):
         with pytest.raises(KeyframeError, match=rf"head\.{name}={value} must"):
             TemporalHead(8, **({"local_heads": 0} if name == "heads" else {}) | {name: value})
+    for reaches in ((5, 5), (None, 5), (None, None)):
+        with pytest.raises(KeyframeError, match=r"head\.similarity=\[.*\] must ascend"):
+            TemporalHead(8, similarity=reaches)
+    with pytest.raises(KeyframeError, match=r"head\.similarity=0 must be a whole number from 1 on"):
+        TemporalHead(8, similarity=(0,))
+
+
+def test_a_head_without_similarity_has_the_weights_of_older_checkpoints():
+    older, head = TemporalHead(8), TemporalHead(8, similarity=(5, None))
+    assert set(head.state_dict()) - set(older.state_dict()) == {"similarity.weight", "similarity.bias"}
