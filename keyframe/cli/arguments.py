@@ -197,6 +197,8 @@ def check_values(config: DictConfig, command: str) -> None:
         if value != "absent":
             check_number(key, value, **allowed)
     Trust.of(config.trust)
+    if not OmegaConf.is_interpolation(config, "run_dir"):  # Hydra has made its own directory by now
+        raise KeyframeError(f"run_dir={config.run_dir} follows hydra.run.dir (of a sweep hydra.sweep.dir): set that.")
 
 
 def _check_keys(values: Any, known: Set[str]) -> None:

@@ -22,7 +22,7 @@ from keyframe.cli.arguments import unquoted
 from keyframe.cli.terminal import from_here
 from keyframe.config import training_settings
 from keyframe.files import flat, one_line, write_text
-from keyframe.trust import Trust, check_plain
+from keyframe.trust import Trust, check_plain, current_name
 from keyframe.types import KeyframeError
 
 RECORD = "sweep.yaml"
@@ -92,7 +92,8 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
         )
     old, new = (dict(flat({key: part[key] for key in ("sweeper", "config")})) for part in (was, now))
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
+        value = old.get(key)
+        if (current_name(value) if isinstance(value, str) else value) != new.get(key):
             raise KeyframeError(
                 f"{_KEY}{directory}: the configuration has changed since ({key.partition('.')[2]} was "
                 f"{old.get(key)!r}, is {new.get(key)!r}): undo that, or start a new sweep."

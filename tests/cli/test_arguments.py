@@ -225,3 +225,7 @@ def test_none_in_the_name_of_a_file_stays(tmp_path):
     path = tmp_path / "a,None"
     path.touch()
     assert without_hyphens([f"--data.labels={path}"]) == [f"data.labels={path}"]
+
+
+def test_the_directory_of_a_run_is_named_to_hydra():
+    assert added("data=demo", "run_dir=mine").startswith("run_dir=mine follows hydra.run.dir")

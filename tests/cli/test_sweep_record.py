@@ -5,9 +5,11 @@ import socket
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
 from keyframe.cli.sweep import read_jobs
-from keyframe.cli.sweep_resume import resumed
+from keyframe.cli.sweep_resume import check_resumable, resumed, save_record
+from keyframe.config import conf_dir
 from keyframe.types import KeyframeError
 from tests.commands import TINY
 
@@ -158,3 +160,18 @@ def test_damaged_files_of_jobs_are_left_out(tmp_path):
         ("0", "completed", {"test/spearman": 0.5, "val/spearman": 0.5}),
         ("3", "completed", {}),
     ]
+
+
+def test_a_sweep_goes_on_though_a_class_of_it_has_another_place_now(tmp_path):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", TINY, return_hydra_config=True)
+    save_record(config, tmp_path)
+    path = tmp_path / "sweep.yaml"
+    now = path.read_text()
+    for before in ("keyframe.training.stages.TwoStage", "keyframe.nowhere.TwoStage"):
+        path.write_text(now.replace("keyframe.training.callbacks.TwoStage", before))
+        if before.startswith("keyframe.training"):
+            check_resumable(config, tmp_path)
+        else:
+            with pytest.raises(KeyframeError, match=rf"\(callbacks.two_stage._target_ was '{before}', is 'keyframe.tr"):
+                check_resumable(config, tmp_path)
