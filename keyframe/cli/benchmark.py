@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # In the order of a report; each is a node of conf/benchmark.yaml. `all` leaves out those that take long.
 _ALL = ("decode", "train", "infer", "scale", "evaluate", "ddp")
-_SUITES = (*_ALL, "tools", "engine", "growth", "busy", "long", "feature_scale")
+_SUITES = (*_ALL, "tools", "engine", "growth", "busy", "extract", "long", "feature_scale")
 
 
 def benchmark(config: DictConfig) -> None:

@@ -134,9 +134,10 @@ class _FusedConv(nn.Module):
             kernel, stride, dilation = self._window
             x = pad_same(x, kernel, stride, dilation)
         key = x.shape, x.dtype
-        if key not in self._packed:
-            if len(self._packed) == _LAYOUTS:
-                self._packed.clear()
-            self._packed[key] = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._conv, x.shape)
-        attributes = (*self._conv, *self._activation, "")
-        return torch.ops.mkldnn._convolution_pointwise(x, self._packed[key], self.bias, *attributes)
+        weight = self._packed.get(key)
+        if weight is None:
+            if len(self._packed) >= _LAYOUTS:
+                self._packed = {}
+            weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._conv, x.shape)
+            self._packed[key] = weight
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self._conv, *self._activation, "")

@@ -5,13 +5,14 @@ import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from keyframe.benchmark import busy, growth, infer, scale, tools, train
+from keyframe.benchmark import busy, extract, growth, infer, scale, tools, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
 from keyframe.cli.arguments import check_values
 from keyframe.cli.benchmark import benchmark
@@ -41,7 +42,7 @@ def measured_here(tmp_path, monkeypatch, caplog):
 
     def run(suite, *arguments):
         caplog.set_level(logging.INFO)
-        for module in (growth, infer, scale, train):
+        for module in (extract, growth, infer, scale, train):
             monkeypatch.setattr(module, "in_child", lambda task, measured: (item for item in task()))
         footage, place = tmp_path / "foot age", tmp_path / "run"
         assert not in_process("benchmark", f"suite={suite}", *arguments, f"footage={footage}", run_dir=place)
@@ -268,12 +269,46 @@ def test_busy(measured_here, monkeypatch):
     assert {name for name, _ in commands} == {"extract"}
 
 
+def test_extract_measures_an_older_version_in_turn(measured_here, monkeypatch, tmp_path):
+    (tmp_path / "old/keyframe/extraction").mkdir(parents=True)
+    (tmp_path / "old/keyframe/extraction/video.py").touch()
+    given = []
+
+    def run(command, env, **options):
+        given.append((env["PYTHONPATH"], command[3], *command[5:]))
+        return CompletedProcess(command, 0, "20.0 40.0\n", "")
+
+    monkeypatch.setattr(extract.subprocess, "run", run)
+    sizes = (
+        "extract.footage.seconds=40",
+        "extract.footage.width=96",
+        "extract.footage.height=64",
+        "extract.size=32",
+        "extract.model=resnet10t",
+    )
+    _, record, place = measured_here("extract", *sizes, "repeats=2", f"extract.before={tmp_path / 'old'}")
+    assert len(set(given)) == 1 and len(given) == 2
+    root, video, *settings = given[0]
+    assert root == str(tmp_path / "old") and Path(video).parent == place / "foot age"
+    assert settings == ["resnet10t", "32", "60", "2.0", "0"]
+    assert record["extract/model_over_before"] == pytest.approx(record["extract/cpu_seconds_model"] / 40)
+    parts = record["extract/cpu_seconds_free"] + record["extract/cpu_seconds_encoding"]
+    assert record["extract/model_over_parts"] == pytest.approx(record["extract/cpu_seconds_model"] / parts, rel=0.5)
+    assert record["extract/realtime_factor"] == pytest.approx(40 / record["extract/seconds_model"], rel=0.5)
+    assert record["extract/model_over_free"] > 0
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
         (
+            "extract.before=there",
+            "extract.before=there is no checkout of commit 6d3bddf: make one with git worktree add.",
+        ),
+        (
             "suite=fast",
-            "suite=fast is none of decode, train, infer, scale, evaluate, ddp, busy, long, feature_scale, all.",
+            "suite=fast is none of decode, train, infer, scale, evaluate, ddp, tools, engine, growth, busy, extract, "
+            "long, feature_scale, all.",
         ),
         ("scale.counts=[0,10]", "scale.counts=0 must be a whole number from 1 on."),
         ("scale.counts=[10,2]", "scale.counts=[10, 2] must rise: give them in order, such as [10,100]."),
