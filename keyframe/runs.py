@@ -4,7 +4,7 @@ A run is loaded from a checkpoint, or from an exported file and its card. Both n
 built, from plain values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from keyframe.models.detector import KeyframeDetector, count_parameters, find_de
 from keyframe.models.head import TemporalHead
 from keyframe.models.published_heads import PUBLISHED_HEADS
 from keyframe.models.weights import read_checkpoint, rebuild
-from keyframe.pipeline import TrainedModel, score_frames
+from keyframe.pipeline import Scorer, TrainedModel, score_frames
 from keyframe.timing import TimedModel, random_videos, weights_mb
 from keyframe.trust import NO_TRUST, Trust, TrustLike, build, check_plain, names_of
 from keyframe.types import FloatArray, KeyframeError, LabelledVideo, Labels, UInt8Array, VideoError
@@ -68,9 +68,24 @@ class PixelVideo(LabelledVideo):
 
     def eval_video(self, shots: Shots) -> EvalVideo:
         """The video as evaluation sees it, at every pick."""
-        scales = getattr(self.data.source, "scales", {})
-        scale = scales.get(self.folder, (1.0, 5.0))
-        return evaluation.pixel_eval_video(self, self.index, self.data.reader, shots, *scale)
+        return evaluation.pixel_eval_video(self, self.index, self.data.reader, shots, *self._scale)
+
+    def eval_and_score(self, shots: Shots, model: Scorer) -> tuple[EvalVideo, FloatArray]:
+        """`eval_video`, and its `score`, for which it is decoded once."""
+        assert model.size is not None
+        scores: list[FloatArray] = []
+
+        def see(images: Iterator[UInt8Array], n: int) -> None:
+            scores.append(model.score(model.see(images, n)))
+
+        how = shots, *self._scale, model.size, see
+        return evaluation.pixel_eval_video(self, self.index, self.data.reader, *how), scores[0]
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """The scores in the label file that 0 and 1 stand for."""
+        scales: Mapping[str, tuple[float, float]] = getattr(self.data.source, "scales", {})
+        return scales.get(self.folder, (1.0, 5.0))
 
     def sampled(self, eval_video: EvalVideo) -> EvalVideo:
         """The same video at the frames that the run's own sampling chooses."""

@@ -24,7 +24,7 @@ from keyframe.evaluation.scores import ScoreFile, check_new, write_scores_file
 from keyframe.evaluation.video import RIDGE, EvalVideo
 from keyframe.files import one_line, write_metrics, write_table
 from keyframe.report import write_report
-from keyframe.runs import LabelVideo, Run
+from keyframe.runs import LabelVideo, PixelVideo, Run
 from keyframe.system import cores
 from keyframe.timing import machine
 from keyframe.training.trackers import finish, log_report
@@ -93,11 +93,15 @@ class Scored(models.ChosenVideos):
     """The chosen videos of all runs, each run's scores, and what they are compared with."""
 
     eval_videos: dict[str, EvalVideo] = field(default_factory=dict)
-    scores: list[dict[str, FloatArray]] = field(default_factory=list)  # per run, video -> scores at the entries
+    # per run, video -> scores at the entries
+    scores: list[dict[str, FloatArray]] = field(init=False)
     skipped: dict[str, str] = field(default_factory=dict)  # video -> why it was left out
     protocol: str = ""  # how the scores were made, in words
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scores = [{} for _ in self.by_run]
 
     def evaluation(self, measured: Sequence[results.ModelResult]) -> results.Evaluation:
         """The numbers of models on these videos."""
@@ -116,8 +120,14 @@ def score_videos(chosen: models.ChosenVideos, runs: Sequence[Run], config: DictC
     shots = instantiate(config.shots)
 
     def read(id_: str) -> EvalVideo | VideoError:
+        video = scored.videos[id_]
         try:
-            return scored.videos[id_].eval_video(shots)
+            if config.protocol != "picks" or id_ not in scored.own:
+                return video.eval_video(shots)
+            assert isinstance(video, PixelVideo)
+            number, run = scored.own[id_]
+            found, scored.scores[number][id_] = video.eval_and_score(shots, run.model)
+            return found
         except VideoError as error:
             return error
 
@@ -149,13 +159,12 @@ def score_videos(chosen: models.ChosenVideos, runs: Sequence[Run], config: DictC
 
 
 def add_scores(scored: Scored) -> None:
-    """Add each run's scores; a video that one run cannot read is left out for all."""
-    for number, scorers in enumerate(scored.by_run, start=1):
-        chosen = {id_: score for id_, score in scorers.items() if id_ in scored.eval_videos}
-        scored.scores.append({})
+    """Add each run's scores that are not known yet; a video that one run cannot read is left out for all."""
+    for number, (scorers, known) in enumerate(zip(scored.by_run, scored.scores, strict=True), start=1):
+        chosen = {id_: score for id_, score in scorers.items() if id_ in scored.eval_videos and id_ not in known}
         for id_, score in bar(chosen.items(), f"Scoring, run {number} of {len(scored.by_run)}", len(chosen)):
             try:
-                scored.scores[-1][id_] = score(scored.eval_videos[id_])
+                known[id_] = score(scored.eval_videos[id_])
             except VideoError as error:
                 scored.skipped[id_] = str(error)
                 del scored.eval_videos[id_]

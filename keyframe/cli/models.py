@@ -156,6 +156,8 @@ class ChosenVideos:
     videos: dict[str, RunVideo | LabelVideo] = field(default_factory=dict)  # id -> video
     # for each run or score file, id -> what scores that video at its entries, in [0, 1] if it is a run
     by_run: list[dict[str, Callable[[EvalVideo], FloatArray]]] = field(default_factory=list)
+    # id -> the place in `by_run` of a run whose own video it is, and the run: it is decoded once for both
+    own: dict[str, tuple[int, Run]] = field(default_factory=dict)
     files: list[ScoreFile] = field(default_factory=list)  # the score files among them, with the scores of these videos
     # id -> its `Run.part_of`, of several runs the first in `PARTS_BY_RISK`; `unrecorded` without runs
     parts: dict[str, str] = field(default_factory=dict)
@@ -231,7 +233,9 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
             continue
         videos = {id_: video for id_, video in found[id(member)].items() if id_ in common}
         chosen.by_run.append({id_: partial(video.score, member.model) for id_, video in videos.items()})
-        for id_ in videos:
+        for id_, video in videos.items():
+            if video is chosen.videos[id_] and isinstance(video, PixelVideo):
+                chosen.own[id_] = len(chosen.by_run) - 1, member
             parts = member.part_of(id_), chosen.parts.get(id_, PARTS_BY_RISK[-1])
             chosen.parts[id_] = min(parts, key=PARTS_BY_RISK.index)
     if files:

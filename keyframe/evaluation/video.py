@@ -1,6 +1,7 @@
 """A labelled video as evaluation sees it: everything that a model's scores are compared with, and no model."""
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +15,16 @@ from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
-from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray, LabelledVideo, Labels
+from keyframe.types import (
+    BoolArray,
+    Float64Array,
+    FloatArray,
+    Int64Array,
+    IntArray,
+    LabelledVideo,
+    Labels,
+    UInt8Array,
+)
 
 # The baselines by the names of their numbers.
 TRAINING_FREE, RIDGE = "training_free", "ridge"
@@ -82,19 +92,29 @@ def pixel_eval_video(
     shots: Shots,
     lowest: float = 1.0,
     highest: float = 5.0,
+    size: tuple[int, int] = DESCRIPTOR_SIZE,
+    see: Callable[[Iterator[UInt8Array], int], None] | None = None,
 ) -> EvalVideo:
-    """Decode a video small and cut it by a descriptor that is independent of any model; may raise `VideoError`.
+    """Decode a video once and cut it by a descriptor that is independent of any model; may raise `VideoError`.
 
     `lowest` and `highest` are the scores in the label file that 0 and 1 stand for: the annotators' summaries depend on
-    them.
+    them. `see` is given the frames at the picks, piece by piece, uint8 (p, *size, 3), and their number.
     """
     frames = labelled_frames(len(video.labels), picks(len(video.labels)), index)
-    seen = Appearance.join(
-        describe_frames(part.pixels) for part in reader.stream(video.path, frames, DESCRIPTOR_SIZE, index)
-    )
-    seconds = index.timestamps[frames] - index.timestamps[0]
-    cut = shots(seen.descriptors, seconds)
-    return eval_video_from_appearance(video.id, video.labels, seen, seconds, cut, lowest, highest)
+    seen: list[Appearance] = []
+
+    def images() -> Iterator[UInt8Array]:
+        for pieces in reader.stream_sizes(video.path, frames, list({DESCRIPTOR_SIZE: 0, size: 0}), index):
+            seen.append(describe_frames(pieces[0].pixels))
+            yield pieces[-1].pixels
+
+    if see is None:
+        deque(images(), maxlen=0)
+    else:
+        see(images(), len(frames))
+    appearance, seconds = Appearance.join(seen), index.timestamps[frames] - index.timestamps[0]
+    cut = shots(appearance.descriptors, seconds)
+    return eval_video_from_appearance(video.id, video.labels, appearance, seconds, cut, lowest, highest)
 
 
 def eval_video_from_appearance(

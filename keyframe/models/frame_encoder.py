@@ -1,6 +1,7 @@
 """Frames to backbone features as fast as a CPU can: convolutions compute the norms and activations behind them."""
 
 import copy
+import threading
 from typing import Any, Literal
 
 import torch
@@ -36,11 +37,18 @@ class FrameEncoder:
     def __init__(self, detector: KeyframeDetector, bf16: bool = False) -> None:
         self.detector = detector
         self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._lock = threading.Lock()
         self._fused: nn.Module | Literal["untried"] | None = "untried"
 
-    @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Tensor:
-        """RGB frames, uint8 (n, 3, H, W), n >= 1 -> features (n, width), float32, on the detector's device."""
+        """RGB frames, uint8 (n, 3, H, W), n >= 1 -> features (n, width), float32, on the detector's device.
+
+        Threads that decode take turns: a call uses all cores by itself.
+        """
+        with self._lock, torch.inference_mode():
+            return self._encode(frames)
+
+    def _encode(self, frames: Tensor) -> Tensor:
         device = self.detector.pixel_mean.device
         if device.type == "cpu" and self._fused == "untried":
             self._fused = self._fuse(frames[:1])

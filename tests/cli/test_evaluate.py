@@ -16,6 +16,7 @@ from scipy.stats import kendalltau, spearmanr
 from keyframe.cli.evaluate import Scored, add_scores
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.labels import read_labels, write_tsv
+from keyframe.data.pyav_reader import PyAVReader
 from keyframe.evaluation import results
 from keyframe.evaluation.metrics import f1_user_max, hold_scores, keyshots
 from keyframe.evaluation.reference import LINES, fit_ridge
@@ -344,6 +345,18 @@ def test_folds_are_joined_and_each_video_is_measured_once(evaluated, runs, tmp_p
     assert len(joined) == 6 and metrics["test/videos"] == 6
     for video, row in rows_of(evaluated[1]).items():
         assert joined[video] == row
+
+
+def test_a_video_is_decoded_once_for_its_shots_and_for_its_scores(runs, tmp_path, monkeypatch):
+    decoded, pieces = [], PyAVReader._pieces
+
+    def counted(self, path, *arguments):
+        decoded.append(path.name)
+        return pieces(self, path, *arguments)
+
+    monkeypatch.setattr(PyAVReader, "_pieces", counted)
+    evaluate(tmp_path, f"runs={runs / 'folds'}", "pictures=0")
+    assert len(decoded) == len(set(decoded)) == 6
 
 
 def test_seeds_are_averaged_and_an_ensemble_is_not_the_average(evaluated, runs, tmp_path):
