@@ -5,7 +5,7 @@ import { load } from "./player.js";
 const page = Object.fromEntries(
   [
     ...["title", "begin", "name", "kind", "order", "stage", "task", "player", "watch", "play", "rate", "scores", "back"],
-    ...["again", "forward", "left", "done", "hint", "shares", "other", "stop"],
+    ...["again", "forward", "left", "done", "hint", "shares", "next", "other", "stop"],
   ].map((id) => [id, document.getElementById(id)]),
 );
 const MEANINGS = ["not important", "little", "medium", "important", "very important"];
@@ -93,6 +93,8 @@ function show() {
     say(state.scores[shot()] ? `Your score: ${state.scores[shot()]}` : "How important is this shot for the video?");
   }
   page.stop.hidden = scored() === all;
+  page.next.hidden = scored() < all;
+  if (scored() === all) attempt(offerNext);
   [...page.scores.children].forEach((button, at) =>
     button.setAttribute("aria-pressed", String(state.scores[shot()] === at + 1)),
   );
@@ -106,6 +108,14 @@ function show() {
   shares();
   since = performance.now();
   play();
+}
+
+/** Links to the next video that this annotator has not labelled, and to how much annotators agree. */
+async function offerNext() {
+  const done = (one) => one.labelled.some((label) => label.annotator === state.annotator && label.share === 1);
+  const next = (await api("library")).videos.find((one) => one.id !== videoId && !one.fault && !done(one));
+  const link = next && el("a", { href: `/videos/${next.id}/label` }, `Next: ${next.name}`);
+  page.next.replaceChildren(link ?? "You have labelled all videos. ", " ", el("a", { href: "/agreement" }, "Agreement"));
 }
 
 function shares() {

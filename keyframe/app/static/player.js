@@ -1,28 +1,32 @@
-// What a page needs to play a video: the file itself, or a preview where browsers do not play it.
-import { api, say } from "./common.js";
+// Lets a player play a video: the file itself, or a preview where browsers do not play it.
+import { api, attempt, say } from "./common.js";
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 /** Let a player load a video (an object of the API); waits while its preview is made. */
 export async function load(player, video) {
   const own = `/api/videos/${video.id}/file`;
-  if (video.plays && (await loads(player, own))) return;
-  for (;;) {
-    const preview = await api(`videos/${video.id}/preview`, {});
-    if (preview.ready) break;
-    if (preview.task.state === "failed") throw new Error(preview.task.note);
-    say(`Browsers do not play this file: a preview is being made (${Math.round(100 * preview.task.done)} %).`);
-    await pause(0.7);
+  if (!video.plays || !(await loads(player, own))) await preview(player, video);
+  else player.addEventListener("error", () => attempt(() => preview(player, video)), { once: true });
+}
+
+async function preview(player, video) {
+  let { ready, task } = await api(`videos/${video.id}/preview`, {});
+  while (!ready && ["waiting", "running"].includes(task.state)) {
+    say(`Browsers do not play this file: a preview is being made (${Math.round(100 * task.done)} %).`);
+    await pause(0.5);
+    task = (await api("tasks")).tasks.find((one) => one.id === task.id);
+    ready = task.state === "done";
   }
-  say("");
+  if (!ready) throw new Error(task.note || "The preview was stopped: reload the page to make it.");
   if (!(await loads(player, `/api/videos/${video.id}/preview`))) throw new Error("The preview cannot be played.");
+  say("This is a preview: browsers do not play the file itself.");
 }
 
 function loads(player, address) {
   return new Promise((done) => {
-    player.addEventListener("loadeddata", () => done(true), { once: true });
+    player.addEventListener("loadedmetadata", () => done(true), { once: true });
     player.addEventListener("error", () => done(false), { once: true });
-    player.preload = "auto";
     player.src = address;
   });
 }

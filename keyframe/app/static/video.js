@@ -2,10 +2,11 @@
 import { api, attempt, clock, el, repeat, say, videoId } from "./common.js";
 import { Choice } from "./choose.js";
 import { Curve } from "./curve.js";
+import { load } from "./player.js";
 import { taskRow } from "./tasks.js";
 
 const page = Object.fromEntries(
-  ["title", "player", "curve", "legend", "closer", "farther", "whole", "models", "work"].map((id) => [
+  ["title", "player", "curve", "legend", "closer", "farther", "whole", "models", "work", "label"].map((id) => [
     id,
     document.getElementById(id),
   ]),
@@ -95,7 +96,6 @@ function watch() {
     const states = tasks.map((task) => task.id + task.state).join();
     if (before && states !== before) {
       const state = (kind) => tasks.find((task) => task.id.endsWith(kind))?.state;
-      if (!page.player.src && state("-preview") === "done") await play();
       await choice.exported(state("-export"));
       await loadCurves();
     }
@@ -105,25 +105,6 @@ function watch() {
   });
 }
 
-async function play() {
-  const own = video.plays && page.player.error === null;
-  if (own) {
-    page.player.src = `/api/videos/${videoId}/file`;
-    return;
-  }
-  const preview = await api(`videos/${videoId}/preview`, {});
-  if (preview.ready) {
-    page.player.src = `/api/videos/${videoId}/preview`;
-    say("This is a preview: browsers do not play the file itself.");
-  } else {
-    say("Browsers do not play this file: a preview is being made.");
-    watch();
-  }
-}
-
-page.player.addEventListener("error", () => {
-  if (page.player.src.endsWith("/file")) attempt(play);
-});
 page.player.addEventListener("loadedmetadata", () => draw());
 page.closer.addEventListener("click", () => curve.zoom(0.5));
 page.farther.addEventListener("click", () => curve.zoom(2));
@@ -133,8 +114,10 @@ attempt(async () => {
   video = await api(`videos/${videoId}`);
   document.title = `${video.name} - keyframe`;
   page.title.textContent = video.name;
+  page.label.href = `/videos/${videoId}/label`;
   if (video.fault) throw new Error(video.fault);
   say(video.seconds === undefined ? "" : `${clock(video.seconds, 1)}, ${video.width} x ${video.height}, ${video.codec}`);
-  await Promise.all([play(), loadCurves()]);
+  const loaded = load(page.player, video);
   watch();
+  await Promise.all([loaded, loadCurves()]);
 });
