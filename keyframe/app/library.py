@@ -25,6 +25,7 @@ from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.folder import folder_name
 from keyframe.files import FileState, make_folder
+from keyframe.system import lock_folder
 from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Library:
         self.shot_seconds, self.make_model, self.runs, self.training = shot_seconds, make_model, runs, training
         self.annotations = Annotations(labels, scale)
         self.models = {model.id: model for model in models}
-        self.uploads = folder / "uploads"
+        self.uploads, self.previews = folder / "uploads", folder / "previews"
         self.decoder, self.scoring, self.exports = Decoder(), Lane("scoring"), Lane("exports")
         self._videos: dict[str, Video] = {}
         # of each model how many videos there were, and when its output had changed, as results were looked for last
@@ -106,8 +107,14 @@ class Library:
         self._closing = False
 
     def start(self) -> None:
-        """Find the videos, and look at them in the background."""
+        """Find the videos, and look at them in the background; KeyframeError if another page has the folder."""
         make_folder(self.folder)
+        self._lock = lock_folder(self.folder, "choose another folder")
+        for left in (*self.uploads.glob(".*"), *self.previews.glob(".*")):  # by a page that was killed
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
         try:
             self.annotations.open(new=False)
         except KeyframeError as error:
@@ -121,6 +128,7 @@ class Library:
             lane.close()
         self.decoder.close()
         self.annotations.close()
+        self._lock.close()
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were found."""

@@ -106,7 +106,6 @@ def routes(library: Library) -> list[Route]:
     """The page of one video."""
     label_file = LabelFile(library)
     stills = anyio.CapacityLimiter(_STILLS_AT_ONCE)
-    previews = library.folder / "previews"
 
     def curves(request: Request) -> Response:
         video = library.video(request)
@@ -133,7 +132,7 @@ def routes(library: Library) -> list[Route]:
 
     def place_of_preview(video: Video) -> Path:
         changed = video.path.stat().st_mtime_ns
-        return previews / f"{video.id}-{changed}.mp4"
+        return library.previews / f"{video.id}-{changed}.mp4"
 
     def watch_preview(request: Request) -> Response:
         place = place_of_preview(library.video(request))

@@ -25,11 +25,10 @@ _MOST_REQUESTS = 500  # at once
 
 
 def build(library: Library, token: str, port: int) -> Guard:
-    """The web app of a library, behind its guard; it starts and closes the library."""
+    """The web app of a library, behind its guard; at its end it closes the library."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        library.start()
         yield
         library.close()
 
@@ -47,7 +46,7 @@ def serve(library: Library, port: int = 0, show: bool = True) -> None:
         show: whether to open a browser.
 
     Raises:
-        KeyframeError: the port is taken.
+        KeyframeError: the port is taken, or the folder of the page.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,6 +54,7 @@ def serve(library: Library, port: int = 0, show: bool = True) -> None:
             listener.bind((_HOST, port))
         except (OSError, OverflowError) as error:
             raise KeyframeError(f"port={port} cannot be used ({error}): choose another, or leave it out.") from error
+        library.start()
         port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
         address = f"http://{_HOST}:{port}/?token={token}"
         log.info("Open %s (end with Ctrl-C)", address)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -27,8 +26,8 @@ log = logging.getLogger(__name__)
 
 # Keys that the commands that the page shows have no use for, or set themselves.
 _OWN = (
-    *("input", "recursive", "run", "output", "labels", "lowest", "highest", "shot_seconds", "train"),
-    *("port", "open", "folder", "runs", "trust"),
+    *("input", "recursive", "run", "features", "bf16", "output", "labels", "lowest", "highest", "shot_seconds"),
+    *("train", "port", "open", "folder", "runs", "trust"),
 )
 
 
@@ -81,19 +80,19 @@ def _models(config: DictConfig, runs: Sequence[str | None], output: Path, first:
     for number, run in enumerate(runs, first):
         own = config.copy()
         own.run = run
-        if number and run is None:
+        if run is None and number:
             own.features, own.bf16 = "none", False
         choose_scorer(own)
-        yield _model(own, run, output, number, overrides)
+        spec = extraction_spec(own, threads())
+        named = {"run": run, "features": own.features, "bf16": str(own.bf16).lower()}
+        given = [f"{key}={value}" for key, value in named.items() if value not in (None, "none", "false")]
+        id = short_hash(str(spec.checkpoint))[:8]
+        # one folder holds the results of one model
+        place = output.with_name(f"{output.name}-{'rule' if run is None else id}") if number else output
+        yield Model(id, _name(spec.checkpoint), spec, place, (*overrides, *given))
 
 
-def _model(config: DictConfig, run: Any, output: Path, number: int, overrides: Sequence[str]) -> Model:
-    spec = extraction_spec(config, threads())
-    name = "without a model"
-    if spec.checkpoint is not None:
-        place = spec.checkpoint
-        name = place.parents[1].name if place.parent.name == "checkpoints" else place.stem
-    id = short_hash(str(spec.checkpoint))[:8]
-    if number:  # one folder holds the results of one model
-        output = output.with_name(f"{output.name}-{'rule' if run is None else id}")
-    return Model(id, name, spec, output, (*overrides, *([] if run is None else [f"run={run}"])))
+def _name(checkpoint: Path | None) -> str:
+    if checkpoint is None:
+        return "without a model"
+    return checkpoint.parents[1].name if checkpoint.parent.name == "checkpoints" else checkpoint.stem

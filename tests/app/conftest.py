@@ -36,6 +36,7 @@ class Served:
 
     def __init__(self, library: Library) -> None:
         self.library = library
+        library.start()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         config = uvicorn.Config(build(library, TOKEN, self.port), log_config=None, timeout_graceful_shutdown=1)
@@ -101,17 +102,21 @@ def served(tmp_path_factory) -> Iterator[Served]:
     page.close()
 
 
+def chromium() -> str | None:
+    """The system's Chromium."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
     """Chromium of the system, without a window."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
+    if (program := chromium()) is None:
         pytest.skip("there is no Chromium on this machine")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program)
-        yield chromium
-        chromium.close()
+        browser = driver.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
 
 
 @contextmanager
