@@ -12,7 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk
+from keyframe.models.frozen import FoldedConv2d
 
+_CONVOLUTIONS = nn.Conv2d, FoldedConv2d, Conv2dSame
 # Activations that oneDNN computes with a convolution: its names and numbers.
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.Identity: ("none", []),
@@ -81,7 +83,7 @@ def fuse_convolutions(model: nn.Module) -> fx.GraphModule:
     fused = fx.GraphModule(model, graph)
     for node in graph.nodes:
         conv = _module_of(fused, node)
-        if type(conv) not in (nn.Conv2d, Conv2dSame) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        if type(conv) not in _CONVOLUTIONS or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             continue
         norm, activation = None, nn.Identity()
         while len(node.users) == 1 and type(activation) is nn.Identity:
