@@ -18,11 +18,14 @@ from tests.training.tiny import make_trainer
 def test_a_loaded_model_gives_the_scores_that_are_tested(old_run, tmp_path):
     run = load_run(old_run)
     module = KeyframeModule(run.detector, SpearmanLoss(), partial(torch.optim.AdamW, lr=1e-3))
+    module.drawn = 2
     make_trainer(tmp_path, 1).test(module, run.datamodule, verbose=False)
     videos = run.videos("test")
     assert len(videos) == 3
+    assert sorted(module.predictions) == sorted(videos)[:2]  # of thousands of videos no more are kept
     run.detector.eval()
-    for id_, video in videos.items():
+    for id_ in module.predictions:
+        video = videos[id_]
         frames = run.video_data.sampling.indices(video.index)
         scores = score_frames(run.scorer, video.index, frames, run.video_data.reader)
         np.testing.assert_allclose(scores, module.predictions[id_].scores, atol=1e-5)

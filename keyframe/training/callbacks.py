@@ -220,6 +220,10 @@ class CurveImages(Callback):
         self.every = every
         self.videos = videos
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, KeyframeModule)
+        pl_module.drawn = self.videos
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch
         last = epoch + 1 == trainer.max_epochs
@@ -233,7 +237,7 @@ class CurveImages(Callback):
         assert isinstance(module, KeyframeModule)
         if not trainer.is_global_zero:
             return
-        figure = draw_curves([p for _, p in sorted(module.predictions.items())[: self.videos]], title)
+        figure = draw_curves([p for _, p in sorted(module.predictions.items())], title)
         path = self.directory / f"{name}.png"
         save_figure(figure, path)
         log_image(trainer.loggers, f"{split}/curves", path, trainer.global_step)

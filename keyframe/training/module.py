@@ -36,7 +36,9 @@ class VideoMetrics(Metric):
     def update(self, number: int, scores: FloatArray, importance: FloatArray, annotators: FloatArray) -> None:
         """Add a video: its place in the data set, then the arguments of `video_metrics`."""
         row = [float(number), *video_metrics(scores, importance, annotators).values()]
-        self.rows.append(torch.tensor([row], dtype=torch.float32, device=self.device))
+        # One array: thousands of small ones between batches that come and go leave holes in which no batch fits, and
+        # the process grows by each batch.
+        self.rows = [torch.cat([*self.rows, torch.tensor([row], dtype=torch.float32, device=self.device)])]
 
     def compute(self) -> dict[int, dict[str, float]]:
         if not len(self.rows):
@@ -76,8 +78,9 @@ class KeyframeModule(LightningModule):
         self.make_optimizer = optimizer
         self.metrics = VideoMetrics()
         self.agreement = MeanMetric(nan_strategy="ignore")  # with the teacher, over validation videos
-        # of this rank's videos in the last epoch of validation or test, by id
+        # of this rank's first videos by id in the last epoch of validation or test, as many as are to be drawn
         self.predictions: dict[str, Prediction] = {}
+        self.drawn = 0
         # the metrics of all ranks' videos in that epoch, by place in the data set
         self.table: dict[int, dict[str, float]] = {}
         self.save_hyperparameters(dict(config or {}))
@@ -167,6 +170,8 @@ class KeyframeModule(LightningModule):
                 )
             rho = spearman(predicted, importance)
             self.predictions[video] = Prediction(video, seconds, predicted, importance, annotators, rho)
+            if len(self.predictions) > self.drawn:
+                del self.predictions[max(self.predictions)]
             self.metrics.update(int(batch.numbers[row]), predicted, importance, annotators)
             if batch.teacher_target is not None:
                 teacher = batch.teacher_target[row, :, 0].cpu()[real].double().numpy()

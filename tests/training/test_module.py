@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from keyframe.training.callbacks import TwoStage
+from keyframe.training.module import VideoMetrics
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
 
@@ -79,3 +81,11 @@ def test_adamw_is_fused_on_a_cpu_unless_told_otherwise(chosen):
     usual = {"fused": True, "foreach": None} if not chosen else {"fused": None, "foreach": None} | chosen
     for settings in (optimizer.defaults, *optimizer.param_groups):
         assert {name: settings[name] for name in usual} == usual
+
+
+def test_metrics_of_many_videos_are_one_array():
+    metrics, scores = VideoMetrics(), np.linspace(0, 1, 5)
+    for number in (2, 0, 1):
+        metrics.update(number, scores, scores, np.empty((0, 5)))
+        assert len(metrics.rows) == 1
+    assert list(metrics.compute()) == [0, 1, 2] and metrics.compute()[1]["spearman"] == 1
