@@ -50,8 +50,8 @@ def write(path: Path, frames: Iterable[Pixels], fps: float, codec: str = "libx26
     draft.rename(path)
 
 
-def camera(people: list[float], noise: float) -> Iterator[Pixels]:
-    """Ten minutes of a room at 4 frames per second; a person of .42 % of the picture crosses it in 5 s."""
+def camera(people: list[float], noise: float, seconds: int = 600) -> Iterator[Pixels]:
+    """A room at 4 frames per second; a person of .42 % of the picture crosses it in 5 s."""
     rng = np.random.default_rng(1)
     room = gaussian_filter(rng.normal(size=(180, 320)), 10)
     room = 110 + 30 * room / room.std()
@@ -59,7 +59,7 @@ def camera(people: list[float], noise: float) -> Iterator[Pixels]:
         top, left, height, width = rng.integers((0, 0, 5, 5), (180, 320, 60, 60))
         room[top : top + height, left : left + width] += 0.5 * rng.integers(-100, 100)
     grain = rng.normal(0, noise, (8, *room.shape)).astype(np.float32)
-    for number in range(2400):
+    for number in range(4 * seconds):
         picture = room.clip(0, 255).astype(np.float32)
         for start in people:
             if start <= number / 4 < start + 5:
@@ -73,14 +73,9 @@ def camera(people: list[float], noise: float) -> Iterator[Pixels]:
 def talk() -> Iterator[Pixels]:
     """14 slides of 12 s at 5 frames per second, and in a corner a speaker who moves now and then."""
     rng = np.random.default_rng(3)
-    words = ["model", "frame", "video", "label", "score", "shot", "scene", "light", "noise", "time"]
     head, arm = (1100, 510), (1030, 560)
     for _ in range(14):
-        slide = Image.new("RGB", (1280, 720), "white")
-        draw = ImageDraw.Draw(slide)
-        for line in range(int(rng.integers(4, 8))):
-            size, top = (40, 30) if line == 0 else (26, 60 + 70 * line)
-            draw.text((60, top), " ".join(rng.choice(words, 6)), "black", ImageFont.load_default(size))
+        slide = lines_of(rng)
         for _ in range(60):
             picture = slide.copy()
             draw = ImageDraw.Draw(picture)
@@ -93,6 +88,26 @@ def talk() -> Iterator[Pixels]:
             draw.rectangle((head[0] - 30, head[1] + 90, head[0] + 100, 720), (60, 50, 80))
             draw.line((head[0] + 35, head[1] + 130, *arm), (60, 50, 80), 22)
             yield np.asarray(picture)
+
+
+def lines_of(rng: np.random.Generator) -> Image.Image:
+    """A slide of a title and some lines."""
+    words = ["model", "frame", "video", "label", "score", "shot", "scene", "light", "noise", "time"]
+    slide = Image.new("RGB", (1280, 720), "white")
+    draw = ImageDraw.Draw(slide)
+    for line in range(int(rng.integers(4, 8))):
+        size, top = (40, 30) if line == 0 else (26, 60 + 70 * line)
+        draw.text((60, top), " ".join(rng.choice(words, 6)), "black", ImageFont.load_default(size))
+    return slide
+
+
+def short_slides() -> Iterator[Pixels]:
+    """At 10 frames per second, 17 slides, of 4.1 s and .6 s by turns."""
+    rng = np.random.default_rng(6)
+    for number in range(17):
+        slide = np.asarray(lines_of(rng))
+        for _ in range(6 if number % 2 else 41):
+            yield slide
 
 
 def scene(clips: Path, name: str, start: float, end: float) -> list[Pixels]:
@@ -182,6 +197,9 @@ def main(shared: Path, before: Path, out: Path) -> None:
     made.mkdir(parents=True, exist_ok=True)
     write(made / "camera.mp4", camera([120, 400], 4), 4, crf="26", preset="ultrafast", g="50")
     write(made / "still.mp4", camera([], 6), 4, crf="28", preset="ultrafast", g="50")
+    busy = [3.0 + 7 * number for number in range(12)]
+    write(made / "busy.mp4", camera(busy, 4, 90), 4, crf="26", preset="ultrafast", g="50")
+    write(made / "short.mp4", short_slides(), 10, crf="26", preset="veryfast")
     write(made / "talk.mp4", talk(), 5, crf="26", preset="veryfast")
     broadcast(made / "broadcast.m2v")
     scenes = [scene(shared / "clips", *one) for one in SCENES]
@@ -202,6 +220,8 @@ def main(shared: Path, before: Path, out: Path) -> None:
         ("broadcast: 4:3, then 16:9", made / "broadcast.m2v", [0, 4]),
         *edits,
         ("14 slides beside a speaker who moves", made / "talk.mp4", [12.0 * number for number in range(14)]),
+        ("camera seldom empty: the room, 12 people", made / "busy.mp4", [0, *(s for b in busy for s in (b, b + 5))]),
+        ("17 slides, every other one for .6 s", made / "short.mp4", [n // 2 * 4.7 + n % 2 * 4.1 for n in range(17)]),
         ("the 18 steps of the 3 slides (`selection.steps=true`)", builds, [8.0 * number for number in range(18)]),
     ]  # fmt: skip
     trees = {"before": before, "now": ROOT}
@@ -217,8 +237,8 @@ def main(shared: Path, before: Path, out: Path) -> None:
         for name in trees:
             seconds = keyframes(video, out / f"{name}{steps}")
             found = np.unique(np.searchsorted(starts, np.array(seconds) + 1e-3, side="right"))
-            if "camera" in what:  # around a person the room is empty
-                found, wanted = np.unique(np.where(found % 2, 1, found)), 3
+            if "the room" in what:  # around a person the room is empty
+                found, wanted = np.unique(np.where(found % 2, 1, found)), 1 + len(starts) // 2
             if "build up" in what:
                 found, wanted = found[found % 2 == 1], 3
             cells += [len(found), len(seconds)]

@@ -87,6 +87,15 @@ class Candidates:
         """The moments of still footage."""
         return find_moments(self.changes, self._looks)
 
+    @cached_property
+    def events(self) -> Positions:
+        """The number of the event that each shows, (n,), 0 for none."""
+        numbers = np.zeros(len(self), dtype=np.int64)
+        for number, moment in enumerate(self.moments, start=1):
+            if moment.event:
+                numbers[moment.frames] = number
+        return numbers
+
     @property
     def _looks(self) -> IntArray:
         return np.ones(len(self), dtype=np.int64) if self.looks is None else self.looks

@@ -60,7 +60,7 @@ class Conflicts:
     """Which of some candidates, `among` (n,), must not be kept together under some limits.
 
     Their times `seconds` (n,) do not decrease; `descriptors` are rows of length 1, (n, d). Without `changes` frames
-    that look alike as a whole are duplicates, whatever moves in them.
+    that look alike as a whole are duplicates, whatever moves in them. Frames of two `events` (n,), 0 for none, are not.
     """
 
     limits: Limits
@@ -68,12 +68,15 @@ class Conflicts:
     seconds: FloatArray
     descriptors: FloatArray
     changes: LocalChanges | None = None
+    events: Positions | None = None
 
     @classmethod
     def of(cls, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> "Conflicts":
         """Conflicts among some candidates; with `moments`, alike frames are duplicates only if nothing has changed."""
-        changes = candidates.changes if moments else None
-        return cls(limits, among, candidates.seconds[among], candidates.descriptors[among], changes)
+        rows = candidates.seconds[among], candidates.descriptors[among]
+        if not moments:
+            return cls(limits, among, *rows)
+        return cls(limits, among, *rows, candidates.changes, candidates.events[among])
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> BoolArray:
         """Whether frames are in conflict with others (all by default), (f, o); each is with itself."""
@@ -85,7 +88,9 @@ class Conflicts:
             self.descriptors[frames] @ self.descriptors[others].T > self.limits.max_similarity + _SIMILARITY_TOLERANCE
         )
         if self.changes is not None:
-            like &= ~near
+            assert self.events is not None
+            ones, rest = self.events[frames, None], self.events[others]
+            like &= ~near & ~((ones > 0) & (rest > 0) & (ones != rest))
             for frame, row in zip(frames.tolist(), like, strict=True):
                 unchanged = 1 - self.changes.between(int(self.among[frame]), self.among[others][row])
                 row[row] = unchanged > self.limits.max_similarity + _SIMILARITY_TOLERANCE

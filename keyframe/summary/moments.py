@@ -31,10 +31,12 @@ class Moment:
     Attributes:
         frames: the frames that show it well, rising, (f,).
         finished: False if the next picture is this one with something added, as on a slide that builds up.
+        event: whether it comes into view before a busy camera: then it is one of its own, whatever it looks like.
     """
 
     frames: Int64Array
     finished: bool = True
+    event: bool = False
 
 
 def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:
@@ -62,7 +64,7 @@ def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:
         ends = np.stack([starts, np.append(starts[1:], end) - 1], axis=1)[stays]
         pictures += map(tuple, ends.tolist())
         if changes.busy[first]:
-            passing += (Moment(first + frames) for frames in _events(changes.foreground(first, end)))
+            passing += (Moment(first + frames, event=True) for frames in _events(changes.foreground(first, end)))
             continue
         anchors = ends.ravel().tolist()
         spans = [(*span, *span) for span in pairwise(anchors)]
