@@ -52,6 +52,7 @@ def serve(library: Library, port: int = 0, show: bool = True) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((_HOST, port))
+            listener.listen()  # a browser that comes before the server waits
         except (OSError, OverflowError) as error:
             raise KeyframeError(f"port={port} cannot be used ({error}): choose another, or leave it out.") from error
         library.start()

@@ -1,6 +1,7 @@
 """keyframe-app: a local page to look at videos, choose keyframes, label, train."""
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 # Keys that the commands that the page shows have no use for, or set themselves.
 _OWN = (
     *("input", "recursive", "run", "features", "bf16", "output", "labels", "lowest", "highest", "shot_seconds"),
-    *("train", "port", "open", "folder", "runs", "trust"),
+    *("training", "port", "open", "folder", "runs", "trust"),
 )
 
 
@@ -69,7 +70,7 @@ def app(config: DictConfig) -> None:
             float(config.shot_seconds),
             lambda run, number: next(_models(config, [str(run)], output, number)),
             Path(str(config.runs)).expanduser(),
-            [str(one) for one in as_list(config.train)],
+            shlex.split(str(config.training or "")),
         )
         serve(library, config.port, bool(config.open))
 

@@ -16,11 +16,11 @@ from keyframe.files import flat
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
-# Keys whose value is a path or a rectangle: quoted, because spaces, commas and '=' in it break Hydra's grammar.
+# Keys whose value is a path, a rectangle or a line of settings: quoted, because spaces, commas and '=' in it break Hydra's grammar.
 _PATHS = (
     *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "teacher", "output", "folder", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
-    *("write_scores", "region"),
+    *("write_scores", "region", "training"),
 )
 # Keys whose value is a path or a list of paths.
 _LISTS = ("input", "run", "runs", "scores", "splits", "data.root", "data.path", "data.labels")
