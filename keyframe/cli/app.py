@@ -40,6 +40,10 @@ def app(config: DictConfig) -> None:
     if config.labels is not None and not labels.parent.is_dir():
         raise KeyframeError(f"labels={labels} lies in no folder: make {labels.parent}, or choose another place.")
     check_number("shot_seconds", config.shot_seconds, 0.1, 60, whole=False)
+    try:
+        training = shlex.split(config.training or "")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise KeyframeError(f"training={config.training} is no line of settings ({error}): correct it.") from error
     runs = [] if config.run is None else as_list(config.run)
     models = list(_models(config, [*runs, None], output))
     named = [str(entry) for entry in as_list("." if config.input is None else config.input)]
@@ -70,7 +74,7 @@ def app(config: DictConfig) -> None:
             float(config.shot_seconds),
             lambda run, number: next(_models(config, [str(run)], output, number)),
             Path(str(config.runs)).expanduser(),
-            shlex.split(str(config.training or "")),
+            training,
         )
         serve(library, config.port, bool(config.open))
 

@@ -16,7 +16,7 @@ from keyframe.files import flat
 from keyframe.trust import Trust
 from keyframe.types import KeyframeError, check_number
 
-# Keys whose value is a path, a rectangle or a line of settings: quoted, because spaces, commas and '=' in it break Hydra's grammar.
+# Keys whose value is text, such as a path: quoted, because spaces, commas and '=' in it break Hydra's grammar.
 _PATHS = (
     *("data.splits", "ckpt_path", "backbone.weights", "cache.dir"),
     *("labels", "teacher", "output", "folder", "out", "pca", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume"),
