@@ -37,10 +37,10 @@ class PyAVReader(VideoReader):
     _rough = False
 
     def roughly(self) -> "PyAVReader":
-        """This reader without the codec's loop filter, where images then differ by about one level of 255 on average.
+        """This reader without H.264's loop filter, where images then differ by about one level of 255 on average.
 
-        It is left out of all frames if key frames follow each other closely, and else of H.264's B-frames, which hardly
-        any other frame needs.
+        It is left out of all frames if key frames follow each other closely, and else of B-frames, which hardly any
+        other frame needs. HEVC's differ more without it.
         """
         reader = copy.copy(self)
         reader.progress, reader._rough = self.progress, True
@@ -118,10 +118,10 @@ class PyAVReader(VideoReader):
 
 def _unfiltered(index: PacketIndex) -> str:
     """The frames that a rough reading does not filter, as FFmpeg's `skip_loop_filter` names them."""
+    if index.codec != "h264":
+        return "default"
     longest = np.diff(np.flatnonzero(index.key_frames), prepend=0, append=index.n_frames).max()
-    if longest <= _SHORT_GROUP:
-        return "all"
-    return "bidir" if index.codec == "h264" else "default"
+    return "all" if longest <= _SHORT_GROUP else "bidir"
 
 
 def _images(painted: Iterator[tuple[int, list[Image]]], place: int) -> Iterator[tuple[int, Image]]:

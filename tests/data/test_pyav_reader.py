@@ -100,7 +100,10 @@ def test_a_rough_reading_has_the_same_frames_and_almost_the_same_images(name, vi
         rough = PyAVReader().roughly().read(video(name), np.arange(N_FRAMES), SIZE)
         assert rough.indices.tolist() == exact.indices.tolist() and numbers(rough) == numbers(exact)
         differ[longest] = np.abs(rough.pixels.astype(int) - exact.pixels).mean()
-    assert 0 <= differ[10] < differ[60] < 4
+    if name == "hevc.mp4":
+        assert differ == {60: 0, 10: 0}
+    else:
+        assert 0 <= differ[10] < differ[60] < 4
     assert PyAVReader().roughly().roughly().progress is None
 
 
