@@ -5,8 +5,8 @@ What goes where; a file imports only from those above it:
 - `web`: what every request passes (token, Host, Origin, headers), errors as JSON, bodies of bounded size.
 - `decoder`: a process that looks into videos: stills, facts of files, previews.
 - `workers`: lanes of long tasks, one at a time: scoring and exports (by `keyframe.extraction.engines.Worker`).
+- `shots`, `annotations`: what annotators score; their scores, in the journal and the label file.
 - `library`: the videos under the given paths, by id, the models that score them, and how far each video is.
-- `annotations`: annotators' scores: the journal, and the label file.
 - a file per page, each with `routes(library)`: `look` (player, curves, labels, previews), `choose` (selection, export),
   `label` (scores of shots, agreement), `train` (training in a process of its own, runs and their reports).
 - `server`: puts the routes together, opens the port, ends with Ctrl-C.

@@ -5,6 +5,7 @@ its request is answered. Once an annotator has scored all shots of a video, a ro
 file. Rows that were in that file before come first and stay as they are.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -20,11 +21,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from keyframe.data.alignment import labelled_frames
+from keyframe.app.shots import Shots
 from keyframe.data.hdf5 import checked_id
 from keyframe.data.label_tables import of_annotators
 from keyframe.data.labels import read_tvsum_tsv, tsv_row
-from keyframe.data.packets import index_packets
 from keyframe.files import make_folder, one_line, write_bytes
 from keyframe.system import lock_file
 from keyframe.types import Float32Array, KeyframeError, Labels
@@ -32,70 +32,8 @@ from keyframe.types import Float32Array, KeyframeError, Labels
 log = logging.getLogger(__name__)
 
 _SCORES = (1, 2, 3, 4, 5)
-_MOST_ENTRIES = 2**25  # in a row of the label file
 _MOST_LINE = 2**23  # bytes of a line of the journal
 _LONGEST_NAME = 40  # characters
-
-
-@dataclass(frozen=True)
-class Shots:
-    """The shots of a video that its annotators score, the same for all of them.
-
-    Attributes:
-        frames: number of frames of the video.
-        seconds: its length.
-        entries: number of scores in a row of the label file.
-        starts: of each shot, seconds from the first frame, the first 0.
-        first: the first entry of each shot, the first 0.
-        kind: "even" or "own", those of the video.
-    """
-
-    frames: int
-    seconds: float
-    entries: int
-    starts: tuple[float, ...]
-    first: tuple[int, ...]
-    kind: str
-
-    def __post_init__(self) -> None:
-        rising = all(
-            values[0] == 0 and all(a < b for a, b in zip(values, [*values[1:], end], strict=True))
-            for values, end in ((self.starts, self.seconds), (self.first, self.entries))
-        )
-        whole = all(isinstance(value, int) for value in (self.frames, self.entries, *self.first))
-        if not (whole and rising and len(self.starts) == len(self.first) and 0 < self.entries <= _MOST_ENTRIES):
-            raise ValueError("its shots do not follow each other")
-
-    def per_entry(self, scores: Mapping[int, int]) -> list[int]:
-        """The score of each entry."""
-        lengths = np.diff([*self.first, self.entries])
-        return [int(score) for score in np.repeat([scores[shot] for shot in range(len(self.first))], lengths)]
-
-
-def find_shots(path: Path, seconds: float, own: list[float] | None = None, entries: int | None = None) -> Shots:
-    """The shots of a video that annotators score.
-
-    Args:
-        path: of the video.
-        seconds: length of each shot; a rest shorter than a quarter of it belongs to the last.
-        own: starts of the video's own shots, to score in place of these.
-        entries: number of scores in a row of the label file; None: the number of frames.
-    """
-    index = index_packets(path)
-    entries = entries or index.n_frames
-    starts = (
-        np.arange(0, max(index.duration - seconds / 4, seconds / 4), seconds) if own is None else np.unique([0, *own])
-    )
-    times = index.timestamps[labelled_frames(entries, np.arange(entries), index)] - index.zero
-    used, first = np.unique(np.searchsorted(starts[1:], times + 1e-6, side="right"), return_index=True)
-    return Shots(
-        frames=index.n_frames,
-        seconds=round(index.duration, 3),
-        entries=entries,
-        starts=(0.0, *starts[used[1:]].round(3).tolist()),
-        first=tuple(first.tolist()),
-        kind="even" if own is None else "own",
-    )
 
 
 @dataclass
@@ -121,7 +59,6 @@ class Annotations:
         self.shots: dict[str, Shots] = {}
         self.found: dict[str, dict[str, Annotation]] = {}  # video -> annotator -> annotation
         self.before: dict[str, Labels] = {}  # the rows that were in the file before
-        self.revision = 0  # higher after each change
         self._lock = threading.Lock()
         self._journal: IO[bytes] | None = None
         self._known: dict[str, int] = {}  # hash of the label file as we wrote it -> bytes that were there before
@@ -234,7 +171,7 @@ class Annotations:
                 "without lowest and highest."
             )
         make_folder(self.place.parent)
-        journal = self.place.open("a+b")
+        journal = self.place.open("ab", buffering=0)  # what could not be written is not tried again
         try:
             self._take(journal, self.place)
         except BaseException:
@@ -250,18 +187,18 @@ class Annotations:
         if not free:
             raise KeyframeError(f"{place} is in use by another keyframe-app: end it, or give another labels=.")
         self.shots, self.found, self._known, end = {}, {}, {}, 0
-        journal.seek(0)
-        for number, line in enumerate(iter(lambda: journal.readline(_MOST_LINE), b""), start=1):
-            if not line.endswith(b"\n") and len(line) < _MOST_LINE:
-                log.warning("%s: the last line was not written to its end, and is dropped", place)
-                journal.truncate(end)
-                break
-            try:
-                self._apply(json.loads(line))
-            except (KeyframeError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-                reason = one_line(str(error))[:100]
-                raise KeyframeError(f"{place}, line {number} is damaged ({reason}): remove the line.") from error
-            end += len(line)
+        with place.open("rb") as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(_MOST_LINE), b""), start=1):
+                if not line.endswith(b"\n") and len(line) < _MOST_LINE:
+                    log.warning("%s: the last line was not written to its end, and is dropped", place)
+                    journal.truncate(end)
+                    break
+                try:
+                    self._apply(json.loads(line))
+                except (KeyframeError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                    reason = one_line(str(error))[:100]
+                    raise KeyframeError(f"{place}, line {number} is damaged ({reason}): remove the line.") from error
+                end += len(line)
         content = self._read_file()
         self._kept = content[: self._bytes_before(content)]
         self.before = self._labels_before()
@@ -309,8 +246,8 @@ class Annotations:
         self._check(entry)
         end = self._journal.seek(0, os.SEEK_END)
         try:
-            self._journal.write(line)
-            self._journal.flush()
+            if self._journal.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._journal.fileno())
         except OSError as error:
             self._journal.truncate(end)
@@ -318,7 +255,6 @@ class Annotations:
                 f"{self._journal.name} cannot be written ({error.strerror}): make room on the disk."
             ) from error
         self._apply(entry)
-        self.revision += 1
 
     def _check(self, entry: Mapping[str, Any]) -> None:
         if "score" in entry:

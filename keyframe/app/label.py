@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from keyframe.app.annotations import annotator_name, find_shots
+from keyframe.app.annotations import annotator_name
 from keyframe.app.library import Library, Video
 from keyframe.app.look import read_scores
+from keyframe.app.shots import find_shots
 from keyframe.app.web import checked, page, read_body
 from keyframe.data.demo import LABEL_SHARES
 from keyframe.data.hdf5 import checked_id

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from keyframe.app.annotations import Annotations, find_shots
+from keyframe.app.annotations import Annotations
 from keyframe.app.label import order_of
+from keyframe.app.shots import find_shots
 from keyframe.data.labels import read_labels
 from keyframe.evaluation.reference import reference_metrics, reference_table
 from tests.app.conftest import serve_folder, video_id
@@ -170,7 +171,8 @@ def test_the_agreement_is_that_of_keyframe_evaluate(site):
 _KILLED = """
 import os, sys
 from pathlib import Path
-from keyframe.app.annotations import Annotations, Shots
+from keyframe.app.annotations import Annotations
+from keyframe.app.shots import Shots
 one = Annotations(Path(sys.argv[1]))
 one.open()
 one.begin("a", "Ann", "random", Shots(125, 5.0, 125, (0.0, 2.0, 4.0), (0, 50, 100), "even"))
@@ -212,6 +214,19 @@ def test_a_journal_that_is_damaged_or_in_use_is_told_and_kept(tmp_path):
         with pytest.raises(Exception, match=r"line 1 is damaged .*: remove the line"):
             second.open()
         assert journal.read_bytes() == line + b"\n"
+
+
+def test_a_full_disk_refuses_a_rating_and_leaves_the_journal_whole(site, monkeypatch):
+    video = video_id(site, "a.mp4")
+    begin(site, video, "Ann")
+    before = site.library.annotations.place.read_bytes()
+    body = {"annotator": "Ann", "shot": 0, "score": 5}
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert "make room on the disk" in refusal(site, f"videos/{video}/shots", body)
+    assert site.library.annotations.place.read_bytes() == before
+    assert site.json(f"videos/{video}/shots?annotator=Ann")["scores"] == {}
+    assert site.json(f"videos/{video}/shots", body) == {"done": 1, "of": 10}
 
 
 @pytest.mark.parametrize("name", ["labels.json", "labels.csv", "labels.mat"])
