@@ -18,7 +18,7 @@ from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from PIL import Image, ImageOps
 
 from keyframe.data.container import open_video
@@ -159,12 +159,18 @@ def _video_frames(
     order = np.arange(len(ticks))
     ticks = np.maximum.accumulate(ticks - order) + order  # Encoders need distinct times.
     images = (pixels for chunk in chunks for pixels in chunk.pixels)
+    reformatter = VideoReformatter()  # one keeps its tables from frame to frame
     for pixels, begin, end in zip(images, ticks[:-1].tolist(), ticks[1:].tolist(), strict=True):
         rows, columns = pixels.shape[:2]
         if (columns + columns % 2, rows + rows % 2) != size:
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), size))
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-            *size, "yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        frame = reformatter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+            *size,
+            "yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         frame.pts, frame.duration, frame.time_base = begin, end - begin, Fraction(1, _TICKS_PER_SECOND)
         yield begin / _TICKS_PER_SECOND, frame
