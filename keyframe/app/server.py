@@ -5,7 +5,7 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -70,7 +70,6 @@ def serve(library: Library, port: int = 0, show: bool = True) -> None:
         )
         if show:
             webbrowser.open(address)
-        try:
+        with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run([listener])
-        except KeyboardInterrupt:
-            log.info("Ended")
+        log.info("Ended")

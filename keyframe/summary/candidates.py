@@ -83,6 +83,11 @@ class Candidates:
         return LocalChanges(self.cells, self.shots, self._looks)
 
     @cached_property
+    def flags(self) -> Positions:
+        """Their `quality_flags`, (n,)."""
+        return quality_flags(self)
+
+    @cached_property
     def moments(self) -> list[Moment]:
         """The moments of still footage."""
         return find_moments(self.changes, self._looks)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection, quality_flags
+from keyframe.summary.candidates import GOOD, Candidates, Positions, Selection
 from keyframe.summary.changes import SAME_FROM
 from keyframe.summary.constraints import Conflicts, Limits, choose, knapsack
 from keyframe.types import BoolArray, FloatArray, KeyframeError, check_number
@@ -226,7 +226,7 @@ class AdaptiveSelection(Limits):
         moments.sort(key=lambda frames: float(-candidates.scores[frames].max()))
         chosen = _one_of_each(candidates, moments, candidates.scores, self.most, self, moments=True)
         left_out = len(moments) - len(chosen) if len(chosen) == self.most else 0
-        flags = quality_flags(candidates)
+        flags = candidates.flags
         chosen, shown = cover(candidates, flags, self.coverage, self.most, self, chosen)
         notes: tuple[str, ...] = ()
         if left_out:
@@ -296,7 +296,7 @@ def _one_of_each(
 ) -> Positions:
     """From the first groups the good frame of the greatest value that earlier choices allow; `most` at most."""
     conflicts = Conflicts.of(candidates, limits, np.arange(len(candidates)), moments)
-    good = quality_flags(candidates) == GOOD
+    good = candidates.flags == GOOD
     chosen: list[int] = []
     for group in groups:
         if len(chosen) == most:
@@ -322,7 +322,7 @@ def _best_frames(
     good frames that look different are too few, or leave out preferred ones, they come next, and other moments of their
     scenes are added.
     """
-    flags = quality_flags(candidates)
+    flags = candidates.flags
     among = np.arange(len(candidates))
     if asked is None:
         good = np.flatnonzero(flags == GOOD)
@@ -364,7 +364,7 @@ def _ranked(
     notes: tuple[str, ...] = (),
 ) -> Selection:
     """Rank the keyframes, note what fell short, and keep the shots with keyframes unless `kept` says which."""
-    flags = quality_flags(candidates)[chosen]
+    flags = candidates.flags[chosen]
     ranks = np.empty(len(chosen), dtype=np.int64)
     ranks[np.lexsort((-candidates.scores[chosen], flags))] = np.arange(1, len(chosen) + 1)
     if asked is not None and len(chosen) < asked:
