@@ -18,6 +18,9 @@ _CONTRACT = (
 )
 
 
+_BLOCK = 64  # frames that local heads of a long video look at together
+
+
 class TemporalAttention(nn.Module):
     """Multi-head self-attention over frames (Vaswani et al., 2017), each head with its own window.
 
@@ -32,13 +35,57 @@ class TemporalAttention(nn.Module):
         self.project_in = nn.Linear(width, 3 * width)
         self.project_out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Frames (B, T, width) and `visible_frames` -> (B, T, width)."""
+    def forward(self, x: Tensor, windows: Sequence[int | None], mask: Tensor) -> Tensor:
+        """Frames (B, T, width); `windows` and `mask` as of `visible_frames` -> (B, T, width)."""
         batch, length, width = x.shape
         qkv = self.project_in(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        attended = attend(q, k, v, windows, mask)
         return self.project_out(attended.transpose(1, 2).reshape(batch, length, width))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int | None], mask: Tensor) -> Tensor:
+    """Attention of q, k and v, (B, heads, T, channels) each, along `visible_frames` -> (B, heads, T, channels).
+
+    In a long video local heads compare each block of frames with its neighbours alone: time and memory are linear in T.
+    """
+    # an exported program is for any T and has one way
+    any_length = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if any_length or q.shape[2] <= 4 * _BLOCK or set(windows) == {None}:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible_frames(windows, mask))
+    parts, first = [], 0
+    for window, equal in itertools.groupby(windows):
+        heads = slice(first, first + len(list(equal)))
+        part = q[:, heads], k[:, heads], v[:, heads]
+        if window is None or window > _BLOCK:
+            parts.append(F.scaled_dot_product_attention(*part, attn_mask=visible_frames([window], mask)))
+        else:
+            parts.append(_attend_in_blocks(*part, window, mask))
+        first = heads.stop
+    return torch.cat(parts, dim=1)
+
+
+def _attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, mask: Tensor) -> Tensor:
+    """Attention of frames at most `window` away, which is at most a block."""
+    batch, heads, length, width = q.shape
+    count = -(-length // _BLOCK)
+    ends = _BLOCK, (count + 1) * _BLOCK - length  # a block before the first, and what fills up the last and one more
+
+    def neighbours(x: Tensor) -> Tensor:
+        """Blocks with those before and after them: (B, n, ...) -> (B, blocks, 3 * block, ...)."""
+        blocks = F.pad(x.flatten(2), (0, 0, *ends)).view(batch, count + 2, _BLOCK, *x.shape[2:])
+        return torch.cat([blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:]], dim=2)
+
+    queries = F.pad(q.transpose(1, 2).flatten(2), (0, 0, 0, ends[1] - _BLOCK)).view(-1, _BLOCK, heads, width)
+    keys, values = (neighbours(x.transpose(1, 2)).view(-1, 3 * _BLOCK, heads, width) for x in (k, v))
+    position = torch.arange(3 * _BLOCK, device=q.device)
+    distance = (position[_BLOCK : 2 * _BLOCK, None] - position).abs()
+    real = neighbours(mask[..., None]).view(-1, 1, 1, 3 * _BLOCK)
+    visible = (distance <= window) & real | (distance == 0)
+    attended = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=visible
+    )
+    return attended.transpose(1, 2).reshape(batch, count * _BLOCK, heads, width)[:, :length].transpose(1, 2)
 
 
 def visible_frames(windows: Sequence[int | None], mask: Tensor) -> Tensor:
@@ -107,9 +154,9 @@ class EncoderLayer(nn.Module):
                 nn.Dropout(dropout),
             )
 
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Frames (B, T, width) and `visible_frames` -> (B, T, width)."""
-        x = x + self.drop(self.attention(self.norm_attention(x), visible))
+    def forward(self, x: Tensor, windows: Sequence[int | None], mask: Tensor) -> Tensor:
+        """Frames (B, T, width); `windows` and `mask` as of `visible_frames` -> (B, T, width)."""
+        x = x + self.drop(self.attention(self.norm_attention(x), windows, mask))
         if self.mlp is not None:
             x = x + self.mlp(x)
         return x
@@ -206,10 +253,9 @@ class TemporalHead(Head):
             x = x + self.similarity(4 * similarities(features, mask, self.reaches))
         if self.positions:
             x = x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
-        visible = visible_frames(self.encoder_windows, mask)
         for layer in self.encoder:
-            x = layer(x, visible)
-        x = self.norm(self.dual(x, visible_frames(self.dual_windows, mask)))
+            x = layer(x, self.encoder_windows, mask)
+        x = self.norm(self.dual(x, self.dual_windows, mask))
         scores = torch.sigmoid(self.scorer(x).squeeze(-1).float())
         return scores.masked_fill(~mask, 0.0)
 
