@@ -5,14 +5,14 @@ import threading
 from typing import Any, Literal
 
 import torch
-from timm.layers import Conv2dSame, is_notrace_module
+from timm.layers import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import KeyframeDetector, choose_chunk
-from keyframe.models.frozen import FoldedConv2d
+from keyframe.models.frozen import ConvolutionTracer, FoldedConv2d
 
 _CONVOLUTIONS = nn.Conv2d, FoldedConv2d, Conv2dSame
 # Activations that oneDNN computes with a convolution: its names and numbers.
@@ -79,7 +79,7 @@ class FrameEncoder:
 def fuse_convolutions(model: nn.Module) -> fx.GraphModule:
     """A copy of a model in eval mode, for a CPU, whose convolutions compute the norms and activations behind them."""
     model = copy.deepcopy(model)
-    graph = _Tracer().trace(model)
+    graph = ConvolutionTracer().trace(model)
     fused = fx.GraphModule(model, graph)
     for node in graph.nodes:
         conv = _module_of(fused, node)
@@ -108,14 +108,6 @@ def fuse_convolutions(model: nn.Module) -> fx.GraphModule:
 def _module_of(model: nn.Module, node: fx.Node) -> Any:
     """The module that a node of a graph calls, if any."""
     return model.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-class _Tracer(fx.Tracer):
-    """Takes convolutions and norms as they are."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d) or is_notrace_module(type(m))
-        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 class _FusedConv(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, is_notrace_module
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, fx, nn
 
@@ -125,9 +125,12 @@ def freeze_norms(module: nn.Module) -> None:
             norm.__class__ = frozen
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(module, name)
+class ConvolutionTracer(fx.Tracer):
+    """Takes convolutions and norms as they are."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d) or is_notrace_module(type(m))
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold_norms(modules: Sequence[nn.Module], bfloat16: bool) -> None:
@@ -139,7 +142,7 @@ def fold_norms(modules: Sequence[nn.Module], bfloat16: bool) -> None:
     for module in chain.modules():
         module.__class__ = _SUMMED.get(type(module), type(module))
     try:
-        calls = [node for node in _Tracer().trace(chain).nodes if node.op == "call_module"]
+        calls = [node for node in ConvolutionTracer().trace(chain).nodes if node.op == "call_module"]
     except Exception:  # whatever a network does that cannot be traced; it keeps its norms
         return
     times = Counter(node.target for node in calls)
