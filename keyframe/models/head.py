@@ -130,7 +130,8 @@ def similarities(x: Tensor, mask: Tensor, reaches: Sequence[int | None]) -> Tens
         farthest = length if reach is None else reach
         for first, last in ((-farthest, -nearest), (nearest, farthest)):
             start, end = (position + first).clamp(0, length), (position + last + 1).clamp(0, length)
-            cosines.append((unit * F.normalize(sums[:, end] - sums[:, start], dim=-1)).sum(-1))
+            band = sums.index_select(1, end) - sums.index_select(1, start)
+            cosines.append((unit * band).sum(-1) / band.norm(dim=-1).clamp(min=1e-6))
         nearest = farthest + 1
     return torch.stack(cosines, dim=-1)
 
