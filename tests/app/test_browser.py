@@ -58,24 +58,24 @@ def test_a_choice_follows_its_controls_is_changed_by_hand_and_undone(browser, se
             until(page, f"document.querySelectorAll('#strip li').length === {count}")
 
         page.select_option("[name=method]", "uniform")
-        page.fill("[name=k]", "3")
-        wait_for(3)
+        page.fill("[name=k]", "5")
+        wait_for(5)
         before = shown()
         page.get_by_role("button", name="Drop: ").nth(1).click()
-        wait_for(2)
-        assert shown() == [before[0], before[2]]
+        wait_for(4)
+        assert shown() == [before[0], *before[2:]]
         page.get_by_role("button", name="Move one frame on: ").nth(0).click()
-        until(page, "document.querySelector('#chosen').textContent === '2 keyframes, changed by hand'")
+        until(page, "document.querySelector('#chosen').textContent === '4 keyframes, changed by hand'")
         until(page, f"document.querySelector('#strip li').dataset.seconds !== '{before[0]:g}'")
         assert before[0] < shown()[0] <= before[0] + 0.6
         assert f"selection.seconds=[{shown()[0]}" in page.text_content("#command")
         page.keyboard.press("Control+z")
         page.keyboard.press("Control+z")
-        wait_for(3)
+        wait_for(5)
         assert shown() == before
         page.click("#add")
-        wait_for(4)
-        assert page.evaluate("[...document.querySelectorAll('#strip img')].length") == 4
+        wait_for(6)
+        assert page.evaluate("[...document.querySelectorAll('#strip img')].length") == 6
         until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalHeight > 0)")
 
 
