@@ -4,6 +4,7 @@
 from anywhere, so that it is read as data and checked.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ def write_candidates(directory: Path, frames: Int64Array, candidates: Candidates
     table = np.empty(len(frames), dtype)
     for name, column in columns.items():
         table[name] = column
-    np.save(directory / CANDIDATES, table, allow_pickle=False)
+    content = io.BytesIO()  # numpy's own writing to a file hides why a disk refuses it
+    np.save(content, table, allow_pickle=False)
+    (directory / CANDIDATES).write_bytes(content.getbuffer())
 
 
 def read_candidates(directory: Path) -> tuple[Int64Array, Candidates]:
