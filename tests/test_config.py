@@ -36,6 +36,7 @@ ALSO = {
     "debug/fast": ["data=demo"],
     "datamodule/features": ["data=h5", "data.path=a.h5"],
     "backbone/timm": ["backbone.name=resnet18"],
+    "selection/times": ["selection.seconds=[1.5]"],
     "trainer/gpu": ["trainer.accelerator=cpu"],
     "trainer/ddp": ["trainer.accelerator=cpu", "trainer.devices=2"],
 }
