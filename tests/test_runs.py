@@ -104,7 +104,7 @@ def test_a_run_of_an_older_version_goes_on_as_it_would_have_there(command, tiny_
         *("backbone=timm", "backbone.name=test_efficientnet", "backbone.prefix=[conv_stem,bn1,blocks,conv_head]"),
         *("backbone.tail=[bn2,global_pool]", "finetune.norm=train", "finetune.switch_epoch=1"),
         *("head.projection=[8,8]", "head.layers=1", "head.heads=2", "head.local_heads=1", "head.feedforward=8"),
-        *("head.dropout=0.0", "head.feature_dropout=0.0", "loss=spearman", "data.batch_size=4"),
+        *("head.dropout=0.0", "head.feature_dropout=0.0", "head.similarity=[]", "loss=spearman", "data.batch_size=4"),
         *("optimizer.lr=3e-4", "finetune.lr_factor=0.1", "scheduler=none"),
     )
     out, last = tmp_path / "run", tmp_path / "last.ckpt"
