@@ -45,7 +45,9 @@ def make_module(backbone="test_efficientnet", lr=1e-3, norm="frozen", dropout=0.
         encoder = NoBackbone(WIDTH)
     else:
         cut = SMALL[backbone] if backbone in SMALL else OmegaConf.load(conf_dir() / "backbone" / f"{backbone}.yaml")
-        encoder = Backbone(backbone, pretrained=False, prefix=list(cut.prefix), tail=list(cut.tail), norm=norm)
+        cuts = {"prefix": list(cut.prefix), "tail": list(cut.tail)}
+        # in float32, a batch in two parts has the gradients of the whole
+        encoder = Backbone(backbone, pretrained=False, norm=norm, gradients="float32", **cuts)
     return KeyframeModule(
         KeyframeDetector(
             encoder,
