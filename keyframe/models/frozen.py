@@ -1,7 +1,8 @@
 """What constant norms allow a network whose other weights train: fewer passes over its maps, and faster gradients."""
 
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -125,8 +126,21 @@ def freeze_norms(module: nn.Module) -> None:
             norm.__class__ = frozen
 
 
+_TRACING = threading.Lock()
+
+
 class ConvolutionTracer(fx.Tracer):
-    """Takes convolutions and norms as they are."""
+    """Takes convolutions and norms as they are; other threads may compute meanwhile."""
+
+    def trace(self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        with _TRACING:  # torch changes, for the time of a trace, how every module is called
+            self._thread = threading.get_ident()
+            return super().trace(root, concrete_args)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:  # another model of another thread
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d) or is_notrace_module(type(m))

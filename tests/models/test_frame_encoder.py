@@ -1,4 +1,8 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -80,3 +84,25 @@ def test_bfloat16_is_near():
     features = FrameEncoder(detector, bf16=True)(frames)
     assert features.dtype == torch.float32
     assert 1e-4 < apart(features, own) < 0.1  # weights and maps of 8 bits
+
+
+def test_other_threads_compute_while_a_model_is_traced():
+    """Evaluation scores one video while the model of another run is traced."""
+    model, other = timm.create_model("test_efficientnet").eval(), torch.nn.Sequential(torch.nn.Linear(2, 2)).eval()
+    done, over = [], threading.Event()
+
+    def compute():
+        while not over.is_set():
+            done.append(other(torch.ones(1, 2)).shape)
+
+    with ThreadPoolExecutor(3) as pool:
+        computing = pool.submit(compute)
+        traced = [pool.submit(fuse_convolutions, model) for _ in range(6)]
+        images = torch.randn(1, 3, 32, 32)
+        with torch.inference_mode():
+            for one in traced:
+                torch.testing.assert_close(one.result()(images), model(images), rtol=1e-3, atol=1e-4)
+        over.set()
+        computing.result()
+    assert set(done) == {(1, 2)}
+    assert isinstance(model(images), torch.Tensor)
