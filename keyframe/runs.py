@@ -214,7 +214,9 @@ class Run:
         """The part of the configuration that runs of one model share, flat, and the format of an exported file."""
         # a part that is off may have been unknown to an older version
         parts = {key: self.config[key] for key in _RECIPE if self.config.get(key) is not None}
-        return dict(flat(parts)) | ({} if self.model.format is None else {"format": self.model.format})
+        # how gradients are rounded depends on the machine as well
+        plain = {key: value for key, value in flat(parts) if not key.endswith(".gradients")}
+        return plain | ({} if self.model.format is None else {"format": self.model.format})
 
     @property
     def sizes(self) -> dict[str, float]:

@@ -182,10 +182,11 @@ def routes(library: Library) -> list[Route]:
     listed: dict[str, Path] = {}
 
     def trained(request: Request) -> Response:
-        training.adopt()
+        runs = training.runs()
+        training.adopt()  # after it: what is shown as completed is a model
         arguments = training.command()
         command = shlex.join(["keyframe-train", *arguments]) if arguments else None
-        return JSONResponse({"command": command, "runs": training.runs()})
+        return JSONResponse({"command": command, "runs": runs})
 
     async def change(request: Request) -> Response:
         body = await read_body(request)
