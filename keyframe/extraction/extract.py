@@ -31,6 +31,7 @@ from keyframe.extraction.part import WHOLE, Part
 from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
+from keyframe.summary.changes import show_again
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter, check_shots
 from keyframe.summary.skim import write_skim
@@ -343,10 +344,13 @@ def _look(
     sizes = [DESCRIPTOR_SIZE] if scorer.size in (None, DESCRIPTOR_SIZE) else [DESCRIPTOR_SIZE, scorer.size]
 
     def images() -> Iterator[UInt8Array]:
+        latest = None
         for pieces in reader.stream_sizes(index.path, distinct, sizes, index):
             numbers.append(pieces[0].indices)
             cells.append(luma_cells(pieces[0].pixels))
             seen.append(describe_frames(pieces[0].pixels))
+            if scorer.size is not None:
+                latest = show_again(pieces[-1].pixels, cells[-1], latest)
             yield pieces[-1].pixels
 
     by_scorer = scorer.see(images(), len(distinct))

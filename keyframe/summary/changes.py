@@ -49,6 +49,9 @@ _MANY = 32
 # Looks of which the median is a fixed camera's background.
 _BACKGROUND = 128
 
+# An image, RGB (H, W, 3), and its cells, (GRID, GRID).
+Shown = tuple[UInt8Array, Cells]
+
 # Looks that light and noise are estimated from, and pairs compared at once.
 _ESTIMATED, _AT_ONCE = 256, 256
 
@@ -197,6 +200,26 @@ def _sizes(changed: BoolArray, fixed: BoolArray) -> Int64Array:
     patches, count = label(maximum_filter(cells, (1, 3, 3)), _IN_ONE_FRAME)
     sizes[some] = np.bincount(patches[cells], minlength=count + 1)[patches].max(axis=(1, 2), initial=0)
     return sizes
+
+
+def show_again(images: UInt8Array, cells: Cells, latest: Shown | None = None) -> Shown:
+    """Put the image that was shown last in place of each that shows the same: less than `LEAST` cells have changed.
+
+    Args:
+        images: RGB, in order of time, (p, H, W, 3), changed in place.
+        cells: of `luma_cells`, of the same frames, (p, GRID, GRID).
+        latest: what was returned for the images before.
+
+    Returns:
+        The image shown last and its cells. Steps do not add up: each image is compared to the one that is shown.
+    """
+    for image, own in zip(images, cells, strict=True):
+        if latest is not None and np.count_nonzero(differences(own, latest[1]) > FLOOR) < LEAST:
+            image[:] = latest[0]
+        else:
+            latest = image.copy(), own
+    assert latest is not None
+    return latest
 
 
 def differences(ones: UInt8Array, others: UInt8Array) -> UInt8Array:

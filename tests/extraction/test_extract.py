@@ -251,3 +251,31 @@ def test_a_model_sees_exact_images_and_the_rule_rough_ones(tmp_path):
     for scorer, calls in ((Seeing(), 0), (TrainingFree(), 1)):
         analyse_video(video, scorer, KtsShots(), Rough())
         assert Rough.calls == calls
+
+
+class Witness(TrainingFree):
+    """The training-free rule, which remembers the images that a model would have seen."""
+
+    size = (64, 64)
+
+    def see(self, images, n):
+        object.__setattr__(self, "images", np.concatenate(list(images)))
+
+
+def distinct_images(path):
+    witness = Witness()
+    analyse_video(path, witness, KtsShots(), PyAVReader(), rate=5.0)
+    return sum(not np.array_equal(*pair) for pair in pairwise(witness.images)) + 1
+
+
+def test_a_model_sees_a_screen_anew_only_if_more_than_a_pointer_has_changed(tmp_path):
+    screen = np.random.default_rng(0).integers(60, 190, (12, 12, 3), np.uint8).repeat(32, axis=0).repeat(32, axis=1)
+    pictures = [screen.copy() for _ in range(6)]
+    for place, picture in enumerate(pictures):
+        picture[33:39, 24 * place + 25 : 24 * place + 31] = 0  # a pointer, of one cell
+        if place >= 3:
+            picture[128:256, 128:256] = 255  # a window
+    assert distinct_images(write_pictures(tmp_path / "screen.mp4", pictures, 5)) == 2
+    # small steps add up
+    levels = [np.full_like(screen, 40 + 3 * place) for place in range(12)]
+    assert distinct_images(write_pictures(tmp_path / "fade.mp4", levels, 5)) in (5, 6)
