@@ -209,13 +209,23 @@ def read_small(path: Path, most: int = _MAX_BYTES) -> str:
     return content.decode("utf-8-sig")
 
 
+@contextmanager
+def reading(path: Path, form: str, remedy: str = "make or copy it again") -> Iterator[None]:
+    """Raise a KeyframeError for what goes wrong in the block: on damaged files libraries raise almost anything."""
+    try:
+        yield
+    except (KeyframeError, AssertionError, AttributeError, NameError):  # our own
+        raise
+    except Exception as error:
+        reason = one_line(str(error)) or type(error).__name__
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason
+        raise KeyframeError(f"{path} cannot be read as {form} ({reason}): {remedy}.") from error
+
+
 def read_json(path: Path, most: int = _MAX_BYTES) -> Any:
     """What a JSON file of bounded size and depth holds; it may come from anywhere, so check its values."""
-    try:
+    with reading(path, "JSON"):
         return json.loads(read_small(path, most), object_pairs_hook=_each_once)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
-        raise KeyframeError(f"{path} cannot be read as JSON ({reason}): make or copy it again.") from error
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5pl, h5t, h5z
 
-from keyframe.files import natural_key, one_line
+from keyframe.files import natural_key, reading
 from keyframe.system import available_bytes
 from keyframe.types import AnyArray, Float64Array, Int64Array, KeyframeError
 
@@ -35,10 +35,8 @@ TVSUM_FRAMES: dict[str, int] = {name: int(n_frames) for name, _, n_frames in _TV
 """YouTube id -> frames of the video, the length of its labels."""
 
 _KEY = re.compile(r"video_([1-9][0-9]?)")
-
 # Feature files know frame numbers, not times; the field takes 30 frames per second and a pick every 15th.
 USUAL_RATE, _STEP = 30.0, 15
-
 # What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
 # thousandth, but a whole file of labels at most to a fiftieth (TVSum's own).
 _ROOM, _RATIO = 2**24, 200
@@ -195,16 +193,12 @@ def open_hdf5(path: Path, option: str, checked: bool = False) -> Iterator[Hdf5Fi
     """
     if not path.is_file():
         raise KeyframeError(f"there is no file {path}: set {option} to the file")
-    try:
+    remedy = ", or save it with MATLAB's -v7.3" if path.suffix.lower() == ".mat" else ""
+    with reading(path, "HDF5", f"copy the file again{remedy}"):
         if not checked:
             _check_heaps(path)
         with _no_plugins(), h5py.File(path, "r") as file:
             yield Hdf5File(path, file, option)
-    # h5py raises any of these on damaged files and on arrays of another kind than the format says.
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        reason = one_line(str(error)) or type(error).__name__
-        remedy = ", or save it with MATLAB's -v7.3" if path.suffix.lower() == ".mat" else ""
-        raise KeyframeError(f"{path} cannot be read as HDF5 ({reason}): copy the file again{remedy}") from error
 
 
 def _check_heaps(path: Path) -> None:
@@ -297,7 +291,9 @@ def named_videos(file: Hdf5File) -> dict[str, str]:
         raise KeyframeError(f"{file.path} holds no group video_N: give an eccv16-style h5 as {file.option}")
     keys.sort(key=natural_key)
     named = {key: f"{key}/video_name" in file for key in keys}
-    of_tvsum = all(_has_official_length(file, key) for key in keys if not named[key])
+    of_tvsum = all(
+        _n_frames(file, key) == TVSUM_FRAMES.get(official_id(key) or "", -1) for key in keys if not named[key]
+    )
     ids: dict[str, str] = {}
     seen: set[str] = set()
     for key in keys:
@@ -310,13 +306,9 @@ def named_videos(file: Hdf5File) -> dict[str, str]:
     return ids
 
 
-def _has_official_length(file: Hdf5File, key: str) -> bool:
-    name = official_id(key)
-    return name is not None and f"{key}/n_frames" in file and _n_frames(file, key) == TVSUM_FRAMES[name]
-
-
-def _n_frames(file: Hdf5File, key: str) -> int:
-    return int(file.numbers(f"{key}/n_frames", np.int64).item())
+def _n_frames(file: Hdf5File, key: str) -> int | None:
+    place = f"{key}/n_frames"
+    return int(file.numbers(place, np.int64).item()) if place in file else None
 
 
 def read_scores(file: Hdf5File, key: str) -> ScoreTrack:
@@ -347,21 +339,16 @@ def read_scores(file: Hdf5File, key: str) -> ScoreTrack:
 
 def _timeline(file: Hdf5File, key: str, n_scores: int) -> tuple[Int64Array, int, float]:
     """The picks, the number of frames and the frames per second of a video; what the file lacks is made."""
-    n_frames = _n_frames(file, key) if f"{key}/n_frames" in file else None
+    n_frames = known = _n_frames(file, key)
+    if known is None:  # the frame after the last shot; 0 without shots
+        place = f"{key}/change_points"
+        known = int(file.numbers(place, np.int64).max(initial=-1)) + 1 if place in file else 0
     if f"{key}/picks" in file:
         picks = file.numbers(f"{key}/picks", np.int64).ravel()
-        return picks, max(int(picks[-1]) + 1, _shots_end(file, key)) if n_frames is None else n_frames, USUAL_RATE
-    known = _shots_end(file, key) if n_frames is None else n_frames
+        return picks, max(int(picks[-1]) + 1, known) if n_frames is None else n_frames, USUAL_RATE
     # Mr.HiSum's shots end where the next begins.
     if n_scores > 1 and (known == n_scores if n_frames is not None else 0 < known <= n_scores + 1):
         return np.arange(n_scores, dtype=np.int64), n_scores, 1.0
     known = known or _STEP * n_scores
     step = _STEP if n_scores == -(-known // _STEP) else max(1, known // n_scores)
     return step * np.arange(n_scores, dtype=np.int64), known, USUAL_RATE
-
-
-def _shots_end(file: Hdf5File, key: str) -> int:
-    """The frame after the last shot; 0 without shots."""
-    place = f"{key}/change_points"
-    shots = file.numbers(place, np.int64) if place in file else np.empty(0, np.int64)
-    return int(shots.max()) + 1 if shots.size else 0

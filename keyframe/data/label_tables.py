@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from keyframe.data.hdf5 import checked_id
-from keyframe.files import one_line, read_json, read_small
+from keyframe.files import one_line, read_json, read_small, reading
 from keyframe.types import BoolArray, Float32Array, FloatArray, Int64Array, KeyframeError, Labels, check_number
 
 _LARGEST = 2**26  # bytes of a file: fifty videos of ten minutes and twenty annotators take half of it
 _MOST_ANNOTATORS = 1000  # of one video
 _AROUND = 0.5  # seconds before and after a keyframe that it stands for: the scored frames are half a second apart
-
 _SEGMENTS, _KEYFRAMES = {"video", "start", "end"}, {"video", "time"}
 _OPTIONAL = {"score", "annotator", "category"}
 _FORMS = ("user_summary", "scores", "segments", "keyframes")  # of one video in a JSON object
@@ -24,7 +23,7 @@ _FORMS = ("user_summary", "scores", "segments", "keyframes")  # of one video in 
 
 @dataclass(frozen=True)
 class TimedLabels:
-    """Labels of one video in seconds from its first frame; `alignment.frame_labels` gives each frame its own."""
+    """Labels of one video in seconds from its first frame; `sampling.frame_labels` gives each frame its own."""
 
     starts: FloatArray  # first second of each span, float64 (n,)
     ends: FloatArray  # its end, which is not in it, float64 (n,)
@@ -65,30 +64,26 @@ def of_annotators(annotators: FloatArray | BoolArray, category: str, selections:
 
 def is_table(line: str) -> bool:
     """Whether the first line of a text names the columns of segments or keyframes."""
-    names = set(_column_names(line))
+    names = set(_columns(line)[0])
     return names >= _SEGMENTS or names >= _KEYFRAMES
 
 
-def _delimiter(line: str) -> str:
-    return max("\t;,", key=line.count)
+def _columns(line: str) -> tuple[list[str], str]:
+    """The names of the columns, and what separates them."""
+    delimiter = max("\t;,", key=line.count)
+    return [name.strip().lower() for name in line.split(delimiter)], delimiter
 
 
-def _column_names(line: str) -> list[str]:
-    return [name.strip().lower() for name in line.split(_delimiter(line))]
-
-
-def read_label_table(path: Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, TimedLabels]:
+def read_label_table(path: Path, lowest: float, highest: float) -> dict[str, TimedLabels]:
     """Read segments or keyframes from a text with a header: video id -> labels, in file order.
 
     The columns are `video`, and `start` and `end` or `time`, in seconds; `score` (of all segments or of none),
     `annotator` and `category` may be there. They are separated by commas, semicolons or tabs.
     """
-    try:
+    with reading(path, "text", "give another file"):
         lines = read_small(path, _LARGEST).splitlines()
-    except (OSError, ValueError) as error:
-        raise KeyframeError(f"{path} cannot be read as text ({one_line(str(error))}): give another file") from error
     header = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    names, delimiter = _column_names(lines[header]), _delimiter(lines[header])
+    names, delimiter = _columns(lines[header])
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, cells in enumerate(csv.reader(lines[header + 1 :], delimiter=delimiter), start=header + 2):
@@ -99,13 +94,11 @@ def read_label_table(path: Path, lowest: float = 1.0, highest: float = 5.0) -> d
                 raise KeyframeError(f"{where}: a row needs {len(names)} columns as the first line, not {len(cells)}")
             yield where, {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
 
-    try:
+    with reading(path, "a table", "correct it"):
         return _of_rows(rows(), path, lowest, highest)
-    except csv.Error as error:
-        raise KeyframeError(f"{path} cannot be read as a table ({error}): correct it") from error
 
 
-def read_json_labels(path: Path, lowest: float = 1.0, highest: float = 5.0) -> dict[str, Labels | TimedLabels]:
+def read_json_labels(path: Path, lowest: float, highest: float) -> dict[str, Labels | TimedLabels]:
     """Read a JSON file: video id -> labels, in file order.
 
     It is a list of the rows of `read_label_table` as objects; or an object of one object per video, which holds one of
@@ -190,14 +183,16 @@ def _of_rows(
         if kind != first:
             raise KeyframeError(f"{where} has {', '.join(sorted(kind))}, the rows before {', '.join(sorted(first))}")
         name = checked_id(str(row["video"]), where)
-        start, end = (_time_of(row, key, where) for key in (("time", "time") if "time" in kind else ("start", "end")))
         if "time" in kind:
-            start, end = start - _AROUND, end + _AROUND
-        elif start >= end:
-            raise KeyframeError(f"{where}: the segment starts at {start:g} s and ends at {end:g} s: correct it")
+            time = _number(row, "time", where, is_time=True)
+            start, end = time - _AROUND, time + _AROUND
+        else:
+            start, end = (_number(row, key, where, is_time=True) for key in ("start", "end"))
+            if start >= end:
+                raise KeyframeError(f"{where}: the segment starts at {start:g} s and ends at {end:g} s: correct it")
         score = 1.0
         if "score" in kind:
-            value = _finite_number(row["score"], "score", where)
+            value = _number(row, "score", where)
             if not lowest <= value <= highest:
                 raise KeyframeError(
                     f"{where}: score {value:g} lies outside [{lowest:g}, {highest:g}]: correct the file, or give its "
@@ -245,18 +240,13 @@ def _of_spans(
     )
 
 
-def _finite_number(value: Any, key: str, where: str) -> float:
+def _number(row: Mapping[str, Any], key: str, where: str, is_time: bool = False) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(row[key], bool) else float(row[key])
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise KeyframeError(f"{where}: {key} {one_line(str(value))[:40]!r} is no number")
+        raise KeyframeError(f"{where}: {key} {one_line(str(row[key]))[:40]!r} is no number")
+    if is_time and number < 0:
+        raise KeyframeError(f"{where}: {key} {number:g} lies before the video: times are seconds from its start")
     return number
-
-
-def _time_of(row: Mapping[str, Any], key: str, where: str) -> float:
-    seconds = _finite_number(row[key], key, where)
-    if seconds < 0:
-        raise KeyframeError(f"{where}: {key} {seconds:g} lies before the video: times are seconds from its start")
-    return seconds

@@ -1,7 +1,7 @@
-"""Labels of videos: the forms in which they are shared.
+"""Labels of videos in the forms in which they are shared.
 
-The forms are TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015), SumMe's folder of `.mat` (Gygli et al., ECCV
-2014), the eccv16-style `.h5`, and the JSON and tables of `label_tables.py`.
+TVSum's official `.mat` and `.tsv` (Song et al., CVPR 2015), SumMe's folder of `.mat` (Gygli et al., ECCV 2014), the
+eccv16-style `.h5`, and the JSON and tables of `label_tables.py`.
 """
 
 import logging
@@ -16,7 +16,7 @@ import numpy as np
 from keyframe.data import label_tables
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, named_videos, open_hdf5, read_scores, room_for
 from keyframe.data.label_tables import TimedLabels, check_scale, of_annotators
-from keyframe.files import atomic_file, one_line, unchanged
+from keyframe.files import atomic_file, one_line, reading, unchanged
 from keyframe.system import log_once
 from keyframe.types import AnyArray, Float32Array, Float64Array, IntArray, KeyframeError, Labels
 
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _START = 2**12  # bytes that tell what a file is
 _MAX_LINE = 2**25  # characters of a row: a million scores of ten digits take a third of it
-
 # MAT-file format 5, The MathWorks: a header, then elements of type, size and content.
 _MAT5_START = b"MATLAB 5.0 MAT-file"
 _MAT5_HEADER = 128  # bytes
@@ -45,17 +44,16 @@ def read_labels(
     path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
 ) -> dict[str, Labels]:
     """The same as `read_video_labels`, if the file has labels for frames; KeyframeError if it has times."""
-    labels: dict[str, Labels] = {}
-    for name, one in read_video_labels(path, lowest, highest, option).items():
-        if isinstance(one, TimedLabels):
-            raise KeyframeError(f"{path} holds times, which need the videos: give {option} as scores of each frame")
-        labels[name] = one
+    found = read_video_labels(path, lowest, highest, option)
+    labels = {name: one for name, one in found.items() if isinstance(one, Labels)}
+    if len(labels) < len(found):
+        raise KeyframeError(f"{path} holds times, which need the videos: give {option} as scores of each frame")
     return labels
 
 
 def read_video_labels(
     path: str | Path, lowest: float = 1.0, highest: float = 5.0, option: str = "data.labels"
-) -> dict[str, Labels | TimedLabels]:
+) -> Mapping[str, Labels | TimedLabels]:
     """Read a label file, or a folder with one file per video: video id -> labels, in file order.
 
     What a file holds decides how it is read. In a folder the files are those of one suffix, the first of
@@ -83,15 +81,16 @@ def label_files(folder: Path, named: Collection[str] | None = None) -> list[Path
     Of .csv and .json it takes only those called as `named` says, if it is given.
     """
     # macOS leaves a hidden "._<name>" beside what it unpacks. TVSum's ...-info.tsv holds no labels.
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    files = [path for path in files if not path.name.endswith("-info.tsv")]
-    if named is not None:
-        files = [path for path in files if path.suffix.lower() not in (".csv", ".json") or path.name.lower() in named]
-    of_suffix = ([path for path in files if path.suffix.lower() == suffix] for suffix in LABEL_SUFFIXES)
-    return next((found for found in of_suffix if found), [])
+    by_suffix: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        name, suffix = path.name.lower(), path.suffix.lower()
+        known = named is None or suffix not in (".csv", ".json") or name in named
+        if path.is_file() and known and not name.startswith(".") and not name.endswith("-info.tsv"):
+            by_suffix.setdefault(suffix, []).append(path)
+    return next((by_suffix[suffix] for suffix in LABEL_SUFFIXES if suffix in by_suffix), [])
 
 
-def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> dict[str, Labels | TimedLabels]:
+def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> Mapping[str, Labels | TimedLabels]:
     suffix = path.suffix.lower()
     if suffix in LABEL_SUFFIXES and suffix not in SCALED_SUFFIXES and (lowest, highest) != (1, 5):
         raise KeyframeError(
@@ -103,33 +102,18 @@ def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> 
     if suffix not in LABEL_SUFFIXES:
         raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
     with unchanged(path):
-        match _label_form(path):
-            case "mat5":
-                return dict(read_summe_mat(path, option))
-            case "mat":
-                return dict(read_tvsum_mat(path, option))
-            case "h5":
-                return dict(read_eccv16_h5(path, option))
-            case "json":
-                return label_tables.read_json_labels(path, lowest, highest)
-            case "table":
-                return dict(label_tables.read_label_table(path, lowest, highest))
-            case _:
-                return dict(read_tvsum_tsv(path, lowest, highest, option))
-
-
-def _label_form(path: Path) -> str:
-    """What a label file is, by how it begins; of HDF5 by its suffix."""
-    with path.open("rb") as file:
-        start = file.read(_START)
-    suffix = path.suffix.lower()
-    if suffix not in SCALED_SUFFIXES:
-        return "mat5" if suffix == ".mat" and start.startswith(_MAT5_START) else suffix[1:]
-    text = start.decode("utf-8-sig", "replace").lstrip()
-    line = text.partition("\n")[0]
-    if suffix == ".json" or (line.startswith(("{", "[")) and "\t" not in line):  # `[x] y` may be the id of a video
-        return "json"
-    return "table" if label_tables.is_table(line) else "tsv"
+        with path.open("rb") as file:
+            start = file.read(_START)
+        if suffix == ".h5":
+            return read_eccv16_h5(path, option)
+        if suffix == ".mat":
+            return (read_summe_mat if start.startswith(_MAT5_START) else read_tvsum_mat)(path, option)
+        line = start.decode("utf-8-sig", "replace").lstrip().partition("\n")[0]
+        if suffix == ".json" or (line.startswith(("{", "[")) and "\t" not in line):  # `[x] y` may be the id of a video
+            return label_tables.read_json_labels(path, lowest, highest)
+        if label_tables.is_table(line):
+            return label_tables.read_label_table(path, lowest, highest)
+        return read_tvsum_tsv(path, lowest, highest, option)
 
 
 def read_tvsum_tsv(
@@ -148,35 +132,29 @@ def read_tvsum_tsv(
     rows: dict[str, list[Float32Array]] = {}
     categories: dict[str, str] = {}
     binary, off_scale = True, None
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), ""), start=1):
-                where = f"{path}, line {number}"
-                if len(line) > _MAX_LINE:
-                    raise KeyframeError(f"{where}: a row is longer than {_MAX_LINE} characters: one row per annotator")
-                if not line.strip():
-                    continue
-                name, category, scores = _parse_row(line, where)
-                binary = binary and bool(np.isin(scores, (0, 1)).all())
-                off_scale = off_scale or label_tables.outside_scale(scores, where, lowest, highest)
-                if off_scale is not None and not binary:
-                    raise off_scale
-                known = rows.setdefault(name, [])
-                if known and len(known[0]) != len(scores):
-                    raise KeyframeError(
-                        f"{where}: {name} has {len(scores)} scores, its first row {len(known[0])}: "
-                        "every annotator must score every frame"
-                    )
-                if categories.setdefault(name, category) != category:
-                    raise KeyframeError(
-                        f"{where}: {name} is of category {category!r}, its first row of "
-                        f"{categories[name]!r}: give it one category"
-                    )
-                known.append(((scores - lowest) / (highest - lowest)).astype(np.float32))
-    except (OSError, UnicodeDecodeError, MemoryError) as error:
-        raise KeyframeError(
-            f"{path} cannot be read as text ({error or 'memory ran out'}): give a tab-separated file as {option}"
-        ) from error
+    with reading(path, "text", f"give a tab-separated file as {option}"), path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), ""), start=1):
+            where = f"{path}, line {number}"
+            if len(line) > _MAX_LINE:
+                raise KeyframeError(f"{where}: a row is longer than {_MAX_LINE} characters: one row per annotator")
+            if not line.strip():
+                continue
+            name, category, scores = _parse_row(line, where)
+            binary = binary and bool(np.isin(scores, (0, 1)).all())
+            off_scale = off_scale or label_tables.outside_scale(scores, where, lowest, highest)
+            if off_scale is not None and not binary:
+                raise off_scale
+            known = rows.setdefault(name, [])
+            if known and len(known[0]) != len(scores):
+                raise KeyframeError(
+                    f"{where}: {name} has {len(scores)} scores, its first row {len(known[0])}: every annotator must "
+                    "score every frame"
+                )
+            if categories.setdefault(name, category) != category:
+                raise KeyframeError(
+                    f"{where}: {name} is of category {category!r}, its first row of {categories[name]!r}: give it one"
+                )
+            known.append(((scores - lowest) / (highest - lowest)).astype(np.float32))
     if not rows:
         raise KeyframeError(f"{path} is empty: give a file with rows `video_id<TAB>category<TAB>scores`")
     selections = binary and (off_scale is not None or (lowest, highest) == (0, 1))
@@ -212,10 +190,10 @@ def write_tsv(path: Path, annotators: Mapping[str, IntArray], categories: Mappin
     `annotators` are scores 1 ... 5 by video id, integers, (A, L) with A, L >= 1; `categories` are by id too. No id or
     category has a tab or a line break.
     """
+    known = categories or {}
     with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         for name, scores in annotators.items():
-            category = (categories or {}).get(name, "")
-            file.writelines(tsv_row(name, category, row) for row in scores.tolist())
+            file.writelines(tsv_row(name, known.get(name, ""), row) for row in scores.tolist())
 
 
 def tsv_row(video: str, category: str, scores: Iterable[int]) -> str:
@@ -279,7 +257,7 @@ def read_mat5(path: Path, names: Collection[str], option: str) -> dict[str, AnyA
     """
     if path.stat().st_size > _MAT5_LARGEST:
         raise KeyframeError(f"{path} is larger than {_MAT5_LARGEST >> 20} MiB, no label file: give another as {option}")
-    try:
+    with reading(path, "MATLAB 5", f"give another file as {option}"):
         raw = path.read_bytes()
         order = {b"IM": "<", b"MI": ">"}.get(raw[_MAT5_HEADER - 2 : _MAT5_HEADER])
         if order is None:
@@ -287,16 +265,11 @@ def read_mat5(path: Path, names: Collection[str], option: str) -> dict[str, AnyA
         arrays = {}
         for matrix in _matrices(raw, order, room_for(path)):
             (_, flags), (_, dims), (_, name), *values = _elements(matrix, order, 4)
-            if (text := name.decode("latin-1")) not in names:
-                continue
-            if not values or not flags or len(dims) % 4:
-                raise ValueError(f"{text} is damaged")
-            arrays[text] = _array(text, struct.unpack(f"{order}I", flags[:4])[0], dims, *values[0], order)
-    # struct and numpy raise these on damaged files
-    except (OSError, ValueError, OverflowError, MemoryError, struct.error, zlib.error) as error:
-        reason = one_line(str(error)) or type(error).__name__
-        raise KeyframeError(f"{path} cannot be read as MATLAB 5 ({reason}): give another file as {option}") from error
-    return arrays
+            if (text := name.decode("latin-1")) in names:
+                if not values or not flags or len(dims) % 4:
+                    raise ValueError(f"{text} is damaged")
+                arrays[text] = _array(text, struct.unpack(f"{order}I", flags[:4])[0], dims, *values[0], order)
+        return arrays
 
 
 def _matrices(raw: bytes, order: str, room: float) -> Iterator[bytes]:

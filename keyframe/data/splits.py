@@ -11,14 +11,13 @@ from typing import Any
 import yaml
 
 from keyframe.data.hdf5 import TVSUM_CATEGORIES, checked_id, data_set_named, official_id
-from keyframe.files import natural_key, one_line, read_small, write_text
+from keyframe.files import natural_key, read_small, reading, write_text
 from keyframe.types import KeyframeError
 
 SPLIT_SUFFIXES = (".json", ".yml", ".yaml", ".txt")
 _FORMS = ".json, .yml, .yaml or .txt"
 # Of a stored split. The largest published set has 31,892 videos.
 _MAX_VIDEOS = 1_000_000
-
 PARTS = ("train", "val", "test")
 
 log = logging.getLogger(__name__)
@@ -143,7 +142,7 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
     path = Path(path)
     if not path.exists():
         raise KeyframeError(f"there is no split file {path}: give the path of a {_FORMS} file")
-    try:
+    with reading(path, "a split file", "correct or copy it again"):
         text = read_small(path)
         match path.suffix.lower():
             case ".json":
@@ -154,9 +153,6 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
                 entries = [_text_fold(line, path) for line in text.splitlines() if line.strip()]
             case _:
                 raise KeyframeError(f"{path} is no split file: it must be {_FORMS}")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = one_line(str(error))
-        raise KeyframeError(f"{path} cannot be read as a split file ({reason}): correct or copy it again") from error
     if isinstance(entries, dict) and "test_keys" in entries:
         entries = [entries]
     if not isinstance(entries, list) or not entries:

@@ -4,12 +4,9 @@ A file names videos by id and gives each a list of scores: `.json` (one object, 
 `.h5` (an array per id, or a group with `scores` or `score`) or `.csv` (columns `video` and `score`, in order).
 """
 
-import csv
 import io
 import json
-import tokenize
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +19,7 @@ import numpy as np
 from keyframe.data.folder import few
 from keyframe.data.hdf5 import checked_id, open_hdf5
 from keyframe.evaluation.video import EvalVideo
-from keyframe.files import one_line, read_json, read_table, table_text, unchanged, write_bytes
+from keyframe.files import read_json, read_table, reading, table_text, unchanged, write_bytes
 from keyframe.types import Float64Array, FloatArray, KeyframeError, VideoError
 
 _OPTION = "scores"  # the key by which a user names the file
@@ -146,10 +143,8 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 def _read_csv(path: Path) -> Mapping[str, Any]:
     scores: dict[str, list[str]] = {}
-    try:
+    with reading(path, "CSV"):
         rows = read_table(path, _MAX_TEXT)
-    except (OSError, ValueError, csv.Error) as error:
-        raise KeyframeError(f"{path} cannot be read as CSV ({one_line(str(error))}): make or copy it again.") from error
     for row in rows:
         if row.keys() != {"video", "score"}:
             raise KeyframeError(f"{path} has the columns {few(row)}: it needs video and score, a row per score.")
@@ -159,24 +154,15 @@ def _read_csv(path: Path) -> Mapping[str, Any]:
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
     scores: dict[str, Any] = {}
-    try:
-        with zipfile.ZipFile(path) as file:
-            members = file.infolist()
-            if sum(member.file_size for member in members) > _MAX_ARRAYS:
-                raise ValueError(f"its arrays are larger than {_MAX_ARRAYS >> 20} MiB")
-            for member in members:
-                values = np.lib.format.read_array(io.BytesIO(file.read(member)), allow_pickle=False)
-                if values.dtype.kind not in "biuf":
-                    raise ValueError(f"it holds {values.dtype}, not numbers")
-                scores[member.filename.removesuffix(".npy")] = values
-    # zipfile and numpy raise any of these on damaged files
-    except (
-        *(OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, SyntaxError),
-        *(EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-    ) as error:
-        raise KeyframeError(
-            f"{path} cannot be read as .npz ({one_line(str(error))}): make or copy it again, without pickled objects."
-        ) from error
+    with reading(path, ".npz", "make or copy it again, without pickled objects"), zipfile.ZipFile(path) as file:
+        members = file.infolist()
+        if sum(member.file_size for member in members) > _MAX_ARRAYS:
+            raise ValueError(f"its arrays are larger than {_MAX_ARRAYS >> 20} MiB")
+        for member in members:
+            values = np.lib.format.read_array(io.BytesIO(file.read(member)), allow_pickle=False)
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"it holds {values.dtype}, not numbers")
+            scores[member.filename.removesuffix(".npy")] = values
     return scores
 
 
