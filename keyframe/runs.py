@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from keyframe.data.alignment import label_positions, labelled_frames
 from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.decord_reader import DecordReader
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.packets import PacketIndex, index_packets
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.sampling import FpsSampling, UniformSampling, chosen_frames
+from keyframe.data.sampling import FpsSampling, UniformSampling, chosen_frames, label_positions, labelled_frames
 from keyframe.data.splits import Split
 from keyframe.evaluation import video as evaluation
 from keyframe.evaluation.video import EvalVideo, Shots

@@ -15,8 +15,8 @@ from keyframe.app.decoder import preview
 from keyframe.app.library import Library, Video
 from keyframe.app.web import not_found, page
 from keyframe.app.workers import Task
-from keyframe.data.alignment import frame_labels, label_positions
 from keyframe.data.labels import read_video_labels
+from keyframe.data.sampling import frame_labels, label_positions
 from keyframe.evaluation.metrics import defined_mean, spearman
 from keyframe.extraction.folder import read_summary
 from keyframe.files import read_table

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keyframe.data.alignment import labelled_frames
 from keyframe.data.packets import index_packets
+from keyframe.data.sampling import labelled_frames
 
 _MOST_ENTRIES = 2**25  # in a row of the label file
 

@@ -12,13 +12,12 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
-from keyframe.data.alignment import sample_labels
 from keyframe.data.cache import CachedVideo
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.packets import index_packets
 from keyframe.data.picture import corrections
 from keyframe.data.reader import VideoReader
-from keyframe.data.sampling import Sampling, chosen_frames, own_frame_numbers
+from keyframe.data.sampling import Sampling, check_alignment, chosen_frames, own_frame_numbers, sample_labels
 from keyframe.files import FileState, content_hash, described, unchanged
 from keyframe.system import cores, installed_versions, shared_memory_bytes
 from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, KeyframeError, LabelledVideo, VideoError
@@ -82,22 +81,17 @@ class Batch:
         That is faster, but a worker that finds none left is killed, or waits forever.
         """
         worker, free = get_worker_info(), shared_memory_bytes()
-        fields = vars(self)
-        size = sum(value.nbytes for value in fields.values() if isinstance(value, Tensor))
-        if worker is None or (free is not None and free < 2 * worker.num_workers * size):
-            fields = vars(self._map(Tensor.numpy))
-        return _batch_of, (dict(fields),)
+        size = sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+        small = worker is None or (free is not None and free < 2 * worker.num_workers * size)
+        return _batch_of, (dict(vars(self._map(Tensor.numpy) if small else self)),)
 
-    def _map(self, change: Callable[[Tensor], Any]) -> "Batch":
-        changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
+    def _map(self, change: Callable[[Any], Any], kind: type = Tensor) -> "Batch":
+        changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, kind)}
         return replace(self, **changed)
 
 
 def _batch_of(fields: dict[str, Any]) -> Batch:
-    restored: dict[str, Any] = {
-        n: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for n, value in fields.items()
-    }
-    return Batch(**restored)
+    return Batch(**fields)._map(torch.from_numpy, np.ndarray)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -126,19 +120,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip; each part is off at 0.
+    """Temporal jitter, frame dropout, and colour and flip that are consistent over a clip; each part is off at 0."""
 
-    Args:
-        jitter: shift each sampled frame by up to this share of the spacing between samples, 0 to 0.5; labels follow.
-        drop: share of the frames hidden from the model and the loss, 0 to 0.95; at least two always stay.
-        colour: strength of brightness, contrast and saturation changes, 0 to 1; factors lie in 1 +- strength.
-        flip: probability of mirroring the whole clip left to right.
-    """
-
-    jitter: float = 0.0
-    drop: float = 0.0
-    colour: float = 0.0
-    flip: float = 0.0
+    jitter: float = 0.0  # shift each frame by up to this share of the spacing between frames, 0 to 0.5; labels follow
+    drop: float = 0.0  # share of the frames hidden from the model and the loss, 0 to 0.95; at least two always stay
+    colour: float = 0.0  # brightness, contrast and saturation change by factors in 1 +- this, 0 to 1
+    flip: float = 0.0  # probability of mirroring the whole clip left to right
 
     def __post_init__(self) -> None:
         for name, top in {"jitter": 0.5, "drop": 0.95, "colour": 1.0, "flip": 1.0}.items():
@@ -259,14 +246,13 @@ class VideoDataset(Dataset[Sample]):
                 return error
             return None
 
+        title = f"{'Decoding' if decode else 'Looking at'} {self.name}"
         with ThreadPoolExecutor(cores()) as pool:
-            errors = pool.map(attempt, range(len(self)))
-            title = f"{'Decoding' if decode else 'Looking at'} {self.name}"
-            bar = tqdm(errors, title, len(self), unit="video", disable=None)
+            bar = tqdm(pool.map(attempt, range(len(self))), title, len(self), unit="video", disable=None)
             for video, error in zip(self.videos, bar, strict=True):
+                if error is not None and strict:
+                    raise error
                 if error is not None:
-                    if strict:
-                        raise error
                     skipped[video.id] = str(error)
         self.leave_out(skipped)
         return skipped
@@ -285,11 +271,9 @@ class VideoDataset(Dataset[Sample]):
 
     def plain(self, number: int) -> Sample:
         """A sample without augmentation, of the latest kind that is kept."""
-        if self.schedule is not None:
-            for kind in (self.schedule.before, self.schedule.after):
-                kept = self._entries.get((self.videos[number].id, kind, None))
-                if kept is not None:
-                    return self._sample(kind, number, kept)
+        for kind in (self.schedule.before, self.schedule.after) if self.schedule is not None else ():
+            if (kept := self._entries.get((self.videos[number].id, kind, None))) is not None:
+                return self._sample(kind, number, kept)
         return self._sample("pixels", number, self.decode(number))
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
@@ -309,10 +293,8 @@ class VideoDataset(Dataset[Sample]):
         augmentation = self.augmentation if view is not None else None
         rng = self._rng(video, view or 0, _IMAGES)
         if augmentation is not None:
-            moved = augmentation.move(indices, index.n_frames, rng)
-            indices = own_frame_numbers(
-                moved, index, len(indices), f"augmentation: move() of {type(augmentation).__name__}"
-            )
+            moved, who = augmentation.move(indices, index.n_frames, rng), type(augmentation).__name__
+            indices = own_frame_numbers(moved, index, len(indices), f"augmentation: move() of {who}")
         frames = self.reader.read(video.path, self.reader.grid(indices, index), self.size, index)
         images = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).contiguous()
         if augmentation is not None:
@@ -354,17 +336,15 @@ class VideoDataset(Dataset[Sample]):
     def _look(self, number: int) -> None:
         video = self.videos[number]
         index = index_packets(video.path)
-        indices = chosen_frames(self.sampling, index)
-        seconds = index.timestamps[indices] - index.timestamps[0]
-        sample_labels(video.labels, index.n_frames, indices, seconds, index.duration, video.path)
+        chosen_frames(self.sampling, index)
+        check_alignment(len(video.labels), index.n_frames, video.path)
 
     def _sample(self, kind: InputKind, number: int, encoded: CachedVideo, epoch: int | None = None) -> Sample:
         """A sample, with the labels as they are now; an epoch hides some of its frames."""
         video = self.videos[number]
         indices, seconds = encoded.indices.numpy(), encoded.seconds.numpy()
-        importance, annotators = sample_labels(
-            video.labels, encoded.n_frames, indices, seconds, encoded.duration, video.path
-        )
+        labels, place = video.labels, video.path
+        importance, annotators = sample_labels(labels, encoded.n_frames, indices, seconds, encoded.duration, place)
         view = self.schedule.view(epoch) if self.schedule is not None and epoch is not None else None
         teacher_target = self._teacher_targets.get((video.id, "teacher_target", view))
         visible = np.ones(len(encoded.inputs), dtype=bool)

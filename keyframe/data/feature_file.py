@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from keyframe.data import hdf5
-from keyframe.data.alignment import sample_labels
 from keyframe.data.folder import few
 from keyframe.data.hdf5 import Hdf5File, open_hdf5
 from keyframe.data.labels import read_labels
+from keyframe.data.sampling import sample_labels
 from keyframe.files import FileState, atomic_file, make_folder, one_line, unchanged
 from keyframe.types import AnyArray, BoolArray, Float32Array, FloatArray, Int64Array, IntArray, KeyframeError, Labels
 
@@ -107,10 +107,10 @@ def read_feature_files(
         )
     widths = {video.width: video for video in videos.values()}
     if len(widths) > 1:
-        each = ", ".join(
-            f"{width} in {video.key}" + (f" of {video.path.name}" if len(listed) > 1 else "")
-            for width, video in sorted(widths.items())
-        )
+        named = {
+            width: f"{one.key} of {one.path.name}" if len(listed) > 1 else one.key for width, one in widths.items()
+        }
+        each = ", ".join(f"{width} in {name}" for width, name in sorted(named.items()))
         raise KeyframeError(f"{few(map(str, listed))}: features of several widths ({each}): use files of one backbone")
     return videos
 
@@ -294,8 +294,7 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, about: Mapping[str, str | int]) -> None:
-        self.path = path
-        self.about = about
+        self.path, self.about = path, about
 
     def __enter__(self) -> "FeatureFile":
         with ExitStack() as stack:
@@ -321,10 +320,7 @@ class FeatureFile:
             "n_frame_per_seg": shots[:, 1] - shots[:, 0] + 1,
         }
         if video.truth is not None:
-            arrays["gtscore"] = video.truth.gtscore.astype(np.float32)
-            arrays["gtsummary"] = video.truth.gtsummary.astype(np.float32)
-            if len(video.truth.user_summary):
-                arrays["user_summary"] = video.truth.user_summary.astype(np.float32)
+            arrays |= {name: track.astype(np.float32) for name, track in vars(video.truth).items() if len(track)}
         group = self._file.create_group(f"video_{number}")
         group.create_dataset("video_name", data=video.name, dtype=h5py.string_dtype("utf-8"))
         for name, values in arrays.items():

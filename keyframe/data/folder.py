@@ -7,24 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from keyframe.data.alignment import frame_labels
 from keyframe.data.container import VIDEO_SUFFIXES
 from keyframe.data.demo import DemoSet, generate
 from keyframe.data.label_tables import TimedLabels, check_scale
 from keyframe.data.labels import LABEL_SUFFIXES, label_files, read_video_labels
+from keyframe.data.sampling import frame_labels
 from keyframe.files import one_line
 from keyframe.types import KeyframeError, LabelledVideo, Labels
 
 # TVSum release 1.1 unpacks to tvsum50_ver_1_1/ydata-tvsum50-v1_1/, which holds ydata-tvsum50-{data,matlab,video}.zip;
 # those unpack to data/, matlab/ and video/, either in place or each in a folder of the zip's name.
 _RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
-
 # Tables and JSON may be anything: they are found by themselves under these names only.
 _NAMED = ("labels.csv", "labels.json")
-
 # Folders with one label file per video: SumMe's, and those of a user's own.
 _PER_VIDEO = ("GT", "labels")
-
 # A file of such a suffix beside another of the same name and folder is its copy for browsers, or its preview.
 _COPIES = (".webm", ".gif", ".apng")
 
@@ -45,10 +42,8 @@ def find_videos(root: str | Path) -> dict[str, Path]:
         files = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
         others = {path.stem for path in files if path.suffix.lower() not in _COPIES}
         for path in files:
-            if path.suffix.lower() in _COPIES and path.stem in others:
-                continue
-            other = videos.setdefault(path.stem, path)
-            if other != path:
+            copy = path.suffix.lower() in _COPIES and path.stem in others
+            if not copy and (other := videos.setdefault(path.stem, path)) != path:
                 raise KeyframeError(f"{other} and {path} are both the video {path.stem}: remove or rename one of them")
     if not videos:
         raise KeyframeError(
@@ -74,9 +69,9 @@ def find_label_file(root: str | Path) -> Path:
             raise KeyframeError(f"{root} holds {len(files)} {suffix} files ({few(names)}): name one with data.labels")
         if files:
             return files[0]
-    for name in _PER_VIDEO:
-        if (root / name).is_dir() and label_files(root / name):
-            return root / name
+    for folder in (root / name for name in _PER_VIDEO):
+        if folder.is_dir() and label_files(folder):
+            return folder
     suffixes = ", ".join(LABEL_SUFFIXES)
     raise KeyframeError(
         f"there is no label file ({suffixes}) in {root}, its data/, matlab/, {'/, '.join(_PER_VIDEO)}/: set data.labels"
@@ -113,10 +108,9 @@ def match(
         "labels without a video": [name for name in labels if name not in videos],
         "videos without labels": [name for name in videos if name not in labels],
     }
-    complaints = " and ".join(f"{len(names)} {what} ({few(names)})" for what, names in alone.items() if names)
-    if complaints and not allow_missing:
-        raise KeyframeError(f"there are {complaints}: add them, or leave them out with data.allow_missing=true")
-    if complaints:
+    if complaints := " and ".join(f"{len(names)} {what} ({few(names)})" for what, names in alone.items() if names):
+        if not allow_missing:
+            raise KeyframeError(f"there are {complaints}: add them, or leave them out with data.allow_missing=true")
         log.warning("left out %s; %d labelled videos remain", complaints, len(both))
     return [LabelledVideo(name, videos[name], frame_labels(labels[name], videos[name])) for name in both]
 
@@ -162,9 +156,8 @@ class DirectorySource:
         lowest: float | Sequence[float] = 1.0,
         highest: float | Sequence[float] = 5.0,
     ) -> None:
-        several = not isinstance(root, str)
         self.roots = [Path(one).expanduser() for one in ([root] if isinstance(root, str) else root)]
-        self.folders = _folder_names(self.roots) if several else [""]
+        self.folders = [""] if isinstance(root, str) else _folder_names(self.roots)
         named = [None] * len(self.roots) if labels is None else [labels] if isinstance(labels, str) else labels
         if len(named) != len(self.roots):
             raise KeyframeError(
@@ -173,7 +166,7 @@ class DirectorySource:
             )
         self.labels = [None if one is None else Path(one).expanduser() for one in named]
         self.allow_missing = allow_missing
-        bounds = [self._of_each(name, value) for name, value in (("lowest", lowest), ("highest", highest))]
+        bounds = self._of_each("lowest", lowest), self._of_each("highest", highest)
         # of each folder, the lowest and the highest score of its label file
         self.scales: dict[str, tuple[float, float]] = dict(zip(self.folders, zip(*bounds, strict=True), strict=True))
         for scale in self.scales.values():
@@ -205,11 +198,7 @@ class DirectorySource:
 
     def label_files(self) -> list[Path]:
         """Where the labels of each directory are."""
-        files = [labels or find_label_file(root) for root, labels in zip(self.roots, self.labels, strict=True)]
-        for labels in files:
-            if not labels.is_file() and not labels.is_dir():
-                raise KeyframeError(f"data.labels={labels} does not exist: set data.labels to the label file.")
-        return files
+        return [labels or find_label_file(root) for root, labels in zip(self.roots, self.labels, strict=True)]
 
 
 def _folder_names(roots: Sequence[Path]) -> list[str]:
@@ -223,13 +212,11 @@ def _folder_names(roots: Sequence[Path]) -> list[str]:
 
 
 class DemoSource:
-    """A generated data set (`DemoSet`), kept under `root`.
+    """A generated data set, kept under `root`.
 
     Args:
         root: the directory of all generated sets.
-        seed: see `DemoSet`, as for `videos` and `shots`.
-        videos: number of videos.
-        shots: of the shortest video.
+        seed, videos, shots: see `DemoSet`.
         workers: processes that generate it; None for one per core.
         make: whether it is generated if it is missing; a loaded run's is not, as anyone may have written its numbers.
     """
@@ -245,15 +232,13 @@ class DemoSource:
     ) -> None:
         self.root = Path(root).expanduser()
         self.demo = DemoSet(seed=seed, videos=videos, shots=shots)
-        self.workers = workers
-        self.make = make
+        self.workers, self.make = workers, make
 
     def prepare(self) -> None:
         """Generate the set unless it is there."""
-        if not self.make:
-            return
         try:
-            generate(self.root, self.demo, self.workers)
+            if self.make:
+                generate(self.root, self.demo, self.workers)
         except OSError as error:
             raise KeyframeError(
                 f"data.root={self.root} cannot be written ({error.strerror}): choose another directory."

@@ -6,31 +6,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from keyframe.data.alignment import labelled_frames
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.hdf5 import USUAL_RATE
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
+from keyframe.data.sampling import labelled_frames
 from keyframe.evaluation.metrics import hold_scores, keyshots, user_summaries
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import kts, segments_to_frames
 from keyframe.summary.training_free import training_free, training_free_of_features
-from keyframe.types import (
-    BoolArray,
-    Float64Array,
-    FloatArray,
-    Int64Array,
-    IntArray,
-    LabelledVideo,
-    Labels,
-    UInt8Array,
-)
+from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray, LabelledVideo, Labels, UInt8Array
 
 # The baselines by the names of their numbers.
 TRAINING_FREE, RIDGE = "training_free", "ridge"
-
 PICK_STEP = 15  # about two picks per second, as in the feature files that published systems share
-
 PROTOCOL = (
     "Rank correlation (Kendall's tau-b, Spearman's rho) at every 15th frame with each annotator separately, averaged "
     "over annotators, then over videos: the protocol of Otani et al., Rethinking the evaluation of video summaries, "

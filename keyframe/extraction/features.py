@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from keyframe.data.alignment import check_alignment, frame_labels, sample_labels
 from keyframe.data.feature_file import EncodedVideo, FeatureFile, GroundTruth, each_features, video_numbers
 from keyframe.data.folder import few
 from keyframe.data.label_tables import TimedLabels
 from keyframe.data.labels import read_video_labels
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
+from keyframe.data.sampling import check_alignment, frame_labels, sample_labels
 from keyframe.evaluation.metrics import user_summaries
 from keyframe.extraction.part import WHOLE, Part
 from keyframe.extraction.staging import Refused
@@ -91,7 +91,7 @@ class FeatureEncoder:
             log.info("%s: %s", path.name, note)
         if labels is not None:
             labels = frame_labels(labels, path, index)
-            check_alignment(len(labels), index.n_frames, index.duration, path)
+            check_alignment(len(labels), index.n_frames, path)
         picks = self.reader.grid(np.arange(0, index.n_frames, self.step, dtype=np.int64), index)
         seen: list[Appearance] = []
 
@@ -186,7 +186,9 @@ def videos_by_id(found: Sequence[Path | Refused]) -> dict[str, Path]:
     return videos
 
 
-def labels_of(videos: Mapping[str, Path], path: Path, lowest: float, highest: float) -> dict[str, Labels | TimedLabels]:
+def labels_of(
+    videos: Mapping[str, Path], path: Path, lowest: float, highest: float
+) -> Mapping[str, Labels | TimedLabels]:
     """All labels of a file by id, in its order; it may lack some of these videos, but not all."""
     found = read_video_labels(path, lowest, highest, "labels")
     if not found.keys() & videos.keys():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keyframe.data.alignment import label_positions, labelled_frames, sample_labels
+from keyframe.data.sampling import label_positions, labelled_frames, sample_labels
 from keyframe.types import KeyframeError, Labels
 
 
@@ -39,17 +39,9 @@ def test_one_percent_is_the_limit():
             label_positions(10000, n_frames, zero, start, 40.0, "far.mp4")
 
 
-def test_a_file_without_duration_cannot_be_aligned():
-    zero, start = np.array([0]), np.array([0.0])
-    for duration in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(KeyframeError, match=r"odd\.mp4 .*no duration"):
-            label_positions(1000, 999, zero, start, duration, "odd.mp4")
-        assert label_positions(999, 999, zero, start, duration, "odd.mp4").tolist() == [0]
-
-
 def test_time_alignment_is_logged_once_per_video(caplog):
     zero, start = np.array([0]), np.array([0.0])
-    with caplog.at_level(logging.INFO, "keyframe.data.alignment"):
+    with caplog.at_level(logging.INFO, "keyframe.data.sampling"):
         for video in ("once.mp4", "once.mp4", "other.mp4", "once.mp4"):
             label_positions(1000, 999, zero, start, 40.0, video)
         label_positions(1000, 1000, zero, start, 40.0, "exact.mp4")

@@ -142,7 +142,7 @@ def test_what_annotators_have_scored(write, root):
 def test_a_score_per_shot_is_told_by_length_and_duration(root, caplog):
     # 6 s and 5 s in shots of 2 s: the last of b is half as long
     (root / "a.tsv").write_text("a\t\t1,5,3\nb\t\t5,1,3\n")
-    with caplog.at_level(logging.INFO, "keyframe.data.alignment"):
+    with caplog.at_level(logging.INFO, "keyframe.data.sampling"):
         a, b = DirectorySource(str(root)).videos()
     np.testing.assert_array_equal(a.labels.importance, np.repeat([0, 1, 0.5], 20))
     np.testing.assert_array_equal(b.labels.importance, np.repeat([1, 0, 0.5], 20)[:50])
