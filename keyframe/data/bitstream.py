@@ -24,29 +24,19 @@ _SLICE_HEAD = 40
 
 
 class Look(NamedTuple):
-    """What a packet says.
+    """What a packet says."""
 
-    Attributes:
-        shown: whether it holds a frame to show.
-        intact: whether it looks like what the codec says it is.
-        restarts: whether decoding can start here.
-        field: of a picture of one field, its frame number and whether it is the bottom one; None of a whole frame.
-        sure: False if only the decoder knows what becomes of it, or of the packets after it.
-    """
-
-    shown: bool = True
-    intact: bool = True
-    restarts: bool = False
-    field: tuple[int, bool] | None = None
-    sure: bool = True
+    shown: bool = True  # whether it holds a frame to show
+    intact: bool = True  # whether it looks like what the codec says it is
+    restarts: bool = False  # whether decoding can start here
+    field: tuple[int, bool] | None = None  # of a picture of one field: frame number, whether it is the bottom one
+    sure: bool = True  # False if only the decoder knows what becomes of it, or of the packets after it
 
 
 class Bitstream:
     """Looks into the packets of one stream, in decoding order: parameter sets hold for those that follow.
 
-    Args:
-        codec: FFmpeg's name of the codec.
-        extradata: the stream's header.
+    `codec` is FFmpeg's name, `extradata` the stream's header.
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 # Part of every key: entries of an older format are not found, and age out.
 FORMAT = "keyframe-encoded-1"
-
 _NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 # Seconds until the draft of a killed process is removed.
 _DRAFT_LIVES_S = 24 * 3600.0

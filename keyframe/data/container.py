@@ -42,10 +42,8 @@ _MISTAKEN = {
 def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and one of its video streams; may raise `VideoError`.
 
-    Args:
-        path: the file.
-        number: of the stream among the video streams, from 0, cover images left out. None: of those marked as default,
-            if any, the one with the largest frames, and of these the first.
+    `number` is that of the stream among the video streams, from 0, cover images left out. None: of those marked as
+    default, if any, the one with the largest frames, and of these the first.
     """
     if not path.exists():
         raise VideoError(f"{path} does not exist: check the path.")
@@ -53,17 +51,19 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         raise VideoError(f"{path} is a folder: name a video file in it.")
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
+    head = b""
     try:
         with path.open("rb") as file:
-            if _PLAYLIST.match(file.read(1024)):
-                remedy = "name a video file, or make one with ffmpeg -i FILE -c copy new.mp4"
-                raise VideoError(f"{path} is a playlist, which names other files, not a video: {remedy}.")
+            head = file.read(1024)
+        if _PLAYLIST.match(head):
+            remedy = "name a video file, or make one with ffmpeg -i FILE -c copy new.mp4"
+            raise VideoError(f"{path} is a playlist, which names other files, not a video: {remedy}.")
         # An absolute path, because to FFmpeg "name:part.mp4" is a protocol. Whatever a file names is not opened.
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except PermissionError as error:
         raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_why_unreadable(path)) from error
+        raise VideoError(f"{path} is {_what_is_unreadable(head)}.") from error
     with container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             remedy = "leave it out, or name images that follow each other as frames/%05d.png"
@@ -89,8 +89,7 @@ def video_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def _rank(stream: VideoStream) -> tuple[bool, bool, int]:
-    context = stream.codec_context
-    default = bool(stream.disposition & Disposition.default)
+    context, default = stream.codec_context, bool(stream.disposition & Disposition.default)
     return context is not None, default, 0 if context is None else context.width * context.height
 
 
@@ -134,13 +133,9 @@ def why_no_frames(path: Path, n_packets: int) -> VideoError:
     return VideoError(f"{path} holds no video frames: copy or download it again.")
 
 
-def _why_unreadable(path: Path) -> str:
-    """One sentence on a file that FFmpeg refuses to open."""
-    with path.open("rb") as file:
-        head = file.read(1024)
-    for start, what in _MISTAKEN.items():
-        if re.match(start, head, re.DOTALL):
-            return f"{path} is {what}."
-    if head[4:8] == b"ftyp":
-        return f"{path} is cut short or damaged, its index is missing: copy, download or export it again."
-    return f"{path} is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."
+def _what_is_unreadable(head: bytes) -> str:
+    """What a file is that FFmpeg refuses to open, by its first bytes, and what to do."""
+    mistaken = (what for start, what in _MISTAKEN.items() if re.match(start, head, re.DOTALL))
+    damaged = "cut short or damaged, its index is missing: copy, download or export it again"
+    other = "not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4"
+    return next(mistaken, damaged if head[4:8] == b"ftyp" else other)

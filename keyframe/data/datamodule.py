@@ -54,15 +54,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.length, self.shuffle, self.seed, self.chunk = length, shuffle, seed, chunk
         self.rank, self.world = rank, world
         self.epoch = 0
-        self.done = 0
+        self.done = 0  # samples to leave out of the next iteration: they were seen before an interruption
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order of that epoch from the next iteration on."""
         self.epoch = epoch
-
-    def skip(self, done: int) -> None:
-        """Leave out the first samples of the next iteration, which were seen before an interruption."""
-        self.done = done
 
     def _numbers(self) -> list[int]:
         if not self.shuffle:
@@ -91,14 +87,12 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
 
     Args:
         batch_size: videos per batch and rank.
-        folds: how many folds the videos are divided into.
-        fold: which of them is tested, 0 to folds - 1.
         folds, fold: how many folds the videos are divided into, and which of them is tested, from 0.
         val_fraction: share of the remaining videos to choose checkpoints by.
+        splits: a published split file, in place of `folds`.
         seed: of the order and the augmentation of training items. Folds do not depend on it.
         strict: stop at a video that cannot be read, instead of leaving it out.
-        workers: processes that load batches if videos are decoded or features read for them; 0 loads in the training
-            process.
+        workers: processes that load batches if videos are decoded or features read for them; 0 for none.
     """
 
     def __init__(
@@ -113,10 +107,10 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, lowest in (("batch_size", batch_size, 1), ("folds", folds, 2), ("fold", fold, 0)):
+        numbers = {"batch_size": (batch_size, 1), "folds": (folds, 2), "fold": (fold, 0), "workers": (workers, 0)}
+        for name, (value, lowest) in numbers.items():
             check_number(f"data.{name}", value, lowest)
         check_number("data.val_fraction", val_fraction, 0, whole=False, above=True)
-        check_number("data.workers", workers, 0)
         self.batch_size, self.seed = batch_size, seed
         self.folds, self.fold, self.val_fraction, self.splits = folds, fold, val_fraction, splits
         self.strict, self.workers = strict, workers
@@ -156,17 +150,13 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         return self.kept_split is not None and set(self.parts.values()) == {"new"}
 
     def split_videos(self, name: str) -> list[Video]:
-        """The videos of `train`, `val`, `test`, `new` (in none of these) or `all`.
-
-        They are as found: none is decoded yet, so any may turn out to be bad.
-        """
+        """The videos of `train`, `val`, `test`, `new` (in none of these) or `all`, as found: some may be bad."""
         parts = self.parts  # raises what is wrong with the split
         ids = getattr(self.split, name) if name in PARTS else self._videos
         return [self._videos[id_] for id_ in ids if id_ in parts and name in ("all", parts[id_])]
 
     def split_notes(self, run: str) -> list[str]:
         """What a reader of numbers should know of the split of a run, and of the videos that are here."""
-        new = [id_ for id_, part in self.parts.items() if part == "new"]
         if self.kept_split is None:
             return [
                 f"{run} is of an older version and has not stored which videos it was trained on: its split is made "
@@ -174,22 +164,18 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
                 "may have been trained on videos that it is tested on here."
             ]
         if self.other_set:
-            return [f"None of these {len(new)} videos is in the split of {run}: they are another data set."]
-        gone = [f"{id_} ({part})" for id_, part in self.gone.items()]
-        return [
-            f"{what}: {len(ids)} ({few(ids, 10)})."
-            for what, ids in (
-                (f"Videos in no part of the split of {run}", new),
-                (f"Videos of the split of {run} that are not there any more", gone),
-            )
-            if ids
-        ]
+            return [f"None of these {len(self.parts)} videos is in the split of {run}: they are another data set."]
+        lists = {
+            f"Videos in no part of the split of {run}": [id_ for id_, part in self.parts.items() if part == "new"],
+            f"Videos of the split of {run} that are not there any more": [f"{i} ({p})" for i, p in self.gone.items()],
+        }
+        return [f"{what}: {len(ids)} ({few(ids, 10)})." for what, ids in lists.items() if ids]
 
     def setup(self, stage: str | None = None) -> None:
         """Find, split and check the videos; the second call does nothing."""
         if self.datasets:
             return
-        datasets = {name: self._dataset(name, self.split_videos(name)) for name in ("train", "val", "test")}
+        datasets = {name: self._dataset(name, self.split_videos(name)) for name in PARTS}
         for dataset in datasets.values():
             self._note_skipped(dataset, self._check(dataset))
         self.datasets = datasets
@@ -199,7 +185,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         """Batches in an order that is new every epoch; after a resume within an epoch, first the rest of that epoch."""
         loader = self._loader("train", shuffle=True)
         assert isinstance(loader.sampler, EpochSampler)
-        loader.sampler.skip(self._batches_done * self.batch_size)
+        loader.sampler.done = self._batches_done * self.batch_size
         if self.trainer is not None:
             # Lightning sets the epoch after workers have begun to load
             progress: Any = self.trainer.fit_loop.epoch_progress.current
@@ -270,8 +256,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         # a worker would only copy what is in memory
         workers = 0 if dataset.in_memory else self.workers
         chunk = None if dataset.in_memory or isinstance(dataset, VideoDataset) else _CHUNK
-        free = shared_memory_bytes()
-        if workers and free is not None and free < _LEAST_SHARED:
+        if workers and (free := shared_memory_bytes()) is not None and free < _LEAST_SHARED:
             raise KeyframeError(
                 f"data.workers={workers} needs shared memory, and /dev/shm has {free // 1024} KB left: give the "
                 "container more (--shm-size=1g), or set data.workers=0."
@@ -294,9 +279,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
     """Batches of pixels from labelled video files.
 
     Args:
-        source: gives the videos and their labels.
-        reader: decodes frames.
-        sampling: chooses the frames of a video.
+        source, reader, sampling: give the videos and their labels, decode frames, and choose those of a video.
         size: height and width of a frame in pixels.
         augmentation: applied to training items; None leaves them as they are.
         cache: keeps what training computes of each video; None decodes each item on access.

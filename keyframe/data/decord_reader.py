@@ -12,7 +12,8 @@ Both readers scale with FFmpeg's `bilinear`. Over 60 files their mean absolute d
 import functools
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ import numpy as np
 from keyframe.data.packets import PacketIndex
 from keyframe.data.picture import unbarred_size
 from keyframe.data.pyav_reader import PyAVReader
-from keyframe.data.reader import Image, Pieces, VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.data.reader import Image, Pieces, Size, Sizes, VideoReader, gather, key_frame_groups, why_not_seek
 from keyframe.system import log_once
 from keyframe.types import Frames, Int64Array
 
@@ -32,7 +33,6 @@ _MOST_OVERSTATED = 10
 # Over 10, 30 and 120 minutes of 720p (61, 182 and 730 MB) decord's memory reached 144, 283 and over 710 MB.
 _MOST_FILE_BYTES = 128 << 20
 _MOST_GROUP_BYTES = 256 << 20
-
 # Of all widths from 16 to 420 decord raises at these, over the padding of FFmpeg's rows.
 _IMPOSSIBLE_WIDTHS = frozenset({16, 24, 48, 72})
 
@@ -45,26 +45,18 @@ class DecordReader(VideoReader):
     the index or fails; in the middle of a stream from the next piece on.
     """
 
-    def _pieces(
-        self,
-        path: Path,
-        wanted: Int64Array,
-        sizes: Sequence[tuple[int, int] | None],
-        index: PacketIndex,
-        chunk: int,
-    ) -> Iterator[Pieces]:
+    def _pieces(self, path: Path, wanted: Int64Array, sizes: Sizes, index: PacketIndex, chunk: int) -> Iterator[Pieces]:
         yield from zip(*(self._at_size(path, wanted, size, index, chunk) for size in sizes), strict=True)
 
     def _at_size(
-        self, path: Path, wanted: Int64Array, size: tuple[int, int] | None, index: PacketIndex, chunk: int
+        self, path: Path, wanted: Int64Array, size: Size | None, index: PacketIndex, chunk: int
     ) -> Iterator[Frames]:
         pyav = PyAVReader(self.threads, self.max_missing, deinterlace=self.deinterlace, tone_map=self.tone_map)
         decord = _import_decord()
         if decord is None or not len(wanted) or size is None:  # decord gives all frames one size
             yield from pyav.stream(path, wanted, size, index, chunk)
             return
-        reason = why_not_decord(index) or why_too_much_for_decord(index, wanted, size)
-        if reason is not None:
+        if (reason := why_not_decord(index) or why_too_much_for_decord(index, wanted, size)) is not None:
             _log_fallback(logging.INFO, path, reason)
             yield from pyav.stream(path, wanted, size, index, chunk)
             return
@@ -86,7 +78,7 @@ class DecordReader(VideoReader):
             yield frames if latest is None else _not_before(*latest, frames, index)
 
     def _images(
-        self, decord: ModuleType, path: Path, wanted: Int64Array, size: tuple[int, int], index: PacketIndex
+        self, decord: ModuleType, path: Path, wanted: Int64Array, size: Size, index: PacketIndex
     ) -> Iterator[tuple[int, Image]]:
         """Distinct frames by decord, each with its number, after its list of frames was checked."""
         height, width = size
@@ -137,7 +129,8 @@ def why_not_decord(index: PacketIndex) -> str | None:
     Each rule stands for files on which decord 0.6 gave wrong frames, failed, or was not tried.
     """
     rules = {
-        f"its pixels are {index.pix_fmt or 'unknown'}": not _eight_bits(index.pix_fmt),
+        # Of 8 bits per channel are yuv420p and the like, and not yuv420p10le.
+        f"its pixels are {index.pix_fmt or 'unknown'}": not re.fullmatch("gray|gbrp|yuvj?4[0-9]+p", index.pix_fmt),
         f"it has {index.n_video_streams} video streams": index.n_video_streams > 1,
         "its picture is mirrored": index.mirrored,
         "it is interlaced or its colours are beyond SDR": bool(index.corrections),
@@ -149,7 +142,7 @@ def why_not_decord(index: PacketIndex) -> str | None:
     return why_not_seek(index) or next((reason for reason, holds in rules.items() if holds), None)
 
 
-def why_too_much_for_decord(index: PacketIndex, wanted: Int64Array, size: tuple[int, int]) -> str | None:
+def why_too_much_for_decord(index: PacketIndex, wanted: Int64Array, size: Size) -> str | None:
     """Why decord would fail or fill the memory on a video that it reads rightly; None if it would not."""
     if index.path.stat().st_size > _MOST_FILE_BYTES:
         return f"it is larger than {_MOST_FILE_BYTES >> 20} MB, and decord holds most of a file in memory"
@@ -161,11 +154,6 @@ def why_too_much_for_decord(index: PacketIndex, wanted: Int64Array, size: tuple[
     if largest * 3 * size[0] * size[1] > _MOST_GROUP_BYTES:
         return f"more than {_MOST_GROUP_BYTES >> 20} MB of frames are wanted between two key frames"
     return None
-
-
-def _eight_bits(pix_fmt: str) -> bool:
-    """Whether FFmpeg's name of a pixel format is one of 8 bits per channel ("yuv420p", not "yuv420p10le")."""
-    return pix_fmt in {"gray", "gbrp"} or (pix_fmt.startswith(("yuv4", "yuvj4")) and pix_fmt.endswith("p"))
 
 
 @functools.cache

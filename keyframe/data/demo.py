@@ -28,19 +28,16 @@ FILLER = PATTERNS.index("clouds")
 OBJECTS = ("none", "star", "disc")
 OBJECT_SHARES = (0.5, 0.25, 0.25)
 CAMERAS = {"still": (0, 0), "pan": (0, 1), "tilt": (1, 0), "drift": (1, 1)}
-
 # The worth of a shot: of its object, of a change, and of what the video has not shown before.
 STAR_WORTH = 0.6
 CHANGE_WORTH = 1.0
 APPEARANCE_WORTH = {1: 1.3, 2: 0.3}  # first and second appearance of a pattern; later ones have none
-
 ANNOTATORS = 20
 # Shares of the labels 1 to 5 in the official TVSum file (ydata-tvsum50.mat), frames of all videos weighted equally.
 LABEL_SHARES = (0.46, 0.26, 0.16, 0.08, 0.04)
 # Deviation of an annotator's own view, if the true importance has deviation 1. It gives two annotators the mean
 # pairwise Spearman correlation of the official file, 0.20.
 NOISE = 1.75
-
 _SIZES = ((120, 160), (108, 192), (96, 128), (160, 120))  # (height, width)
 _RATES = (Fraction(6), Fraction(8), Fraction(25, 3), Fraction(10))
 

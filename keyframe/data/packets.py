@@ -33,70 +33,42 @@ class PacketIndex:
 
     Frames are what a sequential decode gives: not what an edit list discards, VP8 reference frames without an image,
     the second field of a frame, nor leading pictures that need frames before the first key frame. If packets leave a
-    doubt, the decoder has been asked.
-
-    Attributes:
-        path: the file.
-        stream: number of the indexed stream among the video streams, from 0, cover images left out.
-        timestamps: start of each frame in seconds on the container's own clock, float64, shape (N,), not decreasing.
-            They equal `frame.time` of a sequential PyAV decode, so the first one need not be 0. If the container
-            stores none (AVI, raw streams): decoding times in sorted order, or frame number / average rate.
-        pts: the same as integers in the container's ticks, int64, shape (N,), to find a decoded frame; None if the
-            container stores none, and frames have to be counted.
-        key_frames: which frames are marked as key frames, bool, shape (N,); in decoding order if `pts` is None.
-        codec: FFmpeg's codec name, such as "h264".
-        container: FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2".
-        pix_fmt: FFmpeg's pixel format, "" if it is not known before decoding.
-        width, height: of the coded image in pixels, before any rotation.
-        rotation: counterclockwise degrees (0, 90, 180, 270) by which a player turns the coded image; None if the first
-            frame does not decode.
-        mirrored: whether a player also mirrors the image.
-        pixel_aspect: width over height of a coded pixel, as the container or the codec says; 1 if neither does. As size
-            and rotation it is that of the first frame; others may follow.
-        corrections: as of `keyframe.data.picture.corrections`.
-        duration: end of the last frame minus start of the first, seconds.
-        stated_duration: by the file's header, seconds; None if it states none.
-        n_video_streams: number of video streams, cover images included.
-        choice: which stream is indexed and which others there are, if there was a choice that was not made.
-        n_packets: packets of the indexed stream; more than frames if some are not shown.
-        lost: start of each frame that does not decode, for damage, and is left out, seconds on the same clock, float64,
-            shape (L,), not decreasing; spread evenly if the container stores no times.
-        random_access: whether decoding can start at every key frame; False for open GOPs and intra refresh.
-        intact: whether each packet looks from the outside like what the codec says it is.
-        steady: whether the clock never goes back from packet to packet, as it does in recordings joined byte by byte.
-        state: of the file; once that has changed, the index is of no use.
-        whole: the index of the whole video, if this one is `between` two times of it.
-        first: number of this index's first frame in the whole video.
-        region: of each frame, which readers give in place of the whole frame.
+    doubt, the decoder has been asked. Size, rotation and pixel aspect are those of the first frame; others may follow.
     """
 
     path: Path
-    stream: int
+    stream: int  # number of the indexed stream among the video streams, from 0, cover images left out
+    # Start of each frame in seconds on the container's own clock, (N,), not decreasing: `frame.time` of a sequential
+    # PyAV decode, so the first one need not be 0. If the container stores none (AVI, raw streams): decoding times in
+    # sorted order, or frame number / average rate.
     timestamps: Float64Array
+    # The same in the container's ticks, (N,); None if it stores none, and frames have to be counted.
     pts: Int64Array | None
-    key_frames: BoolArray
-    codec: str
-    container: str
-    pix_fmt: str
-    width: int
+    key_frames: BoolArray  # which frames are marked as key frames, (N,); in decoding order if `pts` is None
+    codec: str  # FFmpeg's name, such as "h264"
+    container: str  # FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
+    pix_fmt: str  # FFmpeg's pixel format, "" if it is not known before decoding
+    width: int  # of the coded image in pixels, before any rotation
     height: int
-    rotation: int | None
-    mirrored: bool
-    pixel_aspect: float
-    corrections: tuple[str, ...]
-    duration: float
-    stated_duration: float | None
-    n_video_streams: int
-    choice: str
-    n_packets: int
+    rotation: int | None  # counterclockwise degrees, 0 to 270, by a player; None if the first frame does not decode
+    mirrored: bool  # whether a player also mirrors the image
+    pixel_aspect: float  # width over height of a coded pixel by the container or the codec; 1 if neither says
+    corrections: tuple[str, ...]  # as of `keyframe.data.picture.corrections`
+    duration: float  # end of the last frame minus start of the first, seconds
+    stated_duration: float | None  # by the file's header, seconds
+    n_video_streams: int  # cover images included
+    choice: str  # which stream is indexed and which others there are, if there was a choice that was not made
+    n_packets: int  # of the indexed stream; more than frames if some are not shown
+    # Start of each frame that does not decode, for damage, and is left out, seconds on the same clock, (L,), not
+    # decreasing; spread evenly if the container stores no times.
     lost: Float64Array
-    random_access: bool
-    intact: bool
-    steady: bool
-    state: FileState
-    whole: "PacketIndex | None" = None
-    first: int = 0
-    region: Region | None = None
+    random_access: bool  # whether decoding can start at every key frame; False for open GOPs and intra refresh
+    intact: bool  # whether each packet looks from the outside like what the codec says it is
+    steady: bool  # whether the clock never goes back between packets, as in recordings joined byte by byte
+    state: FileState  # once that of the file has changed, the index is of no use
+    whole: "PacketIndex | None" = None  # the index of the whole video, if this one is `between` two times of it
+    first: int = 0  # number of this index's first frame in the whole video
+    region: Region | None = None  # of each frame, which readers give in place of the whole frame
 
     @property
     def n_frames(self) -> int:
@@ -162,25 +134,19 @@ class _Packet(NamedTuple):
     dts: int | None
     duration: int
     key: bool
-    shown: bool = True
+    shown: bool = True  # this and what follows: as of `Look`, and by the container
     intact: bool = True
-    restarts: bool = False  # decoding can start here
+    restarts: bool = False
     field: tuple[int, bool] | None = None
     sure: bool = True
 
 
 class _Start(NamedTuple):
-    """The first frames that a decoder gives, in its order, up to the first one from which on all packets give one.
-
-    Attributes:
-        pts: of these frames.
-        frame: the first one; None if there is none.
-        complete: whether that one came.
-    """
+    """The first frames that a decoder gives, in its order, up to the first one from which on all packets give one."""
 
     pts: list[int | None]
-    frame: VideoFrame | None
-    complete: bool
+    frame: VideoFrame | None  # the first one
+    complete: bool  # whether the last one came
 
 
 def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
@@ -199,7 +165,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
         packets, start, ended_well = _read_packets(path, container, video, timed)
         intact = ended_well and all(packet.intact for packet in packets)
         shown, sure = _presented(packets, start)
-        steady = _is_steady(packets)
+        steady = all(one <= two for one, two in pairwise(one.dts for one in packets if one.dts is not None))
         # Some writers put decoding times in place of presentation times.
         swapped = timed and video.codec_context.has_b_frames and all(one.pts == one.dts for one in packets)
         suggested = shown
@@ -269,19 +235,9 @@ def _read_packets(
             if packet.has_sidedata("encryption_info"):
                 raise encrypted(path)
             look = bits.look(bytes(packet), packet.is_keyframe)
-            packets.append(
-                _Packet(
-                    pts=packet.pts if timed else None,
-                    dts=packet.dts,
-                    duration=packet.duration or 0,
-                    key=packet.is_keyframe,
-                    shown=look.shown and not packet.is_discard,
-                    intact=look.intact and not packet.is_corrupt,
-                    restarts=look.restarts,
-                    field=look.field,
-                    sure=look.sure,
-                )
-            )
+            pts = packet.pts if timed else None
+            shown, intact = look.shown and not packet.is_discard, look.intact and not packet.is_corrupt
+            packets.append(_Packet(pts, packet.dts, packet.duration or 0, packet.is_keyframe, shown, intact, *look[2:]))
             if key is None and packet.is_keyframe:
                 key = packets[-1]
         if not started:
@@ -382,12 +338,5 @@ def _keys_in_place(packets: list[_Packet]) -> bool:
         return False
     keys = [number for number, packet in enumerate(packets) if packet.key]
     pts = np.array([packet.pts for packet in packets], dtype=np.int64)
-    latest_before = np.maximum.accumulate(pts)
-    earliest_after = np.minimum.accumulate(pts[::-1])[::-1]
-    return all(earliest_after[key] == pts[key] and (key == 0 or latest_before[key - 1] < pts[key]) for key in keys)
-
-
-def _is_steady(packets: list[_Packet]) -> bool:
-    """Whether decoding times never decrease in file order."""
-    dts = [packet.dts for packet in packets if packet.dts is not None]
-    return all(one <= two for one, two in pairwise(dts))
+    latest, earliest_after = np.maximum.accumulate(pts), np.minimum.accumulate(pts[::-1])[::-1]
+    return all(earliest_after[key] == pts[key] and (key == 0 or latest[key - 1] < pts[key]) for key in keys)

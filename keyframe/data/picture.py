@@ -27,18 +27,15 @@ _CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
 _UNSPECIFIED, _BT2020 = 2, 9
 # From PyAV 17 on, scaling takes a thread per core by default.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-
 # A cinema film (2.4 : 1) in a square is stretched less; a panorama is not, and gets bars.
 _MOST_STRETCHED = 2.5
 # Common pixel aspect ratios (12/11, 16/15, 64/45 ...) are whole multiples of 1 / this.
 _ASPECT_UNITS = 1980
-
 # FFmpeg's numbers of the transfer characteristics of high dynamic range, and of interlaced field orders.
 _PQ, _HLG = 16, 18
 _FIELD_ORDERS = {2, 3, 4, 5}
 # Anamorphic formats go up to 2.9 (352x576 shown as 16:9); far beyond, the header is damaged.
 _MOST_ANAMORPHIC = 4
-
 # cd/m2 of white in an SDR picture and of the brightest highlight (ITU-R BT.2408); brighter ones are clipped.
 _WHITE, _PEAK = 203.0, 1000.0
 # Linear BT.2020 to BT.709 (ITU-R BT.2087, table 2).
@@ -194,13 +191,8 @@ class Painter:
 
     The whole frame is shown, upright. Interlaced frames are deinterlaced by FFmpeg's `bwdif` filter, and high dynamic
     range (PQ, HLG) and BT.2020 colours become SDR of BT.709. The video's own matrix and range are honoured; if it names
-    no matrix it is BT.601, as in FFmpeg.
-
-    Args:
-        stream: opened, nothing decoded.
-        size: (height, width) of every picture, filled as `unbarred_size` says and else black; None for each frame's own
-            size in square pixels.
-        tone_map: whether HDR becomes SDR.
+    no matrix it is BT.601, as in FFmpeg. Pictures have `size`, (height, width), filled as `unbarred_size` says and else
+    black; None is for each frame's own size in square pixels. `tone_map` is whether HDR becomes SDR.
     """
 
     def __init__(self, stream: VideoStream, size: tuple[int, int] | None, tone_map: bool) -> None:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice, tee
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from keyframe.data.container import decoded_frames, open_video
 from keyframe.data.packets import PacketIndex
 from keyframe.data.picture import Moment, Painter, moments
-from keyframe.data.reader import Image, Pieces, VideoReader, gather, key_frame_groups, why_not_seek
+from keyframe.data.reader import Pieces, Size, Sizes, VideoReader, gather_sizes, key_frame_groups, why_not_seek
 from keyframe.files import unchanged
 from keyframe.types import Frames, Int64Array, UInt8Array, VideoError
 
@@ -46,26 +46,17 @@ class PyAVReader(VideoReader):
         reader.progress, reader._rough = self.progress, True
         return reader
 
-    def _pieces(
-        self,
-        path: Path,
-        wanted: Int64Array,
-        sizes: Sequence[tuple[int, int] | None],
-        index: PacketIndex,
-        chunk: int,
-    ) -> Iterator[Pieces]:
+    def _pieces(self, path: Path, wanted: Int64Array, sizes: Sizes, index: PacketIndex, chunk: int) -> Iterator[Pieces]:
         with open_video(path, index.stream) as (container, stream):
             if self._rough:
                 stream.codec_context.options = {"skip_loop_filter": _unfiltered(index)}
             painters = [Painter(stream, size, self.tone_map) for size in sizes]
             found = self._found(container, stream, index, np.unique(wanted))
             painted = ((number, [painter(moment) for painter in painters]) for number, moment in found)
-            # The sizes take turns, so no more images wait than a piece has.
-            turns = [_images(turn, place) for place, turn in enumerate(tee(painted, len(sizes)))]
-            yield from zip(*(gather(turn, wanted, index, chunk, self.max_missing) for turn in turns), strict=True)
+            yield from gather_sizes(painted, len(sizes), wanted, index, chunk, self.max_missing)
 
     def stream_best(
-        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
+        self, groups: Sequence[Int64Array], size: Size, best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
         """As of `VideoReader`, but each frame is decoded once: those of a group are held until one is chosen."""
         whole = index.whole or index
@@ -82,7 +73,7 @@ class PyAVReader(VideoReader):
             yield from super().stream_best(groups[n_given:], size, best, index)
 
     def _best_pieces(
-        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
+        self, groups: Sequence[Int64Array], size: Size, best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
         """The best frame of each group, up to a group of which one does not decode."""
         whole = index.whole or index
@@ -122,11 +113,6 @@ def _unfiltered(index: PacketIndex) -> str:
         return "default"
     longest = np.diff(np.flatnonzero(index.key_frames), prepend=0, append=index.n_frames).max()
     return "all" if longest <= _SHORT_GROUP else "bidir"
-
-
-def _images(painted: Iterator[tuple[int, list[Image]]], place: int) -> Iterator[tuple[int, Image]]:
-    """The image at a place of each list."""
-    return ((number, images[place]) for number, images in painted)
 
 
 def _nearest(frames: Iterator[tuple[int, Moment]], wanted: Int64Array) -> Iterator[tuple[int, Moment]]:

@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from keyframe.types import Frames, Int64Array, IntArray, KeyframeError, Region, 
 log = logging.getLogger(__name__)
 
 Image = UInt8Array
+# Frames by number, each at several sizes.
+Painted = Iterator[tuple[int, list[Image]]]
+# Height and width in pixels; None in their place for each frame's own.
+Size = tuple[int, int]
+Sizes = Sequence[Size | None]
 
-# The file, its seconds that are read, and the seconds up to the last wanted frame.
+# Takes the file, its seconds that are read, and the seconds up to the last wanted frame.
 Progress = Callable[[Path, float, float], None]
 # Of one stretch of frames, one per size.
 Pieces = tuple[Frames, ...]
@@ -27,7 +33,6 @@ Pieces = tuple[Frames, ...]
 # Codecs and containers in which a seek to a key frame was tried.
 _SEEKABLE_CODECS = {"h264", "vp8", "vp9"}
 _SEEKABLE_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
-
 _ROUNDING_S = 1e-6
 # FFmpeg and decord allocate for each.
 _MOST_THREADS = 1024
@@ -71,11 +76,8 @@ class VideoReader(ABC):
             raise ValueError(f"threads must be 0 (one per core) to {_MOST_THREADS}, not {threads}")
         if not 0 <= max_missing <= 1:
             raise ValueError(f"max_missing must be a share in [0, 1], not {max_missing}")
-        self.threads = threads
-        self.max_missing = max_missing
-        self.exact = exact
-        self.deinterlace = deinterlace
-        self.tone_map = tone_map
+        self.threads, self.max_missing = threads, max_missing
+        self.exact, self.deinterlace, self.tone_map = exact, deinterlace, tone_map
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "progress"}
@@ -101,12 +103,7 @@ class VideoReader(ABC):
         return snapped.indices
 
     def stream(
-        self,
-        path: Path,
-        indices: IntArray,
-        size: tuple[int, int] | None,
-        index: PacketIndex | None = None,
-        chunk: int = 64,
+        self, path: Path, indices: IntArray, size: Size | None, index: PacketIndex | None = None, chunk: int = 64
     ) -> Iterator[Frames]:
         """Read frames by number, piece by piece, in one pass and in memory that no video outgrows.
 
@@ -133,12 +130,7 @@ class VideoReader(ABC):
             yield piece
 
     def stream_sizes(
-        self,
-        path: Path,
-        indices: IntArray,
-        sizes: Sequence[tuple[int, int] | None],
-        index: PacketIndex | None = None,
-        chunk: int = 64,
+        self, path: Path, indices: IntArray, sizes: Sizes, index: PacketIndex | None = None, chunk: int = 64
     ) -> Iterator[Pieces]:
         """As `stream`, at several sizes at once: the same frames in each; None is a size only by itself."""
         index = index or index_packets(path)
@@ -156,18 +148,12 @@ class VideoReader(ABC):
             yield from self._watched(self._pieces(path, wanted, sizes, index, chunk), wanted, index)
 
     def stream_best(
-        self, groups: Sequence[Int64Array], size: tuple[int, int], best: Callable[[UInt8Array], int], index: PacketIndex
+        self, groups: Sequence[Int64Array], size: Size, best: Callable[[UInt8Array], int], index: PacketIndex
     ) -> Iterator[Frames]:
-        """Read the best frame of each group at full resolution, chosen by small images of all.
+        """Read the best frame of each group at full resolution, one after the other, chosen by small images of all.
 
-        Args:
-            groups: frame numbers, at least one each, increasing within a group and from group to group.
-            size: (height, width) of the small images.
-            best: the place of the best one of small images, uint8 (g, height, width, 3), g >= 2.
-            index: the packet index of the file.
-
-        Yields:
-            One frame per group; as `stream` with `size` None.
+        Groups are frame numbers, at least one each, increasing within a group and from group to group. `best` gives the
+        place of the best one of small images of `size`, uint8 (g, height, width, 3), g >= 2.
         """
         several = [group for group in groups if len(group) > 1]
         images = self.read(index.path, np.concatenate([np.zeros(0, np.int64), *several]), size, index).pixels
@@ -189,9 +175,7 @@ class VideoReader(ABC):
             self.progress(index.path, float(piece[0].timestamps[-1] - first), whole)
         self.progress(index.path, whole, whole)
 
-    def read(
-        self, path: Path, indices: IntArray, size: tuple[int, int] | None, index: PacketIndex | None = None
-    ) -> Frames:
+    def read(self, path: Path, indices: IntArray, size: Size | None, index: PacketIndex | None = None) -> Frames:
         """Read frames by number, all at once; as `stream`, but without `size` all have that of the first."""
         index = index or index_packets(path)
         size = size or index.shown_size
@@ -201,48 +185,23 @@ class VideoReader(ABC):
             raise VideoError(
                 f"{path} needs more memory than is free: take fewer or smaller frames of it, or leave it out."
             ) from error
-        if pieces:
-            return pieces[0]
         none = np.array([], np.int64)
-        return Frames(np.empty((0, *size, 3), np.uint8), index.timestamps[none], none)
+        return pieces[0] if pieces else Frames(np.empty((0, *size, 3), np.uint8), index.timestamps[none], none)
 
     def _of_region(
-        self,
-        path: Path,
-        wanted: Int64Array,
-        sizes: Sequence[tuple[int, int] | None],
-        index: PacketIndex,
-        region: Region,
-        chunk: int,
+        self, path: Path, wanted: Int64Array, sizes: Sizes, index: PacketIndex, region: Region, chunk: int
     ) -> Iterator[Pieces]:
         """The pieces of a stream of a region: cut out of whole frames at full resolution, then resized."""
-        cut: list[tuple[list[Image], float, int]] = []
-
-        def pieces() -> Pieces:
-            images, times, numbers = zip(*cut, strict=True)
-            timestamps, shown = np.array(times), np.array(numbers, np.int64)
-            return tuple(Frames(np.stack(one), timestamps, shown) for one in zip(*images, strict=True))
-
-        for frames in self.stream(path, wanted, None, replace(index, region=None), min(chunk, _FULL_FRAMES)):
-            for pixels, time, number in zip(frames.pixels, frames.timestamps, frames.indices, strict=True):
-                whole = region.of(pixels)
-                images = [whole.copy() if size is None else fitted(whole, size) for size in sizes]
-                if cut and (len(cut) == chunk or cut[0][0][0].shape != images[0].shape):
-                    yield pieces()
-                    cut.clear()
-                cut.append((images, float(time), int(number)))
-        if cut:
-            yield pieces()
+        whole = self.stream(path, np.unique(wanted), None, replace(index, region=None), min(chunk, _FULL_FRAMES))
+        cut = (
+            (int(number), [part if size is None else fitted(part, size) for size in sizes])
+            for frames in whole
+            for number, part in zip(frames.indices, map(region.of, frames.pixels), strict=True)
+        )
+        yield from gather_sizes(cut, len(sizes), wanted, index, chunk, max_missing=1.0)
 
     @abstractmethod
-    def _pieces(
-        self,
-        path: Path,
-        wanted: Int64Array,
-        sizes: Sequence[tuple[int, int] | None],
-        index: PacketIndex,
-        chunk: int,
-    ) -> Iterator[Pieces]:
+    def _pieces(self, path: Path, wanted: Int64Array, sizes: Sizes, index: PacketIndex, chunk: int) -> Iterator[Pieces]:
         """The pieces of `stream_sizes`, whose arguments are checked."""
 
 
@@ -254,7 +213,7 @@ def check_reader(reader: object) -> None:
         )
 
 
-def _checked(indices: IntArray, sizes: Sequence[tuple[int, int] | None], index: PacketIndex, chunk: int) -> Int64Array:
+def _checked(indices: IntArray, sizes: Sizes, index: PacketIndex, chunk: int) -> Int64Array:
     """The wanted frame numbers as int64, after the checks of `VideoReader.stream_sizes`."""
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
@@ -263,11 +222,8 @@ def _checked(indices: IntArray, sizes: Sequence[tuple[int, int] | None], index: 
         raise ValueError(f"indices {wanted.min()} to {wanted.max()} leave the {index.n_frames} frames of {index.path}")
     if np.any(wanted[1:] < wanted[:-1]):
         raise ValueError("indices must not decrease")
-    if not sizes or (None in sizes and len(sizes) > 1):
-        raise ValueError(f"sizes must be some (height, width), or None alone, not {sizes}")
-    for size in sizes:
-        if size is not None and min(size) < 1:
-            raise ValueError(f"size must be a positive (height, width), not {size}")
+    if list(sizes) != [None] and (not sizes or any(size is None or min(size) < 1 for size in sizes)):
+        raise ValueError(f"sizes must be positive (height, width), or None alone, not {sizes}")
     if chunk < 1:
         raise ValueError(f"chunk must be 1 frame or more, not {chunk}")
     return wanted.astype(np.int64)
@@ -309,6 +265,19 @@ def gather(
         if len(shown) == len(pixels):
             yield piece()
             shown = []
+
+
+def gather_sizes(
+    images: Painted, n_sizes: int, wanted: Int64Array, index: PacketIndex, chunk: int, max_missing: float
+) -> Iterator[Pieces]:
+    """As `gather`, of several images of each frame, one per size."""
+
+    def of_size(turn: Painted, place: int) -> Iterator[tuple[int, Image]]:
+        return ((number, sizes[place]) for number, sizes in turn)
+
+    # The sizes take turns, so no more images wait than a piece has.
+    turns = [of_size(turn, place) for place, turn in enumerate(tee(images, n_sizes))]
+    yield from zip(*(gather(turn, wanted, index, chunk, max_missing) for turn in turns), strict=True)
 
 
 def lost_of_grid(wanted: IntArray, index: PacketIndex) -> int:
@@ -360,19 +329,12 @@ def key_frame_groups(wanted: Int64Array, keys: Int64Array) -> list[Int64Array]:
 
 @dataclass(frozen=True)
 class Snapped:
-    """A grid after `snap`.
+    """A grid after `snap`."""
 
-    Attributes:
-        indices: frame numbers, not decreasing, int64 (T,): distinct where the wanted ones are.
-        n_keys: how many distinct ones are I-frames.
-        n_decoded: how many distinct ones are the wanted frames themselves, with no I-frame nearby.
-        reason: why no frame was moved; None if frames may be.
-    """
-
-    indices: Int64Array
-    n_keys: int
-    n_decoded: int
-    reason: str | None = None
+    indices: Int64Array  # frame numbers, not decreasing, (T,): distinct where the wanted ones are
+    n_keys: int  # how many distinct ones are I-frames
+    n_decoded: int  # how many distinct ones are the wanted frames themselves, with no I-frame nearby
+    reason: str | None = None  # why no frame was moved; None if frames may be
 
     @property
     def in_words(self) -> str:
@@ -380,8 +342,8 @@ class Snapped:
         total = self.n_keys + self.n_decoded
         if self.reason is not None:
             return f"all {total} frames decoded exactly in spite of reader.exact=false, because {self.reason}"
-        near = f"{total} frames, {self.n_keys} of them I-frames near the grid"
-        return f"{near}, {self.n_decoded} decoded exactly (no I-frame nearby)" if self.n_decoded else near
+        rest = f", {self.n_decoded} decoded exactly (no I-frame nearby)" if self.n_decoded else ""
+        return f"{total} frames, {self.n_keys} of them I-frames near the grid{rest}"
 
 
 def snap(wanted: IntArray, index: PacketIndex) -> Snapped:
