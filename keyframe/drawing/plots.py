@@ -14,17 +14,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from keyframe.drawing import style
 from keyframe.types import Float64Array, FloatArray
 
+# By the name of a model or line: a number, and the lower and upper end of an interval.
+Numbers = Mapping[str, float]
+Intervals = Mapping[str, tuple[float, float]]
+
 _NAME_WIDTH = 2.4  # inches, at most
 _MOST_POINTS = 1000  # more hide each other: their density is drawn
 
 
-def draw_bars(
-    means: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    lines: Mapping[str, float],
-    title: str,
-    axis: str,
-) -> Figure:
+def draw_bars(means: Numbers, intervals: Intervals, lines: Numbers, title: str, axis: str) -> Figure:
     """A bar per model with its interval (lower and upper end), and labelled reference lines.
 
     A mean or a line that is NaN is left out, and so is the error bar of an interval that is missing or holds a NaN.
@@ -90,8 +88,7 @@ def draw_per_video(
     plot.set_xlim(_limits(table.ravel()))
     plot.axvline(0, color="0.6", linewidth=0.8)
     for row, values in enumerate(table):
-        some = values[np.isfinite(values)]
-        if len(some):
+        if len(some := values[np.isfinite(values)]):
             plot.plot([some.min(), some.max()], [row, row], color=style.FAINT, linewidth=1.5, zorder=1)
         else:
             plot.text(0.01, row, "n/a", transform=plot.get_yaxis_transform(), va="center_baseline", size=style.TEXT)
@@ -155,12 +152,7 @@ _LARGEST = 0.28  # inches, radius of the largest mark
 
 
 def draw_tradeoff(
-    latency: Mapping[str, float],
-    accuracy: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    sizes: Mapping[str, float],
-    title: str,
-    axis: str = "Spearman rho",
+    latency: Numbers, accuracy: Numbers, intervals: Intervals, sizes: Numbers, title: str, axis: str = "Spearman rho"
 ) -> Figure:
     """Accuracy against latency; the area of a mark is proportional to the number of parameters.
 

@@ -25,7 +25,6 @@ BAND = "0.88"  # the middle half of the annotators
 FAINT = "0.8"  # grid, shot boundaries
 INK = "0.15"
 DASHED = (0, (4, 2))
-
 WIDTH = 9.0  # inches of a sheet
 TEXT = 9.5  # points
 HEADING = 12.0

@@ -30,11 +30,9 @@ from keyframe.types import BoolArray, Float32Array, Float64Array, FloatArray, In
 
 SUMMARY_SHARE = 0.15  # of a video that a summary may take (Song et al., TVSum, 2015)
 _AT_ONCE = 2**20  # numbers drawn at once, to bound memory
-
 # Multiplications in one matrix product, and its columns: OpenBLAS shares products of more than 2**18 among threads
 # that wait for each other, which takes up to 20 times as long on a busy machine.
 _PRODUCT, _COLUMNS = 2**17, 256
-
 VIDEO_METRICS = ("spearman", "kendall", "annotator_spearman", "annotator_kendall", "mse", "mae", "precision_at_15")
 
 

@@ -13,11 +13,9 @@ from keyframe.types import Float64Array, FloatArray, Labels
 RANDOM_DRAWS = 100
 POOLED_DRAWS = 50
 F1_DRAWS = 20
-
 # The ridge penalties to choose from, in units of the mean eigenvalue of the features' covariance: features of any scale
 # have the same choice. The strongest is first, and wins ties.
 RIDGE_PENALTIES = 10.0 ** np.arange(2, -4.5, -0.5)
-
 # What each line predicts, in the order of tables. All but `pooled` are compared with each annotator; the baselines need
 # the videos, or a feature file.
 LINES = {
@@ -61,10 +59,8 @@ def reference_lines(
 ) -> dict[str, Line]:
     """The `LINES` of one video; a line that needs two annotators has no comparisons if there is one.
 
-    Args:
-        annotators: each annotator's scores at the video's picks, (A, n), A at least 1, in any order.
-        rng: draws the random scores and the halves.
-        baselines: name -> a baseline's scores at the picks, (n,); see `EvalVideo`.
+    `annotators` are each one's scores at the video's picks, (A, n), A at least 1, in any order; `baselines` are as of
+    `EvalVideo`.
     """
     annotators = annotators[np.lexsort(annotators.T)]  # sorted, so that equal draws pool the same annotators
     count, length = annotators.shape
@@ -72,11 +68,9 @@ def reference_lines(
         "one_annotator": annotators,
         "other_annotators": _means_of_others(annotators),
         "ceiling": mean_track(annotators)[None],
-        "random": rng.random((RANDOM_DRAWS, length)),
-        "uniform": evenly_spaced(length)[None],
-        "position": -np.abs(2.0 * np.arange(length) - (length - 1))[None],
+        **_tracks_of_chance(length, RANDOM_DRAWS, rng),
+        **{name: scores[None] for name, scores in (baselines or {}).items()},
     }
-    predictions |= {name: scores[None] for name, scores in (baselines or {}).items()}
     # which predictions x annotators are the line's comparisons; all for the other lines
     compared = {
         "one_annotator": np.triu(np.ones((count, count), dtype=bool), 1),
@@ -132,12 +126,13 @@ def against_others(annotators: FloatArray) -> list[tuple[float, float]]:
     return [(metrics.kendall(others, one), metrics.spearman(others, one)) for others, one in pairs]
 
 
-def evenly_spaced(length: int) -> Float64Array:
-    """1 in the middle of each of `metrics.SUMMARY_SHARE * length` equal parts, else 0, (length,)."""
+def _tracks_of_chance(length: int, draws: int, rng: np.random.Generator) -> dict[str, Float64Array]:
+    """The scores of the lines that see neither labels nor frames, each (tracks, length), in [0, 1]."""
     count = max(1, round(metrics.SUMMARY_SHARE * length))
-    track = np.zeros(length)
-    track[((np.arange(count) + 0.5) * length / count).astype(int)] = 1
-    return track
+    uniform = np.zeros((1, length))
+    uniform[0, ((np.arange(count) + 0.5) * length / count).astype(int)] = 1
+    nearness = 1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)
+    return {"random": rng.random((draws, length)), "uniform": uniform, "position": nearness[None]}
 
 
 def _halves(annotators: FloatArray, rng: np.random.Generator) -> Iterator[tuple[Float64Array, Float64Array]]:
@@ -156,11 +151,9 @@ def reference_f1(video: EvalVideo, rng: np.random.Generator) -> dict[str, tuple[
     """
     count, length = len(video.users), len(video.entries)
     tracks = {
-        "ceiling": [video.importance],
-        "random": list(rng.random((F1_DRAWS, length))),
-        "uniform": [evenly_spaced(length)],
-        "position": [1 - np.abs(2.0 * np.arange(length) - (length - 1)) / (length + 1)],
-        **{name: [scores] for name, scores in video.baselines.items()},
+        "ceiling": video.importance[None],
+        **_tracks_of_chance(length, F1_DRAWS, rng),
+        **{name: scores[None] for name, scores in video.baselines.items()},
     }
     if not count:
         return dict.fromkeys(["one_annotator", "other_annotators", *tracks], (float("nan"), float("nan")))
@@ -209,11 +202,9 @@ class Ridge:
 
 
 def fit_ridge(train: Sequence[tuple[FloatArray, FloatArray]], val: Sequence[tuple[FloatArray, FloatArray]]) -> Ridge:
-    """Fit features to importance in closed form (Hoerl and Kennard, 1970); each frame counts the same.
+    """Fit features (n, d) of videos to importance (n,) in closed form (Hoerl and Kennard, 1970).
 
-    Args:
-        train: features (n, d) and importance (n,) of each training video.
-        val: the same of the validation videos: the penalty is that of the highest mean Spearman's rho on them.
+    Each frame counts the same. The penalty is that of the highest mean Spearman's rho on the validation videos.
     """
     count = sum(len(importance) for _, importance in train)
     mean = sum(features.sum(axis=0, dtype=np.float64) for features, _ in train) / count

@@ -26,7 +26,6 @@ _PARTS = {
     "other": "of another data set",
 }
 PARTS_BY_RISK = tuple(_PARTS)
-
 _F1 = (
     "Keyshot F1: each score holds until the next, a shot is worth the mean of its frames, an exact knapsack keeps "
     "shots up to 15 % of the frames, and the result is compared with what each user would keep. TVSum's papers report "
@@ -47,9 +46,8 @@ def report_document(
     evaluation: Evaluation, figures: Sequence[Section], machine: Mapping[str, str] | None = None
 ) -> Document:
     """The report of one model, or of several models on the same videos; costs were measured on `machine`."""
-    results, reference = evaluation.results, evaluation.reference
+    results, reference, metric = evaluation.results, evaluation.reference, evaluation.main_metric
     means = {one.name: one.metrics for one in results}
-    metric = evaluation.main_metric
     comparison: list[Section] = []
     if len(results) == 1:
         title = f"Evaluation of {results[0].name}"
@@ -65,10 +63,8 @@ def report_document(
     if evaluation.reference_design:
         first, second = evaluation.reference_design
         models = ({**evaluation.costs[name], "spearman": means[name]["spearman"]} for name in (first, second))
-        table = Table(
-            reference_design_rows(*models), f"From {first} to {second}. The claims are for another machine and TVSum."
-        )
-        comparison.append(Section("The reference design's claims", [table]))
+        caption = f"From {first} to {second}. The claims are for another machine and TVSum."
+        comparison.append(Section("The reference design's claims", [Table(reference_design_rows(*models), caption)]))
     notes = [
         *evaluation.notes,
         *(note for one in results for note in _run_notes(one, evaluation.parts)),
@@ -119,12 +115,8 @@ def scoring_note(protocol: str, window: int | None) -> str:
 
 def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
     """One sentence per video that was left out, and how many there are."""
-    if not skipped:
-        return []
-    return [
-        f"Left out: {_videos(len(skipped))}.",
-        *(f"{video}: {reason}" for video, reason in skipped.items()),
-    ]
+    reasons = [f"{video}: {reason}" for video, reason in skipped.items()]
+    return [f"Left out: {_videos(len(skipped))}.", *reasons] if skipped else []
 
 
 def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metrics, parts: Mapping[str, str]) -> str:
@@ -145,45 +137,35 @@ def _lead(result: ModelResult, baselines: Mapping[str, Metrics], reference: Metr
 
 def _agreement_section(models: Mapping[str, Metrics], reference: Metrics) -> Section:
     """Models, the baselines among them, and the reference lines in one table, by the published protocol."""
-    table = Table(
-        agreement_rows(models, reference),
-        "Against each annotator separately, the published protocol. Mean over videos.",
-        numeric=(),
-    )
+    caption = "Against each annotator separately, the published protocol. Mean over videos."
     missing = "The label file holds one track and no annotators: agreement with each annotator is not available."
-    meanings = _line_meanings(reference) if _line_names(reference) else Notes([missing])
-    return Section("Agreement with each annotator", [table, meanings])
+    notes = Notes(_line_meanings(reference) or [missing])
+    return Section(
+        "Agreement with each annotator", [Table(agreement_rows(models, reference), caption, numeric=()), notes]
+    )
 
 
 def agreement_rows(models: Mapping[str, Metrics], reference: Metrics) -> list[dict[str, str]]:
     """One row per model and reference line: tau and rho, each with its interval, and F1 if it is known of any."""
-    against = {"pooled": " (against the other half's mean)"}
-    predictors = [(name, metrics, "annotator_", "") for name, metrics in models.items()] + [
-        (_title(line) + against.get(line, ""), reference, f"reference/{line}/", f"reference/{line}/")
-        for line in _line_names(reference)
-        if line not in BASELINES
-    ]
-    rows = [
-        {
-            "predictor": name,
-            "Kendall tau [95 %]": format_mean(metrics, f"{key}kendall"),
-            "Spearman rho [95 %]": format_mean(metrics, f"{key}spearman"),
-            "F1, mean of users": format_number(metrics.get(f"{f1_key}f1_user_mean", math.nan)),
-            "F1, best user": format_number(metrics.get(f"{f1_key}f1_user_max", math.nan)),
-        }
-        for name, metrics, key, f1_key in predictors
-    ]
-    if models:
-        return rows
-    return [{name: cell for name, cell in row.items() if not name.startswith("F1")} for row in rows]
+    predictors = [(name, metrics, "annotator_", "") for name, metrics in models.items()]
+    for line in _line_names(reference):
+        if line not in BASELINES:
+            title = _title(line) + (" (against the other half's mean)" if line == "pooled" else "")
+            predictors.append((title, reference, f"reference/{line}/", f"reference/{line}/"))
+    rows = []
+    for name, metrics, key, f1_key in predictors:
+        taus, rhos = format_mean(metrics, f"{key}kendall"), format_mean(metrics, f"{key}spearman")
+        rows.append({"predictor": name, "Kendall tau [95 %]": taus, "Spearman rho [95 %]": rhos})
+        for title, which in (("F1, mean of users", "mean"), ("F1, best user", "max")) if models else ():
+            rows[-1][title] = format_number(metrics.get(f"{f1_key}f1_user_{which}", math.nan))
+    return rows
 
 
 def _metrics_section(models: Mapping[str, Metrics]) -> Section:
-    rows = [
-        {"metric": metric, "what": meaning}
-        | {name: format_mean(metrics, metric, spread=True) for name, metrics in models.items()}
-        for metric, meaning in METRICS.items()
-    ]
+    rows = []
+    for metric, meaning in METRICS.items():
+        means = {name: format_mean(metrics, metric, spread=True) for name, metrics in models.items()}
+        rows.append({"metric": metric, "what": meaning, **means})
     return Section("All metrics", [Table(rows, _INTERVALS, numeric=())])
 
 
@@ -202,14 +184,15 @@ def _runs_sections(results: Sequence[ModelResult]) -> list[Section]:
 
 def _videos_section(results: Sequence[ModelResult], metric: str) -> Section:
     """One row per video: all metrics of one model, or one metric of several."""
-    rows = []
-    for video in results[0].rows:
-        if len(results) == 1:
-            cells = {name: format_number(results[0].rows[video][name]) for name in METRICS}
-        else:
-            cells = {one.name: format_number(one.rows[video][metric]) for one in results}
-        rows.append({"video": video, **cells})
-    caption = "" if len(results) == 1 else f"{METRICS[metric]}. All metrics are in per_video.csv."
+    if len(results) == 1:
+        columns, caption = {name: (results[0], name) for name in METRICS}, ""
+    else:
+        columns = {one.name: (one, metric) for one in results}
+        caption = f"{METRICS[metric]}. All metrics are in per_video.csv."
+    rows = [
+        {"video": video} | {title: format_number(one.rows[video][key]) for title, (one, key) in columns.items()}
+        for video in results[0].rows
+    ]
     return Section("Each video", [Table(rows, caption)])
 
 
@@ -260,11 +243,8 @@ def _undefined_notes(results: Sequence[ModelResult], reference: Metrics) -> list
 
 
 def _pairs_section(pairs: Sequence[Pair], sentences: Sequence[str], metric: str) -> Section:
-    shown = [
-        name
-        for name in ("annotator_spearman", "spearman", "f1_user_mean")
-        if any(not math.isnan(pair.differences[name].value) for pair in pairs)
-    ]
+    names = ("annotator_spearman", "spearman", "f1_user_mean")
+    shown = [name for name in names if not all(math.isnan(pair.differences[name].value) for pair in pairs)]
     return Section("Pair by pair", [Notes(sentences), Table(pair_rows(pairs, shown or [metric]), _PAIRED)])
 
 
@@ -285,21 +265,19 @@ def pair_sentence(pair: Pair, metric: str) -> str:
 
 def pair_rows(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[dict[str, str]]:
     """One row per pair and metric: difference, interval, p-value."""
-    rows = []
-    for pair in pairs:
-        for metric in metrics:
-            difference = pair.differences[metric]
-            rows.append(
-                {
-                    "pair": f"{pair.second} - {pair.first}",
-                    "metric": metric,
-                    "difference": format_number(difference.value),
-                    "95 %": format_interval(difference.lo, difference.hi),
-                    "p": _p_value(difference).removeprefix("= "),
-                    "videos": str(difference.videos),
-                }
-            )
-    return rows
+    return [
+        {
+            "pair": f"{pair.second} - {pair.first}",
+            "metric": metric,
+            "difference": format_number(one.value),
+            "95 %": format_interval(one.lo, one.hi),
+            "p": _p_value(one).removeprefix("= "),
+            "videos": str(one.videos),
+        }
+        for pair in pairs
+        for metric, one in pair.differences.items()
+        if metric in metrics
+    ]
 
 
 def _p_value(difference: Difference) -> str:
@@ -330,10 +308,11 @@ def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> l
     for name, values in costs.items():
         millions = {label: f"{values[key] / 1e6:.2f} M" for label, key in parameters.items()}
         size.append({"model": name, **millions, "weights": f"{values['weights_mb']:.1f} MB"})
-        cells = {(kind, count): _cost(values, f"{kind}_{count}") for kind, count in counts}
-        speed.append({"model": name} | {_videos(n): cell for (kind, n), cell in cells.items() if kind == "seconds"})
-        peaks = {_videos(n): cell for (kind, n), cell in cells.items() if kind == "peak_mb"}
-        memory.append({"model": name, "weights": f"{values['weights_mb']:.0f} MB", **peaks})
+        speed.append({"model": name})
+        memory.append({"model": name, "weights": f"{values['weights_mb']:.0f} MB"})
+        for kind, count in counts:
+            rows = speed if kind == "seconds" else memory
+            rows[-1][_videos(count)] = _cost(values, f"{kind}_{count}")
     repeats = min(values["repeats"] for values in costs.values())
     timing = f"Seconds from frames to scores, median of {repeats:.0f} after a warm-up, models taking turns."
     on = ", ".join(f"{key} {value}" for key, value in machine.items())
@@ -352,9 +331,9 @@ def _videos(count: int) -> str:
 def _cost(values: Metrics, key: str) -> str:
     """Seconds with their quartiles, or MB."""
     value = values.get(key, math.nan)
-    if math.isnan(value) or key.startswith("peak_mb"):
-        return format_number(value, 0) + ("" if math.isnan(value) else " MB")
-    return f"{format_number(value)} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
+    if key.startswith("seconds") and not math.isnan(value):
+        return f"{format_number(value)} ({format_interval(values[f'{key}_p25'], values[f'{key}_p75'])}) s"
+    return format_number(value, 0) + ("" if math.isnan(value) else " MB")
 
 
 # The figures of the design that the project starts from cannot be reproduced from its public code: they are claims,
@@ -373,17 +352,16 @@ REFERENCE_DESIGN = ("resnet50", "efficientnet_b0")
 
 def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, str]]:
     """One row per claim of the reference design, beside the models' costs and `spearman` here."""
-    changes = {what: model2.get(key, math.nan) / model1.get(key, math.nan) - 1 for what, _, key in _CLAIMS}
-    rows = [(what, f"{claim:+.0%}", f"{changes[what]:+.0%}", changes[what]) for what, claim, _ in _CLAIMS]
+    rows = [(what, claim, model2.get(k, math.nan) / model1.get(k, math.nan) - 1, "+.0%") for what, claim, k in _CLAIMS]
     kept = model2["spearman"] / model1["spearman"] if model1["spearman"] > 0 else math.nan
-    rows.append(("accuracy kept (Spearman, annotators' mean)", f"{_ACCURACY_KEPT:.0%}", f"{kept:.0%}", kept))
+    rows.append(("accuracy kept (Spearman, annotators' mean)", _ACCURACY_KEPT, kept, ".0%"))
     return [
         {
             "claim of the reference design": what,
-            "claimed": claimed,
-            "measured here": format_number(value) if math.isnan(value) else measured,
+            "claimed": f"{claim:{form}}",
+            "measured here": format_number(value) if math.isnan(value) else f"{value:{form}}",
         }
-        for what, claimed, measured, value in rows
+        for what, claim, value, form in rows
     ]
 
 
@@ -402,7 +380,7 @@ def reference_document(labels: Path, metrics: Metrics, selections: bool = False)
         f"Spearman's rho {one}, and the mean of all with each at {ceiling}: no predictor can do much better.",
         sections=[
             Section("Rank correlation", [table, notes]),
-            Section("What each line is", [_line_meanings(metrics)]),
+            Section("What each line is", [Notes(_line_meanings(metrics))]),
             Section("How it was measured", [Text(f"{PROTOCOL}\n\n{labels_note(selections)}".strip())]),
         ],
     )
@@ -412,8 +390,8 @@ def _line_names(metrics: Metrics) -> list[str]:
     return [name for name in LINES if f"reference/{name}/kendall" in metrics]
 
 
-def _line_meanings(metrics: Metrics) -> Notes:
-    return Notes([f"{_title(name)}: {LINES[name]}" for name in _line_names(metrics)])
+def _line_meanings(metrics: Metrics) -> list[str]:
+    return [f"{_title(name)}: {LINES[name]}" for name in _line_names(metrics)]
 
 
 def _title(line: str) -> str:

@@ -64,12 +64,9 @@ def overall_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     Besides: `videos`, `undefined` (videos without a rank correlation), `annotators` and `undefined_annotators` (both
     summed over videos). Each row is a result of `measure`.
     """
-    result = {
-        "videos": float(len(rows)),
-        "undefined": float(sum(np.isnan(row["spearman"]) for row in rows)),
-        "undefined_annotators": float(sum(row["undefined_annotators"] for row in rows)),
-        "annotators": float(sum(row["annotators"] for row in rows)),
-    }
+    result = {"videos": float(len(rows)), "undefined": float(sum(np.isnan(row["spearman"]) for row in rows))}
+    for name in ("annotators", "undefined_annotators"):
+        result[name] = float(sum(row[name] for row in rows))
     for name in METRICS:
         values = np.array([row[name] for row in rows], dtype=np.float64)
         result |= mean_metrics(name, values)
@@ -135,13 +132,13 @@ def model_result(
             scores[id_] = np.mean([rankdata(track) for track in tracks.values()], axis=0) / len(video.entries)
         else:
             scores[id_] = np.mean(list(tracks.values()), axis=0)
-        if ensemble is None:
-            measured = {place: numbers(track, video) for place, track in tracks.items()}
-            rows[id_] = _mean_row(list(measured.values()))
-            for place, row in measured.items():
-                by_run[place].append(row)
-        else:
+        if ensemble is not None:
             rows[id_] = numbers(scores[id_], video)
+            continue
+        measured = {place: numbers(track, video) for place, track in tracks.items()}
+        rows[id_] = _mean_row(list(measured.values()))
+        for place, row in measured.items():
+            by_run[place].append(row)
     means = [_mean_row(measured) | {"videos": float(len(measured))} for measured in by_run]
     return ModelResult(name, rows, scores, runs, [] if ensemble else means, labels, ensemble)
 
@@ -161,14 +158,15 @@ class Pair:
 
 def compare_pairs(results: Sequence[ModelResult]) -> list[Pair]:
     """All pairs of models, in order; all must have the same videos."""
-    pairs = []
-    for first, second in combinations(results, 2):
-        differences = {}
-        for metric in METRICS:
-            theirs, ours = ([one.rows[video][metric] for video in first.rows] for one in (second, first))
-            differences[metric] = metrics.paired_difference(theirs, ours)
-        pairs.append(Pair(first.name, second.name, differences))
-    return pairs
+
+    def difference(first: ModelResult, second: ModelResult, metric: str) -> Difference:
+        theirs, ours = ([one.rows[video][metric] for video in first.rows] for one in (second, first))
+        return metrics.paired_difference(theirs, ours)
+
+    return [
+        Pair(first.name, second.name, {metric: difference(first, second, metric) for metric in METRICS})
+        for first, second in combinations(results, 2)
+    ]
 
 
 def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float]:
@@ -220,10 +218,8 @@ ReadThumbnails = Callable[[Sequence[float]], Sequence[tuple[float, UInt8Array]]]
 def per_video_rows(evaluation: Evaluation, videos: Mapping[str, EvalVideo]) -> list[Mapping[str, object]]:
     """The rows of `per_video.csv`: each model on each video."""
     return [
-        {
-            **{"model": one.name, "video": id_, "category": videos[id_].category, "part": evaluation.parts[id_]},
-            **{"runs": one.runs[id_], **row},
-        }
+        {"model": one.name, "video": id_, "category": videos[id_].category, "part": evaluation.parts[id_]}
+        | {"runs": one.runs[id_], **row}
         for one in evaluation.results
         for id_, row in one.rows.items()
     ]
@@ -232,8 +228,7 @@ def per_video_rows(evaluation: Evaluation, videos: Mapping[str, EvalVideo]) -> l
 def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], directory: Path) -> Section:
     """PNG files of bars beside the reference lines, a dot per video, predictions against labels; and costs."""
     results, costs, reference = evaluation.results, evaluation.costs, evaluation.reference
-    means = evaluation.means
-    metric = evaluation.main_metric
+    means, metric = evaluation.means, evaluation.main_metric
     what = "Spearman's rho with each annotator" if metric == "annotator_spearman" else "Spearman's rho"
     intervals = {name: (values[f"{metric}_lo"], values[f"{metric}_hi"]) for name, values in means.items()}
     bars = draw_bars(
@@ -243,14 +238,10 @@ def draw_overview(evaluation: Evaluation, videos: Mapping[str, EvalVideo], direc
         f"{what}, mean over videos",
         what,
     )
-    dots = draw_per_video(
-        {video: [one.rows[video][metric] for one in results] for video in results[0].rows},
-        [one.name for one in results],
-        "Each video",
-        what,
-    )
-    scores = {one.name: np.concatenate([one.scores[video] for video in results[0].rows]) for one in results}
-    importance = np.concatenate([videos[video].importance for video in results[0].rows])
+    rows = {video: [one.rows[video][metric] for one in results] for video in results[0].rows}
+    dots = draw_per_video(rows, [one.name for one in results], "Each video", what)
+    scores = {one.name: np.concatenate([one.scores[video] for video in rows]) for one in results}
+    importance = np.concatenate([videos[video].importance for video in rows])
     correlations = {name: spearman(values, importance) for name, values in scores.items()}
     title = "Predicted importance and the annotators' mean, all scored frames"
     cloud = draw_scatter(scores, importance, correlations, title)

@@ -11,12 +11,11 @@ import textwrap
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias, assert_never
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from keyframe.files import one_line, printable, write_text
 
@@ -163,10 +162,8 @@ def text_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -
         widths[last] = max(3, _terminal_width(last))
 
     def line(row: Mapping[str, str]) -> str:
-        cells = []
-        for name, width in widths.items():
-            blank = " " * (width - _terminal_width(row[name]))
-            cells.append(blank + row[name] if name in right else row[name] + blank)
+        blanks = {name: " " * (width - _terminal_width(row[name])) for name, width in widths.items()}
+        cells = [blank + row[name] if name in right else row[name] + blank for name, blank in blanks.items()]
         return f"| {' | '.join(cells)} |"
 
     rule = {name: "-" * (width - 1) + (":" if name in right else "-") for name, width in widths.items()}
@@ -186,30 +183,22 @@ def render_text(document: Document, directory: Path | None = None) -> str:
 
     Without a directory it is for a terminal: nothing is escaped, lines end at 100 columns, images are `caption: path`.
     """
-    parts = [_heading("#", document.title, directory), *_wrapped_lines(document.lead, directory)]
+    line = one_line if directory is None else escape
+    parts = [f"# {line(document.title)}", *_wrapped_lines(document.lead, directory)]
     for section in document.sections:
-        parts.append(_heading("##", section.title, directory))
+        parts.append(f"## {line(section.title)}")
         parts += [part for block in section.blocks for part in _block(block, directory)]
     if footer := _wrapped_lines(document.footer, directory):
         parts += ["---", *footer]
     return printable("\n\n".join(parts) + "\n")
 
 
-def _heading(mark: str, title: str, directory: Path | None) -> str:
-    return f"{mark} {one_line(title) if directory is None else escape(title)}"
-
-
 def _wrapped_line(text: str, directory: Path | None, bullet: str = "") -> str:
     if directory is not None:
         return bullet + escape(text)
-    return textwrap.fill(
-        one_line(text),
-        _LINE_WIDTH,
-        initial_indent=bullet,
-        subsequent_indent=" " * len(bullet),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrapper = textwrap.TextWrapper(_LINE_WIDTH, bullet, " " * len(bullet), break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.fill(one_line(text))
 
 
 def _wrapped_lines(text: str, directory: Path | None) -> list[str]:
@@ -254,24 +243,13 @@ def escape(text: str) -> str:
 
 def render_html(document: Document) -> str:
     """The whole page; every text in it is escaped."""
-    return printable(_template().render(document=document))
-
-
-@cache
-def _template() -> Template:
-    page = Path(__file__).with_name("page.html")
-    environment = Environment(
-        loader=FileSystemLoader(page.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"paragraphs": paragraphs, "data_uri": _data_uri}
     for kind in (Text, Notes, Table, ImageFile, Gallery):
         environment.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
-    return environment.get_template(page.name)
+    return printable(environment.get_template("page.html").render(document=document))
 
 
 def _data_uri(path: Path) -> str:
