@@ -47,7 +47,7 @@ def features(config: DictConfig) -> None:
 
 
 def _encode_videos(config: DictConfig, out: Path, videos: Mapping[str, Path], staging: Staging) -> None:
-    labels: dict[str, Labels | TimedLabels] = {}
+    labels: Mapping[str, Labels | TimedLabels] = {}
     if config.labels is not None:
         labels = labels_of(videos, Path(str(config.labels)).expanduser(), config.lowest, config.highest)
     splits = _checked_splits(config, len(labels.keys() & videos.keys()) or len(videos))
