@@ -1,4 +1,4 @@
-"""Annotators' scores of shots: a journal that a rating is in before the next shot is shown, and the label file.
+"""The shots that annotators score, their scores in a journal before the next shot is shown, and the label file.
 
 The journal is `<labels>.journal`, beside the label file: JSON lines that are only ever appended, each on disk before
 its request is answered. Once an annotator has scored all shots of a video, a row of TVSum's form goes into the label
@@ -14,17 +14,18 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from keyframe.app.shots import Shots
 from keyframe.data.hdf5 import checked_id
 from keyframe.data.label_tables import of_annotators
 from keyframe.data.labels import read_tvsum_tsv, tsv_row
+from keyframe.data.packets import index_packets
+from keyframe.data.sampling import labelled_frames
 from keyframe.files import make_folder, one_line, write_bytes
 from keyframe.system import lock_file
 from keyframe.types import Float32Array, KeyframeError, Labels
@@ -34,6 +35,68 @@ log = logging.getLogger(__name__)
 _SCORES = (1, 2, 3, 4, 5)
 _MOST_LINE = 2**23  # bytes of a line of the journal
 _LONGEST_NAME = 40  # characters
+_MOST_ENTRIES = 2**25  # in a row of the label file
+
+
+@dataclass(frozen=True)
+class Shots:
+    """The shots of a video that its annotators score, the same for all of them.
+
+    Attributes:
+        frames: number of frames of the video.
+        seconds: its length.
+        entries: number of scores in a row of the label file.
+        starts: of each shot, seconds from the first frame, the first 0.
+        first: the first entry of each shot, the first 0.
+        kind: "even" or "own", those of the video.
+    """
+
+    frames: int
+    seconds: float
+    entries: int
+    starts: tuple[float, ...]
+    first: tuple[int, ...]
+    kind: str
+
+    def __post_init__(self) -> None:
+        rising = all(
+            values[0] == 0 and all(a < b for a, b in zip(values, [*values[1:], end], strict=True))
+            for values, end in ((self.starts, self.seconds), (self.first, self.entries))
+        )
+        whole = all(isinstance(value, int) for value in (self.frames, self.entries, *self.first))
+        if not (whole and rising and len(self.starts) == len(self.first) and 0 < self.entries <= _MOST_ENTRIES):
+            raise ValueError("its shots do not follow each other")
+
+    def per_entry(self, scores: Mapping[int, int]) -> list[int]:
+        """The score of each entry."""
+        of_shots = [scores[shot] for shot in range(len(self.first))]
+        return np.repeat(of_shots, np.diff([*self.first, self.entries])).tolist()
+
+
+def find_shots(path: Path, seconds: float, own: list[float] | None = None, entries: int | None = None) -> Shots:
+    """The shots of a video that annotators score.
+
+    Args:
+        path: of the video.
+        seconds: length of each shot; a rest shorter than a quarter of it belongs to the last.
+        own: starts of the video's own shots, to score in place of these.
+        entries: number of scores in a row of the label file; None: the number of frames.
+    """
+    index = index_packets(path)
+    entries = entries or index.n_frames
+    starts = (
+        np.arange(0, max(index.duration - seconds / 4, seconds / 4), seconds) if own is None else np.unique([0, *own])
+    )
+    times = index.timestamps[labelled_frames(entries, np.arange(entries), index)] - index.zero
+    used, first = np.unique(np.searchsorted(starts[1:], times + 1e-6, side="right"), return_index=True)
+    return Shots(
+        frames=index.n_frames,
+        seconds=round(index.duration, 3),
+        entries=entries,
+        starts=(0.0, *starts[used[1:]].round(3).tolist()),
+        first=tuple(first.tolist()),
+        kind="even" if own is None else "own",
+    )
 
 
 @dataclass
@@ -50,12 +113,13 @@ class Annotations:
     """All annotations of a label file; one process at a time has it.
 
     Args:
-        path: the label file, or None if there is none.
+        path: the label file, which may be missing.
         scale: lowest and highest score in it.
     """
 
-    def __init__(self, path: Path | None, scale: tuple[float, float] = (1.0, 5.0)) -> None:
+    def __init__(self, path: Path, scale: tuple[float, float] = (1.0, 5.0)) -> None:
         self.path, self.scale = path, scale
+        self.place = path.with_name(f"{path.name}.journal")
         self.shots: dict[str, Shots] = {}
         self.found: dict[str, dict[str, Annotation]] = {}  # video -> annotator -> annotation
         self.before: dict[str, Labels] = {}  # the rows that were in the file before
@@ -64,18 +128,13 @@ class Annotations:
         self._known: dict[str, int] = {}  # hash of the label file as we wrote it -> bytes that were there before
         self._kept = b""
 
-    @property
-    def place(self) -> Path | None:
-        """Where the journal is."""
-        return None if self.path is None else self.path.with_name(f"{self.path.name}.journal")
-
     def open(self, new: bool = True) -> None:
         """Read the journal and the label file, once, and have them alone; KeyframeError if that cannot be.
 
         With `new` it makes a journal if there is none.
         """
         with self._lock:
-            if self._journal is None and (new or (self.place is not None and self.place.exists())):
+            if self._journal is None and (new or self.place.exists()):
                 self._open()
 
     def check_shown(self, video: str) -> None:
@@ -94,18 +153,18 @@ class Annotations:
     def hidden(self, video: str) -> list[str]:
         """The annotators who have begun a video, and neither completed it nor given up."""
         done = self.complete(video)
-        found = list(self.found.get(video, {}).items())
-        return [name for name, one in found if not one.given_up and name not in done]
+        return [name for name, one in self._of(video) if not one.given_up and name not in done]
 
     def complete(self, video: str) -> dict[str, Annotation]:
         """The annotators who have scored all shots of a video."""
-        found = list(self.found.get(video, {}).items())
-        return {name: one for name, one in found if len(one.scores) == len(self.shots[video].starts)}
+        return {name: one for name, one in self._of(video) if len(one.scores) == len(self.shots[video].starts)}
 
     def shares(self, video: str) -> dict[str, float]:
         """How far each annotator of a video is."""
-        found = list(self.found.get(video, {}).items())
-        return {name: len(one.scores) / len(self.shots[video].starts) for name, one in found}
+        return {name: len(one.scores) / len(self.shots[video].starts) for name, one in self._of(video)}
+
+    def _of(self, video: str) -> list[tuple[str, Annotation]]:
+        return list(self.found.get(video, {}).items())
 
     def annotation(self, video: str, annotator: str) -> Annotation:
         """What an annotator who has begun has done."""
@@ -165,7 +224,7 @@ class Annotations:
         return [*names, *ours], np.array(tracks, np.float32)
 
     def _open(self) -> None:
-        if self.place is None or self.place.suffixes[-2:] != [".tsv", ".journal"] or self.scale != (1, 5):
+        if self.path.suffix != ".tsv" or self.scale != (1, 5):
             raise KeyframeError(
                 f"labels={self.path} takes no scores of shots: to label, start keyframe-app with labels=NEW.tsv, "
                 "without lowest and highest."
@@ -173,31 +232,32 @@ class Annotations:
         make_folder(self.place.parent)
         journal = self.place.open("ab", buffering=0)  # what could not be written is not tried again
         try:
-            self._take(journal, self.place)
+            self._take(journal)
         except BaseException:
             self._journal = None
             journal.close()
             raise
 
-    def _take(self, journal: IO[bytes], place: Path) -> None:
+    def _take(self, journal: IO[bytes]) -> None:
         try:
             free = lock_file(journal)
         except OSError:  # a system without locks
             free = True
         if not free:
-            raise KeyframeError(f"{place} is in use by another keyframe-app: end it, or give another labels=.")
+            raise KeyframeError(f"{self.place} is in use by another keyframe-app: end it, or give another labels=.")
         self.shots, self.found, self._known, end = {}, {}, {}, 0
-        with place.open("rb") as lines:
+        with self.place.open("rb") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(_MOST_LINE), b""), start=1):
                 if not line.endswith(b"\n") and len(line) < _MOST_LINE:
-                    log.warning("%s: the last line was not written to its end, and is dropped", place)
+                    log.warning("%s: the last line was not written to its end, and is dropped", self.place)
                     journal.truncate(end)
                     break
                 try:
                     self._apply(json.loads(line))
                 except (KeyframeError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                     reason = one_line(str(error))[:100]
-                    raise KeyframeError(f"{place}, line {number} is damaged ({reason}): remove the line.") from error
+                    where = f"{self.place}, line {number}"
+                    raise KeyframeError(f"{where} is damaged ({reason}): remove the line.") from error
                 end += len(line)
         content = self._read_file()
         self._kept = content[: self._bytes_before(content)]
@@ -207,7 +267,6 @@ class Annotations:
             self._write()
 
     def _read_file(self) -> bytes:
-        assert self.path is not None
         return self.path.read_bytes() if self.path.exists() else b""
 
     def _bytes_before(self, content: bytes) -> int:
@@ -226,17 +285,14 @@ class Annotations:
     def _labels_before(self) -> dict[str, Labels]:
         """The labels of the rows that are not ours, which come first in the file."""
         rows = [line.split("\t")[0].strip() for line in self._kept.decode("utf-8-sig", "replace").split("\n")]
-        if self.path is None or not any(rows):
+        if not any(rows):
             return {}
         found = read_tvsum_tsv(self.path, option="labels")
         if any(one.selections for one in found.values()):
             raise KeyframeError(f"{self.path} holds selected frames and no scores: give another labels= to label.")
         counts = Counter(rows)
-        return {
-            name: of_annotators(one.annotators[: counts[name]], one.category)
-            for name, one in found.items()
-            if counts[name]
-        }
+        ours = {name: one for name, one in found.items() if counts[name]}
+        return {name: of_annotators(one.annotators[: counts[name]], one.category) for name, one in ours.items()}
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         """Check and apply an entry, once it is on disk."""
@@ -269,9 +325,8 @@ class Annotations:
             return
         video = checked_id(entry["video"], "the journal")
         if "shots" in entry:
-            values: dict[str, Any] = {
-                name: tuple(one) if isinstance(one, list | tuple) else one for name, one in entry["shots"].items()
-            }
+            values: dict[str, Any] = dict(entry["shots"])
+            values |= {name: tuple(values[name]) for name in ("starts", "first") if name in values}
             self.shots.setdefault(video, Shots(**values))
             return
         if video not in self.shots:
@@ -288,19 +343,16 @@ class Annotations:
 
     def _content(self) -> bytes:
         """The label file as it is to be."""
-        rows = b"".join(self._rows())
-        kept = self._kept if not self._kept or self._kept.endswith(b"\n") or not rows else self._kept + b"\n"
-        return kept + rows
-
-    def _rows(self) -> Iterator[bytes]:
-        for video, shots in self.shots.items():
-            category = self.before[video].category if video in self.before else ""
-            for one in self.complete(video).values():
-                yield tsv_row(video, category, shots.per_entry(one.scores)).encode()
+        rows = b"".join(
+            tsv_row(video, self.before[video].category if video in self.before else "", per_entry).encode()
+            for video, shots in self.shots.items()
+            for per_entry in (shots.per_entry(one.scores) for one in self.complete(video).values())
+        )
+        gap = b"\n" if rows and self._kept and not self._kept.endswith(b"\n") else b""
+        return self._kept + gap + rows
 
     def _write(self) -> None:
         """Write the label file, if it is as we left it."""
-        assert self.path is not None
         now = self._read_file()
         if now[: self._bytes_before(now)] != self._kept:
             raise self._changed()

@@ -47,22 +47,22 @@ class Decoder:
 
     def facts(self, path: Path) -> dict[str, Any]:
         """Length and size of a video, and whether a browser plays the file; `VideoError` if it cannot be read."""
-        found: dict[str, Any] = self.call(_facts, path)
+        found: dict[str, Any] = self.call(path, _facts, path)
         return found
 
     def still(self, path: Path, seconds: float, height: int) -> bytes:
         """A JPEG of that height at most, of the frame at a time on a player's clock; may raise `VideoError`."""
-        found: bytes = self.call(_still, path, seconds, height)
+        found: bytes = self.call(path, _still, path, seconds, height)
         return found
 
-    def call(self, function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
-        """What a function of a module gives for the video and the arguments; its KeyframeError is raised here."""
+    def call(self, path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of a module gives, which looks into the video at `path`; its KeyframeError is raised here."""
         with self._lock:
             if self._process is None or not self._process.is_alive():
                 self._start()
             assert self._connection is not None
             try:
-                self._connection.send((function, path, arguments))
+                self._connection.send((path, function, arguments))
                 answer = self._connection.recv() if self._connection.poll(_PATIENCE) else None
             except (EOFError, OSError):
                 answer = None
@@ -98,9 +98,9 @@ def _serve(connection: Connection) -> None:
     follow_parent()
     with suppress(EOFError, OSError):
         while True:
-            function, path, arguments = connection.recv()
+            path, function, arguments = connection.recv()
             try:
-                answer = function(path, *arguments)
+                answer = function(*arguments)
             except KeyframeError as error:
                 answer = error
             except Exception as error:
@@ -114,12 +114,11 @@ def _facts(path: Path) -> dict[str, Any]:
         length = container.duration / 1e6 if container.duration else 0.0
         if stream.duration and stream.time_base:
             length = float(stream.duration * stream.time_base)
-        sides = (context.height, context.width)
         plays = context.name in _PLAYED.get(container.format.name, ()) and context.pix_fmt in _PLAYED_PIXELS
         return {
             "seconds": round(length, 3),
-            "height": sides[0],
-            "width": sides[1],
+            "height": context.height,
+            "width": context.width,
             "codec": context.name,
             "plays": plays and path.suffix.lower() in _PLAYED_SUFFIXES,
         }

@@ -1,19 +1,17 @@
 """The pages that label a video by TVSum's protocol, and that show how much annotators agree."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from keyframe.app.annotations import annotator_name
+from keyframe.app.annotations import annotator_name, find_shots
 from keyframe.app.library import Library, Video
-from keyframe.app.look import read_scores
-from keyframe.app.shots import find_shots
-from keyframe.app.web import checked, page, read_body
+from keyframe.app.video import read_scores
+from keyframe.app.web import checked, get, page, post
 from keyframe.data.demo import LABEL_SHARES
 from keyframe.data.hdf5 import checked_id
 from keyframe.evaluation.metrics import defined_mean, mean_metrics
@@ -68,54 +66,50 @@ def routes(library: Library) -> list[Route]:
             "order": order_of(name, annotator, one.order, len(shots.starts)),
             "scores": one.scores,
             "wanted": LABEL_SHARES,
-            "file": None if annotations.path is None else annotations.path.name,
+            "file": annotations.path.name,
         }
 
-    def shown(request: Request) -> Response:
+    def shown(request: Request) -> Any:
         asked = request.query_params.get("annotator", "")
-        return JSONResponse(state(library.video(request), annotator_name(asked) if asked else ""))
+        return state(library.video(request), annotator_name(asked) if asked else "")
 
     def begin(video: Video, annotator: str, order: str, kind: str) -> None:
         annotations.open()
         own = _own_shots(video) if kind == "own" else None
         before = annotations.before.get(name_of(video))
         entries = None if before is None else len(before)
-        shots = library.decoder.call(find_shots, video.path, library.shot_seconds, own, entries)
+        shots = library.decoder.call(video.path, find_shots, video.path, library.shot_seconds, own, entries)
         annotations.begin(name_of(video), annotator, order, shots)
 
-    async def change(request: Request) -> Response:
-        video, body = await run_sync(library.video, request), await read_body(request)
-        annotator, name = annotator_name(body.get("annotator")), name_of(video)
+    def change(request: Request, body: Mapping[str, Any]) -> Any:
+        video, annotator = library.video(request), annotator_name(body.get("annotator"))
+        name = name_of(video)
         if "order" in body:
-            order = checked(body["order"], "order", str, _ORDERS)
-            await run_sync(begin, video, annotator, order, checked(body.get("kind", "even"), "kind", str, _KINDS))
-            return JSONResponse(await run_sync(state, video, annotator))
+            order = checked(body, "order", str, _ORDERS)
+            begin(video, annotator, order, checked(body, "kind", str, _KINDS, default="even"))
+            return state(video, annotator)
         if body.get("watched") is True:
-            await run_sync(annotations.watched, name, annotator)
+            annotations.watched(name, annotator)
         elif body.get("given_up") is True:
-            await run_sync(annotations.give_up, name, annotator)
+            annotations.give_up(name, annotator)
         else:
-            shot, score = (checked(body.get(key), key, int) for key in ("shot", "score"))
-            await run_sync(annotations.rate, name, annotator, shot, score)
+            annotations.rate(name, annotator, checked(body, "shot", int), checked(body, "score", int))
         done = len(annotations.annotation(name, annotator).scores)
-        return JSONResponse({"done": done, "of": len(annotations.shots[name].starts)})
+        return {"done": done, "of": len(annotations.shots[name].starts)}
 
-    def agreement(request: Request) -> Response:
+    def agreement(request: Request) -> Any:
         annotations.open()
-        labels, withheld = {}, []
-        for name in {**annotations.before, **annotations.shots}:
-            if annotations.hidden(name):
-                withheld.append(name)
-            else:
-                labels[name] = annotations.rows(name)
-        return JSONResponse({**agreement_of(labels), "withheld": withheld})
+        names = list({**annotations.before, **annotations.shots})
+        withheld = [name for name in names if annotations.hidden(name)]
+        labels = {name: annotations.rows(name) for name in names if name not in withheld}
+        return {**agreement_of(labels), "withheld": withheld}
 
     return [
-        page("/videos/{id}/label", "label.html"),
-        page("/agreement", "agreement.html"),
-        Route("/api/videos/{id}/shots", shown),
-        Route("/api/videos/{id}/shots", change, methods=["POST"]),
-        Route("/api/agreement", agreement),
+        page("/videos/{id}/label", "label", "Label"),
+        page("/agreement", "agreement", "Agreement of annotators"),
+        get("/api/videos/{id}/shots", shown),
+        post("/api/videos/{id}/shots", change),
+        get("/api/agreement", agreement),
     ]
 
 

@@ -5,26 +5,25 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from keyframe.app.annotations import Annotations
 from keyframe.app.decoder import Decoder
-from keyframe.app.web import checked, not_found, page, read_body
+from keyframe.app.web import checked, get, not_found, page, post
 from keyframe.app.workers import Lane, Task, extraction
 from keyframe.data.folder import VIDEO_SUFFIXES
-from keyframe.extraction.engines import VideoJob, VideoResult, plan
+from keyframe.extraction.engines import VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
 from keyframe.extraction.folder import folder_name
-from keyframe.files import FileState, make_folder
+from keyframe.files import FileState, atomic_file, make_folder
 from keyframe.system import lock_folder
 from keyframe.types import KeyframeError, VideoError
 
@@ -74,7 +73,7 @@ class Library:
         find: finds the videos; called again to find new ones.
         models: at least one, the first being the one that is shown first.
         folder: where the page keeps what is its own, such as uploads and previews.
-        labels: the label file, or None.
+        labels: the label file; by default `labels.tsv` in `folder`.
         scale: lowest and highest score in the label file.
         shot_seconds: length of the shots that annotators score.
         make_model: makes a trained run a model; the second argument is how many there are already.
@@ -94,9 +93,9 @@ class Library:
         runs: Path = Path("outputs"),
         training: Sequence[str] = (),
     ) -> None:
-        self.find, self.folder, self.labels, self.scale = find, folder, labels, scale
+        self.find, self.folder, self.labels, self.scale = find, folder, labels or folder / "labels.tsv", scale
         self.shot_seconds, self.make_model, self.runs, self.training = shot_seconds, make_model, runs, training
-        self.annotations = Annotations(labels, scale)
+        self.annotations = Annotations(self.labels, scale)
         self.models = {model.id: model for model in models}
         self.uploads, self.previews = folder / "uploads", folder / "previews"
         self.decoder, self.scoring, self.exports = Decoder(), Lane("scoring"), Lane("exports")
@@ -207,14 +206,9 @@ class Library:
             if result.directory is not None:
                 video.folders[model.id] = result.directory
 
-        def run() -> Any:
-            (entry,) = plan([video.path], model.output, model.spec, analysis=True)
-            if isinstance(entry, VideoJob):
-                yield from extraction(model.spec, entry, ended)
-            elif entry.status == "failed":
-                raise KeyframeError(entry.notes)
-            else:
-                ended(entry)
+        def run() -> Generator[float]:
+            (planned,) = plan([video.path], model.output, model.spec, analysis=True)
+            yield from extraction(model.spec, planned, ended)
 
         return self.scoring.add(Task(f"{video.id}-{model.id}", video.id, f"{video.path.name}: {model.name}", run))
 
@@ -225,18 +219,6 @@ _ROOM_LEFT = 2**30  # bytes that an upload leaves on the disk
 
 def routes(library: Library) -> list[Route]:
     """The page of all videos, their states, scoring, uploads."""
-
-    def listed(request: Request) -> Response:
-        if request.query_params.get("refresh"):
-            library.refresh()
-        return JSONResponse(
-            {
-                "models": [{"id": model.id, "name": model.name} for model in library.models.values()],
-                "videos": [shown(video) for video in library.videos()],
-                "tasks": tasks(),
-                "labels": None if library.labels is None else library.labels.name,
-            }
-        )
 
     def shown(video: Video) -> dict[str, Any]:
         labelled = library.annotations.shares(video.path.stem)
@@ -252,60 +234,59 @@ def routes(library: Library) -> list[Route]:
             **video.facts,
         }
 
-    def tasks() -> list[dict[str, Any]]:
-        return [task.shown() for lane in (library.scoring, library.exports) for task in lane.tasks()]
+    def models() -> list[dict[str, str]]:
+        return [{"id": model.id, "name": model.name} for model in library.models.values()]
 
-    def one(request: Request) -> Response:
+    def tasks(request: Request) -> Any:
+        return {"tasks": [task.shown() for lane in (library.scoring, library.exports) for task in lane.tasks()]}
+
+    def listed(request: Request) -> Any:
+        if request.query_params.get("refresh"):
+            library.refresh()
+        return {"models": models(), "videos": [shown(video) for video in library.videos()], **tasks(request)}
+
+    def one(request: Request) -> Any:
         video = library.video(request)
         library.look_at(video)
-        models = [{"id": model.id, "name": model.name} for model in library.models.values()]
-        return JSONResponse({**shown(video), "path": str(video.path), "models": models})
+        return {**shown(video), "models": models()}
 
-    async def score(request: Request) -> Response:
-        body = await read_body(request)
-        model = library.model(body.get("model"))
-        ids = checked(body.get("videos"), "videos", list)
+    def score(request: Request, body: Mapping[str, Any]) -> Any:
+        model, ids = library.model(body.get("model")), checked(body, "videos", list)
         videos = [video for video in library.videos() if video.id in ids and model.id not in video.folders]
-        return JSONResponse({"tasks": [library.score(video, model).shown() for video in videos]})
+        return {"tasks": [library.score(video, model).shown() for video in videos]}
 
-    async def cancel(request: Request) -> Response:
-        id = checked((await read_body(request)).get("task"), "task", str)
-        return JSONResponse({"cancelled": library.scoring.cancel(id) or library.exports.cancel(id)})
+    def cancel(request: Request, body: Mapping[str, Any]) -> Any:
+        id = checked(body, "task", str)
+        return {"cancelled": library.scoring.cancel(id) or library.exports.cancel(id)}
 
     async def upload(request: Request) -> Response:
         given = Path(request.query_params.get("name", ""))
         if given.suffix.lower() not in VIDEO_SUFFIXES:
             raise KeyframeError(f"{given.name or 'the file'} has no suffix of a video, such as .mp4: rename it.")
-        name = folder_name(given) + given.suffix.lower()
         make_folder(library.uploads)
         room = min(_MOST_UPLOAD, shutil.disk_usage(library.uploads).free - _ROOM_LEFT)
-        place, draft = library.uploads / name, library.uploads / f".{os.urandom(8).hex()}"
+        place = library.uploads / f"{folder_name(given)}{given.suffix.lower()}"
         while place.exists():
             place = place.with_stem(f"{place.stem} (new)")
         size = 0
-        try:
-            with draft.open("xb") as file:
-                async for piece in request.stream():
-                    size += len(piece)
-                    if size > room:
-                        raise KeyframeError(
-                            f"{name} is larger than {max(0, room) / 1e9:.1f} GB, the room for it: start keyframe-app "
-                            "with its path instead."
-                        )
-                    await run_in_threadpool(file.write, piece)
-            draft.replace(place)
-        finally:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-        await run_in_threadpool(library.refresh)
+        with atomic_file(place) as draft, draft.open("wb") as file:
+            async for piece in request.stream():
+                size += len(piece)
+                if size > room:
+                    raise KeyframeError(
+                        f"{place.name} is larger than {max(0, room) / 1e9:.1f} GB, the room for it: start keyframe-app "
+                        "with its path instead."
+                    )
+                await run_sync(file.write, piece)
+        await run_sync(library.refresh)
         return JSONResponse({"id": short_hash(os.path.realpath(place))})
 
     return [
-        page("/", "library.html"),
-        Route("/api/library", listed),
-        Route("/api/tasks", lambda request: JSONResponse({"tasks": tasks()})),
-        Route("/api/videos/{id}", one),
-        Route("/api/score", score, methods=["POST"]),
-        Route("/api/cancel", cancel, methods=["POST"]),
+        page("/", "library", "Videos"),
+        get("/api/library", listed),
+        get("/api/tasks", tasks),
+        get("/api/videos/{id}", one),
+        post("/api/score", score),
+        post("/api/cancel", cancel),
         Route("/api/uploads", upload, methods=["POST"]),
     ]

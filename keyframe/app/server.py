@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from keyframe.app import choose, label, look, train
+from keyframe.app import label, train, video
 from keyframe.app import library as videos
 from keyframe.app.library import Library
 from keyframe.app.web import ERRORS, STATIC, Guard
@@ -32,7 +32,7 @@ def build(library: Library, token: str, port: int) -> Guard:
         yield
         library.close()
 
-    routes = [route for page in (videos, look, choose, label, train) for route in page.routes(library)]
+    routes = [route for page in (videos, video, label, train) for route in page.routes(library)]
     static = Mount("/static", StaticFiles(directory=STATIC))
     return Guard(Starlette(routes=[*routes, static], exception_handlers=ERRORS, lifespan=lifespan), token, port)
 

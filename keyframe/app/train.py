@@ -4,7 +4,6 @@ A training outlives the server: it is stopped by its button, and a server that s
 is to know about it is in its folder, below `train/` of the page's folder: a lock while it runs, its status, its log.
 """
 
-import logging
 import math
 import os
 import re
@@ -13,26 +12,23 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from keyframe.app.library import Library, short_hash
-from keyframe.app.web import not_found, page, read_body
+from keyframe.app.web import get, not_found, page, post
 from keyframe.config import quote
 from keyframe.files import make_folder, new_folder, printable, read_json
 from keyframe.system import LOCK, lock_file
 from keyframe.types import KeyframeError
-
-log = logging.getLogger(__name__)
 
 _TAIL = 2**14  # bytes of a log that a page shows
 _LINES = 14
@@ -57,7 +53,7 @@ class Training:
     def command(self) -> list[str]:
         """The arguments of `keyframe-train` for the videos that have labels; none if there are none."""
         labels, annotations = self.library.labels, self.library.annotations
-        if labels is None or not labels.exists():
+        if not labels.exists():
             return []
         named = {*annotations.before, *(name for name in annotations.shots if annotations.complete(name))}
         videos = [video.path for video in self.library.videos() if not named or video.path.stem in named]
@@ -66,8 +62,8 @@ class Training:
             return []
         files = [quote(str(labels.resolve()))] * len(roots)
         root, file = (values[0] if len(roots) == 1 else f"[{','.join(values)}]" for values in (roots, files))
-        missing = "data.allow_missing=true"
-        return ["data=labelled", f"data.root={root}", f"data.labels={file}", missing, *self.library.training]
+        own = [f"data.root={root}", f"data.labels={file}", "data.allow_missing=true"]
+        return ["data=labelled", *own, *self.library.training]
 
     def start(self) -> None:
         """Start a run."""
@@ -181,24 +177,22 @@ def routes(library: Library) -> list[Route]:
     training = Training(library)
     listed: dict[str, Path] = {}
 
-    def trained(request: Request) -> Response:
+    def trained(request: Request) -> Any:
         runs = training.runs()
         training.adopt()  # after it: what is shown as completed is a model
         arguments = training.command()
-        command = shlex.join(["keyframe-train", *arguments]) if arguments else None
-        return JSONResponse({"command": command, "runs": runs})
+        return {"command": shlex.join(["keyframe-train", *arguments]) if arguments else None, "runs": runs}
 
-    async def change(request: Request) -> Response:
-        body = await read_body(request)
+    def change(request: Request, body: Mapping[str, Any]) -> Any:
         if body.get("start") is True:
-            await run_sync(training.start)
+            training.start()
         else:
-            await run_sync(training.stop, body.get("stop"))
-        return JSONResponse({})
+            training.stop(body.get("stop"))
+        return {}
 
-    def runs(request: Request) -> Response:
+    def runs(request: Request) -> Any:
         listed.update({short_hash(os.path.realpath(run)): run for run in find_runs(library.runs)})
-        return JSONResponse({"folder": str(library.runs), "runs": [shown(id, run) for id, run in listed.items()]})
+        return {"folder": str(library.runs), "runs": [shown(id, run) for id, run in listed.items()]}
 
     def shown(id: str, run: Path) -> dict[str, Any]:
         figures, fault = {}, ""
@@ -206,10 +200,9 @@ def routes(library: Library) -> list[Route]:
             figures = figures_of(run)
         except KeyframeError as error:
             fault = str(error)
-        name = os.path.relpath(run, library.runs)
-        checkpoint = (run / "checkpoints" / "best.ckpt").is_file()
+        name, model = os.path.relpath(run, library.runs), (run / "checkpoints" / "best.ckpt").is_file()
         reports = [path.name for path in pages_of(run)]
-        return {"id": id, "name": name, "figures": figures, "fault": fault, "model": checkpoint, "reports": reports}
+        return {"id": id, "name": name, "figures": figures, "fault": fault, "model": model, "reports": reports}
 
     def pages_of(run: Path) -> list[Path]:
         return sorted(path for path in run.glob("*.html") if path.is_file() and not path.is_symlink())
@@ -221,19 +214,19 @@ def routes(library: Library) -> list[Route]:
             raise not_found("report")
         return FileResponse(pages[number], media_type="text/html", headers={"Content-Security-Policy": _SANDBOX})
 
-    async def use_run(request: Request) -> Response:
-        run = listed.get(str((await read_body(request)).get("run")))
+    def use_run(request: Request, body: Mapping[str, Any]) -> Any:
+        run = listed.get(str(body.get("run")))
         if run is None:
             raise not_found("run")
-        await run_sync(use, library, run)
-        return JSONResponse({})
+        use(library, run)
+        return {}
 
     return [
-        page("/train", "train.html"),
-        page("/reports", "reports.html"),
-        Route("/api/training", trained),
-        Route("/api/training", change, methods=["POST"]),
-        Route("/api/runs", runs),
+        page("/train", "train", "Train on the labels"),
+        page("/reports", "reports", "Runs and their reports"),
+        get("/api/training", trained),
+        post("/api/training", change),
+        get("/api/runs", runs),
         Route("/api/runs/{id}/reports/{number:int}", report),
-        Route("/api/models", use_run, methods=["POST"]),
+        post("/api/models", use_run),
     ]

@@ -1,25 +1,27 @@
-"""What every request passes: the token, the checks against other sites, the headers; and bodies and errors as JSON."""
+"""What every request passes (token, Host, Origin, headers), the pages, and answers, bodies and errors as JSON."""
 
 import hmac
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
+from jinja2 import Environment, FileSystemLoader
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request, cookie_parser
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyframe.types import KeyframeError
 
-log = logging.getLogger(__name__)
-
-STATIC = Path(__file__).parent / "static"
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+_TEMPLATES = Environment(loader=FileSystemLoader(_HERE / "pages"), autoescape=True)
+_IN_NAVIGATION = {"/": "Library", "/agreement": "Agreement", "/train": "Train", "/reports": "Reports"}
 _MOST_BODY = 2**16  # bytes of JSON that a page sends
 _HEADERS = {
     "Content-Security-Policy": (
@@ -94,14 +96,34 @@ def _refusal(status: HTTPStatus, sentence: str) -> Response:
     return PlainTextResponse(f"{sentence}\n", status)
 
 
-async def read_body(request: Request, most: int = _MOST_BODY) -> dict[str, Any]:
-    """The JSON object that a page has sent; KeyframeError if it is none, or too large."""
+def page(path: str, name: str, heading: str) -> Route:
+    """The route of a page: `pages/NAME.html` below a heading and the navigation, with the module `static/NAME.js`."""
+    html = _TEMPLATES.get_template("page.html").render(name=name, heading=heading, path=path, pages=_IN_NAVIGATION)
+    return Route(path, lambda request: HTMLResponse(html, headers={"Cache-Control": "no-store"}))
+
+
+def get(path: str, answer: Callable[[Request], Any]) -> Route:
+    """The route of a question, whose answer is JSON; it is found in a thread."""
+    return Route(path, lambda request: JSONResponse(answer(request)))
+
+
+def post(path: str, answer: Callable[[Request, dict[str, Any]], Any]) -> Route:
+    """The route of a request with a JSON object of at most 64 KiB, whose answer is JSON; it is found in a thread."""
+
+    async def answered(request: Request) -> Response:
+        body = await _read_body(request)
+        return JSONResponse(await run_sync(answer, request, body))
+
+    return Route(path, answered, methods=["POST"])
+
+
+async def _read_body(request: Request) -> dict[str, Any]:
     content = bytearray()
     try:
         async for piece in request.stream():
             content += piece
-            if len(content) > most:
-                raise KeyframeError(f"the request is larger than {most >> 10} KiB: send less at once.")
+            if len(content) > _MOST_BODY:
+                raise KeyframeError(f"the request is larger than {_MOST_BODY >> 10} KiB: send less at once.")
         value = json.loads(content)
     except (ValueError, RecursionError, ClientDisconnect) as error:
         raise KeyframeError("the request is no JSON: reload the page.") from error
@@ -110,9 +132,16 @@ async def read_body(request: Request, most: int = _MOST_BODY) -> dict[str, Any]:
     return value
 
 
-def page(path: str, name: str) -> Route:
-    """The route of a page, a file of `static`."""
-    return Route(path, lambda request: FileResponse(STATIC / name, headers={"Cache-Control": "no-store"}))
+def checked(
+    body: Mapping[str, Any], key: str, kind: type, choices: Sequence[Any] | None = None, default: Any = None
+) -> Any:
+    """A value of a request, if it is of a kind and among the choices."""
+    value = body.get(key, default)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise KeyframeError(f"{key} is missing or of the wrong kind: reload the page.")
+    if choices is not None and value not in choices:
+        raise KeyframeError(f"{key}={value} is not known: reload the page.")
+    return value
 
 
 def not_found(what: str) -> HTTPException:
@@ -135,12 +164,3 @@ def _bug(request: Request, error: Exception) -> Response:
 
 ERRORS: dict[Any, Any] = {KeyframeError: _sentence, HTTPException: _http_error, Exception: _bug}
 """How errors of a page are answered: a KeyframeError by its sentence and status 400."""
-
-
-def checked(value: Any, key: str, kinds: type | tuple[type, ...], choices: Sequence[Any] | None = None) -> Any:
-    """A value of a request, if it is of a kind and among the choices."""
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-        raise KeyframeError(f"{key} is missing or of the wrong kind: reload the page.")
-    if choices is not None and value not in choices:
-        raise KeyframeError(f"{key}={value} is not known: reload the page.")
-    return value

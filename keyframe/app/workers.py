@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ class Task:
     state: Literal["waiting", "running", "done", "failed", "cancelled"] = "waiting"
     done: float = 0.0
     note: str = ""
-    _stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_over(self) -> bool:
@@ -57,14 +58,12 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._tasks: dict[str, Task] = {}
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, name)
 
     def add(self, task: Task) -> Task:
         """Have a task done after those that wait; the one of the same id, if that is not over."""
-        with self._changed:
+        with self._lock:
             if (same := self._tasks.get(task.id)) is not None and not same.is_over:
                 return same
             self._tasks.pop(task.id, None)
@@ -72,55 +71,41 @@ class Lane:
             for one in over[: max(0, len(over) - self._MOST_KEPT)]:
                 del self._tasks[one]
             self._tasks[task.id] = task
-            self._changed.notify_all()
+            self._thread.submit(self._do, task)
         return task
 
     def cancel(self, id: str) -> bool:
         """Stop a task, or take it out of those that wait; whether there was one."""
-        with self._changed:
+        with self._lock:
             task = self._tasks.get(id)
             if task is None or task.is_over:
                 return False
-            task._stop.set()
+            task.stop.set()
             if task.state == "waiting":
                 task.state = "cancelled"
         return True
 
     def tasks(self) -> list[Task]:
         """All tasks, those that are over too, in the order in which they came."""
-        with self._changed:
+        with self._lock:
             return list(self._tasks.values())
 
     def close(self) -> None:
         """Stop what runs, and wait for its end."""
-        with self._changed:
-            self._closing = True
-            for task in self._tasks.values():
-                task._stop.set()
-            self._changed.notify_all()
-        self._thread.join(15)
+        for task in self.tasks():
+            task.stop.set()
+        self._thread.shutdown(cancel_futures=True)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                waiting: list[Task] = []
-                while not waiting:
-                    if self._closing:
-                        return
-                    waiting = [task for task in self._tasks.values() if task.state == "waiting"]
-                    if not waiting:
-                        self._changed.wait()
-                task = waiting[0]
-                task.state = "running"
-            self._do(task)
-
-    @staticmethod
-    def _do(task: Task) -> None:
+    def _do(self, task: Task) -> None:
+        with self._lock:
+            if task.is_over:
+                return
+            task.state = "running"
         steps = task.run()
         try:
             for done in steps:
                 task.done = done
-                if task._stop.is_set():
+                if task.stop.is_set():
                     steps.close()
                     task.state = "cancelled"
                     return
@@ -133,8 +118,17 @@ class Lane:
             task.state = "failed"
 
 
-def extraction(spec: ExtractionSpec, job: VideoJob, ended: Callable[[VideoResult], None]) -> Generator[float]:
-    """Do one job of `keyframe-extract` in a worker; `ended` is called with its result, before the task is over."""
+def extraction(
+    spec: ExtractionSpec, planned: VideoJob | VideoResult, ended: Callable[[VideoResult], None]
+) -> Generator[float]:
+    """Do what `plan` has found for a video in a worker, unless it was done before; then `ended` gets the result."""
+    result = planned if isinstance(planned, VideoResult) else (yield from _work(spec, planned))
+    if result.status == "failed":
+        raise KeyframeError(result.notes)
+    ended(result)
+
+
+def _work(spec: ExtractionSpec, job: VideoJob) -> Generator[float, None, VideoResult]:
     worker = Worker(spec)
     try:
         worker.give(job)
@@ -143,9 +137,7 @@ def extraction(spec: ExtractionSpec, job: VideoJob, ended: Callable[[VideoResult
             yield worker.progress
             if worker.connection.poll(_LOOK_EVERY):
                 result = worker.answer()
-        ended(result)
-        if result.status == "failed":
-            raise KeyframeError(result.notes)
+        return result
     except GeneratorExit:
         worker.process.terminate()
         raise

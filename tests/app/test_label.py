@@ -9,9 +9,8 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from keyframe.app.annotations import Annotations
+from keyframe.app.annotations import Annotations, find_shots
 from keyframe.app.label import order_of
-from keyframe.app.shots import find_shots
 from keyframe.data.labels import read_labels
 from keyframe.evaluation.reference import reference_metrics, reference_table
 from tests.app.conftest import serve_folder, video_id
@@ -171,8 +170,7 @@ def test_the_agreement_is_that_of_keyframe_evaluate(site):
 _KILLED = """
 import os, sys
 from pathlib import Path
-from keyframe.app.annotations import Annotations
-from keyframe.app.shots import Shots
+from keyframe.app.annotations import Annotations, Shots
 one = Annotations(Path(sys.argv[1]))
 one.open()
 one.begin("a", "Ann", "random", Shots(125, 5.0, 125, (0.0, 2.0, 4.0), (0, 50, 100), "even"))

@@ -1,32 +1,22 @@
 // The page of agreement: a row for each annotator, and one for all.
-import { api, attempt, el, say } from "./common.js";
+import { api, attempt, page, say, tableRow } from "./common.js";
 
 const number = (value) => (value === null ? "n/a" : value.toFixed(2));
 
-function cell(row, metric) {
-  const interval = row[`${metric}_lo`] === null ? "" : ` (${number(row[`${metric}_lo`])} to ${number(row[`${metric}_hi`])})`;
-  return el("td", { class: "number" }, number(row[metric]) + interval);
-}
-
 function line(row, name) {
-  return el(
-    "tr",
-    {},
-    el("th", { scope: "row" }, name),
-    el("td", { class: "number" }, `${row.videos}`),
-    cell(row, "spearman"),
-    cell(row, "kendall"),
-  );
+  const cells = ["spearman", "kendall"].map((metric) => {
+    const [low, high] = [row[`${metric}_lo`], row[`${metric}_hi`]];
+    return number(row[metric]) + (low === null ? "" : ` (${number(low)} to ${number(high)})`);
+  });
+  return tableRow(name, `${row.videos}`, ...cells);
 }
 
 attempt(async () => {
   const found = await api("agreement");
-  const withheld = document.getElementById("withheld");
-  withheld.hidden = !found.withheld.length;
-  withheld.textContent = `Left out while an annotator is at work: ${found.withheld.join(", ")}.`;
+  page.withheld.hidden = !found.withheld.length;
+  page.withheld.textContent = `Left out while an annotator is at work: ${found.withheld.join(", ")}.`;
   if (!found.all) say("No video has been scored by two annotators yet.");
-  document.getElementById("table").hidden = !found.all;
+  page.table.hidden = !found.all;
   if (!found.all) return;
-  const rows = found.annotators.map((row) => line(row, row.name));
-  document.getElementById("rows").replaceChildren(...rows, line(found.all, "All, mean"));
+  page.rows.replaceChildren(...found.annotators.map((row) => line(row, row.name)), line(found.all, "All, mean"));
 });

@@ -1,5 +1,5 @@
 // Choosing keyframes: a method and its settings, a strip of thumbnails, changes by hand with undo, export.
-import { api, attempt, clock, el, say, still } from "./common.js";
+import { api, attempt, clock, copy, el, page, say, still } from "./common.js";
 import { indexAt } from "./curve.js";
 
 // What a setting is called, and the range of its control.
@@ -20,8 +20,6 @@ const METHODS = {
   uniform: "evenly spaced",
 };
 
-const $ = (id) => document.getElementById(id);
-
 export class Choice {
   /** @param curve the `Curve` of the page @param watch called once a task has begun */
   constructor(curve, watch) {
@@ -31,13 +29,13 @@ export class Choice {
     this.before = []; // earlier states
     this.keyframes = [];
     this.asked = 0;
-    $("undo").addEventListener("click", () => this.undo());
-    $("add").addEventListener("click", () => this.add());
-    $("export").addEventListener("click", () => attempt(() => this.export()));
-    $("copy").addEventListener("click", () => attempt(() => this.copy()));
-    $("controls").addEventListener("submit", (event) => event.preventDefault());
-    $("controls").addEventListener("input", (event) => this.onControl(event));
-    for (const id of ["format", "skim", "edl", "otio", "vtt"]) $(id).addEventListener("change", () => this.update());
+    page.undo.addEventListener("click", () => this.undo());
+    page.add.addEventListener("click", () => this.add());
+    page.export.addEventListener("click", () => attempt(() => this.export()));
+    page.copy.addEventListener("click", () => attempt(() => copy(page.command)));
+    page.controls.addEventListener("submit", (event) => event.preventDefault());
+    page.controls.addEventListener("input", (event) => this.onControl(event));
+    for (const id of ["format", "skim", "edl", "otio", "vtt"]) page[id].addEventListener("change", () => this.update());
     document.addEventListener("keydown", (event) => {
       const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && event.target.type !== "checkbox";
       if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing) {
@@ -52,7 +50,7 @@ export class Choice {
   async show(video, curves) {
     this.video = video;
     this.curves = curves;
-    $("choose").hidden = !curves.length;
+    page.choose.hidden = !curves.length;
     if (!curves.length) return;
     if (!this.choices) {
       this.choices = await api("choices");
@@ -86,7 +84,7 @@ export class Choice {
       return el("label", {}, label, el("input", { type: "number", name, ...range, value: value ?? "", placeholder: empty }));
     });
     const models = this.curves.map((one) => [one.model, one.name]);
-    $("controls").replaceChildren(
+    page.controls.replaceChildren(
       choose("Method", "method", Object.entries(METHODS), method),
       models.length > 1 ? choose("Scores of", "model", models, model) : "",
       ...fields,
@@ -105,7 +103,7 @@ export class Choice {
     }
     if (name === "method" || name === "model") {
       this.controls();
-      $("controls").elements[name].focus();
+      page.controls.elements[name].focus();
     }
   }
 
@@ -129,38 +127,38 @@ export class Choice {
       model,
       method: hand ? "times" : method,
       settings: hand ? { seconds: times } : settings,
-      format: $("format").value,
-      summary_video: $("skim").checked,
-      cut_lists: ["edl", "otio", "vtt"].filter((kind) => $(kind).checked),
+      format: page.format.value,
+      summary_video: page.skim.checked,
+      cut_lists: ["edl", "otio", "vtt"].filter((kind) => page[kind].checked),
     };
   }
 
   /** Ask for the keyframes of the present state; of several answers the last counts. */
   async update() {
-    $("undo").disabled = !this.before.length;
+    page.undo.disabled = !this.before.length;
     const asked = ++this.asked;
     const start = performance.now();
     const found = await attempt(() => api(`videos/${this.video.id}/choice`, this.request()));
     if (!found || asked !== this.asked) return;
     this.keyframes = found.keyframes;
-    $("command").textContent = found.command;
+    page.command.textContent = found.command;
     const count = `${found.keyframes.length} keyframe${found.keyframes.length === 1 ? "" : "s"}`;
     const hand = this.state.times === null ? "" : ", changed by hand";
-    $("chosen").textContent = [count + hand, ...found.notes].join("; ");
+    page.chosen.textContent = [count + hand, ...found.notes].join("; ");
     this.strip();
     this.curve.set({ marks: found.keyframes });
     performance.measure("choice", { start });
   }
 
   strip() {
-    const kept = new Map([...$("strip").children].map((item) => [item.dataset.seconds, item]));
+    const kept = new Map([...page.strip.children].map((item) => [item.dataset.seconds, item]));
     const items = this.keyframes.map((keyframe) => {
       const key = String(keyframe.seconds);
       const item = kept.get(key) ?? this.item(keyframe);
       item.querySelector(".rank").textContent = `${clock(keyframe.seconds, 1)} #${keyframe.rank}`;
       return item;
     });
-    $("strip").replaceChildren(...items);
+    page.strip.replaceChildren(...items);
     this.mark();
   }
 
@@ -190,7 +188,7 @@ export class Choice {
   /** Point out the keyframe under the playhead. */
   mark() {
     const now = this.curve.player.currentTime;
-    for (const item of $("strip").children) {
+    for (const item of page.strip.children) {
       item.classList.toggle("now", Math.abs(Number(item.dataset.seconds) - now) < 0.3);
     }
   }
@@ -226,38 +224,33 @@ export class Choice {
     if (to === undefined || this.times().includes(to)) return;
     await this.change({ times: this.times().map((one) => (one === seconds ? to : one)) });
     this.curve.seek(to);
-    $("strip").querySelector(`[data-seconds="${to}"] .tools`)?.children[step < 0 ? 0 : 2].focus();
+    page.strip.querySelector(`[data-seconds="${to}"] .tools`)?.children[step < 0 ? 0 : 2].focus();
   }
 
   focusNext(seconds) {
-    const items = [...$("strip").children];
+    const items = [...page.strip.children];
     const place = items.findIndex((item) => item.dataset.seconds === String(seconds));
     (items[place + 1] ?? items[place - 1])?.querySelector(".tools").children[1].focus();
   }
 
   async export() {
-    $("export").disabled = true;
-    $("download").hidden = true;
-    $("written").textContent = "Writing ...";
+    page.export.disabled = true;
+    page.download.hidden = true;
+    page.written.textContent = "Writing ...";
     await api(`videos/${this.video.id}/export`, this.request());
     this.watch();
   }
 
   /** Show what has become of an export by its state. */
   async exported(state) {
-    $("export").disabled = ["waiting", "running"].includes(state);
+    page.export.disabled = ["waiting", "running"].includes(state);
     if (state !== "done") {
-      $("written").textContent = state === "running" ? "Writing ..." : "";
+      page.written.textContent = state === "running" ? "Writing ..." : "";
       return;
     }
     const { folder } = await api(`videos/${this.video.id}/export`);
-    $("written").textContent = folder ? `Written to ${folder}` : "";
-    $("download").hidden = !folder;
-    $("download").href = `/api/videos/${this.video.id}/export.zip`;
-  }
-
-  async copy() {
-    await navigator.clipboard.writeText($("command").textContent);
-    say("The command is copied.");
+    page.written.textContent = folder ? `Written to ${folder}` : "";
+    page.download.hidden = !folder;
+    page.download.href = `/api/videos/${this.video.id}/export.zip`;
   }
 }

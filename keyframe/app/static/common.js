@@ -1,6 +1,7 @@
-// What all pages share: requests, elements made of text, the navigation, a line that is read aloud.
+// What all pages share: requests, elements made of text, a line that is read aloud, rows of tasks, search.
 
-const PAGES = [["/", "Library"], ["/agreement", "Agreement"], ["/train", "Train"], ["/reports", "Reports"]];
+/** The elements of the page that have an id, by it. */
+export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
 
 // The token has become a cookie; it is not to stay in the address.
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", location.pathname);
@@ -44,12 +45,10 @@ export function clock(seconds, decimals = 0) {
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-const line = el("p", { id: "status", role: "status", class: "soft" });
-
 /** Show a line below the heading, which a screen reader reads; an Error in red. */
 export function say(text) {
-  line.className = text instanceof Error ? "bad" : "soft";
-  line.textContent = text instanceof Error ? text.message : text;
+  page.status.className = text instanceof Error ? "bad" : "soft";
+  page.status.textContent = text instanceof Error ? text.message : text;
 }
 
 /** Do something that may fail, and show why it has. */
@@ -76,18 +75,33 @@ export function still(video, seconds, height = 180) {
   return `/api/videos/${video.id}/still?at=${seconds.toFixed(3)}&height=${height}&v=${video.changed}`;
 }
 
-/** The id in the address of a page of one video. */
-export const videoId = location.pathname.split("/")[2];
+/** Whether a text has all the words of a search, in any case. */
+export function matches(text, search) {
+  const words = search.toLowerCase().split(/\s+/);
+  return words.every((word) => text.toLowerCase().includes(word));
+}
 
-const nav = el(
-  "nav",
-  { "aria-label": "Pages" },
-  PAGES.map(([path, name]) =>
-    el("a", { href: path, "aria-current": path === location.pathname ? "page" : null }, name),
-  ),
-);
-document.body.prepend(
-  el("a", { class: "skip", href: "#main" }, "Skip to the page"),
-  el("header", {}, nav),
-);
-document.querySelector("h1").after(line);
+/** A row of a table: its heading, and cells of figures. */
+export function tableRow(heading, ...cells) {
+  return el("tr", {}, el("th", { scope: "row" }, heading), cells.map((one) => el("td", { class: "number" }, one)));
+}
+
+/** Put the text of an element into the clipboard. */
+export async function copy(element) {
+  await navigator.clipboard.writeText(element.textContent);
+  say("Copied");
+}
+
+/** A row for something that runs: its title, a bar, a button to stop it. */
+export function taskRow(task) {
+  const over = ["done", "failed", "cancelled"].includes(task.state);
+  const bar = el("progress", { max: 1, value: task.done, "aria-label": task.title });
+  const stop = el("button", { onclick: () => attempt(() => api("cancel", { task: task.id })) }, "Stop");
+  return el(
+    "div",
+    { class: "row" },
+    el("span", { class: "grow" }, `${task.title} (${task.state})`, over ? null : bar),
+    task.note ? el("span", { class: "bad" }, task.note) : null,
+    over ? null : stop,
+  );
+}

@@ -1,13 +1,7 @@
 // The page to label a video by TVSum's protocol: watch it once, then score its shots from 1 to 5.
-import { api, attempt, clock, el, say, videoId } from "./common.js";
-import { load } from "./player.js";
+import { api, attempt, clock, el, page, say, tableRow } from "./common.js";
+import { find, load, videoId } from "./player.js";
 
-const page = Object.fromEntries(
-  [
-    ...["title", "begin", "name", "kind", "order", "stage", "task", "player", "watch", "play", "rate", "scores", "back"],
-    ...["again", "forward", "left", "done", "hint", "shares", "next", "other", "stop"],
-  ].map((id) => [id, document.getElementById(id)]),
-);
 const MEANINGS = ["not important", "little", "medium", "important", "very important"];
 const path = `videos/${videoId}/shots`;
 const times = []; // seconds that the last scores took
@@ -123,10 +117,7 @@ function shares() {
   const mine = MEANINGS.map((_, at) => given.filter((score) => score === at + 1).length / Math.max(1, given.length));
   const percent = (share) => `${Math.round(100 * share)} %`;
   page.shares.replaceChildren(
-    ...MEANINGS.map((_, at) =>
-      el("tr", {}, el("th", { scope: "row" }, `${at + 1}`), ...[mine, state.wanted].map((one) =>
-        el("td", { class: "number" }, percent(one[at])))),
-    ),
+    ...MEANINGS.map((_, at) => tableRow(`${at + 1}`, percent(mine[at]), percent(state.wanted[at]))),
   );
   const high = mine[3] + mine[4];
   const wanted = state.wanted[3] + state.wanted[4];
@@ -220,10 +211,7 @@ page.begin.addEventListener("submit", (event) => {
 });
 
 attempt(async () => {
-  video = await api(`videos/${videoId}`);
-  page.title.textContent = video.name;
-  document.title = `${video.name} - label - keyframe`;
-  if (video.fault) throw new Error(video.fault);
+  video = await find();
   page.name.value = localStorage.getItem("annotator") ?? "";
   page.begin.hidden = false;
   await enter(page.name.value);

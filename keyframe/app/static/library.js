@@ -1,13 +1,6 @@
 // The page of all videos: stills, states, search, scoring, uploads.
-import { api, attempt, clock, el, repeat, say, still } from "./common.js";
-import { taskRow } from "./tasks.js";
+import { api, attempt, clock, el, matches, page, repeat, say, still, taskRow } from "./common.js";
 
-const page = Object.fromEntries(
-  ["search", "sort", "model", "score", "refresh", "file", "work", "count", "cards"].map((id) => [
-    id,
-    document.getElementById(id),
-  ]),
-);
 const cards = new Map(); // id -> { element, key }, made once, changed if what they show has
 let videos = [];
 
@@ -25,7 +18,7 @@ function facts(video) {
 function states(video) {
   const names = new Map([...page.model.options].map((option) => [option.value, option.textContent]));
   const scored = video.scored.map((id) => names.get(id) ?? id);
-  const labelled = (video.labelled ?? []).map((one) => `${one.annotator} ${Math.round(100 * one.share)} %`);
+  const labelled = video.labelled.map((one) => `${one.annotator} ${Math.round(100 * one.share)} %`);
   return [
     el("span", {}, scored.length ? `Scored: ${scored.join(", ")}` : "Not scored"),
     labelled.length ? el("span", {}, `Labelled: ${labelled.join(", ")}`) : null,
@@ -49,8 +42,7 @@ function card(video) {
 }
 
 function show() {
-  const words = page.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = videos.filter((video) => words.every((word) => `${video.folder}/${video.name}`.toLowerCase().includes(word)));
+  let shown = videos.filter((video) => matches(`${video.folder}/${video.name}`, page.search.value));
   const by = page.sort.value;
   if (by === "name") shown = shown.toSorted((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
   else if (by === "scored") shown = shown.toSorted((a, b) => b.scored.length - a.scored.length);

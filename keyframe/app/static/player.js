@@ -1,7 +1,18 @@
 // Lets a player play a video: the file itself, or a preview where browsers do not play it.
-import { api, attempt, say } from "./common.js";
+import { api, attempt, page, say } from "./common.js";
 
+/** The id in the address of a page of one video. */
+export const videoId = location.pathname.split("/")[2];
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
+/** The video of the page, whose name becomes the heading; throws an Error with its fault if it cannot be read. */
+export async function find() {
+  const video = await api(`videos/${videoId}`);
+  page.title.textContent = video.name;
+  document.title = `${video.name} - ${document.title}`;
+  if (video.fault) throw new Error(video.fault);
+  return video;
+}
 
 /** Let a player load a video (an object of the API); waits while its preview is made. */
 export async function load(player, video) {

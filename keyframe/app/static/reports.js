@@ -1,14 +1,11 @@
 // The page of runs: a few figures of each, all of them on request, and the reports that exist.
-import { api, attempt, el, say } from "./common.js";
+import { api, attempt, el, matches, page, say, tableRow } from "./common.js";
 
-const page = Object.fromEntries(["folder", "search", "runs"].map((id) => [id, document.getElementById(id)]));
 const SHORT = /^(test|val|reference\/other_annotators|[^/]*)\/?(spearman|kendall|f1_user_mean)$/;
 let runs = [];
 
 function figures(pairs) {
-  const rows = pairs.map(([key, value]) =>
-    el("tr", {}, el("th", { scope: "row" }, key), el("td", { class: "number" }, `${Number(value.toPrecision(4))}`)),
-  );
+  const rows = pairs.map(([key, value]) => tableRow(key, `${Number(value.toPrecision(4))}`));
   return el("table", {}, el("tbody", {}, rows));
 }
 
@@ -37,8 +34,7 @@ function section(run) {
 }
 
 function show() {
-  const words = page.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  page.runs.replaceChildren(...runs.filter((run) => words.every((word) => run.name.toLowerCase().includes(word))).map(section));
+  page.runs.replaceChildren(...runs.filter((run) => matches(run.name, page.search.value)).map(section));
 }
 
 page.search.addEventListener("input", show);

@@ -1,7 +1,6 @@
 // The page that starts keyframe-train, shows how far it is, and stops it.
-import { api, attempt, el, repeat, say } from "./common.js";
+import { api, attempt, copy, el, page, repeat, say } from "./common.js";
 
-const page = Object.fromEntries(["command", "start", "copy", "runs"].map((id) => [id, document.getElementById(id)]));
 const going = ["starting", "running"];
 let before = "";
 
@@ -37,10 +36,5 @@ function change(body) {
 }
 
 page.start.addEventListener("click", () => change({ start: true }));
-page.copy.addEventListener("click", () =>
-  attempt(async () => {
-    await navigator.clipboard.writeText(page.command.textContent);
-    say("Copied");
-  }),
-);
+page.copy.addEventListener("click", () => attempt(() => copy(page.command)));
 repeat(1, load);

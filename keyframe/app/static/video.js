@@ -1,16 +1,9 @@
 // The page of one video: the player, or a preview, with the curves of models and annotators under it.
-import { api, attempt, clock, el, repeat, say, videoId } from "./common.js";
+import { api, attempt, clock, el, page, repeat, say, taskRow } from "./common.js";
 import { Choice } from "./choose.js";
 import { Curve } from "./curve.js";
-import { load } from "./player.js";
-import { taskRow } from "./tasks.js";
+import { find, load, videoId } from "./player.js";
 
-const page = Object.fromEntries(
-  ["title", "player", "curve", "legend", "closer", "farther", "whole", "models", "work", "label"].map((id) => [
-    id,
-    document.getElementById(id),
-  ]),
-);
 const curve = new Curve(page.curve, page.player);
 const choice = new Choice(curve, watch);
 const colours = new Map(); // model -> class, the same while the page is open
@@ -111,11 +104,8 @@ page.farther.addEventListener("click", () => curve.zoom(2));
 page.whole.addEventListener("click", () => curve.show(0, curve.duration));
 
 attempt(async () => {
-  video = await api(`videos/${videoId}`);
-  document.title = `${video.name} - keyframe`;
-  page.title.textContent = video.name;
   page.label.href = `/videos/${videoId}/label`;
-  if (video.fault) throw new Error(video.fault);
+  video = await find();
   say(video.seconds === undefined ? "" : `${clock(video.seconds, 1)}, ${video.width} x ${video.height}, ${video.codec}`);
   const loaded = load(page.player, video);
   watch();
