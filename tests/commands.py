@@ -93,7 +93,7 @@ def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,  # on a machine that others use
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

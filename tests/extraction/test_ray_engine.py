@@ -96,7 +96,7 @@ def test_it_gives_what_local_gives_and_interrupted_it_leaves_neither_half_result
             start_new_session=True,
             preexec_fn=hear_ctrl_c,
         )
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 500
     while not ("[4/7]" in said.read_text() and any(out.glob(".*.draft-*/new"))):
         assert process.poll() is None and time.monotonic() < limit, said.read_text()
         time.sleep(0.005)
