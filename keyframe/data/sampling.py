@@ -187,9 +187,6 @@ def average_windows(
     return (total / weight).astype(np.float32).clip(0, 1)
 
 
-# Labels of frames
-
-
 def frame_labels(labels: Labels | TimedLabels, path: Path, index: PacketIndex | None = None) -> Labels:
     """The labels of a video as one per frame: of times, and of scores that stand for some whole seconds each.
 

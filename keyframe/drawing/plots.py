@@ -145,8 +145,6 @@ def _limits(values: Sequence[float] | FloatArray, margin: float = 0.05) -> tuple
     return low - room, high + room
 
 
-# Accuracy against cost
-
 _PLOT_HEIGHT = 5.2  # inches, axis labels included
 _LARGEST = 0.28  # inches, radius of the largest mark
 
@@ -196,8 +194,6 @@ def draw_tradeoff(
     style.key(figure, handles, labels, style.wrap(caption, style.WIDTH - 0.2))
     return figure
 
-
-# Parallel coordinates
 
 _AXIS_HEIGHT = 4.2  # inches
 _GAP = 1.15  # inches between two axes, at least

@@ -185,9 +185,6 @@ def _mean_and_best(rows: Sequence[Float64Array]) -> tuple[float, float]:
     return metrics.defined_mean([row.mean() for row in rows]), metrics.defined_mean([row.max() for row in rows])
 
 
-# Ridge regression
-
-
 @dataclass(frozen=True)
 class Ridge:
     """Scores of single frames that are linear in their features."""

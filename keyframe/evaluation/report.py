@@ -150,7 +150,7 @@ def agreement_rows(models: Mapping[str, Metrics], reference: Metrics) -> list[di
     predictors = [(name, metrics, "annotator_", "") for name, metrics in models.items()]
     for line in _line_names(reference):
         if line not in BASELINES:
-            title = _title(line) + (" (against the other half's mean)" if line == "pooled" else "")
+            title = line.replace("_", " ") + (" (against the other half's mean)" if line == "pooled" else "")
             predictors.append((title, reference, f"reference/{line}/", f"reference/{line}/"))
     rows = []
     for name, metrics, key, f1_key in predictors:
@@ -239,9 +239,6 @@ def _undefined_notes(results: Sequence[ModelResult], reference: Metrics) -> list
     return notes or ["Every number is defined for every video."]
 
 
-# Pairs of models
-
-
 def _pairs_section(pairs: Sequence[Pair], sentences: Sequence[str], metric: str) -> Section:
     names = ("annotator_spearman", "spearman", "f1_user_mean")
     shown = [name for name in names if not all(math.isnan(pair.differences[name].value) for pair in pairs)]
@@ -285,9 +282,6 @@ def _p_value(difference: Difference) -> str:
     if math.isnan(difference.p_value):
         return format_number(math.nan)
     return "< 0.001" if difference.p_value < 0.001 else f"= {difference.p_value:.3f}"
-
-
-# Costs, and what the reference design claims of them
 
 
 def cost_sections(costs: Mapping[str, Metrics], machine: Mapping[str, str]) -> list[Section]:
@@ -365,9 +359,6 @@ def reference_design_rows(model1: Metrics, model2: Metrics) -> list[dict[str, st
     ]
 
 
-# Reference lines
-
-
 def reference_document(labels: Path, metrics: Metrics, selections: bool = False) -> Document:
     """The report of a label file: its reference lines, what each is, and the protocol; see `labels_note`."""
     one, ceiling = (format_number(metrics[f"reference/{name}/spearman"]) for name in ("one_annotator", "ceiling"))
@@ -391,11 +382,7 @@ def _line_names(metrics: Metrics) -> list[str]:
 
 
 def _line_meanings(metrics: Metrics) -> list[str]:
-    return [f"{_title(name)}: {LINES[name]}" for name in _line_names(metrics)]
-
-
-def _title(line: str) -> str:
-    return line.replace("_", " ")
+    return [f"{name.replace('_', ' ')}: {LINES[name]}" for name in _line_names(metrics)]
 
 
 def reference_notes(metrics: Metrics) -> list[str]:
@@ -403,7 +390,7 @@ def reference_notes(metrics: Metrics) -> list[str]:
     videos = int(metrics["reference/videos"])
     notes = []
     for name in _line_names(metrics):
-        title, counts = _title(name), ("comparisons", "undefined", "videos")
+        title, counts = name.replace("_", " "), ("comparisons", "undefined", "videos")
         total, undefined, measured = (int(metrics[f"reference/{name}/{key}"]) for key in counts)
         if undefined:
             notes.append(
