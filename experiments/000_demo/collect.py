@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from keyframe.drawing.style import PALETTE, dress, key, save_figure, sheet
+from keyframe.drawing import PALETTE, dress, key, save_figure, sheet
 
 HERE = Path(__file__).parent
 KEYS = ("test/spearman", "test/spearman_std", "test/kendall", "test/annotator_spearman", "test/annotator_kendall")

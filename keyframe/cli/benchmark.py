@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from keyframe.benchmark import SuiteResult, write_results
 from keyframe.cli.terminal import bar, from_here, short_text
 from keyframe.config import save_config
+from keyframe.drawing import save_figure
 from keyframe.drawing.plots import draw_bars
-from keyframe.drawing.style import save_figure
 from keyframe.timing import machine
 from keyframe.types import KeyframeError
 

@@ -216,8 +216,8 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report and print the table; exit status 1 if any job failed."""
+        from keyframe.drawing import save_figure
         from keyframe.drawing.plots import draw_parallel  # matplotlib: `--help` needs none of it
-        from keyframe.drawing.style import save_figure
 
         directory, name = Path(config.hydra.sweep.dir), config.hydra.job.name
         jobs = write_sweep_table(directory)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import rankdata
 
-from keyframe.drawing import style
+from keyframe import drawing as style
 from keyframe.types import Float64Array, FloatArray, IntArray, UInt8Array
 
 POINTS = 400  # on a curve; of more, neighbours are drawn as their mean

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from keyframe.drawing import style
+from keyframe import drawing as style
 from keyframe.types import Float64Array, FloatArray
 
 # By the name of a model or line: a number, and the lower and upper end of an interval.

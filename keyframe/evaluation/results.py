@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from keyframe.drawing import save_figure
 from keyframe.drawing.curves import draw_video
 from keyframe.drawing.plots import draw_bars, draw_per_video, draw_scatter, draw_tradeoff
-from keyframe.drawing.style import save_figure
 from keyframe.evaluation import metrics
 from keyframe.evaluation.metrics import Difference, mean_metrics, spearman
 from keyframe.evaluation.video import RIDGE, TRAINING_FREE, EvalVideo

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from keyframe.drawing.style import FAINT, INK, PALETTE, TEXT, dress, key, save_figure, sheet, shot_opacity, time_axis
+from keyframe.drawing import FAINT, INK, PALETTE, TEXT, dress, key, save_figure, sheet, shot_opacity, time_axis
 from keyframe.files import (
     atomic_folder,
     format_clock,

@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
+from keyframe.drawing import save_figure
 from keyframe.drawing.curves import draw_curves
-from keyframe.drawing.style import save_figure
 from keyframe.training.module import KeyframeModule
 from keyframe.training.trackers import log_image
 from keyframe.types import KeyframeError, check_number

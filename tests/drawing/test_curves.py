@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from keyframe.drawing import PALETTE
 from keyframe.drawing.curves import Prediction, draw_curves, draw_video, side_by_side
-from keyframe.drawing.style import PALETTE
 from keyframe.files import format_clock
 from tests.drawing.drawn import clashes
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from keyframe.drawing.style import HEADING, PALETTE, TEXT, dress, key, look, sheet, shorten, wrap
+from keyframe.drawing import HEADING, PALETTE, TEXT, dress, key, look, sheet, shorten, wrap
 from tests.drawing.drawn import clashes, texts
 
 LONG = "efficientnet_b0-distilled-from-resnet50/seed 3"
