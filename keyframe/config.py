@@ -83,7 +83,7 @@ def own_config_dirs(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
             try:
                 content.decode()
             except UnicodeDecodeError as error:
-                raise KeyframeError(f"{file} is no text in UTF-8 (byte {error.start}): save it as UTF-8.") from error
+                raise KeyframeError(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
         for file in folder.glob("*/*.yml"):
             if (conf_dir() / file.parent.name).is_dir():
                 raise KeyframeError(f"{file} would never be read: give it the suffix .yaml.")
@@ -145,7 +145,7 @@ def build_all(key: str, part: Mapping[Any, Any] | None, kind: type) -> list[Any]
     for name, entry in (part or {}).items():
         made = instantiate(entry, _convert_="all")
         if not (made is None or isinstance(made, kind)):
-            raise KeyframeError(f"{key}.{name}: {type(made).__name__} is no {kind.__name__} of Lightning.")
+            raise KeyframeError(f"{key}.{name}: {type(made).__name__} is not a {kind.__name__} of Lightning.")
         built += [] if made is None else [made]
     return built
 

@@ -46,7 +46,7 @@ def make_folder(folder: Path) -> None:
         if os.path.lexists(place):
             if not place.is_dir():
                 what = f"{place} is a link to {os.path.realpath(place)}, which" if place.is_symlink() else str(place)
-                raise NotADirectoryError(errno.ENOTDIR, f"{what} is no folder")
+                raise NotADirectoryError(errno.ENOTDIR, f"{what} is not a folder")
             break
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -111,7 +111,7 @@ def atomic_folder(folder: Path, merge: Callable[[Path, Path], None] | None = Non
         if merge is not None:  # It may be away because a killed process had moved it aside.
             remove_abandoned_drafts(folder.parent, merge, folder.name)
         if not folder.is_dir():
-            raise KeyframeError(f"{link} is a link to {folder}, which is no folder: make it, or remove the link.")
+            raise KeyframeError(f"{link} is a link to {folder}, which is not a folder: make it, or remove the link.")
     make_folder(folder.parent)
     with (
         # Two processes may clean up at once, hence errors in it.

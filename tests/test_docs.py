@@ -15,6 +15,7 @@ from keyframe.cli import main
 from keyframe.cli.arguments import check_values, prepare, split_inputs, without_hyphens
 from keyframe.config import conf_dir
 from tests.commands import ROOT, cold
+from tests.test_architecture import LAYERS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
@@ -70,6 +71,11 @@ def test_links_lead_somewhere(page):
     """The site's build sees those of docs."""
     for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_architecture_page_lists_the_layers():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Layers")[2]
+    assert tuple(re.findall(r"(?m)^    (\w+) {2,}", text.partition("\n## ")[0])) == LAYERS
 
 
 def test_the_first_page_is_short():

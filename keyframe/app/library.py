@@ -262,7 +262,7 @@ def routes(library: Library) -> list[Route]:
     async def upload(request: Request) -> Response:
         given = Path(request.query_params.get("name", ""))
         if given.suffix.lower() not in VIDEO_SUFFIXES:
-            raise KeyframeError(f"{given.name or 'the file'} has no suffix of a video, such as .mp4: rename it.")
+            raise KeyframeError(f"{given.name or 'the file'} has no video suffix, such as .mp4: rename it.")
         make_folder(library.uploads)
         room = min(_MOST_UPLOAD, shutil.disk_usage(library.uploads).free - _ROOM_LEFT)
         place = library.uploads / f"{folder_name(given)}{given.suffix.lower()}"

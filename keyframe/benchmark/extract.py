@@ -70,7 +70,7 @@ class ExtractSuite:
         check_number("extract.rate", self.rate, 0, whole=False, above=True)
         if self.before is not None and not Path(self.before, "keyframe/extraction/video.py").is_file():
             raise KeyframeError(
-                f"extract.before={self.before} is no checkout of commit 6d3bddf: make one with git worktree add."
+                f"extract.before={self.before} is not a checkout of commit 6d3bddf: make one with git worktree add."
             )
 
     def __call__(self, bar: Bar) -> SuiteResult:

@@ -34,5 +34,5 @@ def share_cores() -> None:
     if _THREADS in os.environ or (free := _load.free_cores()) == cores():
         return
     os.environ[_THREADS] = str(free)
-    message = "Other processes are at work: this one calculates on %d of %d cores (%s=%d: on all)."
+    message = "Other processes are busy: this one uses %d of %d cores (%s=%d for all of them)."
     logging.getLogger(__name__).info(message, free, cores(), _THREADS, cores())

@@ -43,7 +43,7 @@ def app(config: DictConfig) -> None:
     try:
         training = shlex.split(config.training or "")
     except (ValueError, TypeError, AttributeError) as error:
-        raise KeyframeError(f"training={config.training} is no line of settings ({error}): correct it.") from error
+        raise KeyframeError(f"training={config.training} is not a line of settings ({error}): correct it.") from error
     runs = [] if config.run is None else as_list(config.run)
     models = list(_models(config, [*runs, None], output))
     named = [str(entry) for entry in as_list("." if config.input is None else config.input)]

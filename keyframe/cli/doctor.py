@@ -45,7 +45,7 @@ def doctor(config: DictConfig) -> None:
         log.info("%-12s %s", title, one_line(text))
     backbone = instantiate(config.backbone, _convert_="all")
     if backbone is not None:
-        log.info("%-12s %s: its weights are there", "backbone", backbone.name)
+        log.info("%-12s %s: its weights are available", "backbone", backbone.name)
     if config.get("data") is None:
         log.info("%-12s none named; data=labelled data.root=DIR looks at one", "data")
         return
@@ -64,7 +64,7 @@ def _machine(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield "keyframe", f"{keyframe.__version__} in {where}, Python {platform.python_version()}, {platform.platform()}"
     yield "libraries", versions
     missing = [extra for extra, module in _EXTRAS.items() if not _there(module)]
-    yield "extras", "all are there" if not missing else "absent: " + ", ".join(map(pip_install, missing))
+    yield "extras", "all are installed" if not missing else "absent: " + ", ".join(map(pip_install, missing))
     free = available_bytes()
     memory = "" if free is None else f", {free / _GB:.1f} GB of memory free"
     yield "processor", f"{cores()} cores, of which torch takes {threads()}{memory}"

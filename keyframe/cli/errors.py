@@ -67,9 +67,9 @@ def sentence_of(error: BaseException, config: DictConfig | None = None, director
             return f"{str(error).rstrip('.')}: a group takes the name of an option, see --help."
         case MarkedYAMLError() if error.problem_mark is not None:
             mark = error.problem_mark
-            return f"{mark.name} is no YAML file: {error.problem} in line {mark.line + 1}, column {mark.column + 1}."
+            return f"{mark.name} is not a YAML file: {error.problem} in line {mark.line + 1}, column {mark.column + 1}."
         case ReaderError():
-            return f"{error.name} is no YAML file: {error.reason}, at character {error.position}."
+            return f"{error.name} is not a YAML file: {error.reason}, at character {error.position}."
         case Exception() if _is_misconfiguration(error):
             return one_line(str(error))
         case OmegaConfBaseException():
@@ -140,7 +140,7 @@ def _no_option(name: str, options: Sequence[str]) -> str:
         return f"{group}={option} is a plugin that is not installed: {pip_install('sweep')}."
     known = ", ".join(option for option in options if not option.startswith("base"))
     more = " (any other timm model: backbone=timm backbone.name=NAME)" if group == "backbone" else ""
-    return f"{group}={option} is not there: choose one of {known}{more}."
+    return f"{group}={option} does not exist: choose one of {known}{more}."
 
 
 def _not_built(error: Exception, config: DictConfig | None) -> str | None:
@@ -173,8 +173,8 @@ def _no_target(line: str, cause: BaseException | None) -> str:
     package, _, rest = name.partition(".")
     if isinstance(cause, ModuleNotFoundError) and cause.name == package:
         return (
-            f"{name} is in no package that is installed, lies here or lies around the YAML files: set PYTHONPATH "
-            f"to the folder that holds {package}"
+            f"{name} is not in an installed package, the current folder or the folders above the YAML files: set "
+            f"PYTHONPATH to the folder that holds {package}"
         )
     missing = isinstance(cause, AttributeError) or getattr(cause, "name", None) == name
     if missing or not rest:

@@ -39,7 +39,7 @@ def evaluate(config: DictConfig) -> None:
     labelled = ["scores"] if config.data.root is not None else ["scores", "labels"]
     if given not in (["run"], ["runs"], ["labels"], ["scores", "labels"], labelled):
         found = " and ".join(f"{key}=" for key in given)
-        problem = f"{found} exclude each other" if len(given) > 1 else "there is nothing to evaluate"
+        problem = f"{found} cannot be combined" if len(given) > 1 else "there is nothing to evaluate"
         raise KeyframeError(
             f"{'scores= needs labels' if given == ['scores'] else problem}: give run=RUN for a trained model, "
             "runs=[A,B] for several runs of one, scores=FILE labels=FILE for the scores of any system, or labels=FILE "
@@ -186,7 +186,7 @@ def add_ridge(scored: Scored, runs: Sequence[Run]) -> None:
         if split in fits or one.paths != data[0].paths:
             continue
         if not train or not val:
-            scored.notes.append("No ridge line: the run's training or validation videos are not there.")
+            scored.notes.append("No ridge line: the run's training or validation videos are missing.")
             return
         fits[split] = reference.fit_ridge(
             [(video.features, video.importance) for video in train],

@@ -80,12 +80,12 @@ def _checked_out(config: DictConfig) -> Path:
     overridden = [override.split("=")[0] for override in HydraConfig.get().overrides.task]
     backbone = [key for key in overridden if key == "backbone" or key.startswith("backbone.")]
     if config.run is not None and backbone:
-        raise KeyframeError(f"run= and {backbone[0]}= exclude each other: a run has its own backbone.")
+        raise KeyframeError(f"run= and {backbone[0]}= cannot be combined: a run has its own backbone.")
     if not out.is_symlink():
         return out
     target = Path(os.path.realpath(out))
     if not target.parent.is_dir():
-        raise KeyframeError(f"out={out} is a link to {target}, whose folder is not there: make it, or remove the link.")
+        raise KeyframeError(f"out={out} is a link to {target}, whose folder is missing: make it, or remove the link.")
     return target  # The link stays.
 
 

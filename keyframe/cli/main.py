@@ -67,7 +67,7 @@ def command(name: str) -> None:
         status = partial(Status, overrides=overrides_of(settings))
         try:
             if sweep and is_over(directory, settings):
-                print(f"Job {settings.job.num} is done already")  # into no log: its directory stays as it is
+                print(f"Job {settings.job.num} is already done")  # into no log: its directory stays as it is
                 return objective_of(directory)
             # a run's own is locked before anything is written; a job may outlive the process that has begun the sweep
             lock = lock_folder(directory) if sweep and arguments.is_first_process() else nullcontext()
@@ -153,7 +153,7 @@ def keyframe() -> None:
         print(f"keyframe {__version__}")
         return
     if typed not in ([], ["--help"], ["-h"]):
-        sys.exit(one_line(f"keyframe: {typed[0]} is no option: say keyframe-train and so on, see keyframe --help."))
+        sys.exit(one_line(f"keyframe: {typed[0]} is not an option: use keyframe-train and so on, see keyframe --help."))
     print("Which frames of a video matter? A program for each task, with a page of --help:\n")
     for name in COMMANDS:
         title, _, line = head_of(conf_dir() / f"{name}.yaml")[0].partition(": ")
@@ -193,7 +193,7 @@ class Console(logging.StreamHandler[TextIO]):
             super().handleError(record)
             return
         if not isinstance(error, BrokenPipeError):
-            print(f"stdout cannot be written ({error.strerror}): the log file has its lines.", file=sys.stderr)
+            print(f"stdout cannot be written ({error.strerror}): the log file has the rest.", file=sys.stderr)
         _silence_stdout()
 
 

@@ -279,7 +279,7 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     chosen.videos = {id_: one for id_, one in videos.items() if any(id_ in file.scores for file in chosen.files)}
     chosen.parts = dict.fromkeys(chosen.videos, "unrecorded")
     if missing := [id_ for id_ in videos if id_ not in chosen.videos]:
-        chosen.notes.append(f"No scores are there of {len(missing)} labelled videos: {few(missing, 10)}.")
+        chosen.notes.append(f"There are no scores for {len(missing)} labelled videos: {few(missing, 10)}.")
     for note in chosen.notes:
         log.warning("%s", note)
     if source is None:

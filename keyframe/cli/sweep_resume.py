@@ -173,10 +173,10 @@ def _read_record(directory: Path) -> dict[str, Any]:
         if not all(isinstance(record[part], kind) for part, kind in _PARTS.items()):
             raise TypeError("parts of other types")
         if not all(isinstance(override, str) for override in (*record["overrides"], *record["hydra"])):
-            raise TypeError("overrides that are no text")
+            raise TypeError("overrides that are not text")
     except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError) as error:
         reason = one_line(str(getattr(error, "problem", None) or error))[:100]
-        raise KeyframeError(f"{path} is no record of a sweep, or is damaged ({reason}): start a new sweep.") from error
+        raise KeyframeError(f"{path} is not a sweep's record, or is damaged ({reason}): start a new sweep.") from error
     assert isinstance(record, dict)
     return record
 

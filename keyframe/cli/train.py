@@ -116,7 +116,7 @@ def _resume(config: DictConfig, run_dir: Path) -> Resume | None:
     """What to resume from, if anything; `config` gets the list of what was `resumed`, and with which changes."""
     named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
     if config.ckpt_path == "auto" and not named:
-        raise KeyframeError("ckpt_path=auto goes on with the run of a directory: add hydra.run.dir=DIR to the command.")
+        raise KeyframeError("ckpt_path=auto resumes the run of a directory: add hydra.run.dir=DIR to the command.")
     path = find_checkpoint(config.ckpt_path, run_dir) if config.ckpt_path else None
     if path is None:
         return None

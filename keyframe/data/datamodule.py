@@ -167,7 +167,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
             return [f"None of these {len(self.parts)} videos is in the split of {run}: they are another data set."]
         lists = {
             f"Videos in no part of the split of {run}": [id_ for id_, part in self.parts.items() if part == "new"],
-            f"Videos of the split of {run} that are not there any more": [f"{i} ({p})" for i, p in self.gone.items()],
+            f"Videos of the split of {run} that no longer exist": [f"{i} ({p})" for i, p in self.gone.items()],
         }
         return [f"{what}: {len(ids)} ({few(ids, 10)})." for what, ids in lists.items() if ids]
 
@@ -299,7 +299,7 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         super().__init__(**common)
         if not isinstance(source, Source):
             raise KeyframeError(
-                f"data.source: {type(source).__name__} is no data source: one has prepare() and videos(), as "
+                f"data.source: {type(source).__name__} is not a data source: one has prepare() and videos(), as "
                 "keyframe.data.folder.Source says."
             )
         check_reader(reader)
@@ -307,7 +307,8 @@ class VideoDataModule(KeyframeDataModule[LabelledVideo]):
         for key, part, base in (("augmentation", augmentation, Augmentation), ("cache", cache, VideoCache)):
             if part is not None and not isinstance(part, base):
                 raise KeyframeError(
-                    f"{key}: {type(part).__name__} is no {key}: derive it from {base.__module__}.{base.__qualname__}."
+                    f"{key}: {type(part).__name__} is not a {key}: derive it from "
+                    f"{base.__module__}.{base.__qualname__}."
                 )
         self.source, self.reader, self.sampling = source, reader, sampling
         for pixels in size if isinstance(size, tuple | list) else (size,):

@@ -99,7 +99,7 @@ class DecordReader(VideoReader):
             raise _DisagreementError("decord's time stamps are not those of its packets")
         keys = video.get_key_indices()
         if not set(keys) <= set(np.flatnonzero(index.key_frames).tolist()):
-            raise _DisagreementError("decord starts at frames that are no key frames")
+            raise _DisagreementError("decord starts at frames that are not key frames")
         for group in key_frame_groups(wanted, np.array(keys, np.int64)):
             batch = video.get_batch(group)
             # Other code's `decord.bridge.set_bridge` may have made it a tensor.

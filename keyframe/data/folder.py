@@ -248,7 +248,7 @@ class DemoSource:
         folder = self.demo.folder(self.root)
         if not folder.is_dir():
             raise KeyframeError(
-                f"the demo videos {folder} are not there: set data.root to the folder that holds {folder.name}, or "
+                f"the demo videos {folder} are missing: set data.root to the folder that contains {folder.name}, or "
                 "generate them by keyframe-train experiment=demo."
             )
         return DirectorySource(str(folder)).videos()

@@ -117,7 +117,7 @@ class Hdf5File:
             values = np.ravel(self._read(place, found))
             with suppress(UnicodeDecodeError):
                 return bytes(values[0]).decode() if of_texts else values.astype("<u2").tobytes().decode("utf-16-le")
-        raise self.refused(place, "is no text")
+        raise self.refused(place, "is not text")
 
     def references(self, place: str) -> list[h5py.Reference]:
         """Read an array of references to arrays in this file."""

@@ -141,7 +141,7 @@ def _records(content: list[Any], path: Path) -> Iterator[tuple[str, Mapping[str,
     for number, row in enumerate(content, start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict):
-            raise KeyframeError(f"{where} is no object with video, start and end, or video and time")
+            raise KeyframeError(f"{where} is not an object with video, start and end, or video and time")
         yield where, {key: value for key, value in row.items() if value is not None}
 
 
@@ -246,7 +246,7 @@ def _number(row: Mapping[str, Any], key: str, where: str, is_time: bool = False)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise KeyframeError(f"{where}: {key} {one_line(str(row[key]))[:40]!r} is no number")
+        raise KeyframeError(f"{where}: {key} {one_line(str(row[key]))[:40]!r} is not a number")
     if is_time and number < 0:
         raise KeyframeError(f"{where}: {key} {number:g} lies before the video: times are seconds from its start")
     return number

@@ -100,7 +100,7 @@ def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> 
     if not path.is_file():  # opening a pipe would wait for its writer
         raise KeyframeError(f"there is no file {path}: set {option} to the label file")
     if suffix not in LABEL_SUFFIXES:
-        raise KeyframeError(f"{path} is no label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
+        raise KeyframeError(f"{path} is not a label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
     with unchanged(path):
         with path.open("rb") as file:
             start = file.read(_START)
@@ -301,7 +301,7 @@ def _elements(content: bytes, order: str, most: float = math.inf) -> Iterator[tu
 
 def _array(name: str, flags: int, dims: bytes, kind: int, values: bytes, order: str) -> AnyArray:
     if flags & 0xFF not in _NUMBER_CLASSES or flags & _COMPLEX or kind not in _NUMBER_TYPES:
-        raise ValueError(f"{name} is no array of real numbers")
+        raise ValueError(f"{name} is not an array of real numbers")
     array = np.frombuffer(values, order + _NUMBER_TYPES[kind])
     shape = struct.unpack(f"{order}{len(dims) // 4}i", dims)
     if min(shape, default=-1) < 0 or math.prod(shape) != array.size or len(shape) > 8:

@@ -209,7 +209,7 @@ def check_reader(reader: object) -> None:
     """Refuse what is no `VideoReader`."""
     if not isinstance(reader, VideoReader):
         raise KeyframeError(
-            f"reader: {type(reader).__name__} is no reader: derive it from keyframe.data.reader.VideoReader."
+            f"reader: {type(reader).__name__} is not a reader: derive it from keyframe.data.reader.VideoReader."
         )
 
 

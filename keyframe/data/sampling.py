@@ -57,8 +57,8 @@ def check_sampling(sampling: object) -> None:
     name = type(sampling).__name__
     if not isinstance(sampling, Sampling):
         raise KeyframeError(
-            f"sampling: {name} is no sampling: one has window and indices(index), as keyframe.data.sampling.Sampling "
-            "says."
+            f"sampling: {name} is not a sampling: one has window and indices(index), like "
+            "keyframe.data.sampling.Sampling."
         )
     check_number(f"sampling: window of {name}", sampling.window, 1, _LONGEST_WINDOW, optional=True)
 

@@ -50,7 +50,7 @@ class Split:
         if not named or sum(map(len, value.values())) > _MAX_VIDEOS:
             raise KeyframeError(f"{path} was not loaded: its split is not a list of videos for train, val and test.")
         if not all(type(id_) is str for ids in value.values() for id_ in ids):
-            raise KeyframeError(f"{path} was not loaded: its split holds something that is no video's id.")
+            raise KeyframeError(f"{path} was not loaded: its split holds something that is not a video id.")
         try:
             return cls(**{part: tuple(checked_id(id_, part) for id_ in ids) for part, ids in value.items()})
         except KeyframeError as error:
@@ -152,7 +152,7 @@ def read_folds(path: str | Path) -> list[dict[str, list[str]]]:
             case ".txt":
                 entries = [_text_fold(line, path) for line in text.splitlines() if line.strip()]
             case _:
-                raise KeyframeError(f"{path} is no split file: it must be {_FORMS}")
+                raise KeyframeError(f"{path} is not a split file: it must be {_FORMS}")
     if isinstance(entries, dict) and "test_keys" in entries:
         entries = [entries]
     if not isinstance(entries, list) or not entries:

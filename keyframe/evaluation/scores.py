@@ -123,7 +123,7 @@ def check_new(path: Path) -> None:
     """Refuse a place for a score file before anything is computed for it."""
     _score_form(path)
     if path.exists() or path.is_symlink():
-        raise KeyframeError(f"{path} is there already: remove it, or name another file as write_scores.")
+        raise KeyframeError(f"{path} exists already: remove it, or name another file as write_scores.")
     if not path.parent.is_dir():
         raise KeyframeError(f"there is no folder {path.parent}: make it, or name another file as write_scores.")
 
@@ -214,5 +214,5 @@ _FORMS: dict[str, _Form] = {
 def _score_form(path: Path) -> _Form:
     """How a score file of that suffix is read and written."""
     if path.suffix.lower() not in _FORMS:
-        raise KeyframeError(f"{path} is no score file: name a {', '.join(_FORMS)} file.")
+        raise KeyframeError(f"{path} is not a score file: name a {', '.join(_FORMS)} file.")
     return _FORMS[path.suffix.lower()]

@@ -85,7 +85,7 @@ class Download:
         Returns the address that it was at in the end, after redirects.
         """
         if not re.match("https?://", address, re.IGNORECASE):
-            raise KeyframeError(f"{shown_address(address)} is no http(s) address: {_INSTEAD.removeprefix('or ')}.")
+            raise KeyframeError(f"{shown_address(address)} is not an http(s) address: {_INSTEAD.removeprefix('or ')}.")
         if _USER.search(address):
             raise KeyframeError(f"{self.name} holds a user name, which logs would keep: leave it out, {_INSTEAD}.")
         if self.first is None:
@@ -107,7 +107,7 @@ class Download:
                     self._keep_pace()
                     if length is None and n_read > _LONGEST_PLAYLIST:
                         raise KeyframeError(
-                            f"{name} is no playlist, it has over {_LONGEST_PLAYLIST >> 20} MB: check it."
+                            f"{name} is not a playlist, it has over {_LONGEST_PLAYLIST >> 20} MB: check it."
                         )
                     yield piece
             if length is not None and n_read < length:

@@ -61,7 +61,7 @@ def _seconds(key: str, time: float | str | None) -> float | None:
         return time
     clock = _CLOCK.fullmatch(time)
     if clock is None:
-        raise KeyframeError(f"{key}={time} is no time: give seconds, or H:MM:SS such as 1:02:03.5.")
+        raise KeyframeError(f"{key}={time} is not a time: give seconds, or H:MM:SS such as 1:02:03.5.")
     hours, minutes, seconds = clock.groups()
     return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds)
 
@@ -72,7 +72,7 @@ def _region(text: str | None) -> Region | None:
     match = _REGION.fullmatch(text)
     if match is None or len(set(match.groups()[1::2])) > 1:
         raise KeyframeError(
-            f"region={text} is no rectangle: give left,top,width,height in pixels, or in percent, 25%,0%,50%,100%."
+            f"region={text} is not a rectangle: give left,top,width,height in pixels, or in percent, 25%,0%,50%,100%."
         )
     left, top, width, height = map(float, match.groups()[::2])
     return Region(left, top, width, height, percent=match[2] == "%")

@@ -106,7 +106,7 @@ def beside(playlist: Path) -> FindPart:
                 f"{playlist} names {shown_address(entry)}, which is outside of its folder: put it there."
             )
         if not file.is_file():
-            raise KeyframeError(f"{playlist} names {shown_address(entry)}, which is not there: copy it, too.")
+            raise KeyframeError(f"{playlist} names {shown_address(entry)}, which is missing: copy it, too.")
         return str(file), file
 
     return find
@@ -126,7 +126,7 @@ def _lines(playlist: Path) -> Sequence[str]:
     try:
         text = read_small(playlist)
     except (OSError, ValueError) as error:
-        raise KeyframeError(f"{playlist} is no playlist that can be read: download it again.") from error
+        raise KeyframeError(f"{playlist} is not a readable playlist: download it again.") from error
     if "#EXT-X-" not in text:
         raise KeyframeError(f"{playlist} is a list for players, not of segments (HLS): name its videos in a .txt file.")
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -167,7 +167,7 @@ def _head(path: Path) -> bytes:
 
 def _copy_stdin(out: Path) -> None:
     if sys.stdin is None or sys.stdin.isatty():
-        raise KeyframeError("standard input is no file or pipe: write cat FILE | keyframe-extract -, for instance.")
+        raise KeyframeError("standard input is not a file or pipe: write cat FILE | keyframe-extract -, for instance.")
     with out.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     if not out.stat().st_size:
@@ -248,7 +248,7 @@ def _join(images: Sequence[Path], out: Path, rate: Fraction) -> None:
             try:
                 with av.open(str(image.absolute()), options={"protocol_whitelist": "file"}) as file:
                     if file.format.name != "image2" and not file.format.name.endswith("_pipe"):
-                        raise KeyframeError(f"{image} is no image: name images that follow each other, or one video.")
+                        raise KeyframeError(f"{image} is not an image: name images that form a sequence, or one video.")
                     source = file.streams.video[0]
                     if number == 0:
                         codec, stream = source.codec_context.name, joined.add_stream_from_template(source)
@@ -262,4 +262,4 @@ def _join(images: Sequence[Path], out: Path, rate: Fraction) -> None:
                     packet.time_base, packet.duration, packet.stream = 1 / rate, 1, stream
                     joined.mux(packet)
             except (av.error.FFmpegError, StopIteration, IndexError) as error:
-                raise KeyframeError(f"{image} is no image that FFmpeg can read: leave it out.") from error
+                raise KeyframeError(f"{image} is not an image that FFmpeg can read: leave it out.") from error

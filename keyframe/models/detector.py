@@ -205,7 +205,7 @@ def find_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise KeyframeError(f"device={name} is not on this machine: use device=auto or device=cpu.") from error
+        raise KeyframeError(f"device={name} is not available here: use device=auto or device=cpu.") from error
 
 
 def count_parameters(detector: KeyframeDetector, two_stages: bool = True) -> dict[str, int]:

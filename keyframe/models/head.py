@@ -276,7 +276,7 @@ def build_head(make: Callable[..., nn.Module], features: int) -> nn.Module:
         raise KeyframeError(f"head cannot be built ({one_line(str(error))}): {_CONTRACT}.") from error
     name = type(head).__name__
     if not isinstance(head, nn.Module):
-        raise KeyframeError(f"head: {name} is no torch module: {_CONTRACT}.")
+        raise KeyframeError(f"head: {name} is not a torch module: {_CONTRACT}.")
     values = torch.linspace(-3, 3, 6 * features).view(2, 3, features)
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):

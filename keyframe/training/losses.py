@@ -296,7 +296,7 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
         ]
         if leaked:
             raise KeyframeError(
-                f"teacher={name} has learnt from {len(leaked)} of the {split} videos of this run ({few(leaked)}): use "
+                f"teacher={name} was trained on {len(leaked)} of the {split} videos of this run ({few(leaked)}): use "
                 "a teacher of the same data, data.folds, data.fold, data.val_fraction and data.splits, or its own "
                 "split (data.splits=TEACHER/split.json)."
             )

@@ -165,7 +165,7 @@ class KeyframeModule(LightningModule):
             seconds = batch.seconds[row].cpu()[real].numpy()
             if not np.isfinite(predicted).all():
                 raise KeyframeError(
-                    f"the model gives {video} scores that are no numbers, in epoch {self.current_epoch}: lower "
+                    f"the model gives {video} scores that are not numbers, in epoch {self.current_epoch}: lower "
                     "optimizer.lr, or correct the head, the loss or the labels."
                 )
             rho = spearman(predicted, importance)

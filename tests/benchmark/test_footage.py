@@ -59,7 +59,7 @@ def test_footage_that_cannot_be_is_refused(tmp_path):
         with pytest.raises(ValueError, match="must"):
             Footage(**wrong)
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match=r"file is no folder"):
+    with pytest.raises(NotADirectoryError, match=r"file is not a folder"):
         TrainData(SMALL, tmp_path / "file", videos=1).write(tmp_path)
 
 

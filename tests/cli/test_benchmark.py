@@ -303,7 +303,7 @@ def test_extract_measures_an_older_version_in_turn(measured_here, monkeypatch, t
     [
         (
             "extract.before=there",
-            "extract.before=there is no checkout of commit 6d3bddf: make one with git worktree add.",
+            "extract.before=there is not a checkout of commit 6d3bddf: make one with git worktree add.",
         ),
         (
             "suite=fast",

@@ -52,7 +52,7 @@ def test_refusals(distill, command, runs, tiny_demo, tmp_path):
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes((runs / "resnet" / "checkpoints" / "best.ckpt").read_bytes()[:5000])
     refused(distill(f"teacher={damaged}"), str(damaged), "damaged")
-    refused(distill(f"teacher={runs / 'folds' / '1'}"), "has learnt from", "videos of this run", "data.fold")
+    refused(distill(f"teacher={runs / 'folds' / '1'}"), "was trained on", "videos of this run", "data.fold")
     refused(
         distill(f"teacher={runs / 'resnet'}", "sampling.frames=6"), "UniformSampling(frames=12)", "the same for both"
     )

@@ -244,7 +244,7 @@ def test_scores_on_labels_alone_and_what_is_left_out(tmp_path):
         "score 0 of clip4 is not finite",
         "(scores or labels constant) and are left out of that mean: clip5.",
         "has scores of 1 videos that are not measured: else.",
-        "No scores are there of 2 labelled videos: clip6, clip7.",
+        "There are no scores for 2 labelled videos: clip6, clip7.",
         "No frames were looked at",
     ):
         assert sentence in page, sentence
@@ -260,7 +260,7 @@ def test_scores_that_cannot_be_measured(tmp_path):
     both = [f"scores={file}", f"labels={path}"]
     for arguments, words in (
         (both[:1], "scores= needs labels"),
-        ([*both, "run=outputs/train/A"], "run= and scores= and labels= exclude each other"),
+        ([*both, "run=outputs/train/A"], "run= and scores= and labels= cannot be combined"),
         ([both[0], f"labels={tmp_path / 'gone.tsv'}"], "there is no file"),
         ([f"scores={tmp_path / 'gone.json'}", both[1]], "there is no file"),
         (both, "No video can be measured: "),
@@ -422,7 +422,7 @@ def test_runs_that_cannot_be_joined(runs, tmp_path):
         ([f"runs=[{runs / 'seed1'},{runs / 'resnet'}]"], ["runs of different models", "backbone", "keyframe-compare"]),
         ([f"runs={tmp_path / 'empty'}"], ["there is no checkpoint"]),
         ([f"run={tmp_path / 'nowhere'}"], ["there is no checkpoint"]),
-        ([one, f"runs=[{runs / 'seed1'}]"], ["exclude each other"]),
+        ([one, f"runs=[{runs / 'seed1'}]"], ["cannot be combined"]),
         ([one, "ensemble=median"], ["ensemble=median"]),
         ([one, "protocol=every"], ["protocol=every"]),
         ([one, "device=tpu"], ["device=tpu"]),

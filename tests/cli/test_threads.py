@@ -32,5 +32,5 @@ def test_torch_takes_the_cores_that_are_free(monkeypatch, caplog, asked, free, e
     caplog.set_level("INFO")
     cli.share_cores()
     assert os.environ.get("OMP_NUM_THREADS") == (expected if cores() > 1 else asked)
-    busy = "Other processes are at work: this one calculates on 1 of {0} cores (OMP_NUM_THREADS={0}: on all)."
+    busy = "Other processes are busy: this one uses 1 of {0} cores (OMP_NUM_THREADS={0} for all of them)."
     assert caplog.messages == ([busy.format(cores())] if asked is None and free < cores() else [])

@@ -253,7 +253,7 @@ def test_videos_that_are_gone_are_named_with_their_part(tmp_path):
     lost = before.split.test[0]
     after = summe_data(tmp_path / "b.h5", [name for name in CLIPS[:10] if name != lost], before.split)
     assert after.gone == {lost: "test"} and ids_of(after, "test") == [before.split.test[1]]
-    assert after.split_notes("R") == [f"Videos of the split of R that are not there any more: 1 ({lost} (test))."]
+    assert after.split_notes("R") == [f"Videos of the split of R that no longer exist: 1 ({lost} (test))."]
 
 
 def test_a_set_without_any_video_of_the_split_is_another_one(tmp_path):
@@ -282,5 +282,5 @@ def test_workers_are_refused_where_their_locks_have_no_room(tiny_demo, disk, mon
 
 def test_parts_that_are_none_are_refused(tmp_path):
     for key, base in (("augmentation", "data.dataset.Augmentation"), ("cache", "data.cache.VideoCache")):
-        with pytest.raises(KeyframeError, match=f"^{key}: dict is no {key}: derive it from keyframe.{base}.$"):
+        with pytest.raises(KeyframeError, match=f"^{key}: dict is not a {key}: derive it from keyframe.{base}.$"):
             make_datamodule(tmp_path, **{key: {}})

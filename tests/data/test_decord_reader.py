@@ -187,7 +187,7 @@ class FakeDecord(ModuleType):
         (FakeDecord(n_frames=N_FRAMES + 1), f"decord lists {N_FRAMES + 1} frames and its packets {N_FRAMES}"),
         (FakeDecord(late=0.04), "decord's time stamps are not those of its packets"),
         (FakeDecord(late=float("nan")), "decord's time stamps are not those of its packets"),
-        (FakeDecord(keys=(0, 10, 24)), "decord starts at frames that are no key frames"),
+        (FakeDecord(keys=(0, 10, 24)), "decord starts at frames that are not key frames"),
         (FakeDecord(fails_at=0), "decord fails on it"),
     ],
 )

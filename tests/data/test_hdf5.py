@@ -102,7 +102,7 @@ def missing(command):
         ("us_huge.h5", "more than is left for a file of this size"),
         ("nframes_1e12.h5", "more than is left for a file of this size"),
         ("huge_16TB.mat", "more than is left for a file of this size"),
-        ("surrogate.mat", "is no text"),
+        ("surrogate.mat", "is not text"),
         ("esc_error.tsv", "holds control characters"),
     ],
 )
@@ -199,8 +199,8 @@ def test_what_a_mat_refers_to_is_looked_at_before_it_is_read(tmp_path):
         ("user_anno", to_nothing, "cannot be read as HDF5"),
         ("user_anno", regions, "/tvsum50/user_anno holds no references"),
         ("category", one_fewer, "2 videos, 1 categories and 2 user_anno"),
-        ("video", refer(data=np.full((10**6, 1), 65, np.uint16)), "is no text"),
-        ("video", refer(data=np.array([[0xD800]], np.uint16)), "is no text"),
+        ("video", refer(data=np.full((10**6, 1), 65, np.uint16)), "is not text"),
+        ("video", refer(data=np.array([[0xD800]], np.uint16)), "is not text"),
         ("video", refer(data=np.array([[97]], np.uint16)), "user_anno of a is not one array"),
         ("video", refer(data=np.array([[27], [91]], np.uint16)), "holds control characters"),
     ):

@@ -165,7 +165,7 @@ BAD = {
     "a segment that ends before it starts": ("labels.csv", HEADER + "a,2,1,1,x\n", "line 2: the segment starts at 2 s"),
     "scores of some": ("labels.csv", HEADER + "a,0,1,1,x\na,1,2,,x\n", "line 3 has end, start, video, the rows before"),
     "another scale": ("labels.csv", HEADER + "a,0,1,1,x\na,1,2,7,x\n", r"line 3: score 7 lies outside \[1, 5\]"),
-    "no number": ("labels.csv", HEADER + "a,0,1:30,1,x\n", "line 2: end '1:30' is no number"),
+    "no number": ("labels.csv", HEADER + "a,0,1:30,1,x\n", "line 2: end '1:30' is not a number"),
     "before the video": ("labels.csv", HEADER + "a,-1,1,1,x\n", "line 2: start -1 lies before the video"),
     "another video's length": (
         "labels.csv",
@@ -187,7 +187,7 @@ BAD = {
     "two forms": ("labels.json", '{"a": {"scores": [1], "keyframes": [1]}}', "needs one of user_summary"),
     "a list": ("labels.json", '{"a": [1, 2]}', "needs one of user_summary"),
     "half a segment": ("labels.json", '{"a": {"segments": [[1]]}}', r"must be \[start, end, score\]"),
-    "a row that is none": ("labels.json", "[1]", "row 1 is no object"),
+    "a row that is none": ("labels.json", "[1]", "row 1 is not an object"),
     "an unknown video": ("labels.json", '{"c": {"scores": [1]}}', r"none of the 1 labelled videos \(c\)"),
     "too many annotators": (
         "labels.csv",

@@ -291,7 +291,7 @@ def test_read_labels_refuses_other_suffixes(tmp_path):
     with pytest.raises(KeyframeError, match=r"there is no file .*labels\.xls: set data\.labels"):
         read_labels(tmp_path / "labels.xls")
     (tmp_path / "labels.xls").touch()
-    with pytest.raises(KeyframeError, match=r"labels\.xls is no label file: data\.labels"):
+    with pytest.raises(KeyframeError, match=r"labels\.xls is not a label file: data\.labels"):
         read_labels(tmp_path / "labels.xls")
     with pytest.raises(KeyframeError, match=r"holds no label file .*set data\.labels"):
         read_labels(tmp_path)

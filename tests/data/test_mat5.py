@@ -47,10 +47,10 @@ def test_what_is_no_label_of_summe_is_refused_in_one_sentence(tmp_path):
         ({"user_score": None}, r"holds no user_score \(frames, users\)"),
         ({"user_score": np.zeros((0, 3))}, "holds no user_score"),
         ({"user_score": np.zeros((2, 2, 2))}, "holds no user_score"),
-        ({"user_score": np.array([["a"], ["b"]], dtype=object)}, "user_score is no array of real numbers"),
-        ({"user_score": {"a": 1.0}}, "user_score is no array of real numbers"),
+        ({"user_score": np.array([["a"], ["b"]], dtype=object)}, "user_score is not an array of real numbers"),
+        ({"user_score": {"a": 1.0}}, "user_score is not an array of real numbers"),
         ({"user_score": SCORE * np.nan}, "user_score holds NaN or infinity"),
-        ({"user_score": SCORE * 1j}, "user_score is no array of real numbers"),
+        ({"user_score": SCORE * 1j}, "user_score is not an array of real numbers"),
         ({"nFrames": 5.0}, "a user_score of 4 rows and nFrames"),
     ):
         write_gt(path, SCORE, **changes)

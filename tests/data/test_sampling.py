@@ -147,7 +147,7 @@ def test_an_own_sampling_that_breaks_its_contract_is_one_sentence():
 
 def test_what_is_no_sampling_is_refused():
     check_sampling(OwnSampling([]))
-    with pytest.raises(KeyframeError, match="sampling: dict is no sampling: one has window and indices"):
+    with pytest.raises(KeyframeError, match="sampling: dict is not a sampling: one has window and indices"):
         check_sampling({})
     with pytest.raises(KeyframeError, match="sampling: window of OwnSampling=0 must be a whole number"):
         check_sampling(OwnSampling([], window=0))

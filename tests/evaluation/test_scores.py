@@ -130,7 +130,7 @@ def test_files_that_are_damaged_or_hostile(tmp_path):
         file["a"] = h5py.ExternalLink("other.h5", "/a")
     for name, words in {
         "gone.json": "there is no file",
-        "a.txt": "is no score file: name a .json, .csv, .npz, .h5 file",
+        "a.txt": "is not a score file: name a .json, .csv, .npz, .h5 file",
         "list.json": "no JSON object",
         "deep.json": "nested too deeply",
         "half.json": "cannot be read as JSON",
@@ -157,9 +157,9 @@ def test_files_that_are_damaged_or_hostile(tmp_path):
 def test_nothing_is_overwritten_and_an_id_that_a_form_cannot_hold(tmp_path):
     (tmp_path / "mine.json").write_text("mine")
     for name, words in {
-        "mine.json": "is there already",
+        "mine.json": "exists already",
         "no/a.json": "there is no folder",
-        "a.txt": "is no score file",
+        "a.txt": "is not a score file",
     }.items():
         with pytest.raises(KeyframeError, match=words):
             check_new(tmp_path / name)

@@ -156,7 +156,7 @@ def test_what_leads_to_no_video_is_refused_with_its_cause(video, tmp_path):
     assert "cannot be reached (" in only(tmp_path, "http://[::1/a.mp4")
     for address in ("ftp://host/a.mp4", "rtsp://me:secret@host/1", "data:video/mp4;base64,AAAA", "file:///a.mp4"):
         reason = only(tmp_path, address)
-        assert "is no http(s) address: download the video by other means" in reason and "secret" not in reason
+        assert "is not an http(s) address: download the video by other means" in reason and "secret" not in reason
 
 
 def test_a_server_that_is_slow_is_left(video, tmp_path, monkeypatch):
@@ -224,9 +224,9 @@ def test_a_playlist_is_downloaded_with_its_segments_from_public_places_alone(vid
             assert only(tmp_path, f"{server.root}/moved.m3u8") == ("moved.m3u8", joined)
             for path, words in {
                 "spy": f"/spy.m3u8 leads to the private address 127.0.0.1:{other.server_port}",
-                "files": "file:///etc/passwd is no http(s) address",
+                "files": "file:///etc/passwd is not an http(s) address",
                 "gone": "/gone.ts is answered by 404",
-                "endless": "is no playlist, it has over 8 MB",
+                "endless": "is not a playlist, it has over 8 MB",
             }.items():
                 assert words in only(tmp_path, f"{server.root}/{path}.m3u8")
         assert other.asked == []

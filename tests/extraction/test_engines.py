@@ -172,9 +172,9 @@ def test_an_output_that_cannot_be_written(videos, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "unmounted")
     for output, why in {
-        tmp_path / "file": "file is no folder",
-        tmp_path / "file" / "below": "file is no folder",
-        tmp_path / "link": "link is a link to .*/unmounted, which is no folder",
+        tmp_path / "file": "file is not a folder",
+        tmp_path / "file" / "below": "file is not a folder",
+        tmp_path / "link": "link is a link to .*/unmounted, which is not a folder",
     }.items():
         with pytest.raises(KeyframeError, match=rf"output=.*cannot be written \(.*{why}\)"):
             plan(videos, output, SPEC)

@@ -126,8 +126,8 @@ def test_a_kill_while_the_folder_behind_a_link_is_replaced(tmp_path):
 def test_a_link_that_leads_to_no_folder_of_ours_is_refused(tmp_path):
     out = tmp_path / "a"
     for make, sentence in {
-        lambda: out.symlink_to(tmp_path / "unmounted" / "a"): "a link to .*unmounted/a, which is no folder: make it",
-        lambda: out.symlink_to(out): "is a link to .*, which is no folder",
+        lambda: out.symlink_to(tmp_path / "unmounted" / "a"): "a link to .*unmounted/a, which is not a folder: make it",
+        lambda: out.symlink_to(out): "is a link to .*, which is not a folder",
         lambda: out.symlink_to(__file__): "was not made by keyframe-extract",
         lambda: out.symlink_to(Path(__file__).parent): "was not made by keyframe-extract",
     }.items():

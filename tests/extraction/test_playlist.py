@@ -99,7 +99,7 @@ def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
         f"file://{tmp_path / 'secret.ts'}": "which is not in its folder: download the segments",
         "http://127.0.0.1:9/a.ts?key=1": "names http://127.0.0.1:9/a.ts, which is not in its folder",
         "data:video/mp2t;base64,AAAA": "which is not in its folder",
-        "gone.ts": "names gone.ts, which is not there: copy it, too",
+        "gone.ts": "names gone.ts, which is missing: copy it, too",
     }.items():
         path.write_text(f"{_HEAD}#EXTINF:1,\n{segment}\n")
         reason = only(tmp_path, path)
@@ -116,7 +116,7 @@ def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
     path.write_text(f"{_HEAD}#EXTINF:1,\r\na b0.ts\r\n", encoding="utf-8-sig")
     assert only(tmp_path, path)[1] == list(range(12))
     path.write_bytes(b"#EXTM3U\n\xff\xfe")
-    assert "is no playlist that can be read" in only(tmp_path, path)
+    assert "is not a readable playlist" in only(tmp_path, path)
 
 
 def test_elsewhere_a_playlist_is_no_video_and_names_nothing_to_open(streams, tmp_path):

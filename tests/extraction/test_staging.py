@@ -117,7 +117,7 @@ def test_standard_input_is_named_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with staged(tmp_path / "run" / "inputs", None) as staging:
         [refused] = found(staging, "-")
-        assert refused.reason.startswith("standard input is no file or pipe")
+        assert refused.reason.startswith("standard input is not a file or pipe")
 
 
 def test_the_log_names_what_the_user_has_named(tmp_path, monkeypatch, caplog):
@@ -140,7 +140,7 @@ def test_what_cannot_be_staged_is_refused_with_its_cause(tmp_path):
     wrong = {
         mixed / "%04d.png": "matches no image",
         mixed: "2.jpg is mjpeg, but the images before it png",
-        tmp_path / "text": "is no image that FFmpeg can read",
+        tmp_path / "text": "is not an image that FFmpeg can read",
     }
     with staged(tmp_path / "run" / "inputs", 25) as staging:
         for entry, reason in zip(found(staging, *wrong), wrong.values(), strict=True):

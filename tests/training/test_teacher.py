@@ -103,13 +103,13 @@ def test_a_teacher_of_unknown_videos_is_refused(theirs, tiny_demo):
 def test_a_teacher_is_known_by_the_split_that_it_has_stored(theirs, tiny_demo, tmp_path, caplog):
     # trained on another fold than its configuration would give today
     theirs.kept_split = make_datamodule(tiny_demo, fold=1).split
-    refused(theirs, make_datamodule(tiny_demo), "has learnt from")
+    refused(theirs, make_datamodule(tiny_demo), "was trained on", "videos of this run")
     check_teacher("TEACHER", theirs, make_datamodule(tiny_demo, fold=1))
     assert not caplog.text
     # its videos are gone, its ids are not
     gone = make_datamodule(tiny_demo)
     gone.kept_split, gone.source = theirs.split, DirectorySource(str(tmp_path / "gone"))
-    refused(gone, make_datamodule(tiny_demo), "has learnt from")
+    refused(gone, make_datamodule(tiny_demo), "was trained on", "videos of this run")
     check_teacher("TEACHER", gone, make_datamodule(tiny_demo, fold=1))
     assert "compared by their ids alone" in caplog.text
 
