@@ -353,7 +353,7 @@ def unchanged(
         return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
 
     before = since or state()
-    sentence = f"{path} has changed while it was read: wait until it is whole, then start again."
+    sentence = f"{path} has changed while it was read: wait until it is complete, then start again."
     if state() != before:
         raise error(sentence)
     try:
@@ -385,7 +385,7 @@ def content_hash(path: Path) -> str:
     except IsADirectoryError as error:
         raise VideoError(f"{path} is a folder: name a video file in it.") from error
     except PermissionError as error:
-        raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
+        raise VideoError(f"{path} cannot be read: give yourself read permission.") from error
     except (OSError, ValueError) as error:
         raise VideoError(f"{path} cannot be read ({error}): check the path and the disk.") from error
     return digest.hexdigest()

@@ -398,7 +398,7 @@ def disk_fault(error: OSError, place: Path | None = None) -> str | None:
     if "No usable temporary directory" in str(error):
         return "no temporary directory can be written: make room in it, or set TMPDIR to another one."
     if error.errno == errno.ENOENT and place is not None and not place.exists():
-        return f"{place} has been removed while it was used: start again."
+        return f"{place} was removed while in use: start again."
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None

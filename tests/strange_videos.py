@@ -113,7 +113,7 @@ def missing(path: Path) -> None:
 
 _NO_INDEX = "cut short or damaged, its index is missing: copy, download or export it again."
 _NO_VIDEO = "is not a video that FFmpeg can read: leave it out, or convert it to H.264 in MP4."
-_CLOCK = "has a clock that goes back, as in joined recordings: convert it once"
+_CLOCK = "has a clock that goes backwards, as in joined recordings: convert it"
 _VERY_LONG = bytes.fromhex("7ffffff0")
 
 # File name -> its maker, and what the sentence of refusal says after the name; None where keyframes are found.

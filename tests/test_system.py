@@ -284,7 +284,7 @@ def test_faults_of_the_machine(task, sentence, tmp_path):
 def test_a_directory_that_has_vanished(tmp_path):
     gone = tmp_path / "gone"
     error = failed(lambda: (gone / "file").write_text(""))
-    assert fault_of(error, gone) == f"{gone} has been removed while it was used: start again."
+    assert fault_of(error, gone) == f"{gone} was removed while in use: start again."
     assert fault_of(error, tmp_path) is None  # a file that is not there may be a bug
 
 

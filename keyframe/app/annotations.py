@@ -170,7 +170,7 @@ class Annotations:
         """What an annotator who has begun has done."""
         one = self.found.get(video, {}).get(annotator)
         if one is None:
-            raise KeyframeError(f"{annotator} has not begun with this video: reload the page.")
+            raise KeyframeError(f"{annotator} has not started this video: reload the page.")
         return one
 
     def begin(self, video: str, annotator: str, order: str, shots: Shots) -> None:
@@ -226,7 +226,7 @@ class Annotations:
     def _open(self) -> None:
         if self.path.suffix != ".tsv" or self.scale != (1, 5):
             raise KeyframeError(
-                f"labels={self.path} takes no scores of shots: to label, start keyframe-app with labels=NEW.tsv, "
+                f"labels={self.path} cannot hold scores of shots: to label, start keyframe-app with labels=NEW.tsv, "
                 "without lowest and highest."
             )
         make_folder(self.place.parent)
@@ -249,7 +249,7 @@ class Annotations:
         with self.place.open("rb") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(_MOST_LINE), b""), start=1):
                 if not line.endswith(b"\n") and len(line) < _MOST_LINE:
-                    log.warning("%s: the last line was not written to its end, and is dropped", self.place)
+                    log.warning("%s: the last line is incomplete, and is dropped", self.place)
                     journal.truncate(end)
                     break
                 try:
@@ -289,7 +289,7 @@ class Annotations:
             return {}
         found = read_tvsum_tsv(self.path, option="labels")
         if any(one.selections for one in found.values()):
-            raise KeyframeError(f"{self.path} holds selected frames and no scores: give another labels= to label.")
+            raise KeyframeError(f"{self.path} holds selected frames, not scores: give another labels= to label.")
         counts = Counter(rows)
         ours = {name: one for name, one in found.items() if counts[name]}
         return {name: of_annotators(one.annotators[: counts[name]], one.category) for name, one in ours.items()}

@@ -170,7 +170,7 @@ class Library:
                     return
                 self.look_at(video)
         except Exception:
-            log.exception("The videos could not be looked through")
+            log.exception("The videos could not be listed")
         finally:
             self._surveying.release()
 

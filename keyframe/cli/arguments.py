@@ -198,7 +198,7 @@ def check_values(config: DictConfig, command: str) -> None:
             check_number(key, value, **allowed)
     Trust.of(config.trust)
     if not OmegaConf.is_interpolation(config, "run_dir"):  # Hydra has made its own directory by now
-        raise KeyframeError(f"run_dir={config.run_dir} follows hydra.run.dir (of a sweep hydra.sweep.dir): set that.")
+        raise KeyframeError(f"run_dir={config.run_dir} follows hydra.run.dir (in a sweep hydra.sweep.dir): set that.")
 
 
 def _check_keys(values: Any, known: Set[str]) -> None:
@@ -228,7 +228,7 @@ def _check_keys(values: Any, known: Set[str]) -> None:
             if key not in known and not (entry and value is None):
                 how = f"choose an option, under `defaults` by `override /{key}: NAME`, or "
                 how = how if (conf_dir() / key).is_dir() else ""
-                raise KeyframeError(f"{key}={value} leaves out what {key} is made of: {how}change the keys below it.")
+                raise KeyframeError(f"{key}={value} would drop the keys below {key}: {how}change those keys.")
         elif not (key in known or named):
             present = [one for one, _ in flat(values) if not f"{one}.".startswith(f"{key}.")]
             raise KeyframeError(unknown_key(key, present))

@@ -72,7 +72,7 @@ def load_models(config: DictConfig) -> dict[str, Sequence[Run] | Sequence[ScoreF
             raise KeyframeError(f"names={config.names} must give each of the {len(models)} models a name of its own.")
     if len(models) < 2:
         raise KeyframeError(
-            "runs= names one model, and a comparison needs two: add another run or scores=FILE, or use "
+            "runs= names one model, but a comparison needs two: add another run or scores=FILE, or use "
             "keyframe-evaluate for one model."
         )
     return dict(zip(names, models, strict=True))
@@ -170,7 +170,7 @@ class ChosenVideos:
         self.by_run.append(dict.fromkeys(file.scores, file.at))
         if file.others:
             self.notes.append(
-                f"{file.path} has scores of {len(file.others)} videos that are not measured: {few(file.others, 10)}."
+                f"{file.path} has scores of {len(file.others)} other videos:  {few(file.others, 10)}."
             )
 
     def add_labels(self, source: DirectorySource) -> None:
@@ -239,7 +239,7 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
             parts = member.part_of(id_), chosen.parts.get(id_, PARTS_BY_RISK[-1])
             chosen.parts[id_] = min(parts, key=PARTS_BY_RISK.index)
     if files:
-        chosen.notes.append("It is not known which videos the systems of the score files were trained on.")
+        chosen.notes.append("The score files do not say which videos their systems were trained on.")
     for note in chosen.notes:
         log.warning("%s", note)
     source = getattr(runs[0].datamodule, "source", None)
@@ -271,7 +271,7 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     else:
         videos = {id_: LabelVideo(id_, one) for id_, one in read_labels(path, option="labels", **scale).items()}
         chosen.notes.append(
-            "No frames were looked at: without shots there is neither keyshot F1 nor a training-free baseline. "
+            "No frames were decoded: without shots there is neither keyshot F1 nor a training-free baseline. "
             "data.root=DIR, the folder of the videos, or a feature file as labels= gives both."
         )
     for file in files:

@@ -61,7 +61,7 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         # An absolute path, because to FFmpeg "name:part.mp4" is a protocol. Whatever a file names is not opened.
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except PermissionError as error:
-        raise VideoError(f"{path} may not be read: give yourself read permission on it.") from error
+        raise VideoError(f"{path} cannot be read: give yourself read permission.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path} is {_what_is_unreadable(head)}.") from error
     with container:

@@ -295,7 +295,7 @@ def _damaged(index: PacketIndex, n_lost: int, n_wanted: int, max_missing: float)
     """The error of a video of which too many wanted frames do not decode."""
     if not index.steady:
         return VideoError(
-            f"{index.path} has a clock that goes back, as in joined recordings: convert it once, "
+            f"{index.path} has a clock that goes backwards, as in joined recordings: convert it, "
             "ffmpeg -i FILE -c:v libx264 new.mp4."
         )
     return VideoError(
@@ -341,7 +341,7 @@ class Snapped:
         """The counts in words."""
         total = self.n_keys + self.n_decoded
         if self.reason is not None:
-            return f"all {total} frames decoded exactly in spite of reader.exact=false, because {self.reason}"
+            return f"all {total} frames decoded exactly despite reader.exact=false, because {self.reason}"
         rest = f", {self.n_decoded} decoded exactly (no I-frame nearby)" if self.n_decoded else ""
         return f"{total} frames, {self.n_keys} of them I-frames near the grid{rest}"
 

@@ -32,7 +32,7 @@ _USE = {
     "not_meant_for": [
         "judging people or what they do",
         "finding particular persons, objects or events",
-        "decisions that no person reviews",
+        "decisions that no one reviews",
     ],
     "limits": "It has learned what the annotators of its training videos found important; on other kinds of video, "
     "measure it before you rely on it.",

@@ -246,7 +246,7 @@ def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUS
         if not Trust.of(trust).programs:
             if card.kind != KINDS[".onnx"]:
                 raise KeyframeError(
-                    f"{path} was not loaded: it is a program ({card.kind}), which may do all that you may; add "
+                    f"{path} was not loaded: it is a program ({card.kind}), which can do anything that you can; add "
                     "trust=true if you trust who made it, or use an .onnx file, which needs no trust."
                 )
             _require_data(path)
@@ -258,13 +258,13 @@ def load_exported(path: str | Path, threads: int = 0, trust: TrustLike = NO_TRUS
 def require_cpu(path: Path, device: str) -> None:
     """Refuse another device for an exported file."""
     if device not in ("auto", "cpu"):
-        raise KeyframeError(f"device={device}: the exported model {path} computes on the CPU; leave device out.")
+        raise KeyframeError(f"device={device}: the exported model {path} runs on the CPU; leave device out.")
 
 
 def require_checkpoint(run: str | Path) -> None:
     """Refuse an exported file where only the model of a checkpoint will do."""
     if is_exported(run):
-        raise KeyframeError(f"{run} is an exported file, which holds no checkpoint: give the run that it was made of.")
+        raise KeyframeError(f"{run} is an exported file without a checkpoint: give the run that it was made from.")
 
 
 class _HeldFrames:

@@ -77,7 +77,7 @@ def read_clips(
         clips.append(Clip(sample.video, sample.inputs[shown].numpy(), sample.importance[shown].numpy()))
     if not clips:
         reason = "; ".join(reasons[:3]) or "it has none"
-        raise KeyframeError(f"no video of the {split} split can be read ({reason}): say where they lie with data.root.")
+        raise KeyframeError(f"no video of the {split} split can be read ({reason}): set data.root to their folder.")
     return clips
 
 

@@ -77,7 +77,7 @@ class Download:
     def _keep_pace(self) -> None:
         """Raise KeyframeError if all that was read until now came too slowly."""
         if time.monotonic() - self.since > _PATIENCE + self.n_read / _SLOWEST:
-            raise KeyframeError(f"{self.name} comes too slowly, {self.n_read >> 10} KB so far: try later, {_INSTEAD}.")
+            raise KeyframeError(f"{self.name} is too slow, {self.n_read >> 10} KB so far: try later, {_INSTEAD}.")
 
     def save(self, address: str, file: Path) -> str:
         """Write what is at an address, this one's or one that it leads to; KeyframeError if it is out of limits.
@@ -189,9 +189,9 @@ def _length(name: str, answer: Any, free: int) -> int | None:
     if kind == "text/html":
         raise KeyframeError(f"{name} is a web page, not a video: give the address of the file itself, {_INSTEAD}.")
     if length is None and "mpegurl" not in kind and not name.lower().endswith((".m3u8", ".m3u")):
-        raise KeyframeError(f"{name} states no length, it may have no end: {_INSTEAD.removeprefix('or ')}.")
+        raise KeyframeError(f"{name} states no length, it may be endless: {_INSTEAD.removeprefix('or ')}.")
     if length is not None and length > free:
-        raise KeyframeError(f"{name} has {length} bytes, and {free} are free for it: make room.")
+        raise KeyframeError(f"{name} has {length} bytes, but only {free} are free: make room.")
     return length
 
 

@@ -162,7 +162,7 @@ class Extractor:
         self.spec = spec
         self.scorer = spec.load_scorer()
         if fingerprint(self.scorer.description, spec.settings) != spec.fingerprint:
-            raise KeyframeError(f"{spec.checkpoint} has changed since this command began: start it again.")
+            raise KeyframeError(f"{spec.checkpoint} has changed since this command started: run it again.")
 
     def __call__(self, job: VideoJob) -> VideoResult:
         """Do one job; any error becomes its result."""

@@ -49,7 +49,7 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path], st
         nothing = f"{', '.join(map(str, inputs)) or 'input'} names no video: give videos, a folder or a list, "
         raise KeyframeError(reasons[0] if reasons else f"{nothing}such as keyframe-extract holiday.mp4.")
     for entry in passed:
-        log.info("Passed over %s: results go there", entry)
+        log.info("Skipped %s: results are written there", entry)
     return list(found.values())
 
 
@@ -89,7 +89,7 @@ def _files_of(
                 yield Refused(path, f"{path} holds no videos: name another folder{more}.")
             yield from map(staging.file, _in_order(videos))
         elif staging.rate is None:
-            more = "if they follow each other, add image_rate=25, or as many as there are per second"
+            more = "if they form a sequence, add image_rate=25, or their number per second"
             yield Refused(path, f"{path} holds no videos but {len(images)} images: {more}.")
         else:
             yield staging.images(path, _in_order(images))

@@ -52,7 +52,7 @@ class Part:
             height, width = whole.shown_size
             rows, columns = self.region.spans(height, width)
             if rows.stop > height or columns.stop > width:
-                raise VideoError(f"{path} has frames of {width}x{height} pixels, and region reaches beyond: change it.")
+                raise VideoError(f"{path} has frames of {width}x{height} pixels, and region extends beyond: change it.")
         return replace(whole, region=self.region).between(self.start, self.end)
 
 

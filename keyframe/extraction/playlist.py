@@ -47,7 +47,7 @@ def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
     variants = [(_size(one), entry) for one, entry in pairwise(lines) if _is(one, "STREAM-INF")]
     if variants:
         if any(_is(line, "MEDIA") and _value(line, "TYPE") == "AUDIO" and _value(line, "URI") for line in lines):
-            log.info("%s: its sound is in files of its own, which are not read", shown_address(place))
+            log.info("%s: its sound is in separate files, which are not read", shown_address(place))
         place, file = find(max(variants, key=lambda variant: variant[0])[1], place)
         lines = _lines(file)
     ends: dict[Path, int] = {}
@@ -58,7 +58,7 @@ def pieces(playlist: Path, place: str, find: FindPart) -> Iterator[Piece]:
         if _is(line, "MAP") and line != header:
             if header is not None:
                 raise KeyframeError(
-                    f"{playlist} changes its coding midway (a second EXT-X-MAP): convert it, ffmpeg -i FILE new.mp4."
+                    f"{playlist} changes its encoding midway (a second EXT-X-MAP): convert it, ffmpeg -i FILE new.mp4."
                 )
             header = line
             yield _piece(find(_value(line, "URI"), place)[1], _value(line, "BYTERANGE"), ends)
@@ -128,7 +128,7 @@ def _lines(playlist: Path) -> Sequence[str]:
     except (OSError, ValueError) as error:
         raise KeyframeError(f"{playlist} is not a readable playlist: download it again.") from error
     if "#EXT-X-" not in text:
-        raise KeyframeError(f"{playlist} is a list for players, not of segments (HLS): name its videos in a .txt file.")
+        raise KeyframeError(f"{playlist} is a list of videos, not of segments (HLS): name its videos in a .txt file.")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

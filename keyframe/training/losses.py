@@ -195,7 +195,7 @@ class Distillation(nn.Module):
         if not hint_weight >= 0:
             raise ValueError(f"hint_weight must be at least 0, not {hint_weight}")
         if weight == hint_weight == 0:
-            raise ValueError("weight must be above 0 where hint_weight is 0: the teacher would teach nothing")
+            raise ValueError("weight must be above 0 where hint_weight is 0: the teacher would have no effect")
         self.weight = weight
         self.loss = loss
         self.hint_weight = hint_weight
@@ -259,7 +259,7 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
     if not isinstance(data, VideoDataModule):
         raise KeyframeError("distillation needs videos, and data=h5 has features alone: leave experiment=distill out.")
     if not isinstance(teacher_data, VideoDataModule):
-        raise KeyframeError(f"teacher={name} was trained on features and cannot see videos: use a run on videos.")
+        raise KeyframeError(f"teacher={name} was trained on features and cannot score videos: use a run on videos.")
     for key, was, now in (
         ("sampling", teacher_data.sampling, data.sampling),
         ("data.size", teacher_data.size, data.size),

@@ -109,7 +109,7 @@ def plan_resume(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, 
     resume = Resume(path, epoch if isinstance(epoch, int) else 0, before, changes)
     epochs = nested(config, "trainer", "max_epochs")
     if isinstance(epochs, int) and epochs < resume.epoch:
-        raise KeyframeError(f"{path} has trained {resume.epoch} epochs: trainer.max_epochs={epochs} is over; raise it.")
+        raise KeyframeError(f"{path} has trained {resume.epoch} epochs: trainer.max_epochs={epochs} is too low.")
     return resume
 
 
@@ -229,8 +229,8 @@ def resume_split(datamodule: KeyframeDataModule[Any], resume: Path) -> None:
     datamodule.prepare_data()
     if datamodule.kept_split is not None and (gone := datamodule.gone):
         raise KeyframeError(
-            f"{resume} cannot go on: {len(gone)} of the {len(datamodule.split.by_id())} videos of its split are not "
-            f"there any more ({few(gone)}): put them back, or train a new run."
+            f"{resume} cannot be resumed: {len(gone)} of the {len(datamodule.split.by_id())} videos of its split no "
+            f"longer exist ({few(gone)}): put them back, or train a new run."
         )
     for note in datamodule.split_notes(str(resume)):
         log.warning("%s", note)
@@ -244,11 +244,11 @@ def _best_checkpoint(trainer: Trainer) -> Path:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path
     ]
     if not written:
-        raise KeyframeError("Training left no checkpoint to measure: trainer.max_epochs must be at least 1.")
+        raise KeyframeError("Training wrote no checkpoint to test: trainer.max_epochs must be at least 1.")
     for callback in written:
         if callback.monitor is not None:
             return Path(callback.best_model_path)
-    log.warning("No checkpoint was best by its metric; the last one is measured.")
+    log.warning("No checkpoint has a value of the monitored metric; the last one is tested.")
     return Path(written[0].best_model_path)
 
 

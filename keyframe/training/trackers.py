@@ -66,7 +66,7 @@ class _Wandb(WandbLogger):
         except Error as error:
             reason = str(error).splitlines()[0]
             raise KeyframeError(
-                f"W&B does not begin the run ({reason}): try `wandb login --relogin`, or set logger.wandb.offline=true."
+                f"W&B does not start the run ({reason}): try `wandb login --relogin`, or set logger.wandb.offline=true."
             ) from error
 
 

@@ -94,7 +94,7 @@ def test_a_rating_is_on_disk_before_it_is_answered_and_the_row_once_all_are(site
         ({"annotator": "", "order": "random"}, "a name of 1 to 40"),
         ({"annotator": "x" * 41, "order": "random"}, "a name of 1 to 40"),
         ({"annotator": "Ann", "order": "backwards"}, "order=backwards is not known"),
-        ({"annotator": "Zoe", "watched": True}, "has not begun"),
+        ({"annotator": "Zoe", "watched": True}, "has not started"),
         ({"annotator": "Ann", "shot": 0, "score": 3}, "watch the whole video first"),
         ({"annotator": "Ann", "shot": True, "score": 3}, "shot is missing or of the wrong kind"),
     ],
@@ -188,7 +188,7 @@ def test_a_kill_loses_nothing_and_a_torn_line_is_dropped(tmp_path, caplog):
         journal.write('{"video": "a", "annotator": "Ann", "sh')
     one = Annotations(labels)
     one.open()
-    assert "the last line was not written to its end, and is dropped" in caplog.text
+    assert "the last line is incomplete, and is dropped" in caplog.text
     assert one.found["a"]["Ann"].scores == {0: 4, 2: 1}
     one.rate("a", "Ann", 1, 2)
     one.close()

@@ -243,9 +243,9 @@ def test_scores_on_labels_alone_and_what_is_left_out(tmp_path):
         "clip3: " + f"{tmp_path / 'my (1).json'} has 91 scores of clip3, which has 90 frames and 6 picks",
         "score 0 of clip4 is not finite",
         "(scores or labels constant) and are left out of that mean: clip5.",
-        "has scores of 1 videos that are not measured: else.",
+        "has scores of 1 other videos: else.",
         "There are no scores for 2 labelled videos: clip6, clip7.",
-        "No frames were looked at",
+        "No frames were decoded",
     ):
         assert sentence in page, sentence
     again = evaluate(tmp_path / "again", f"scores={tmp_path / 'picks.csv'}", f"labels={path}")
@@ -268,7 +268,7 @@ def test_scores_that_cannot_be_measured(tmp_path):
         (["runs=[]"], "runs=[] names nothing"),
         ([*both, f"data.labels={path}"], "data.labels names the annotators beside a feature file"),
         ([*both, "split=test"], "split= and protocol= are for runs"),
-        ([*both, f"write_scores={file}"], "is there already"),
+        ([*both, f"write_scores={file}"], "exists already"),
         ([both[1], f"write_scores={tmp_path / 'new.json'}"], "write_scores= is for models"),
     ):
         assert words in refused(tmp_path / "run", *arguments)
@@ -534,8 +534,8 @@ def test_a_run_beside_the_scores_of_others(feature_runs, tmp_path):
         assert (metrics[key], metrics[f"{key}_p"]) == (0, 1)
     assert metrics["oracle/test/spearman"] == pytest.approx(1) and metrics["oracle/test/mse"] == 0
     page = " ".join((tmp_path / "report.txt").read_text().split())
-    assert "oracle.npz has scores of 12 videos that are not measured" in page
-    assert "not known which videos the systems of the score files were trained on" in page
+    assert "oracle.npz has scores of 12 other videos" in page
+    assert "The score files do not say which videos their systems were trained on" in page
 
 
 def test_a_feature_file_that_was_moved_or_cannot_be_sampled(feature_runs, tmp_path):

@@ -147,7 +147,7 @@ def test_a_shared_file_runs_nothing(command, exported, tmp_path):
         call = {"_target_": "urllib.request.urlopen", "url": url}
         card = card_of(data)
         for words, file, datamodule in (
-            ("it is a program (torch.export), which may do all that you may; add trust=true", program, {}),
+            ("it is a program (torch.export), which can do anything that you can; add trust=true", program, {}),
             ("it is ONNX by its name, torch.export by its content", named_onnx, {}),
             ("it asks for urllib.request.urlopen", tmp_path / "b.onnx", call),
             ("its configuration holds the unresolved value", tmp_path / "b.onnx", {"source": f"${{oc.create:{call}}}"}),
@@ -207,7 +207,7 @@ def test_bad_input(export, exported, old_run, tmp_path, monkeypatch):
     assert "run=/no/where: there is no checkpoint" in refused("run=/no/where")
     assert "there is no checkpoint" in refused(f"run={tmp_path}")
     for format in ("onnx", "torch_export"):  # and not that one should trust it
-        assert "which holds no checkpoint" in refused(f"run={exported[1] / FILES[format]}")
+        assert "exported file without a checkpoint" in refused(f"run={exported[1] / FILES[format]}")
     sentence = export(f"run={old_run}", "calibration.videos=0", f"hydra.run.dir={tmp_path / 'out'}").sentence()
     assert "calibration.videos=0 must be a whole number from 1" in sentence
     again = export(f"run={old_run}", f"hydra.run.dir={exported[1]}")

@@ -249,11 +249,11 @@ REFUSED = {
     "address of another kind": (["rtsp://camera/1"], "rtsp://camera/1 is not an http(s) address: "),
     "playlist that names a file elsewhere": (["a.m3u8"], "a.m3u8 names ../good.mp4, which is outside of its folder"),
     "playlist of itself": (["b.m3u8"], "b.m3u8 names playlists of playlists: name one of these instead."),
-    "playlist for a player": (["c.m3u"], "c.m3u is a list for players, not of segments (HLS): name its videos in"),
+    "playlist for a player": (["c.m3u"], "c.m3u is a list of videos, not of segments (HLS): name its videos in"),
     "DASH": (["a.mpd"], "a.mpd is a playlist, which names other files, not a video: name a video file, or make one"),
     "images without a rate": (
         ["images"],
-        "images holds no videos but 1 images: if they follow each other, add image_rate",
+        "images holds no videos but 1 images: if they form a sequence, add image_rate",
     ),
     "image_rate": (["images", "image_rate=0"], "image_rate=0 must be a number above 0"),
     "numbered images": (["images/%04d.png"], "images/%04d.png matches no image: check the pattern."),
@@ -371,7 +371,7 @@ def test_permissions(good, tmp_path):
     finally:
         locked[1].parent.chmod(0o755)
     assert "2 of 3 videos failed" in done.sentence()
-    assert done.out.count("may not be read: give yourself read permission on it.") >= 2
+    assert done.out.count("cannot be read: give yourself read permission.") >= 2
     require_whole(tmp_path / "found" / "good")
     assert "output=output cannot be written (Permission denied): choose another folder." in refused.sentence()
 

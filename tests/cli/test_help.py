@@ -53,7 +53,7 @@ def test_keyframe_alone_lists_the_commands(monkeypatch, capsys):
     assert listed == [f"keyframe-{name}" for name in main.COMMANDS]
     assert sorted(main.COMMANDS) == COMMANDS
     monkeypatch.setattr(sys, "argv", ["keyframe", "train"])
-    with pytest.raises(SystemExit, match="say keyframe-train"):
+    with pytest.raises(SystemExit, match="use keyframe-train"):
         main.keyframe()
 
 

@@ -402,7 +402,7 @@ def test_a_moved_grid_is_logged_once(reader, video, caplog):
     for name, reason in (("open_gop.mp4", "open GOP"), ("hevc.mp4", "codec is hevc"), ("mpeg4.avi", "codec is mpeg4")):
         caplog.clear()
         assert moving.grid(np.array([5, 20, 33]), index_packets(video(name))).tolist() == [5, 20, 33]
-        assert "all 3 frames decoded exactly in spite of reader.exact=false" in caplog.text and reason in caplog.text
+        assert "all 3 frames decoded exactly despite reader.exact=false" in caplog.text and reason in caplog.text
 
 
 def test_a_video_that_needs_more_memory_than_there_is_concerns_itself_alone(video):

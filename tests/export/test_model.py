@@ -26,9 +26,9 @@ def test_a_card_stands_for_its_run_also_with_names_of_older_versions(exported):
     assert run.name == "resnet50 (onnx)" and run.frame_shape == (12, 32, 32) and len(run.videos("test")) == 3
     assert run.sizes == {"params_total": 7.0, "weights_mb": path.stat().st_size / 1e6}
     assert run.recipe["format"] == "onnx" and run.model.description["file_sha256"] == card.sha256
-    with pytest.raises(KeyframeError, match="which holds no checkpoint"):
+    with pytest.raises(KeyframeError, match="exported file without a checkpoint"):
         _ = run.detector
-    with pytest.raises(KeyframeError, match="computes on the CPU"):
+    with pytest.raises(KeyframeError, match="runs on the CPU"):
         run.to("cuda")
     changed(path, config={**card.config, "datamodule": {"_target_": "os.system", "command": "true"}})
     with pytest.raises(KeyframeError, match=r"a\.onnx\.json was not loaded: it asks for os\.system"):

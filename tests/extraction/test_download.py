@@ -136,7 +136,7 @@ def test_what_leads_to_no_video_is_refused_with_its_cause(video, tmp_path):
     }
     says = {
         "page": "is a web page, not a video: give the address of the file itself",
-        "live": "states no length, it may have no end: download the video by other means",
+        "live": "states no length, it may be endless: download the video by other means",
         "huge": "has 1000000000000000 bytes, and ",
         "short": f"broke off after {len(video)} of {len(video) + 7} bytes: try again",
         "to_file": "leads to file:///etc/passwd, which is not followed",
@@ -179,8 +179,8 @@ def test_a_server_that_is_slow_is_left(video, tmp_path, monkeypatch):
     says = {
         "silent": (lambda handler: over.wait(9), "does not answer within"),
         "head": (drips(b"HTTP/1.1 200 OK\r\nX: "), "does not answer within"),
-        "all.m3u8": (content((SEGMENTS + "".join(f"{n}.ts\n" for n in range(99))).encode()), "comes too slowly, 0 KB"),
-        "body": (drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), "comes too slowly, 0 KB so far"),
+        "all.m3u8": (content((SEGMENTS + "".join(f"{n}.ts\n" for n in range(99))).encode()), "is too slow, 0 KB"),
+        "body": (drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), "is too slow, 0 KB so far"),
     }
     answers = {path: answer for path, (answer, _) in says.items()} | {f"{n}.ts": nothing for n in range(99)}
     with serving(**answers) as server:

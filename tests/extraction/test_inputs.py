@@ -65,7 +65,7 @@ def test_a_folder_that_only_leads_to_results_is_passed_over(tmp_path, caplog):
         caplog.clear()
         with caplog.at_level("INFO"):
             assert find_inputs([str(video), str(outputs)], recursive, ours, Staging(tmp_path / "in")) == [video]
-        assert caplog.messages == [f"Passed over {outputs}: results go there"]
+        assert caplog.messages == [f"Skipped {outputs}: results are written there"]
         for place in ours:
             assert find_inputs([str(video), str(place)], recursive, ours, Staging(tmp_path / "in")) == [video]
         with pytest.raises(KeyframeError, match=r"outputs (holds|names) no video"):

@@ -77,7 +77,7 @@ def test_a_region_is_cut_out_of_the_upright_frame(clip):
         with pytest.raises(KeyframeError, match="region"):
             Part.of(None, None, None, wrong)
     for beyond in ("200,0,10,10", "150,0,20,10", "50%,50%,80%,20%"):
-        with pytest.raises(VideoError, match="has frames of 160x96 pixels, and region reaches beyond"):
+        with pytest.raises(VideoError, match="has frames of 160x96 pixels, and region extends beyond"):
             Part.of(None, None, None, beyond).index(clip)
     with pytest.raises(VideoError, match="region lies outside of a frame of 96x160 pixels"):  # the phone is turned
         Part.of(None, None, None, "100,0,60,96").region.of(np.zeros((160, 96, 3), np.uint8))

@@ -83,7 +83,7 @@ def test_sound_in_files_of_its_own_is_left_out(streams, tmp_path, caplog):
     )
     with caplog.at_level("INFO"):
         assert only(tmp_path, tmp_path / "all.m3u8")[1] == list(range(36))
-    assert caplog.messages == [f"{tmp_path / 'all.m3u8'}: its sound is in files of its own, which are not read"]
+    assert caplog.messages == [f"{tmp_path / 'all.m3u8'}: its sound is in separate files, which are not read"]
 
 
 def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
@@ -106,9 +106,9 @@ def test_a_file_of_a_playlist_that_is_not_to_be_had(streams, tmp_path):
         assert reason.startswith(f"{path} names ") and says in reason
     for text, says in {
         f'{_HEAD}#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF:1,\na b0.ts\n': "is encrypted",
-        f'{_HEAD}#EXT-X-MAP:URI="a b0.ts"\n#EXT-X-MAP:URI="a b1.ts"\n': "changes its coding midway",
+        f'{_HEAD}#EXT-X-MAP:URI="a b0.ts"\n#EXT-X-MAP:URI="a b1.ts"\n': "changes its encoding midway",
         _HEAD: "names no segments",
-        "#EXTM3U\na.mp4\n": "is a list for players, not of segments (HLS)",
+        "#EXTM3U\na.mp4\n": "is a list of videos, not of segments (HLS)",
         "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nnew.m3u8\n": "names playlists of playlists",
     }.items():
         path.write_text(text)

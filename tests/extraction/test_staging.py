@@ -54,7 +54,7 @@ def test_images_are_a_video_of_that_rate(images):
 def test_a_folder_of_images_needs_their_rate(images):
     with staged(images / "run" / "inputs", None) as staging:
         [refused] = found(staging, images / "png")
-        assert refused.reason.startswith(f"{images / 'png'} holds no videos but 12 images: if they follow each other")
+        assert refused.reason.startswith(f"{images / 'png'} holds no videos but 12 images: if they form a sequence")
         assert "image_rate=25" in refused.reason
         [path] = found(staging, images / "png" / "%03d.png")
         assert index_packets(path).fps == pytest.approx(25)

@@ -137,7 +137,7 @@ def test_the_switch_cannot_be_moved_once_it_is_behind(checkpoint, tmp_path):
     switched = {**checkpoint, "callbacks": {"TwoStage": {"switched": True}}}
     with pytest.raises(KeyframeError, match=r"finetune\.switch_epoch=10, now 20"):
         compared(switched, tmp_path, "finetune.switch_epoch=20")
-    with pytest.raises(KeyframeError, match=r"has trained 7 epochs: trainer\.max_epochs=6 is over; raise it"):
+    with pytest.raises(KeyframeError, match=r"has trained 7 epochs: trainer\.max_epochs=6 is too low"):
         compared(checkpoint, tmp_path, "trainer.max_epochs=6")
 
 
