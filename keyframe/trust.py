@@ -98,7 +98,7 @@ def check_plain(value: Any, path: Path, references: bool = False) -> None:
             if len(one) > _MAX_TEXT:
                 raise _refused(path, f"has a text of {len(one):,} characters")
             if "${" in one and not references:
-                raise _refused(path, f"holds the unresolved value {one[:80]!r}")
+                raise _refused(path, f"contains the unresolved value {one[:80]!r}")
         elif type(one) is int:
             if abs(one) > _MAX_INTEGER:
                 raise _refused(path, "has a number beyond 2^53")
@@ -165,7 +165,7 @@ def build(
             if name not in classes:
                 raise KeyframeError(f"{path}: {name} cannot be built ({type(error).__name__}: {reason}).") from error
             raise KeyframeError(
-                f"{path} is a run of another version of keyframe ({reason}): train it again with this one."
+                f"{path} is a run from another version of keyframe ({reason}): train it again with this one."
             ) from error
 
     return built(value)
@@ -221,7 +221,7 @@ def _trusted_class(name: object, trust: Trust, path: Path) -> type:
     if len(parts) < 2 or not all(part.isidentifier() for part in parts) or parts[0] in _NEVER_TRUSTED:
         shown = name if isinstance(name, str) and name.isprintable() else repr(name)
         raise KeyframeError(
-            f"{path} was not loaded: it asks for {shown[:200]}, which is not a part of keyframe for that."
+            f"{path} was not loaded: it asks for {shown[:200]}, which keyframe does not use for that."
         )
     trusted = (*trust.packages, *plugins())
     package = next((one for one in trusted if _is_in(".".join(parts[:-1]), one)), None)

@@ -169,10 +169,10 @@ def test_a_run_of_another_version_is_named(old_run, tmp_path):
     config = torch.load(old_run / "checkpoints" / "best.ckpt", weights_only=True)["hyper_parameters"]
     path = tmp_path / "a.ckpt"
     model = {**config["model"], "head": {**config["model"]["head"], "shuffle_twice": True}}
-    with pytest.raises(KeyframeError, match=r"a.ckpt is a run of another version of keyframe \(.*shuffle_twice"):
+    with pytest.raises(KeyframeError, match=r"a.ckpt is a run from another version of keyframe \(.*shuffle_twice"):
         load_detector(changed(old_run / "checkpoints" / "best.ckpt", path, model=model))
     without = {key: value for key, value in config["datamodule"].items() if key != "source"}
-    with pytest.raises(KeyframeError, match=r"a run of another version of keyframe \(.*source"):
+    with pytest.raises(KeyframeError, match=r"a run from another version of keyframe \(.*source"):
         load_run(changed(old_run / "checkpoints" / "best.ckpt", path, datamodule=without))
     narrow = {**config["model"], "head": {**config["model"]["head"], "feedforward": 4}}
     with pytest.raises(KeyframeError, match="holds other weights than its model has"):

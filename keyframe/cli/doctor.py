@@ -47,7 +47,7 @@ def doctor(config: DictConfig) -> None:
     if backbone is not None:
         log.info("%-12s %s: its weights are available", "backbone", backbone.name)
     if config.get("data") is None:
-        log.info("%-12s none named; data=labelled data.root=DIR looks at one", "data")
+        log.info("%-12s none given; data=labelled data.root=DIR checks one", "data")
         return
     datamodule = instantiate(config.datamodule, _convert_="all")
     datamodule.setup()  # logs the counts of the split, and each video that is left out
@@ -67,9 +67,9 @@ def _machine(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield "extras", "all are installed" if not missing else "absent: " + ", ".join(map(pip_install, missing))
     free = available_bytes()
     memory = "" if free is None else f", {free / _GB:.1f} GB of memory free"
-    yield "processor", f"{cores()} cores, of which torch takes {threads()}{memory}"
+    yield "processor", f"{cores()} cores, of which torch uses {threads()}{memory}"
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    yield "GPU", ", ".join(names) or "none that torch finds"
+    yield "GPU", ", ".join(names) or "torch finds none"
     absent = [name for name in _DECODERS if not _has_codec(name, "r")]
     yield "decoders", "all common ones" if not absent else f"absent: {', '.join(absent)}; install PyAV's own wheel (av)"
     yield "skims", "can be written" if _has_codec("libx264", "w") else "cannot be written: this PyAV has no libx264"

@@ -137,7 +137,7 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
 def _no_option(name: str, options: Sequence[str]) -> str:
     group, _, option = name.rpartition("/")
     if option in _PLUGINS.get(group, ()):
-        return f"{group}={option} is a plugin that is not installed: {pip_install('sweep')}."
+        return f"{group}={option} needs a plugin that is not installed: {pip_install('sweep')}."
     known = ", ".join(option for option in options if not option.startswith("base"))
     more = " (any other timm model: backbone=timm backbone.name=NAME)" if group == "backbone" else ""
     return f"{group}={option} does not exist: choose one of {known}{more}."

@@ -86,7 +86,7 @@ def _extract_all(
                 results[result.path] = result
                 log.info("[%d/%d] %s", number, len(jobs), staging.shown(_result_line(result)))
     except KeyboardInterrupt:
-        log.info("Stopped after %d of %d videos: the same command goes on from there", len(results), len(inputs))
+        log.info("Stopped after %d of %d videos: the same command continues from there", len(results), len(inputs))
         raise
     return [results[one.path if isinstance(one, Refused) else one] for one in inputs]
 
@@ -174,7 +174,7 @@ def _report_videos(results: Sequence[VideoResult], run_dir: Path, output: Path, 
     log.info(f"\n{text_table(shown, {'keyframes'})}\n")
     log.info("%d videos: %s. Results: %s; this table: %s", len(rows), counts, output, from_here(run_dir / "videos.csv"))
     if failed:
-        raise KeyframeError(f"{len(failed)} of {len(rows)} videos failed; the table above says why.")
+        raise KeyframeError(f"{len(failed)} of {len(rows)} videos failed; the table above shows why.")
 
 
 def _shortened(name: str) -> str:

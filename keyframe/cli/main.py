@@ -154,7 +154,7 @@ def keyframe() -> None:
         return
     if typed not in ([], ["--help"], ["-h"]):
         sys.exit(one_line(f"keyframe: {typed[0]} is not an option: use keyframe-train and so on, see keyframe --help."))
-    print("Which frames of a video matter? A program for each task, with a page of --help:\n")
+    print("Which frames of a video matter? One command per task; each explains its settings with --help:\n")
     for name in COMMANDS:
         title, _, line = head_of(conf_dir() / f"{name}.yaml")[0].partition(": ")
         print(f"  {title:<20}{line}")
@@ -241,7 +241,7 @@ class OutputGuard(Callback):
             save_record(config, directory)
         except OSError as error:
             _refuse(config, disk_fault(error) or str(error))
-        print(one_line(f"Sweep: {directory}; if it is stopped, go on with {go_on}"))
+        print(one_line(f"Sweep: {directory}; if it is stopped, resume it with {go_on}"))
 
 
 def _take_directory(config: DictConfig, kind: str) -> Path:

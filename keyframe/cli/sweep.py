@@ -133,7 +133,7 @@ def sweep_document(jobs: Sequence[SweepJob], directory: Path, figure: Path | Non
         for job in jobs
     ]
     failed = [
-        f"Job {job.name} {job.status}: {job.error or 'it did not end'}" for job in jobs if job.status != "completed"
+        f"Job {job.name} {job.status}: {job.error or 'it did not finish'}" for job in jobs if job.status != "completed"
     ]
     sections = [Section("Jobs", [Table(rows, f"Best {OBJECTIVE} first.")])]
     if failed:

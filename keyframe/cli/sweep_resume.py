@@ -38,7 +38,7 @@ _PLAIN = (int, float, bool, str, type(None))
 _HYDRA = {"hydra/launcher": {"basic", "joblib"}, "hydra/sweeper": {"basic", "optuna"}}
 _NUMBERS = ("hydra.launcher.", "hydra.sweeper.", "callbacks.", "logger.")  # a text may name a file or a program
 _FOLDERS = ("cache.dir",)  # files are written there
-_CONFIRM = "add trust=true if the sweep is yours or you have read it"
+_CONFIRM = "add trust=true if the sweep is yours or you have checked it"
 
 
 def overrides_of(hydra: HydraConf) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def check_resumable(config: DictConfig, directory: Path) -> None:
     assert isinstance(places, dict)
     jobs = Path(str(places["subdir"]))
     if jobs.is_absolute() or ".." in jobs.parts:
-        raise KeyframeError(f"{_KEY}{directory}: hydra.sweep.subdir={jobs} leads out of the sweep's directory.")
+        raise KeyframeError(f"{_KEY}{directory}: hydra.sweep.subdir={jobs} is outside the sweep's directory.")
     if not Trust.of(config.trust).programs and (found := next(_more_than_files(directory), None)) is not None:
         raise KeyframeError(f"{found} is a link, a special file or a folder of programs: remove it, or {_CONFIRM}.")
 

@@ -159,7 +159,7 @@ class KeyframeDataModule(LightningDataModule, ABC, Generic[Video]):
         """What a reader of numbers should know of the split of a run, and of the videos that are here."""
         if self.kept_split is None:
             return [
-                f"{run} is of an older version and has not stored which videos it was trained on: its split is made "
+                f"{run} is from an older version and does not record which videos it was trained on: its split is made "
                 f"anew of the {len(self.parts)} videos there are now, and if videos were added or removed since, it "
                 "may have been trained on videos that it is tested on here."
             ]

@@ -125,7 +125,7 @@ def read_card(path: Path) -> Card:
     # the split may have more values, and is checked where it is used
     check_plain({key: value for key, value in content.items() if key != "split"}, place)
     if content.get("card") != _CARD_VERSION:
-        raise KeyframeError(f"{place} is a card of another version of keyframe: export the model again with this one.")
+        raise KeyframeError(f"{place} is a card from another version of keyframe: export the model again.")
     values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Card)}
     check_types(Card, values, place)
     try:

@@ -150,7 +150,7 @@ def test_a_shared_file_runs_nothing(command, exported, tmp_path):
             ("it is a program (torch.export), which can do anything that you can; add trust=true", program, {}),
             ("it is ONNX by its name, torch.export by its content", named_onnx, {}),
             ("it asks for urllib.request.urlopen", tmp_path / "b.onnx", call),
-            ("its configuration holds the unresolved value", tmp_path / "b.onnx", {"source": f"${{oc.create:{call}}}"}),
+            ("configuration contains the unresolved value", tmp_path / "b.onnx", {"source": f"${{oc.create:{call}}}"}),
         ):
             card["config"]["datamodule"] = datamodule
             (tmp_path / "b.onnx.json").write_text(json.dumps(card))

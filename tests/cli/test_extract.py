@@ -395,6 +395,6 @@ def test_stopped_midway(tmp_path, sent, workers):
     done = stopped.end()
     assert done.status == 130, done.out + done.err
     assert "Traceback" not in done.out + done.err
-    assert "the same command goes on from there" in done.out
+    assert "the same command continues from there" in done.out
     require_nothing_half_done(output)
     assert len(list(output.iterdir())) < len(videos)

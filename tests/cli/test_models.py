@@ -57,7 +57,7 @@ def test_a_run_that_has_not_stored_its_split_is_warned_of(load, caplog):
     run, _ = load(CLIPS[:10], CLIPS, stored=False)
     chosen = choose([run])
     assert len(ids(chosen)[0]) == 4 and set(chosen.parts.values()) == {"unknown"}
-    assert "is of an older version and has not stored which videos it was trained on" in chosen.notes[0]
+    assert "is from an older version and does not record which videos it was trained on" in chosen.notes[0]
     assert chosen.notes[0] in caplog.text
 
 

@@ -96,7 +96,7 @@ def test_a_directory_that_holds_a_sweep_is_refused(command, swept):
 
 def test_jobs_stay_in_the_folder_of_a_sweep_that_is_resumed(command, swept, tmp_path):
     done, original = swept
-    assert f"go on with keyframe-train sweep.resume={original}\n" in done.out
+    assert f"resume it with keyframe-train sweep.resume={original}\n" in done.out
     sweep, outside = shutil.copytree(original, tmp_path / "sweep"), tmp_path / "outside"
     (sweep / "0").rename(outside)
     (sweep / "0").symlink_to(outside)
@@ -130,7 +130,7 @@ def test_without_the_extra_its_packages_are_named(option):
     group, _, name = option.partition("=")
     error = MissingConfigException("Could not find", f"{group}/{name}", ["basic"])
     sentence = sentence_of(error)
-    assert f"{option} is a plugin that is not installed: pip install 'keyframe-lightning[sweep]'" in str(sentence)
+    assert f"{option} needs a plugin that is not installed: pip install 'keyframe-lightning[sweep]'" in str(sentence)
 
 
 def test_a_job_that_cannot_be_composed_is_refused_before_any_starts(command, tmp_path):

@@ -62,7 +62,7 @@ def test_a_killed_sweep_runs_only_what_is_missing(command, sweep, tmp_path):
     assert files(place / "0") == before and not (place / "2").exists()
 
     # its overrides need not be repeated, but one of them adds a class; another launcher may run what is left
-    assert f"go on with keyframe-train sweep.resume={shlex.quote(str(place))} trust=true" in done.out
+    assert f"resume it with keyframe-train sweep.resume={shlex.quote(str(place))} trust=true" in done.out
     refused = command(f"sweep.resume={place}").sentence()
     assert "its override '+callbacks.dies._target_=tests.cli.dying_training.DiesOnce' is more than" in refused
     joblib = ["trust=true", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]

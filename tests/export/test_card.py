@@ -50,9 +50,9 @@ def test_bad_values_are_refused_by_the_names_of_card_and_key(exported):
         ("file_mb of its Card is {'0': 0,", {"file_mb": {str(number): number for number in range(1000)}}),
         ("versions of its Card is {'torch': 2}, not", {"versions": {"torch": 2}}),
         ("split of its Card is [3], not", {"split": [3]}),
-        ("holds the unresolved value '${oc.env:HOME}'", {"versions": {"torch": "${oc.env:HOME}"}}),
+        ("contains the unresolved value '${oc.env:HOME}'", {"versions": {"torch": "${oc.env:HOME}"}}),
         (
-            "holds the unresolved value '${oc.create:{_target_: torch.load}}'",
+            "contains the unresolved value '${oc.create:{_target_: torch.load}}'",
             {"making": ["${oc.create:{_target_: torch.load}}"]},
         ),
         ("has a number beyond 2^53", {"check": {"frames": 10**400}}),

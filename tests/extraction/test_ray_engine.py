@@ -103,7 +103,7 @@ def test_it_gives_what_local_gives_and_interrupted_it_leaves_neither_half_result
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130, said.read_text()
     output = said.read_text()
-    assert "Traceback" not in output and "the same command goes on from there" in output
+    assert "Traceback" not in output and "the same command continues from there" in output
     for why in ("dying.mp4 crashed its worker", "bad.mp4 is not a video"):
         assert why in output
     while running := in_session(process.pid):
