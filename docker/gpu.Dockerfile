@@ -5,7 +5,7 @@
 FROM python:3.12-slim
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 WORKDIR /src
-# compile=true and torch's fused kernels want a C++ compiler
+# compile=true and torch's fused kernels need a C++ compiler
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY keyframe keyframe
