@@ -220,9 +220,7 @@ def _trusted_class(name: object, trust: Trust, path: Path) -> type:
     parts = name.split(".") if isinstance(name, str) else [""]
     if len(parts) < 2 or not all(part.isidentifier() for part in parts) or parts[0] in _NEVER_TRUSTED:
         shown = name if isinstance(name, str) and name.isprintable() else repr(name)
-        raise KeyframeError(
-            f"{path} was not loaded: it asks for {shown[:200]}, which keyframe does not use for that."
-        )
+        raise KeyframeError(f"{path} was not loaded: it asks for {shown[:200]}, which keyframe does not use for that.")
     trusted = (*trust.packages, *plugins())
     package = next((one for one in trusted if _is_in(".".join(parts[:-1]), one)), None)
     if package is None:

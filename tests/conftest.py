@@ -15,12 +15,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from keyframe.data.demo import DemoSet, generate
 from tests.commands import Warm, in_process
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
 
@@ -131,6 +135,23 @@ def official_labels() -> Path:
     if not path.is_file():
         pytest.skip("the official label file (../shared/data/ydata-tvsum50.mat) is not on this machine")
     return path
+
+
+def chromium() -> str | None:
+    """The system's Chromium."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium of the system, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if (program := chromium()) is None:
+        pytest.skip("there is no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

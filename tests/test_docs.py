@@ -5,7 +5,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,6 +19,12 @@ from keyframe.cli.arguments import check_values, prepare, split_inputs, without_
 from keyframe.config import conf_dir
 from tests.commands import ROOT, cold
 from tests.test_architecture import LAYERS
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
@@ -56,14 +65,43 @@ def test_a_command_composes(line, monkeypatch):
         check_values(compose(name, plain), name)
 
 
-@pytest.mark.full
-def test_the_site_builds(tmp_path):
-    """With warnings, such as a link that leads nowhere, as errors."""
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built with warnings, such as a link that leads nowhere, as errors."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (tmp_path / "site" / "evaluation.html").read_text(encoding="utf-8")
+    return folder
+
+
+@pytest.mark.full
+def test_the_site_builds(site):
+    page = (site / "evaluation.html").read_text(encoding="utf-8")
     assert "<math" in page and not re.search(r"""(src|href)="https?://[^"]*\.(js|css|woff2?)""", page)
+
+
+@pytest.mark.full
+def test_the_site_is_searched_without_network(site, browser):
+    """In the dark, on a phone: the search finds the section of a term, and no page is wider than the screen."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(site))) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        page = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
+        troubles = []
+        page.on("request", lambda one: None if one.url.startswith(address) else troubles.append(one.url))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(f"{address}index.html")
+        assert page.evaluate("document.body.dataset.mdColorScheme") == "slate"
+        page.click("header label[for=__search]")
+        page.fill(".md-search__input", "sign-flip")
+        page.wait_for_selector(".md-search-result__item a[href*='evaluation.html']")
+        for name in ("index", "training", "extraction", "evaluation", "reference"):
+            page.goto(f"{address}{name}.html")
+            assert page.evaluate("document.documentElement.scrollWidth") == 360, name
+        page.close()
+        server.shutdown()
+    assert not troubles
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md"], ids=lambda page: page.name)

@@ -169,9 +169,7 @@ class ChosenVideos:
         self.files.append(file)
         self.by_run.append(dict.fromkeys(file.scores, file.at))
         if file.others:
-            self.notes.append(
-                f"{file.path} has scores of {len(file.others)} other videos:  {few(file.others, 10)}."
-            )
+            self.notes.append(f"{file.path} has scores of {len(file.others)} other videos: {few(file.others, 10)}.")
 
     def add_labels(self, source: DirectorySource) -> None:
         """Name the label files, and the scale of each that has none of its own."""

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import socket
 import threading
 import time
@@ -100,23 +99,6 @@ def served(tmp_path_factory) -> Iterator[Served]:
     page = serve_folder(folder)
     yield page
     page.close()
-
-
-def chromium() -> str | None:
-    """The system's Chromium."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    """Chromium of the system, without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if (program := chromium()) is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program)
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from playwright.sync_api import sync_playwright
 
 from keyframe.app.library import Model
 from keyframe.data.demo import DemoSet, generate
-from tests.app.conftest import RULE, chromium, opened, serve_folder, until, video_id
+from tests.app.conftest import RULE, opened, serve_folder, until, video_id
+from tests.conftest import chromium
 
 DESK, PHONE = {"width": 1000, "height": 640}, {"width": 360, "height": 640}
 
