@@ -137,7 +137,7 @@ def test_what_leads_to_no_video_is_refused_with_its_cause(video, tmp_path):
     says = {
         "page": "is a web page, not a video: give the address of the file itself",
         "live": "states no length, it may be endless: download the video by other means",
-        "huge": "has 1000000000000000 bytes, and ",
+        "huge": "has 1000000000000000 bytes, but only ",
         "short": f"broke off after {len(video)} of {len(video) + 7} bytes: try again",
         "to_file": "leads to file:///etc/passwd, which is not followed",
         "to_ftp": "cannot be reached (unknown url type: ftp)",
