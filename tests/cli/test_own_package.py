@@ -219,7 +219,7 @@ class Raising(Videos):
 MISTAKES = {
     "no such package": (
         ["head=mine", "head._target_=nolib.Head"],
-        ["head._target_", "nolib.Head is in no", "PYTHONPATH"],
+        ["head._target_", "nolib.Head is not in an installed package", "PYTHONPATH"],
     ),
     "no such class": (["head=mine", "head._target_=ownlib.Hed"], ["head._target_", "ownlib.Hed is not in ownlib"]),
     "broken module": (["head=mine", "head._target_=brokenlib.Head"], ["importing brokenlib.Head fails", "SyntaxError"]),
