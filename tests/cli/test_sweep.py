@@ -103,7 +103,7 @@ def test_jobs_stay_in_the_folder_of_a_sweep_that_is_resumed(command, swept, tmp_
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     assert f"{sweep / '0'} is a link" in command(f"sweep.resume={sweep}").sentence()
     out = [f"sweep.resume={sweep}", "trust=true", "hydra.sweep.subdir=../x"]
-    assert "hydra.sweep.subdir=../x leads out of the sweep" in command(*out).sentence()
+    assert "hydra.sweep.subdir=../x is outside the sweep" in command(*out).sentence()
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "sweep"]
 

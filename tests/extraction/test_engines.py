@@ -141,7 +141,7 @@ def test_a_checkpoint_that_changes_after_the_batch_was_planned(old_run, tmp_path
     assert plan([], tmp_path / "out", spec) == []
     content = torch.load(checkpoint, weights_only=True)
     torch.save({**content, "epoch": -1}, checkpoint)
-    with pytest.raises(KeyframeError, match=r"best\.ckpt has changed since this command began: start it again"):
+    with pytest.raises(KeyframeError, match=r"best\.ckpt has changed since this command started: run it again"):
         Extractor(pickle.loads(pickle.dumps(spec)))
 
 
