@@ -232,7 +232,7 @@ def test_a_run_goes_on_with_its_own_split(tmp_path, caplog):
     caplog.clear()
     torch.save({"state_dict": {}}, path)
     assert resumed(18).split != before.split
-    assert "last.ckpt is of an older version and has not stored which videos it was trained on" in caplog.text
+    assert "last.ckpt is from an older version and does not record which videos it was trained on" in caplog.text
 
 
 def full_at(module, videos):

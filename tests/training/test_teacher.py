@@ -116,7 +116,7 @@ def test_a_teacher_is_known_by_the_split_that_it_has_stored(theirs, tiny_demo, t
 
 def test_a_teacher_without_a_stored_split_is_warned_of(theirs, tiny_demo, caplog):
     check_teacher("TEACHER", theirs, make_datamodule(tiny_demo))
-    assert "teacher=TEACHER is of an older version and has not stored which videos it was trained on" in caplog.text
+    assert "teacher=TEACHER is from an older version and does not record which videos it was trained on" in caplog.text
 
 
 @pytest.fixture(scope="module")
