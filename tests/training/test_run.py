@@ -227,7 +227,9 @@ def test_a_run_goes_on_with_its_own_split(tmp_path, caplog):
     assert not caplog.text
     after = resumed(18)
     assert after.split == before.split and "Videos in no part of the split of" in caplog.text
-    with pytest.raises(KeyframeError, match=r"last\.ckpt cannot go on: 2 of the 10 videos .* \(clip\d, clip\d\): put"):
+    with pytest.raises(
+        KeyframeError, match=r"last\.ckpt cannot be resumed: 2 of the 10 videos .* \(clip\d, clip\d\): put"
+    ):
         resumed(8)
     caplog.clear()
     torch.save({"state_dict": {}}, path)
