@@ -1,8 +1,8 @@
 """Keyframes in three lines of Python; import these names from `keyframe` itself.
 
-run = keyframe.load_run("outputs/train/A")
-video = keyframe.score_video("holiday.mp4", run)
-keyframes = keyframe.select_keyframes(video, k=12)
+    run = keyframe.load_run("outputs/train/A")
+    video = keyframe.score_video("holiday.mp4", run)
+    keyframes = keyframe.select_keyframes(video, k=12)
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -97,15 +97,15 @@ def score_video(
     reader: VideoReader | None = None,
     features: str = "none",
 ) -> ScoredVideo:
-    """Score the frames of a video of any length, in memory that pixels do not fill.
+    """Score the frames of a video of any length, in memory that does not grow with its pixels.
 
     Args:
-        path: a video file; playlists (HLS), addresses and images that follow each other are for keyframe-extract.
+        path: a video file; playlists (HLS), addresses and image sequences are for keyframe-extract.
         run: from `load_run` or `load_exported`; None scores without a trained model.
         rate: frames scored per second of video, above 0.
         shots: cuts the video; None for `KtsShots`.
         reader: decodes frames; None for `PyAVReader`.
-        features: by which the rule without a model tells what is alike, "none" or "lite0", as of keyframe-extract.
+        features: how the rule without a model judges similarity, "none" or "lite0", as in keyframe-extract.
 
     Returns:
         `scores`, `seconds` and `frames` of the scored frames, and what else `select_keyframes` needs.
@@ -113,7 +113,7 @@ def score_video(
     Raises:
         VideoError: the file cannot be read.
         KeyframeError: the run was trained on a feature file and sees no frames, the rate is out of range, or features
-            are asked for beside a run, or without their weights.
+            are given together with a run, or without their weights.
     """
     if run is not None and features != "none":
         raise KeyframeError(f"features={features} is for scoring without a model: leave it out, or the run.")
