@@ -1,8 +1,10 @@
-"""Keyframes in three lines of Python; import these names from `keyframe` itself.
+"""Keyframes in three lines of Python.
 
     run = keyframe.load_run("outputs/train/A")
     video = keyframe.score_video("holiday.mp4", run)
     keyframes = keyframe.select_keyframes(video, k=12)
+
+Import these names from `keyframe` itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping
