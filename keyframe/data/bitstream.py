@@ -19,8 +19,7 @@ _MPEG4_FRAME = b"\0\0\1\xb6"
 _MPEG4_LEAST = 32
 # Profiles whose sequence parameter sets name the chroma format (H.264 7.3.2.1.1).
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 134, 135, 138, 139}
-# Bytes of a slice that hold the start of its header, emulation prevention included.
-_SLICE_HEAD = 40
+_SLICE_HEAD = 40  # bytes of a slice that hold the start of its header, emulation prevention included
 
 
 class Look(NamedTuple):

@@ -26,10 +26,8 @@ log = logging.getLogger(__name__)
 # Part of every key: entries of an older format are not found, and age out.
 FORMAT = "keyframe-encoded-1"
 _NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-# Seconds until the draft of a killed process is removed.
-_DRAFT_LIVES_S = 24 * 3600.0
-# Memory that is left to training and to other processes, in bytes.
-_LEFT_FREE = 2 << 30
+_DRAFT_LIVES_S = 24 * 3600.0  # seconds until the draft of a killed process is removed
+_LEFT_FREE = 2 << 30  # memory that is left to training and to other processes, in bytes
 
 
 @dataclass(frozen=True, eq=False)

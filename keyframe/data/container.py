@@ -26,8 +26,7 @@ VIDEO_SUFFIXES = (
 _NOT_VIDEO = {"tty", "ico", "bin", "xbin", "adf", "idf"}
 # How texts that play other files begin: HLS, FFmpeg's own, DASH.
 _PLAYLIST = re.compile(rb"(\xef\xbb\xbf)?#EXTM3U|ffconcat|\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD", re.DOTALL)
-# Sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's.
-_ENCRYPTED_TAGS = {"encv", "drmi"}
+_ENCRYPTED_TAGS = {"encv", "drmi"}  # sample entries of protected video: ISO/IEC 14496-12 8.12, and FairPlay's
 # An MPEG transport packet: its bytes, its first one, how many are looked at (ISO/IEC 13818-1 2.4.3.2).
 _TS_BYTES, _TS_SYNC, _TS_LOOKED_AT = 188, 0x47, 5000
 # What often bears a video's name: how it begins, and what it is.

@@ -31,10 +31,8 @@ log = logging.getLogger(__name__)
 # Of a frame, in pixels, and of the frames that a model sees of a video at once, in GB.
 _LARGEST_SIZE = 8192
 _LARGEST_WINDOW = 16.0
-# Neighbours in a feature file that is read while training: 50 MB of 200 features of 1024 channels each.
-_CHUNK = 64
-# Shared memory that the locks of workers take at most, in bytes.
-_LEAST_SHARED = 1 << 20
+_CHUNK = 64  # neighbours in a feature file that is read while training: 50 MB of 200 features of 1024 channels each
+_LEAST_SHARED = 1 << 20  # shared memory that the locks of workers take at most, in bytes
 
 Video = TypeVar("Video", LabelledVideo, FeatureVideo)
 

@@ -24,8 +24,7 @@ from keyframe.types import BoolArray, InputKind, Int64Array, IntArray, KeyframeE
 
 Array = TypeVar("Array", BoolArray, Tensor)
 
-# An array kept of a video: an input, or a teacher's target.
-Kept = InputKind | Literal["teacher_target"]
+Kept = InputKind | Literal["teacher_target"]  # an array kept of a video: an input, or a teacher's target
 
 # An entry's address: the video's id, what is kept of it, and which augmented view (None: as it is).
 Address = tuple[str, Kept, int | None]

@@ -20,8 +20,7 @@ from keyframe.types import KeyframeError, LabelledVideo, Labels
 _RELEASE_FOLDERS = ("", "ydata-tvsum50-v1_1", "tvsum50_ver_1_1/ydata-tvsum50-v1_1")
 # Tables and JSON may be anything: they are found by themselves under these names only.
 _NAMED = ("labels.csv", "labels.json")
-# Folders with one label file per video: SumMe's, and those of a user's own.
-_PER_VIDEO = ("GT", "labels")
+_PER_VIDEO = ("GT", "labels")  # folders with one label file per video: SumMe's, and those of a user's own
 # A file of such a suffix beside another of the same name and folder is its copy for browsers, or its preview.
 _COPIES = (".webm", ".gif", ".apng")
 

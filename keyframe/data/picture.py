@@ -27,23 +27,19 @@ _CONVERTIBLE = {0, 1, 2, 4, 5, 6, 7, 9}
 _UNSPECIFIED, _BT2020 = 2, 9
 # From PyAV 17 on, scaling takes a thread per core by default.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-# A cinema film (2.4 : 1) in a square is stretched less; a panorama is not, and gets bars.
-_MOST_STRETCHED = 2.5
-# Common pixel aspect ratios (12/11, 16/15, 64/45 ...) are whole multiples of 1 / this.
-_ASPECT_UNITS = 1980
+_MOST_STRETCHED = 2.5  # a cinema film (2.4 : 1) in a square is stretched less; a panorama is not, and gets bars
+_ASPECT_UNITS = 1980  # common pixel aspect ratios (12/11, 16/15, 64/45 ...) are whole multiples of 1 / this
 # FFmpeg's numbers of the transfer characteristics of high dynamic range, and of interlaced field orders.
 _PQ, _HLG = 16, 18
 _FIELD_ORDERS = {2, 3, 4, 5}
-# Anamorphic formats go up to 2.9 (352x576 shown as 16:9); far beyond, the header is damaged.
-_MOST_ANAMORPHIC = 4
+_MOST_ANAMORPHIC = 4  # anamorphic formats go up to 2.9 (352x576 shown as 16:9); far beyond, the header is damaged
 # cd/m2 of white in an SDR picture and of the brightest highlight (ITU-R BT.2408); brighter ones are clipped.
 _WHITE, _PEAK = 203.0, 1000.0
 # Linear BT.2020 to BT.709 (ITU-R BT.2087, table 2).
 _TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
 _LUMA_2020 = np.array([0.2627, 0.6780, 0.0593])
 _CUBE = 33
-# Pixels that FFmpeg makes no image of (`av_image_check_size`).
-_LARGEST = 2**31 // 8 - 1
+_LARGEST = 2**31 // 8 - 1  # pixels that FFmpeg makes no image of (`av_image_check_size`)
 
 
 # A frame from a phone or a camera may carry side data of a type that this PyAV has no name for, for which it raises

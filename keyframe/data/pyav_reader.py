@@ -20,10 +20,8 @@ from keyframe.data.reader import Pieces, Size, Sizes, VideoReader, gather_sizes,
 from keyframe.files import unchanged
 from keyframe.types import Frames, Int64Array, UInt8Array, VideoError
 
-# Frames; reading the packets of fewer costs less than a seek.
-_WORTH_A_SEEK = 32
-# Frames from a key frame to the next; what is lost without the loop filter adds up in more.
-_SHORT_GROUP = 60
+_WORTH_A_SEEK = 32  # frames; reading the packets of fewer costs less than a seek
+_SHORT_GROUP = 60  # frames from a key frame to the next; what is lost without the loop filter adds up in more
 
 
 class PyAVReader(VideoReader):

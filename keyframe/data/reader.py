@@ -19,25 +19,21 @@ from keyframe.types import Frames, Int64Array, IntArray, KeyframeError, Region, 
 log = logging.getLogger(__name__)
 
 Image = UInt8Array
-# Frames by number, each at several sizes.
-Painted = Iterator[tuple[int, list[Image]]]
+Painted = Iterator[tuple[int, list[Image]]]  # frames by number, each at several sizes
 # Height and width in pixels; None in their place for each frame's own.
 Size = tuple[int, int]
 Sizes = Sequence[Size | None]
 
 # Takes the file, its seconds that are read, and the seconds up to the last wanted frame.
 Progress = Callable[[Path, float, float], None]
-# Of one stretch of frames, one per size.
-Pieces = tuple[Frames, ...]
+Pieces = tuple[Frames, ...]  # of one stretch of frames, one per size
 
 # Codecs and containers in which a seek to a key frame was tried.
 _SEEKABLE_CODECS = {"h264", "vp8", "vp9"}
 _SEEKABLE_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 _ROUNDING_S = 1e-6
-# FFmpeg and decord allocate for each.
-_MOST_THREADS = 1024
-# At a time, of which a region is cut out.
-_FULL_FRAMES = 4
+_MOST_THREADS = 1024  # FFmpeg and decord allocate for each
+_FULL_FRAMES = 4  # at a time, of which a region is cut out
 
 
 class VideoReader(ABC):

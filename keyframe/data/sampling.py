@@ -27,14 +27,10 @@ from keyframe.types import (
 
 log = logging.getLogger(__name__)
 
-# Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34.
-_TOLERANCE_S = 1e-3
-# A day at 100 per second: more is a typing error, or a file with absurd times.
-_MOST_STEPS = 10_000_000
-# Frames of a window: a section of a video has fewer.
-_LONGEST_WINDOW = 100_000
-# Ten minutes at two frames per second, about TVSum's longest video: one section.
-SPAN = 1200
+_TOLERANCE_S = 1e-3  # Matroska stores whole milliseconds: a frame due at 33.3 ms is stamped 33 or 34
+_MOST_STEPS = 10_000_000  # a day at 100 per second: more is a typing error, or a file with absurd times
+_LONGEST_WINDOW = 100_000  # frames of a window: a section of a video has fewer
+SPAN = 1200  # ten minutes at two frames per second, about TVSum's longest video: one section
 # Above this the file is another cut of the video, and a label would land on the wrong shot.
 _TOLERANCE_PERCENT = 1
 _LONGEST_STEP = 10  # whole seconds that one score may stand for
