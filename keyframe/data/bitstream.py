@@ -33,10 +33,7 @@ class Look(NamedTuple):
 
 
 class Bitstream:
-    """Looks into the packets of one stream, in decoding order: parameter sets hold for those that follow.
-
-    `codec` is FFmpeg's name, `extradata` the stream's header.
-    """
+    """Looks into packets of a stream in decoding order: parameter sets, first those of `extradata`, hold from then."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self.codec = codec

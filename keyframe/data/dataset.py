@@ -50,21 +50,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples of one kind (`Sample` explains the fields), padded to the longest with zeros: inputs (B, T, ...).
-
-    Seconds and importance are (B, T), `teacher_target` is (B, T, 1 + W), numbers are int64 (B,), annotators (B, A, T),
-    padded with NaN. `mask`, bool (B, T), is True where a frame is real and visible.
-    """
+    """B samples of one kind (`Sample` explains the fields), padded to the longest with zeros."""
 
     videos: tuple[str, ...]
-    numbers: Tensor
+    numbers: Tensor  # int64 (B,)
     kind: InputKind
-    inputs: Tensor
-    mask: Tensor
-    seconds: Tensor
-    importance: Tensor
-    annotators: Tensor
-    teacher_target: Tensor | None = None
+    inputs: Tensor  # (B, T, ...)
+    mask: Tensor  # bool (B, T), True where a frame is real and visible
+    seconds: Tensor  # (B, T)
+    importance: Tensor  # (B, T)
+    annotators: Tensor  # (B, A, T), padded with NaN
+    teacher_target: Tensor | None = None  # (B, T, 1 + W)
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The batch with its tensors on another device (Lightning calls this)."""

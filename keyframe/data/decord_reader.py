@@ -124,10 +124,7 @@ class _DisagreementError(Exception):
 
 
 def why_not_decord(index: PacketIndex) -> str | None:
-    """Why decord may not read this video; None if it may.
-
-    Each rule stands for files on which decord 0.6 gave wrong frames, failed, or was not tried.
-    """
+    """Why decord may not read this video: of such files 0.6 gave wrong frames or none, or was not tried; else None."""
     rules = {
         # Of 8 bits per channel are yuv420p and the like, and not yuv420p10le.
         f"its pixels are {index.pix_fmt or 'unknown'}": not re.fullmatch("gray|gbrp|yuvj?4[0-9]+p", index.pix_fmt),

@@ -182,16 +182,12 @@ def label(rng: np.random.Generator, importance: Float64Array) -> Int64Array:
 
 @dataclass(frozen=True)
 class DemoSet:
-    """The settings of a demo data set; equal values give equal videos and labels.
-
-    `shots` is the length of the shortest video in 2-second shots; the longest has a sixth more. `format` is the version
-    of the generator, raised if the same seed gives other videos.
-    """
+    """The settings of a demo data set; equal values give equal videos and labels."""
 
     seed: int = 0
     videos: int = 120
-    shots: int = 28
-    format: int = 3
+    shots: int = 28  # of the shortest video, each of `SHOT_SECONDS`; the longest has a sixth more
+    format: int = 3  # version of the generator, raised if the same seed gives other videos
 
     def __post_init__(self) -> None:
         check_number("data.seed", self.seed, 0)
@@ -204,10 +200,7 @@ class DemoSet:
 
 
 def generate(root: Path, demo: DemoSet, workers: int | None = None) -> Path:
-    """Make the data set under `root` unless it is there, and return its directory, an atomic folder.
-
-    The directory holds `videos/<id>.mp4`, `ydata-tvsum50-anno.tsv` and `demo.json`.
-    """
+    """Make the data set under `root` unless it is there, and return its directory, an atomic folder."""
     directory = demo.folder(root)
     if directory.is_dir():
         return directory

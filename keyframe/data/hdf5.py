@@ -7,7 +7,6 @@ using titles, CVPR 2015, release 1.1), which `tvsum50.tsv` lists; published spli
 """
 
 import math
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,16 +24,12 @@ from keyframe.types import AnyArray, Float64Array, Int64Array, KeyframeError
 
 _TVSUM = [line.split("\t") for line in Path(__file__).with_name("tvsum50.tsv").read_text("utf-8").splitlines()]
 
+# By YouTube id, in the official order: the category, one of VT VU GA MS PK PR FM BK BT DS, and the frames of the video,
+# the length of its labels.
 TVSUM_CATEGORIES: dict[str, str] = {name: category for name, category, _ in _TVSUM}
-"""YouTube id -> category, one of VT VU GA MS PK PR FM BK BT DS, in the official order."""
-
-TVSUM_IDS: tuple[str, ...] = tuple(TVSUM_CATEGORIES)
-"""YouTube id of each video; entry N - 1 is `video_N`."""
-
 TVSUM_FRAMES: dict[str, int] = {name: int(n_frames) for name, _, n_frames in _TVSUM}
-"""YouTube id -> frames of the video, the length of its labels."""
-
-_KEY = re.compile(r"video_([1-9][0-9]?)")
+TVSUM_IDS: tuple[str, ...] = tuple(TVSUM_CATEGORIES)  # entry N - 1 is `video_N`
+_OFFICIAL = {f"video_{number}": name for number, name in enumerate(TVSUM_IDS, start=1)}
 # Feature files know frame numbers, not times; the field takes 30 frames per second and a pick every 15th.
 USUAL_RATE, _STEP = 30.0, 15
 # What the arrays of a file may take in memory: some, and a multiple of the file. gzip shrinks constant values to a
@@ -46,8 +41,7 @@ _MAX_TEXT = 1000  # characters of an id or a category
 
 def official_id(key: str) -> str | None:
     """The YouTube id of the benchmark's `video_1` ... `video_50`; None for any other key."""
-    match = _KEY.fullmatch(key)
-    return None if match is None or int(match[1]) > len(TVSUM_IDS) else TVSUM_IDS[int(match[1]) - 1]
+    return _OFFICIAL.get(key)
 
 
 def data_set_named(text: str) -> str | None:

@@ -20,12 +20,10 @@ from keyframe.files import atomic_file, one_line, reading, unchanged
 from keyframe.system import log_once
 from keyframe.types import AnyArray, Float32Array, Float64Array, IntArray, KeyframeError, Labels
 
+# In order of preference; an h5 holds only one score track at every 15th frame, and no annotators.
 LABEL_SUFFIXES = (".mat", ".tsv", ".csv", ".json", ".h5")
-"""In order of preference; an h5 holds only one score track at every 15th frame, and no annotators."""
-
+# Those whose scores are on a scale that the user gives, `lowest` to `highest`.
 SCALED_SUFFIXES = (".tsv", ".csv", ".json")
-"""Those whose scores are on a scale that the user gives, `lowest` to `highest`."""
-
 log = logging.getLogger(__name__)
 
 _START = 2**12  # bytes that tell what a file is

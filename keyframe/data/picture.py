@@ -54,10 +54,7 @@ SideDataType._missing_ = classmethod(_nameless)  # type: ignore[assignment]
 
 
 class Orientation(NamedTuple):
-    """How coded pixels become the upright image: swap the axes first, then flip.
-
-    Source: `libavutil/display.h` of FFmpeg, which defines the display matrix.
-    """
+    """How coded pixels become the upright image: swap the axes first, then flip (`libavutil/display.h` of FFmpeg)."""
 
     transposed: bool = False
     flip_rows: bool = False
@@ -89,20 +86,14 @@ class Orientation(NamedTuple):
 
 
 def shown_size(height: int, width: int, pixel_aspect: float, turned: bool) -> tuple[int, int]:
-    """(height, width) of a coded frame in square pixels, and then turned on its side.
-
-    The short side of a pixel is stretched to the long one, so that no detail of the coded frame is lost.
-    """
+    """(height, width) of a coded frame in square pixels, with all of its detail, and then turned on its side."""
     if 1 / _MOST_ANAMORPHIC <= pixel_aspect <= _MOST_ANAMORPHIC:
         height, width = round(height * max(1 / pixel_aspect, 1)), round(width * max(pixel_aspect, 1))
     return (width, height) if turned else (height, width)
 
 
 def corrections(path: Path) -> tuple[str, ...]:
-    """What readers do about the pictures of a video, unless told not to: "deinterlace", "tone_map".
-
-    Known by the header and by the first frame, because either may be silent; may raise `VideoError`.
-    """
+    """What readers do about a video's pictures by default, "deinterlace", "tone_map"; may raise `VideoError`."""
     with open_video(path) as (container, stream):
         frame = None
         with suppress(av.error.FFmpegError):
@@ -111,7 +102,7 @@ def corrections(path: Path) -> tuple[str, ...]:
 
 
 def corrections_of(context: VideoCodecContext, frame: VideoFrame | None) -> tuple[str, ...]:
-    """`corrections` of an opened stream and its first frame."""
+    """`corrections` of an opened stream and its first frame, because the header or the frame may be silent."""
     interlaced = context.field_order in _FIELD_ORDERS or (frame is not None and frame.interlaced_frame)
     needed = {"deinterlace": interlaced, "tone_map": _is_wide(context) or (frame is not None and _is_wide(frame))}
     return tuple(name for name, is_needed in needed.items() if is_needed)

@@ -301,10 +301,7 @@ def _damaged(index: PacketIndex, n_lost: int, n_wanted: int, max_missing: float)
 
 
 def why_not_seek(index: PacketIndex) -> str | None:
-    """Why a reader may not start at this video's key frames; None if it may.
-
-    Each rule stands for files on which a seek gave wrong frames, or was not tried.
-    """
+    """Why a reader may not start at key frames: of such files a seek gave wrong frames, or was not tried; else None."""
     rules = {
         f"its codec is {index.codec}": index.codec not in _SEEKABLE_CODECS,
         f"its container is {index.container}": _SEEKABLE_CONTAINERS.isdisjoint(index.container.split(",")),

@@ -61,16 +61,12 @@ def check_sampling(sampling: object) -> None:
 
 def chosen_frames(sampling: Sampling, index: PacketIndex) -> Int64Array:
     """The frame numbers that a sampling chooses, int64 (T,), checked."""
-    return own_frame_numbers(
-        sampling.indices(index), index, sampling.window, f"sampling: indices() of {type(sampling).__name__}"
-    )
+    who = f"sampling: indices() of {type(sampling).__name__}"
+    return own_frame_numbers(sampling.indices(index), index, sampling.window, who)
 
 
 def own_frame_numbers(given: object, index: PacketIndex, count: int | None, who: str) -> Int64Array:
-    """Frame numbers that a user's own code may have made, as int64 (T,); KeyframeError if they are none.
-
-    `count` is T if it is known before.
-    """
+    """Frame numbers that a user's own code may have made, as int64 (T,), T being `count` unless it is None."""
     try:
         numbers = np.asarray(given)
         found = f"{numbers.dtype} {numbers.shape}"
@@ -129,10 +125,7 @@ class FpsSampling:
         return None
 
     def indices(self, index: PacketIndex) -> Int64Array:
-        """The frame on screen at each time t0 + k / rate before the video's end, t0 being the first frame's.
-
-        If the rate exceeds the video's, a frame comes several times.
-        """
+        """The frame on screen at each time t0 + k / rate before the video's end; at a higher rate one comes again."""
         n_steps = max(1, math.ceil((index.duration - _TOLERANCE_S) * self.rate))
         if n_steps > _MOST_STEPS:
             raise KeyframeError(

@@ -1,7 +1,4 @@
-"""A report as data, which knows no file format, and its renderings.
-
-They are padded Markdown, plain (for a terminal) or escaped, and one HTML file with its images inside.
-"""
+"""A report as data, and its renderings: padded Markdown, plain or escaped, and HTML with its images inside."""
 
 import base64
 import math
@@ -40,14 +37,11 @@ class Notes:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with shared columns, column name -> cell; the first names the row, a missing one is an empty cell.
-
-    `numeric` are the columns to align right; by default those whose cells look like numbers.
-    """
+    """Rows with shared columns, column name -> cell; the first names the row, a missing one is an empty cell."""
 
     rows: Sequence[Mapping[str, str]]
     caption: str = ""
-    numeric: Sequence[str] | None = None
+    numeric: Sequence[str] | None = None  # columns to align right; by default those whose cells look like numbers
 
     @property
     def columns(self) -> list[str]:
