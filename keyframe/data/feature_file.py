@@ -79,12 +79,9 @@ def read_feature_files(
     a list of files a video without a name is called `ovp/video_N` by the data set that the file's name contains, or by
     the file's name: the ids stay if a file is moved, or alone in the list.
 
-    Args:
-        paths: e.g. `eccv16_dataset_tvsum_google_pool5.h5`, or a list of such files.
-        labels: the .mat or .tsv with each annotator's scores; without it there are no annotators. Of several files,
-            those of which it has no video go without. The importance is the file's gtscore either way, because
-            published systems train on that. Selections replace `user_summary`.
-        option: the key by which the user names the files, for messages.
+    `labels` is the .mat or .tsv with each annotator's scores; without it there are no annotators. Of several files,
+    those of which it has no video go without. The importance is the file's gtscore either way, because published
+    systems train on that. Selections replace `user_summary`. `option` is the key by which the user names the files.
     """
     several = not isinstance(paths, str | Path)
     listed = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
