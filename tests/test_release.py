@@ -6,6 +6,7 @@ import tomllib
 import yaml
 
 import keyframe
+from keyframe.cli import doctor
 from tests.commands import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -27,6 +28,10 @@ def test_dev_has_what_every_extra_has():
     extras = PROJECT["optional-dependencies"]
     wanted = {name_of(one) for extra in extras if extra != "dev" for one in extras[extra]}
     assert wanted <= {name_of(one) for one in extras["dev"]}
+
+
+def test_the_doctor_looks_for_every_extra():
+    assert set(doctor._EXTRAS) == set(PROJECT["optional-dependencies"]) - {"dev", "docs"}
 
 
 def test_the_version_is_the_same_everywhere():

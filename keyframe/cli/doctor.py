@@ -31,6 +31,7 @@ _EXTRAS = {
     "mlflow": "mlflow",
     "sweep": "hydra_plugins.hydra_joblib_launcher",
     "benchmark": "cv2",
+    "app": "starlette",
 }
 _GB = 1e9
 
