@@ -78,7 +78,7 @@ class Guard:
         if headers.get("host") not in self.hosts:
             answer = _refusal(HTTPStatus.MISDIRECTED_REQUEST, "Open the address that keyframe-app has printed.")
         elif self._is_foreign(headers):
-            answer = _refusal(HTTPStatus.FORBIDDEN, "Another site asked for this: open the page by itself.")
+            answer = _refusal(HTTPStatus.FORBIDDEN, "This request came from another site: open the page directly.")
         elif not (fresh or known):
             answer = _refusal(HTTPStatus.FORBIDDEN, "Open the address with the token that keyframe-app has printed.")
         await answer(scope, receive, send_safely)
@@ -126,9 +126,9 @@ async def _read_body(request: Request) -> dict[str, Any]:
                 raise KeyframeError(f"the request is larger than {_MOST_BODY >> 10} KiB: send less at once.")
         value = json.loads(content)
     except (ValueError, RecursionError, ClientDisconnect) as error:
-        raise KeyframeError("the request is no JSON: reload the page.") from error
+        raise KeyframeError("the request is not JSON: reload the page.") from error
     if not isinstance(value, dict):
-        raise KeyframeError("the request is no JSON object: reload the page.")
+        raise KeyframeError("the request is not a JSON object: reload the page.")
     return value
 
 

@@ -137,7 +137,7 @@ def write_scores_file(path: Path, scores: Mapping[str, FloatArray]) -> None:
 def _read_json(path: Path) -> Mapping[str, Any]:
     content = read_json(path, _MAX_TEXT)
     if not isinstance(content, dict):
-        raise KeyframeError(f"{path} is no JSON object of video ids and their lists of scores: correct it.")
+        raise KeyframeError(f"{path} is not a JSON object of video ids with lists of scores: correct it.")
     return content
 
 

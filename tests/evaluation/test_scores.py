@@ -131,7 +131,7 @@ def test_files_that_are_damaged_or_hostile(tmp_path):
     for name, words in {
         "gone.json": "there is no file",
         "a.txt": "is not a score file: name a .json, .csv, .npz, .h5 file",
-        "list.json": "no JSON object",
+        "list.json": "not a JSON object",
         "deep.json": "nested too deeply",
         "half.json": "cannot be read as JSON",
         "empty.json": "holds no scores",

@@ -189,7 +189,7 @@ page.forward.addEventListener("click", () => move(1));
 page.stop.addEventListener("click", () => {
   const sure = page.stop.dataset.sure === "yes";
   page.stop.dataset.sure = "yes";
-  page.stop.textContent = "Really give up: you cannot go on with this video later";
+  page.stop.textContent = "Really give up: you cannot continue this video later";
   if (!sure) return;
   attempt(async () => {
     await api(path, { annotator: state.annotator, given_up: true });
