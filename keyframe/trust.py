@@ -38,7 +38,7 @@ _MOVED = {
     "keyframe.data.sources.DemoSource": "keyframe.data.folder.DemoSource",
     "keyframe.data.sources.DirectorySource": "keyframe.data.folder.DirectorySource",
     "keyframe.models.no_backbone.NoBackbone": "keyframe.models.backbone.NoBackbone",
-    "keyframe.training.callbacks.SaveOnSignal": "keyframe.training.interruption.SaveOnSignal",
+    "keyframe.training.interruption.SaveOnSignal": "keyframe.training.callbacks.SaveOnSignal",
     "keyframe.training.distillation.Distillation": "keyframe.training.losses.Distillation",
     **{
         f"keyframe.training.stages.{name}": f"keyframe.training.callbacks.{name}"

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Trainer
@@ -47,8 +47,7 @@ class Request:
     kinds: tuple[Kept, ...]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """The cache's answer to a request: keys by kind, the entries it has, and decoded frames if it lacks any."""
 
     keys: dict[Kept, str]
@@ -114,15 +113,10 @@ class Encoder:
             for kind, entry in kept.items():
                 entries[video.id, kind, request.view] = entry
         if not quiet:
-            log.info(
-                "%s: %d of %d %s found%s; %s",
-                self.name,
-                there,
-                there + made,
-                "videos" if all(request.view is None for request in requests) else "views of videos",
-                f", {made} {self.made} in {time.monotonic() - started:.1f} s" if made else ", nothing to decode",
-                self.cache.describe(),
-            )
+            what = "videos" if all(request.view is None for request in requests) else "views of videos"
+            rest = f"{made} {self.made} in {time.monotonic() - started:.1f} s" if made else "nothing to decode"
+            found_there = f"{there} of {there + made} {what} found"
+            log.info("%s: %s, %s; %s", self.name, found_there, rest, self.cache.describe())
         return entries, skipped
 
     def key(self, request: Request, kind: Kept) -> str:

@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from keyframe.data.dataset import Kept, VideoDataset
 from keyframe.data.folder import few
 from keyframe.files import content_hash, one_line
 from keyframe.models.detector import KeyframeDetector
-from keyframe.training.encode import Encoded, Encoder, Request, rank_zero_first
+from keyframe.training.encode import Encoder, Request, rank_zero_first
 from keyframe.types import KeyframeError, LabelledVideo
 
 log = logging.getLogger(__name__)
@@ -260,10 +261,8 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
         raise KeyframeError("distillation needs videos, and data=h5 has features alone: leave experiment=distill out.")
     if not isinstance(teacher_data, VideoDataModule):
         raise KeyframeError(f"teacher={name} was trained on features and cannot score videos: use a run on videos.")
-    for key, was, now in (
-        ("sampling", teacher_data.sampling, data.sampling),
-        ("data.size", teacher_data.size, data.size),
-    ):
+    sampling, size = (teacher_data.sampling, data.sampling), (teacher_data.size, data.size)
+    for key, (was, now) in {"sampling": sampling, "data.size": size}.items():
         if was != now:
             raise KeyframeError(
                 f"teacher={name} was trained on other frames ({key}: {was}, here {now}): use the same for both."
@@ -332,10 +331,7 @@ class TeacherTargets(Callback):
             for number in range(len(dataset))
             for view in (range(dataset.schedule.views) if dataset.schedule and dataset.schedule.views else [None])
         ]
-
-        def encode(strict: bool) -> Encoded:
-            return encoder.encode(requests, strict, quiet=not trainer.is_global_zero)
-
+        encode = partial(encoder.encode, requests, quiet=not trainer.is_global_zero)
         # it is known by now which videos are good
         targets = rank_zero_first(trainer, data, cache, encode, strict=True)
         for dataset in datasets:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import grad_norm
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -21,6 +21,11 @@ from keyframe.types import FloatArray, KeyframeError
 
 # Key of a checkpoint: the last training epoch's numbers by name.
 TRAIN_NUMBERS = "train_numbers"
+
+
+def logged_numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    """The numbers last logged under names with one of these prefixes."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
 
 
 class VideoMetrics(Metric):
@@ -85,10 +90,6 @@ class KeyframeModule(LightningModule):
         self.table: dict[int, dict[str, float]] = {}
         self.save_hyperparameters(dict(config or {}))
 
-    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Frames (B, T, 3, H, W) -> scores (B, T); see `KeyframeDetector`."""
-        return self.detector(frames, mask)
-
     def on_train_start(self) -> None:
         """Let a resumed run have the optimizer's settings of now; `TwoStage` sets the learning rates."""
         for optimizer in self.trainer.optimizers:
@@ -135,11 +136,8 @@ class KeyframeModule(LightningModule):
             raise KeyframeError(f"optimizer: {error}.") from error
         if not isinstance(made, Optimizer):
             raise KeyframeError(f"optimizer: a {type(made).__name__} was made, not a torch.optim.Optimizer.")
-        if (
-            type(made) is AdamW
-            and self.device.type == "cpu"
-            and made.defaults["fused"] is made.defaults["foreach"] is None
-        ):
+        free = type(made) is AdamW and made.defaults["fused"] is made.defaults["foreach"] is None
+        if free and self.device.type == "cpu":
             # a quarter of the time; as an argument Lightning would refuse it beside clipping in mixed precision
             for settings in (made.defaults, *made.param_groups):
                 settings["fused"] = True
@@ -147,8 +145,7 @@ class KeyframeModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the last epoch's numbers: a run that resumes after its last epoch has no others."""
-        numbers = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        checkpoint[TRAIN_NUMBERS] = {name: value for name, value in numbers.items() if name.startswith("train/")}
+        checkpoint[TRAIN_NUMBERS] = logged_numbers(self.trainer, "train/")
 
     def _measure(self, split: str, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:

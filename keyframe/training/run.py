@@ -23,7 +23,7 @@ from keyframe.data.folder import few
 from keyframe.files import errors_name, one_line, write_table
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.weights import read_checkpoint
-from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule
+from keyframe.training.module import TRAIN_NUMBERS, KeyframeModule, logged_numbers
 from keyframe.trust import check_plain, current_name
 from keyframe.types import KeyframeError, check_number
 
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 # Parts of a checkpoint that Lightning needs beside the weights to resume, and their types.
 _STATE = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
-
 
 # Keys of one start alone: where it writes and who follows it.
 _OF_A_START = ("run_dir", "ckpt_path", "sweep", "trust", "name", "group", "tags", "logger", "tune")
@@ -69,11 +68,9 @@ class Resume:
     def history(self) -> list[dict[str, Any]]:
         """The changes of this and of all earlier resumes: `epoch`, and `changes`, key -> [was, now]."""
         earlier = self.config.get("resumed")
-        history = list(earlier) if isinstance(earlier, list) else []
-        if self.changes:
-            changes = {key: list(values) for key, values in self.changes.items()}
-            history.append({"epoch": self.epoch, "changes": changes})
-        return history
+        changes = {key: list(values) for key, values in self.changes.items()}
+        now = [{"epoch": self.epoch, "changes": changes}] if changes else []
+        return [*(earlier if isinstance(earlier, list) else []), *now]
 
 
 def plan_resume(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any], written: Any) -> Resume:
@@ -82,11 +79,9 @@ def plan_resume(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, 
     `config` is the configuration now, plain nested values; `written` the same with its references as they are written.
     """
     before = checkpoint.get("hyper_parameters")
-    if not isinstance(before, dict):
-        before = {}
-    check_plain(before, path)
-    if not before:
+    if not isinstance(before, dict) or not before:
         return Resume(path)
+    check_plain(before, path)
     switched = nested(checkpoint, "callbacks", "TwoStage", "switched") is True
     changes: dict[str, tuple[str, str]] = {}
     refused = []
@@ -201,18 +196,18 @@ def train_and_test(
     try:
         trainer.fit(module, datamodule, ckpt_path=resume.path if resume else None, weights_only=True)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if resume is None or _logged_numbers(trainer, "val/"):
+        if resume is None or logged_numbers(trainer, "val/"):
             raise
         # Lightning and optimizers take any state, and fail where they first use it, within an epoch
         raise KeyframeError(
             f"{resume.path} cannot be resumed from ({type(error).__name__}: {one_line(str(error))[:200]}): if another "
             "checkpoint can, this one is damaged; HYDRA_FULL_ERROR=1 shows where it fails."
         ) from error
-    metrics.update(_logged_numbers(trainer, "train/"))
+    metrics.update(logged_numbers(trainer, "train/"))
     best = _best_checkpoint(trainer)
     for measure in (trainer.validate, trainer.test):
         measure(module, datamodule, ckpt_path=best, weights_only=True, verbose=False)
-        metrics.update(_logged_numbers(trainer, "val/", "test/"))
+        metrics.update(logged_numbers(trainer, "val/", "test/"))
     if trainer.is_global_zero:
         videos = datamodule.datasets["test"].videos
         rows = [{"video": videos[number].id, **row} for number, row in module.table.items()]
@@ -238,22 +233,13 @@ def resume_split(datamodule: KeyframeDataModule[Any], resume: Path) -> None:
 
 def _best_checkpoint(trainer: Trainer) -> Path:
     """The checkpoint that is best by its metric, else the last one."""
-    written = [
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.best_model_path
-    ]
-    if not written:
+    savers = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.best_model_path]
+    if not savers:
         raise KeyframeError("Training wrote no checkpoint to test: trainer.max_epochs must be at least 1.")
-    for callback in written:
-        if callback.monitor is not None:
-            return Path(callback.best_model_path)
-    log.warning("No checkpoint has a value of the monitored metric; the last one is tested.")
-    return Path(written[0].best_model_path)
-
-
-def _logged_numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
+    best = next((one for one in savers if one.monitor is not None), None)
+    if best is None:
+        log.warning("No checkpoint has a value of the monitored metric; the last one is tested.")
+    return Path((best or savers[0]).best_model_path)
 
 
 def find_batch_size(
@@ -316,9 +302,7 @@ def check_fits(path: Path, checkpoint: dict[str, Any], module: nn.Module) -> Non
         name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape
     )
     if wrong:
-        name = checkpoint.get("hyper_parameters")
-        for key in ("model", "backbone", "name"):
-            name = name.get(key) if isinstance(name, dict) else None
+        name = nested(checkpoint, "hyper_parameters", "model", "backbone", "name")
         was = f" It was trained with backbone.name={name}." if name else ""
         raise KeyframeError(
             f"{path} is a checkpoint of another architecture ({len(wrong)} weights differ, first {wrong[0]}): "
@@ -355,6 +339,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     file.flush()
                     os.fsync(file.fileno())
                 draft.replace(path)
-            except BaseException:
+            finally:
                 draft.unlink(missing_ok=True)
-                raise

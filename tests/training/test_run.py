@@ -15,8 +15,7 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.models.head import TemporalHead
 from keyframe.models.weights import read_checkpoint
 from keyframe.training import run as run_file
-from keyframe.training.callbacks import TwoStage, cosine
-from keyframe.training.interruption import SaveOnSignal
+from keyframe.training.callbacks import SaveOnSignal, TwoStage, cosine
 from keyframe.training.losses import SpearmanLoss
 from keyframe.training.module import KeyframeModule
 from keyframe.training.run import AtomicCheckpointIO, find_batch_size, resume_split
