@@ -24,8 +24,7 @@ from keyframe.data.splits import Split
 from keyframe.evaluation import video as evaluation
 from keyframe.evaluation.video import EvalVideo, Shots
 from keyframe.export import model as exports
-from keyframe.export.card import card_path
-from keyframe.export.model import ExportedModel
+from keyframe.export.model import ExportedModel, card_path
 from keyframe.files import flat, unchanged
 from keyframe.models.backbone import Backbone, NoBackbone
 from keyframe.models.detector import KeyframeDetector, count_parameters, find_device

@@ -18,7 +18,7 @@ from keyframe.benchmark.footage import Footage
 from keyframe.data.packets import index_packets
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import UniformSampling
-from keyframe.export.model import load_onnx, require_packages
+from keyframe.export.model import load_program, require_packages
 from keyframe.export.write import export_program, onnx_program
 from keyframe.models.backbone import Backbone
 from keyframe.models.detector import (
@@ -60,7 +60,7 @@ def run_otherwise(way: str, detector: KeyframeDetector, frames: Tensor) -> Score
                 path = Path(directory) / "model.onnx"
                 exported = export_program(detector, (frames.shape[-2], frames.shape[-1]))
                 onnx_program(exported).save(path, external_data=False)
-                program = load_onnx(path, torch.get_num_threads())
+                program = load_program(path, "onnx", torch.get_num_threads())
                 return lambda frames: torch.from_numpy(program(frames.numpy()))
 
 

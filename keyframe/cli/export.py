@@ -9,8 +9,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.terminal import bar, from_here
 from keyframe.config import as_list, save_config
-from keyframe.export.card import SUFFIXES, Card
-from keyframe.export.model import OPSETS, require_checkpoint, require_packages
+from keyframe.export.model import OPSETS, SUFFIXES, Card, require_checkpoint, require_packages
 from keyframe.export.write import Exporter, read_clips
 from keyframe.report import text_table
 from keyframe.runs import Run, load_run

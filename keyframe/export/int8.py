@@ -9,8 +9,7 @@ products are stored as int8 too.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keyframe.export.card import FRAMES
+from keyframe.export.model import FRAMES
 from keyframe.types import Float32Array, UInt8Array
 
 # For the card.
@@ -40,48 +39,39 @@ def quantize(source: Path, path: Path, clips: Sequence[UInt8Array]) -> None:
     """Quantize the float file `source`, of `keyframe.export.write.onnx_program`, with training videos (T, 3, H, W)."""
     prepared = path.with_name("prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    # the head masks with the lowest float, which has no mean; nothing of the head is quantized here
-    with np.errstate(over="ignore", invalid="ignore"), _no_remarks():
-        quantize_static(
-            prepared,
-            path,
-            _Clips(clips),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_QUANTIZED),
-            nodes_to_quantize=_quantized_nodes(onnx.load(prepared).graph),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},  # the plain mean over the clips
-        )
+    logging.disable(logging.INFO)  # ONNX Runtime has a line per channel whose scale it has raised, by the root logger
+    try:
+        # the head masks with the lowest float, which has no mean; nothing of the head is quantized here
+        with np.errstate(over="ignore", invalid="ignore"):
+            quantize_static(
+                prepared,
+                path,
+                _Clips(clips),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(_QUANTIZED),
+                nodes_to_quantize=_quantized_nodes(onnx.load(prepared).graph),
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"CalibMovingAverage": True},  # the plain mean over the clips
+            )
+    finally:
+        logging.disable(logging.NOTSET)
     model = onnx.load(path)
     _store_weights_as_int8(model.graph)
     onnx.save(model, path)
-
-
-@contextmanager
-def _no_remarks() -> Iterator[None]:
-    """Hide ONNX Runtime's line per channel whose scale it has raised; it uses the root logger."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 class _Clips(CalibrationDataReader):
     """Frames of one video after the other."""
 
     def __init__(self, clips: Sequence[UInt8Array]) -> None:
-        self._clips = iter(clips)
+        places = (np.linspace(0, len(clip) - 1, min(FRAMES_PER_VIDEO, len(clip))).round().astype(int) for clip in clips)
+        self._inputs = ({FRAMES: clip[None, spread]} for clip, spread in zip(clips, places, strict=True))
 
     def get_next(self) -> dict[str, UInt8Array] | None:
-        clip = next(self._clips, None)
-        if clip is None:
-            return None
-        spread = np.linspace(0, len(clip) - 1, min(FRAMES_PER_VIDEO, len(clip))).round().astype(int)
-        return {FRAMES: clip[None, spread]}
+        return next(self._inputs, None)
 
 
 def _quantized_nodes(graph: GraphProto) -> list[str]:

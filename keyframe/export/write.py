@@ -29,8 +29,7 @@ from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
 from keyframe.data.splits import Split
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
-from keyframe.export.card import FRAMES, SCORES, SUFFIXES, Card, card_path, write_card
-from keyframe.export.model import load_program, onnx_packages
+from keyframe.export.model import FRAMES, SCORES, SUFFIXES, Card, card_path, load_program, onnx_packages, write_card
 from keyframe.files import file_hash, one_line
 from keyframe.models.detector import KeyframeDetector
 from keyframe.pipeline import TrainedModel
@@ -158,39 +157,29 @@ class Exporter:
 
     def _write(self, format: str, path: Path) -> dict[str, Any]:
         """Write an unchecked file; returns its card's `making`."""
-        match format:
-            case "torchscript":
-                write_torchscript(self.model.detector, path, self._size)
-                return {}
-            case "torch_export":
-                write_program(self._program, path)
-                return {}
-            case "onnx":
-                self._onnx.save(path, external_data=False)
-                return {"opset": self.opset}
-            case _:
-                return self._write_int8(path)
+        if format == "torchscript":
+            write_torchscript(self.model.detector, path, self._size)
+            return {}
+        if format == "torch_export":
+            write_program(self._program, path)
+            return {}
+        source = path if format == "onnx" else path.with_name("float32.onnx")
+        self._onnx.save(source, external_data=False)
+        return {"opset": self.opset} | ({} if format == "onnx" else self._write_int8(source, path))
 
-    def _write_int8(self, path: Path) -> dict[str, Any]:
+    def _write_int8(self, source: Path, path: Path) -> dict[str, Any]:
         with onnx_packages():
             from keyframe.export.int8 import FRAMES_PER_VIDEO, METHOD, quantize
         if not self.calibration:
             raise KeyframeError("onnx_int8 needs training videos to calibrate on: raise calibration.videos.")
-        source = path.with_name("float32.onnx")
-        self._onnx.save(source, external_data=False)
         quantize(source, path, [clip.frames for clip in self.calibration])
         videos = [clip.video for clip in self.calibration]
         frames = sum(min(len(clip.frames), FRAMES_PER_VIDEO) for clip in self.calibration)
-        return {
-            "opset": self.opset,
-            "int8": METHOD,
-            "calibration": {"split": "train", "videos": videos, "frames": frames},
-        }
+        return {"int8": METHOD, "calibration": {"split": "train", "videos": videos, "frames": frames}}
 
     @torch.inference_mode()
     def _eager(self, clip: Clip) -> FloatArray:
-        scores: FloatArray = self.model.detector(torch.from_numpy(clip.frames)[None])[0].numpy()
-        return scores
+        return self.model.detector(torch.from_numpy(clip.frames)[None])[0].numpy()
 
     def _spearman(self, scores: Sequence[FloatArray]) -> list[float]:
         return [spearman(one, clip.importance) for one, clip in zip(scores, self.held_out, strict=True)]
@@ -243,9 +232,9 @@ def export_program(detector: KeyframeDetector, size: tuple[int, int]) -> Exporte
 
 def write_program(program: ExportedProgram, path: Path) -> None:
     """Write a program for `torch.export.load`."""
+    content = io.BytesIO()  # torch's own writer ends the process if the disk is full
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about how weights that share memory are stored
-        content = io.BytesIO()  # torch's own writer ends the process if the disk is full
         torch.export.save(program, content)
     path.write_bytes(content.getbuffer())
 
@@ -287,13 +276,10 @@ def _unchunked(detector: KeyframeDetector) -> KeyframeDetector:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the exporter's remarks on its own insides."""
-    levels = {log: log.level for log in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for log in levels:
-                log.setLevel(logging.ERROR)
             yield
     finally:
-        for log, level in levels.items():
-            log.setLevel(level)
+        logging.disable(logging.NOTSET)

@@ -10,8 +10,7 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper, save
 
-from keyframe.export.card import Card, card_path, write_card
-from keyframe.export.model import load_exported
+from keyframe.export.model import Card, card_path, load_exported, write_card
 from keyframe.files import file_hash
 from keyframe.types import KeyframeError
 

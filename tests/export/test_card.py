@@ -8,7 +8,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from keyframe.export.card import Card, card_path, read_card
+from keyframe.export.model import Card, card_path, read_card
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError
 from tests.export.build import add_card, changed, sentence, write_torchscript
