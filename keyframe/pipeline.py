@@ -26,8 +26,7 @@ from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, Keyfr
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from keyframe.models.detector import KeyframeDetector
-    from keyframe.models.frame_encoder import FrameEncoder
+    from keyframe.models.detector import FrameEncoder, KeyframeDetector
 
 _WINDOWS_AT_ONCE = 16
 
@@ -97,10 +96,9 @@ class TrainingFree:
     @classmethod
     def load(cls, backbone: str, device: str = "auto") -> "TrainingFree":
         """The rule with the ImageNet weights of a backbone, by timm's name, on a device."""
-        from keyframe.models import detector, frame_encoder
+        from keyframe.models.detector import FrameEncoder, find_device, untrained_detector
 
-        model = detector.untrained_detector(backbone, pretrained=True).to(detector.find_device(device))
-        return cls(frame_encoder.FrameEncoder(model))
+        return cls(FrameEncoder(untrained_detector(backbone, pretrained=True).to(find_device(device))))
 
     @property
     def libraries(self) -> Sequence[str]:
@@ -155,7 +153,7 @@ class TrainedModel:
     @cached_property
     def encoder(self) -> "FrameEncoder":
         """Of frames, made at its first use."""
-        from keyframe.models.frame_encoder import FrameEncoder
+        from keyframe.models.detector import FrameEncoder
 
         return FrameEncoder(self.detector, self.bf16)
 

@@ -24,8 +24,7 @@ from keyframe.data.sampling import frame_labels, label_positions
 from keyframe.evaluation.metrics import defined_mean, spearman
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec
-from keyframe.extraction.folder import read_summary
-from keyframe.extraction.kept import read_candidates
+from keyframe.extraction.folder import read_candidates, read_summary
 from keyframe.files import atomic_file, read_table
 from keyframe.summary.candidates import Candidates, Selector
 from keyframe.summary.selection import (

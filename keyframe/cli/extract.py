@@ -15,8 +15,7 @@ from keyframe.config import as_list
 from keyframe.export.model import find_run, is_exported
 from keyframe.extraction.engines import VideoJob, VideoResult, plan
 from keyframe.extraction.extract import ExtractionSpec, has_weights
-from keyframe.extraction.inputs import find_inputs
-from keyframe.extraction.part import Part
+from keyframe.extraction.inputs import Part, find_inputs
 from keyframe.extraction.staging import Refused, Staging, staged
 from keyframe.files import one_line, write_table
 from keyframe.report import text_table

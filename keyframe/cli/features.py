@@ -21,8 +21,7 @@ from keyframe.data.label_tables import TimedLabels, check_scale
 from keyframe.data.splits import SPLIT_SUFFIXES, write_folds
 from keyframe.export.model import require_checkpoint
 from keyframe.extraction.features import FeatureEncoder, labels_of, videos_by_id, write_features
-from keyframe.extraction.inputs import find_inputs
-from keyframe.extraction.part import Part
+from keyframe.extraction.inputs import Part, find_inputs
 from keyframe.extraction.staging import Staging, staged
 from keyframe.files import make_folder, one_line
 from keyframe.models.detector import KeyframeDetector, find_device

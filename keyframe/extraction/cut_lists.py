@@ -30,11 +30,8 @@ def check_cut_lists(kinds: Sequence[str]) -> None:
 def write_cut_lists(directory: Path, summary: _Summary, boxes: Sequence[Box], kinds: Sequence[str]) -> None:
     """Write files of these kinds into a folder that holds the contact sheet.
 
-    Args:
-        directory: the folder.
-        summary: what `summary.json` will hold.
-        boxes: where the keyframes lie on the contact sheet, in order of time.
-        kinds: any of `csv` (shots.csv), `edl` (cuts.edl), `otio` (cuts.otio), `vtt` (chapters.vtt, thumbnails.vtt).
+    Kinds are any of `csv` (shots.csv), `edl` (cuts.edl), `otio` (cuts.otio), `vtt` (chapters.vtt, thumbnails.vtt);
+    `boxes` are where the keyframes lie on the contact sheet, in order of time; `summary` is that of `summary.json`.
     """
     for kind in kinds:
         _WRITERS[kind](directory, summary, boxes)
@@ -43,19 +40,11 @@ def write_cut_lists(directory: Path, summary: _Summary, boxes: Sequence[Box], ki
 def _write_csv(directory: Path, summary: _Summary, boxes: Sequence[Box]) -> None:
     """A row per shot: seconds, first frame and one past the last, whether a skim keeps it, and its keyframes."""
     rows = []
-    for shot, (first, stop) in zip(summary["shots"], _frames(summary, summary["shots"]), strict=True):
+    for shot, (first, stop) in zip(summary["shots"], _frames(summary), strict=True):
         own = sorted((one for one in summary["keyframes"] if one["shot"] == shot["shot"]), key=lambda one: one["rank"])
-        rows.append(
-            {
-                "shot": shot["shot"],
-                "start": f"{shot['start']:.6f}",
-                "end": f"{shot['end']:.6f}",
-                "first_frame": first,
-                "stop_frame": stop,
-                "kept": int(shot["kept"]),
-                "keyframes": " ".join(one["file"] for one in own),
-            }
-        )
+        row = {"shot": shot["shot"], "start": f"{shot['start']:.6f}", "end": f"{shot['end']:.6f}"}
+        row |= {"first_frame": first, "stop_frame": stop, "kept": int(shot["kept"])}
+        rows.append(row | {"keyframes": " ".join(one["file"] for one in own)})
     write_table(directory / "shots.csv", rows)
 
 
@@ -79,38 +68,27 @@ def _write_otio(directory: Path, summary: _Summary, boxes: Sequence[Box]) -> Non
     """OpenTimelineIO's JSON: a clip per kept shot, with a marker at each keyframe."""
     rate, name = float(_rate(summary)), summary["video"]["name"]
 
-    def time(frame: float) -> dict[str, Any]:
-        return {"OTIO_SCHEMA": "RationalTime.1", "rate": rate, "value": float(frame)}
+    def otio(schema: str, **values: Any) -> dict[str, Any]:
+        return {"OTIO_SCHEMA": schema, **values}
 
     def span(first: int, stop: int) -> dict[str, Any]:
-        return {"OTIO_SCHEMA": "TimeRange.1", "start_time": time(first), "duration": time(stop - first)}
+        start, length = (otio("RationalTime.1", rate=rate, value=float(frame)) for frame in (first, stop - first))
+        return otio("TimeRange.1", start_time=start, duration=length)
 
-    media = {
-        "OTIO_SCHEMA": "ExternalReference.1",
-        "target_url": quote(name),
-        "available_range": span(0, max(stop for _, stop in _frames(summary, summary["shots"]))),
-    }
+    whole = span(0, max(stop for _, stop in _frames(summary)))
+    media = {"DEFAULT_MEDIA": otio("ExternalReference.1", target_url=quote(name), available_range=whole)}
     clips = []
     frames = [(one, round(one["seconds"] * rate)) for one in summary["keyframes"]]
     for first, stop in _kept(summary):
         markers = [
-            {"OTIO_SCHEMA": "Marker.2", "name": f"keyframe {one['rank']}", "marked_range": span(frame, frame + 1)}
+            otio("Marker.2", name=f"keyframe {one['rank']}", marked_range=span(frame, frame + 1))
             for one, frame in frames
             if first <= frame < stop
         ]
-        clips.append(
-            {
-                "OTIO_SCHEMA": "Clip.2",
-                "name": name,
-                "source_range": span(first, stop),
-                "media_references": {"DEFAULT_MEDIA": media},
-                "active_media_reference_key": "DEFAULT_MEDIA",
-                "markers": markers,
-            }
-        )
-    track = {"OTIO_SCHEMA": "Track.1", "name": "shots", "kind": "Video", "children": clips}
-    stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", "children": [track]}
-    timeline = {"OTIO_SCHEMA": "Timeline.1", "name": name, "tracks": stack}
+        clip = otio("Clip.2", name=name, source_range=span(first, stop), media_references=media)
+        clips.append({**clip, "active_media_reference_key": "DEFAULT_MEDIA", "markers": markers})
+    track = otio("Track.1", name="shots", kind="Video", children=clips)
+    timeline = otio("Timeline.1", name=name, tracks=otio("Stack.1", name="tracks", children=[track]))
     write_text(directory / "cuts.otio", json.dumps(timeline, indent=2) + "\n")
 
 
@@ -142,16 +120,16 @@ def _rate(summary: _Summary) -> Fraction:
     return max(Fraction(summary["video"]["fps"]).limit_denominator(1001), Fraction(1, 1001))
 
 
-def _frames(summary: _Summary, shots: Sequence[_Summary]) -> list[tuple[int, int]]:
+def _frames(summary: _Summary) -> list[tuple[int, int]]:
     """First frame of each shot, and one past its last, counted at `_rate`."""
     rate = float(_rate(summary))
-    return [(round(shot["start"] * rate), round(shot["end"] * rate)) for shot in shots]
+    return [(round(shot["start"] * rate), round(shot["end"] * rate)) for shot in summary["shots"]]
 
 
 def _kept(summary: _Summary) -> list[tuple[int, int]]:
     """`_frames` of the shots that a skim keeps and that last a frame."""
-    kept = [shot for shot in summary["shots"] if shot["kept"]]
-    return [(first, stop) for first, stop in _frames(summary, kept) if first < stop]
+    shots = zip(_frames(summary), summary["shots"], strict=True)
+    return [(first, stop) for (first, stop), shot in shots if shot["kept"] and first < stop]
 
 
 _WRITERS: dict[str, Callable[[Path, _Summary, Sequence[Box]], None]] = {

@@ -48,7 +48,7 @@ class VideoResult:
     """What became of one video."""
 
     path: Path  # the video
-    status: Literal["done", "skipped", "failed"]  # done, skipped or failed
+    status: Literal["done", "skipped", "failed"]
     directory: Path | None = None  # its folder; None if it failed
     keyframes: int = 0  # how many the folder holds
     notes: str = ""  # why it was skipped or failed, or what fell short; "" if there is nothing to report
@@ -182,9 +182,7 @@ def _reason(error: Exception, job: VideoJob, packages: Set[str]) -> str:
         return str(error)
     if isinstance(error, OSError) and own_fault(error, packages) is None:
         return f"{job.directory} cannot be written ({error.strerror or error}): make room or choose another output."
-    if fault := fault_of(error, lower="workers"):
-        return f"{job.path} failed because {fault}"
-    if fault := own_fault(error, packages):
+    if fault := fault_of(error, lower="workers") or own_fault(error, packages):
         return f"{job.path} failed because {fault}"
     log.debug(traceback.format_exc())
     message = one_line(f"{type(error).__name__}: {error}")
@@ -229,16 +227,15 @@ class Worker:
                 "memory ran out; convert it to H.264, or use fewer workers."
             )
             return VideoResult(self.job.path, "failed", notes=reason)
-        if isinstance(message, float):
-            self.progress = max(self.progress, message)
-            return None
-        if isinstance(message, logging.LogRecord):
-            logging.getLogger(message.name).handle(message)
-            return None
         if isinstance(message, KeyframeError):
             raise message
-        assert isinstance(message, VideoResult)
-        return message
+        if isinstance(message, VideoResult):
+            return message
+        if isinstance(message, float):
+            self.progress = max(self.progress, message)
+        else:
+            logging.getLogger(message.name).handle(message)
+        return None
 
     def stop(self) -> None:
         """End the process, by force if it does not end by itself."""
@@ -252,15 +249,13 @@ class Worker:
 
 
 class _ConnectionHandler(logging.handlers.QueueHandler):
-    """Sends log records to the parent."""
+    """Sends log records to the parent; its queue is a connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)  # type: ignore[arg-type]  # Only `enqueue` uses it.
-        self.connection = connection
+    queue: Any
 
     def enqueue(self, record: logging.LogRecord) -> None:
         record.msg = one_line(str(record.msg))
-        self.connection.send(record)
+        self.queue.send(record)
 
 
 def _serve(spec: ExtractionSpec, connection: Connection) -> None:
@@ -268,7 +263,7 @@ def _serve(spec: ExtractionSpec, connection: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Raised, so that drafts are removed.
     follow_parent()
     root = logging.getLogger()
-    root.addHandler(_ConnectionHandler(connection))
+    root.addHandler(_ConnectionHandler(connection))  # type: ignore[arg-type]
     root.setLevel(logging.INFO)
     spec.reader.progress = lambda path, seconds, of: connection.send(float(seconds / of) if of else 0.0)
     try:

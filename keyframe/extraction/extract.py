@@ -19,15 +19,16 @@ from keyframe.export.model import describe_model, is_exported, load_exported, re
 from keyframe.extraction.cut_lists import check_cut_lists, write_cut_lists
 from keyframe.extraction.folder import (
     MADE_BY,
+    read_candidates,
     read_summary,
     results_folder,
+    write_candidates,
     write_curve,
     write_page,
     write_scores,
     write_summary,
 )
-from keyframe.extraction.kept import read_candidates, write_candidates
-from keyframe.extraction.part import WHOLE, Part
+from keyframe.extraction.inputs import WHOLE, Part
 from keyframe.files import content_hash, described, fingerprint, unchanged
 from keyframe.pipeline import Scorer, TrainedModel, TrainingFree
 from keyframe.summary.candidates import Candidates, Selection, Selector
@@ -35,19 +36,10 @@ from keyframe.summary.changes import show_again
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, Cells, describe_frames, luma_cells
 from keyframe.summary.shots import ShotCutter, check_shots
 from keyframe.summary.skim import write_skim
-from keyframe.summary.steady import BACK, FORTH
-from keyframe.summary.stills import STILL_SUFFIXES, Still, save_contact_sheet, save_stills
+from keyframe.summary.stills import BACK, FORTH, STILL_SUFFIXES, Still, save_contact_sheet, save_stills
 from keyframe.system import installed_versions, pip_install
 from keyframe.trust import NO_TRUST, Trust, own_packages
-from keyframe.types import (
-    FloatArray,
-    Int64Array,
-    IntArray,
-    KeyframeError,
-    UInt8Array,
-    VideoError,
-    check_number,
-)
+from keyframe.types import FloatArray, Int64Array, KeyframeError, UInt8Array, VideoError, check_number
 
 # Decimals of seconds and scores.
 _DIGITS = 6
@@ -55,8 +47,6 @@ _DIGITS = 6
 _MOST_HEIGHT = 16_383
 # Features of the training-free rule -> timm's name of the backbone.
 _BACKBONES = {"lite0": "tf_efficientnet_lite0"}
-# The settings that decide scores and shots.
-_OF_ANALYSIS = ("rate", "part", "shots", "reader")
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")
 
 
@@ -123,26 +113,27 @@ class ExtractionSpec:
             )
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The settings besides the scorer that decide the result, as plain values."""
+    def _of_analysis(self) -> dict[str, Any]:
+        """The settings that decide scores and shots."""
+        reader = described(self.reader, without={"threads", "progress"})
         return {
             "rate": float(self.rate),
-            "summary_video": self.summary_video,
             "part": described(self.part),
-            "quality": self.quality,
-            "format": self.format,
-            "height": self.height,
-            "cut_lists": list(self.cut_lists),
-            "steady": self.steady,
             "shots": described(self.shots),
-            "selection": described(self.selector),
-            "reader": described(self.reader, without={"threads", "progress"}),
+            "reader": reader,
         }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings besides the scorer that decide the result, as plain values."""
+        files = ("summary_video", "quality", "format", "height", "steady")
+        chosen = {"cut_lists": list(self.cut_lists), "selection": described(self.selector)}
+        return self._of_analysis | chosen | {name: getattr(self, name) for name in files}
 
     @cached_property
     def analysis(self) -> str:
         """Equal for specs with equal `ScoredVideo`s, whatever is selected from them."""
-        return fingerprint(self._scorer, {key: self.settings[key] for key in _OF_ANALYSIS})
+        return fingerprint(self._scorer, self._of_analysis)
 
     @property
     def own_packages(self) -> set[str]:
@@ -186,19 +177,12 @@ class ExtractionSpec:
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """One video, decoded, cut into shots and scored: all that keyframes are selected from.
+    """One video, decoded, cut into shots and scored: all that keyframes are selected from."""
 
-    Attributes:
-        index: its packets.
-        frames: numbers of the scored frames in presentation order, increasing, (n,).
-        candidates: these frames.
-        scored_by: the scorer, in a few words.
-    """
-
-    index: PacketIndex
-    frames: Int64Array
-    candidates: Candidates
-    scored_by: str
+    index: PacketIndex  # its packets
+    frames: Int64Array  # numbers of the scored frames in presentation order, increasing, (n,)
+    candidates: Candidates  # these frames
+    scored_by: str  # the scorer, in a few words
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -229,14 +213,8 @@ def extract_video(
 
     The folder holds the keyframes, scores.csv, candidates.npy, summary.json, curve.png, contact_sheet.jpg, index.html
     and, if asked for and any shot is kept, skim.mp4. It appears whole or not at all. The results of an earlier
-    extraction there are replaced; other files in it are kept.
-
-    Args:
-        path: a video file.
-        directory: the folder of the results, made if missing.
-        spec: how.
-        scorer: of `spec.load_scorer`.
-        earlier: a folder of earlier results of the video, whose analysis is used if it is the spec's.
+    extraction there are replaced; other files in it are kept. `scorer` is of `spec.load_scorer`; `earlier` is a folder
+    of earlier results of the video, whose analysis is used if it is the spec's.
 
     Raises:
         VideoError: the video cannot be read, or has changed meanwhile.
@@ -271,11 +249,11 @@ def extract_video(
         write_cut_lists(draft, summary, boxes, spec.cut_lists)
         write_curve(draft, path.name, timed, selection, scorer.name)
         write_page(draft, summary)
-        kept = [(shot["start"] - since, shot["end"] - since) for shot in summary["shots"] if shot["kept"]]
-        kept = [(start, end) for start, end in kept if start < end]
+        kept = [shot for shot in summary["shots"] if shot["kept"] and shot["start"] < shot["end"]]
         # If knapsack keeps no shot there is nothing to show; the selection's notes say so.
         if spec.summary_video and kept:
-            write_skim(index, kept, draft / "skim.mp4", spec.reader)
+            shown = [(shot["start"] - since, shot["end"] - since) for shot in kept]
+            write_skim(index, shown, draft / "skim.mp4", spec.reader)
         write_summary(draft, summary)
     return Extraction([dataclasses.replace(still, path=directory / still.path.name) for still in stills], selection)
 
@@ -298,20 +276,34 @@ def analyse_video(
 ) -> ScoredVideo:
     """Decode frames of a video, cut it into shots and score it.
 
-    Its frames are decoded once, and seen at a fixed size and at the model's own: shots and duplicates must not depend
-    on the model. Memory is bounded by the number of scored frames (about 6 KB each, with a model 11 to 15), not by
-    pixels.
-
-    Args:
-        path: a video file.
-        scorer: scores frames.
-        shots: cuts the video.
-        reader: decodes frames.
-        rate: scored frames per second of video, above 0.
-        part: what of it is looked at; times and numbers in the result count from its first frame.
+    Its frames, `rate` per second, are decoded once, and seen at a fixed size and at the model's own: shots and
+    duplicates must not depend on the model. Memory is bounded by the number of scored frames (about 6 KB each, with a
+    model 11 to 15), not by pixels. Times and numbers in the result count from the first frame of `part`.
     """
     index = part.index(path)
-    frames, looks, seen, cells, by_scorer = _look(index, FpsSampling(rate).indices(index), reader, scorer)
+    looking = reader.roughly() if scorer.size is None else reader
+    wanted = looking.grid(FpsSampling(rate).indices(index), index)
+    distinct = np.unique(wanted)
+    numbers: list[Int64Array] = []
+    pieces: list[Appearance] = []
+    cells: list[Cells] = []
+    sizes = [DESCRIPTOR_SIZE] if scorer.size in (None, DESCRIPTOR_SIZE) else [DESCRIPTOR_SIZE, scorer.size]
+
+    def images() -> Iterator[UInt8Array]:
+        latest = None
+        for by_size in looking.stream_sizes(path, distinct, sizes, index):
+            numbers.append(by_size[0].indices)
+            cells.append(luma_cells(by_size[0].pixels))
+            pieces.append(describe_frames(by_size[0].pixels))
+            if scorer.size is not None:
+                latest = show_again(by_size[-1].pixels, cells[-1], latest)
+            yield by_size[-1].pixels
+
+    by_scorer = scorer.see(images(), len(distinct))
+    # In place of a frame that does not decode its neighbour comes again.
+    frames, fresh = np.unique(np.concatenate(numbers), return_index=True)
+    looks = np.diff(np.append(0, np.searchsorted(wanted, frames[1:])), append=len(wanted))
+    seen = Appearance.join(pieces)[fresh]
     cut = shots.of_video(index, frames, seen, reader)
     try:
         check_shots(cut, len(frames))
@@ -319,46 +311,11 @@ def analyse_video(
         raise KeyframeError(
             f"shots: {type(shots).__name__} gives no shots of {len(frames)} frames: {error}."
         ) from error
-    scores = scorer.score(by_scorer, seen, cut)
-    light = seen.sharpness, seen.brightness, seen.contrast
-    seconds = index.timestamps[frames] - index.timestamps[0]
-    candidates = Candidates(scores, seconds, seen.descriptors, cells, *light, cut, index.duration, looks)
+    scores = scorer.score(None if by_scorer is None else by_scorer[fresh], seen, cut)
+    seconds, light = index.timestamps[frames] - index.timestamps[0], (seen.sharpness, seen.brightness, seen.contrast)
+    shown = np.concatenate(cells)[fresh]
+    candidates = Candidates(scores, seconds, seen.descriptors, shown, *light, cut, index.duration, looks)
     return ScoredVideo(index, frames, candidates, scorer.name)
-
-
-def _look(
-    index: PacketIndex, wanted: IntArray, reader: VideoReader, scorer: Scorer
-) -> tuple[Int64Array, Int64Array, Appearance, Cells, Any]:
-    """Show frames to the scorer, and describe them.
-
-    Returned are the numbers of the distinct frames that decode, increasing, (n,), and of each how many looks show it,
-    its appearance and cells, and what the scorer has seen.
-    """
-    if scorer.size is None:
-        reader = reader.roughly()
-    wanted = reader.grid(wanted, index)
-    distinct = np.unique(wanted)
-    numbers: list[Int64Array] = []
-    seen: list[Appearance] = []
-    cells: list[Cells] = []
-    sizes = [DESCRIPTOR_SIZE] if scorer.size in (None, DESCRIPTOR_SIZE) else [DESCRIPTOR_SIZE, scorer.size]
-
-    def images() -> Iterator[UInt8Array]:
-        latest = None
-        for pieces in reader.stream_sizes(index.path, distinct, sizes, index):
-            numbers.append(pieces[0].indices)
-            cells.append(luma_cells(pieces[0].pixels))
-            seen.append(describe_frames(pieces[0].pixels))
-            if scorer.size is not None:
-                latest = show_again(pieces[-1].pixels, cells[-1], latest)
-            yield pieces[-1].pixels
-
-    by_scorer = scorer.see(images(), len(distinct))
-    # In place of a frame that does not decode its neighbour comes again.
-    frames, fresh = np.unique(np.concatenate(numbers), return_index=True)
-    looks = np.diff(np.append(0, np.searchsorted(wanted, frames[1:])), append=len(wanted))
-    by_scorer = None if by_scorer is None else by_scorer[fresh]
-    return frames, looks, Appearance.join(seen)[fresh], np.concatenate(cells)[fresh], by_scorer
 
 
 def steady_spans(scored: ScoredVideo, selection: Selection) -> FloatArray:

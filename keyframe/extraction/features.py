@@ -17,12 +17,11 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.data.sampling import check_alignment, frame_labels, sample_labels
 from keyframe.evaluation.metrics import user_summaries
-from keyframe.extraction.part import WHOLE, Part
+from keyframe.extraction.inputs import WHOLE, Part
 from keyframe.extraction.staging import Refused
 from keyframe.files import one_line
 from keyframe.models.backbone import Backbone
-from keyframe.models.detector import KeyframeDetector
-from keyframe.models.frame_encoder import FrameEncoder
+from keyframe.models.detector import FrameEncoder, KeyframeDetector
 from keyframe.pipeline import encode_images
 from keyframe.summary.describe import DESCRIPTOR_SIZE, Appearance, describe_frames
 from keyframe.summary.shots import ShotCutter, segments_to_frames
@@ -101,9 +100,8 @@ class FeatureEncoder:
                 yield own.pixels
 
         features = encode_images(images(), self.encoder).cpu().numpy()
-        ranges = segments_to_frames(
-            self.shots.of_video(index, picks, Appearance.join(seen), self.reader), picks, index.n_frames
-        )
+        shots = self.shots.of_video(index, picks, Appearance.join(seen), self.reader)
+        ranges = segments_to_frames(shots, picks, index.n_frames)
         truth = None if labels is None else self._truth(labels, index, picks, ranges)
         if self.projection is not None:
             features = (features - self.projection.mean) @ self.projection.matrix
@@ -113,10 +111,8 @@ class FeatureEncoder:
 
     def _truth(self, labels: Labels, index: PacketIndex, picks: IntArray, ranges: IntArray) -> GroundTruth:
         """The reference score at the picks, and the keyshot summaries of its track and of each annotator's scores."""
-        seconds = index.timestamps - index.timestamps[0]
-        importance, annotators = sample_labels(
-            labels, index.n_frames, np.arange(index.n_frames), seconds, index.duration, index.path
-        )
+        frames, seconds = np.arange(index.n_frames), index.timestamps - index.timestamps[0]
+        importance, annotators = sample_labels(labels, len(frames), frames, seconds, index.duration, index.path)
         lowest, highest = (0.0, 1.0) if labels.selections else (self.lowest, self.highest)
         reference = user_summaries(importance[None], ranges, lowest, highest)[0]
         users = user_summaries(annotators, ranges, lowest, highest, labels.selections)
@@ -210,10 +206,10 @@ def write_features(
     Labels are of all or some of the videos, in the order of their file; `weights` is the origin of the backbone's.
     Yields the id of each video, and why it was left out, or "".
     """
+    (height, width), projection = encoder.size, encoder.projection
     about: dict[str, str | int] = {"backbone": encoder.detector.backbone.name, "weights": weights}
-    about |= {"height": encoder.size[0], "width": encoder.size[1], "step": encoder.step, "channels": encoder.channels}
-    if encoder.projection is not None:
-        about["projection"] = encoder.projection.about
+    about |= {"height": height, "width": width, "step": encoder.step, "channels": encoder.channels}
+    about |= {} if projection is None else {"projection": projection.about}
     about["unit_length"] = int(encoder.unit_length)
     failed: list[str] = []
     with FeatureFile(out, about) as file:
@@ -227,6 +223,5 @@ def write_features(
             file.add(number, video)
             yield name, ""
         if len(failed) == len(videos):
-            raise KeyframeError(
-                failed[0] if len(failed) == 1 else f"none of {len(failed)} videos can be used: {failed[0]}"
-            )
+            none = "" if len(failed) == 1 else f"none of {len(failed)} videos can be used: "
+            raise KeyframeError(none + failed[0])

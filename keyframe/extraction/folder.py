@@ -1,5 +1,6 @@
-"""The folder of one video's results: its name, how a new one replaces an older one, and its table, curve and page."""
+"""The folder of one video's results: its name, how a new one replaces an older one, and what is in it."""
 
+import io
 import json
 import os
 import unicodedata
@@ -25,10 +26,14 @@ from keyframe.files import (
 )
 from keyframe.report import Document, Gallery, ImageFile, Notes, Section, Table, write_report
 from keyframe.summary.candidates import Candidates, Selection
-from keyframe.types import IntArray, KeyframeError
+from keyframe.types import Int64Array, IntArray, KeyframeError
 
 MADE_BY = "keyframe-extract"
 _SUMMARY = "summary.json"
+CANDIDATES = "candidates.npy"
+# Of candidates.npy: the most that is read, and the attributes of `Candidates` that are kept as they are.
+_MOST_CANDIDATES = 2**30
+_COLUMNS = ("scores", "seconds", "descriptors", "cells", "sharpness", "brightness", "contrast", "looks")
 
 # File systems allow 255 bytes; drafts and the suffix of a clash need some of them.
 _MOST_BYTES = 160
@@ -120,21 +125,12 @@ def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
 
 def write_scores(directory: Path, frames: IntArray, candidates: Candidates, selection: Selection) -> None:
     """Write `scores.csv`, a row per scored frame: frame, seconds, score, shot (from 1), selected (0 or 1)."""
-    chosen = set(selection.keyframes.tolist())
-    columns = zip(frames.tolist(), candidates.seconds, candidates.scores, candidates.shot_of.tolist(), strict=True)
-    write_table(
-        directory / "scores.csv",
-        [
-            {
-                "frame": frame,
-                "seconds": f"{seconds:.6f}",
-                "score": f"{score:.6f}",
-                "shot": shot + 1,
-                "selected": int(place in chosen),
-            }
-            for place, (frame, seconds, score, shot) in enumerate(columns)
-        ],
-    )
+    selected = np.zeros(len(frames), dtype=np.int64)
+    selected[selection.keyframes] = 1
+    names = ("frame", "seconds", "score", "shot", "selected")
+    seconds, scores = ([f"{value:.6f}" for value in values] for values in (candidates.seconds, candidates.scores))
+    rows = zip(frames.tolist(), seconds, scores, (candidates.shot_of + 1).tolist(), selected.tolist(), strict=True)
+    write_table(directory / "scores.csv", [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def write_curve(directory: Path, title: str, candidates: Candidates, selection: Selection, scored_by: str) -> None:
@@ -184,11 +180,8 @@ def _document(directory: Path, summary: Mapping[str, Any], images: list[ImageFil
     video, shots, settings = summary["video"], summary["shots"], summary["settings"]
     scored_by, length = summary["scorer"]["name"], format_clock(video["duration"], 1)
     count = "1 keyframe" if len(images) == 1 else f"{len(images)} keyframes"
-    curve = ImageFile(
-        directory / "curve.png",
-        "Importance over time, with the keyframes on it",
-        "Importance of the scored frames, 1 the most; grey lines are the starts of shots.",
-    )
+    legend = "Importance of the scored frames, 1 the most; grey lines are the starts of shots."
+    curve = ImageFile(directory / "curve.png", "Importance over time, with the keyframes on it", legend)
     kept = [shot["end"] - shot["start"] for shot in shots if shot["kept"]]
     facts = {
         "length": f"{length} ({video['frames']} frames, {video['fps']:.4g} per second on average)",
@@ -215,3 +208,38 @@ def _document(directory: Path, summary: Mapping[str, Any], images: list[ImageFil
         ],
         footer=f"Made by keyframe {summary['versions']['keyframe']}.",
     )
+
+
+def write_candidates(directory: Path, frames: Int64Array, candidates: Candidates) -> None:
+    """Write `candidates.npy`, from which another choice needs no decoding: a row per frame, with its number (n,)."""
+    columns = {name: getattr(candidates, name) for name in _COLUMNS if getattr(candidates, name) is not None}
+    columns |= {"frames": frames, "shot": candidates.shot_of, "duration": np.full(len(frames), candidates.duration)}
+    dtype = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
+    table = np.empty(len(frames), dtype)
+    for name, column in columns.items():
+        table[name] = column
+    content = io.BytesIO()  # numpy's own writing to a file hides why a disk refuses it
+    np.save(content, table, allow_pickle=False)
+    (directory / CANDIDATES).write_bytes(content.getbuffer())
+
+
+def read_candidates(directory: Path) -> tuple[Int64Array, Candidates]:
+    """The numbers and the candidates that `write_candidates` has written, to the bit; KeyframeError if it has not.
+
+    The file may come from anywhere: it is read as data, and checked.
+    """
+    path = directory / CANDIDATES
+    try:
+        if path.stat().st_size > _MOST_CANDIDATES:
+            raise ValueError("it is too large")
+        table = np.load(path, mmap_mode="r", allow_pickle=False)  # a mapping has no more than the file
+        columns = {name: np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
+        shot, duration, frames = columns.pop("shot"), columns.pop("duration"), columns.pop("frames")
+        if frames.dtype != np.int64 or shot.dtype != np.int64 or not set(columns) <= set(_COLUMNS):
+            raise ValueError("it has other columns")
+        starts = np.flatnonzero(np.diff(shot, prepend=-1))
+        shots = np.stack([starts, np.append(starts[1:], len(shot)) - 1], axis=1)
+        return frames, Candidates(**columns, shots=shots, duration=float(duration[0]))
+    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        reason = one_line(str(error))[:200]
+        raise KeyframeError(f"{path} holds no candidates ({reason}): extract the video again.") from error

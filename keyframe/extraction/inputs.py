@@ -1,18 +1,20 @@
-"""The videos that a user names: files, addresses, images in a row, folders, patterns, and lists of them."""
+"""The videos that a user names: files, addresses, images, folders, patterns, lists; and which part of each is meant."""
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from glob import has_magic
 from pathlib import Path
 
 from keyframe.data.container import VIDEO_SUFFIXES
-from keyframe.extraction.download import ADDRESS
-from keyframe.extraction.playlist import PLAYLIST, parts_beside
+from keyframe.data.packets import PacketIndex, index_packets
+from keyframe.extraction.download import ADDRESS, PLAYLIST, parts_beside
 from keyframe.extraction.staging import IMAGE_SUFFIXES, NUMBERED, Refused, Staging, files_in, makes_video
 from keyframe.files import natural_key
-from keyframe.types import KeyframeError
+from keyframe.types import KeyframeError, Region, VideoError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ _LIST_SUFFIXES = (".txt", ".lst")
 def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path], staging: Staging) -> list[Path | Refused]:
     """The files that inputs mean, each once, in the order given; those of a folder or a pattern in natural order.
 
+    A folder without videos, a pattern that matches none and a list that is not readable are refused.
+
     Args:
         inputs: each a video (of any suffix; it need not exist), an http(s) address, a folder, a pattern with `*`, `?`
             or `[`, numbered images (frames/%05d.png), or a text file that lists such, one per line, from its own
@@ -30,9 +34,6 @@ def find_inputs(inputs: Sequence[str], recursive: bool, ours: Sequence[Path], st
         ours: where the command writes. Files there are no input unless they are named; a folder that leads there and
             to no other video is passed over, because a shell's `*` names it.
         staging: makes files of what is none.
-
-    Returns:
-        The files. A folder without videos, a pattern that matches none and a list that is not readable are refused.
     """
     places = [Path(os.path.realpath(place)) for place in ours]
     found: dict[str, Path | Refused] = {}
@@ -109,6 +110,10 @@ def _files_of(
         yield staging.file(path)
 
 
+def _in_order(paths: list[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_key(str(path)))
+
+
 def _mode(path: Path) -> int:
     """The file mode of what a path leads to; 0 if there is nothing, or it cannot be read."""
     try:
@@ -128,10 +133,6 @@ def _below(folder: Path, recursive: bool) -> list[Path]:
     return [video for video in videos if Path(os.path.realpath(video)) not in parts] if parts else videos
 
 
-def _in_order(videos: list[Path]) -> list[Path]:
-    return sorted(videos, key=lambda video: natural_key(str(video)))
-
-
 def _listed(path: Path, recursive: bool, staging: Staging) -> Iterator[Path | Refused]:
     """The files that a list means; a text in which no line means anything is one refusal."""
     try:
@@ -149,3 +150,70 @@ def _listed(path: Path, recursive: bool, staging: Staging) -> Iterator[Path | Re
         yield from means
     else:
         yield Refused(path, f"{path} lists no file that exists: name one video per line, from the list's own folder.")
+
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
+_NUMBER = r"\s*(\d+(?:\.\d+)?)"
+_REGION = re.compile(r"\[?" + ",".join([_NUMBER + r"(%?)\s*"] * 4) + r"\]?")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a video; frames keep the time and the number that they have in the file."""
+
+    stream: int | None = None  # number among the video streams, from 0; None for the default one
+    start: float | None = None  # seconds from the first frame, at least 0; None for the first
+    end: float | None = None  # seconds from the first frame, after the start; None for the last
+    region: Region | None = None  # of each frame, as a player shows it; None for the whole frame
+
+    def __post_init__(self) -> None:
+        check_number("stream", self.stream, 0, optional=True)
+        check_number("start", self.start, 0, whole=False, optional=True)
+        check_number("end", self.end, 0, whole=False, above=True, optional=True)
+        if self.end is not None and self.end <= (self.start or 0):
+            raise KeyframeError(f"end={self.end:g} is not after start={self.start or 0:g}: change one of them.")
+
+    @classmethod
+    def of(
+        cls, stream: int | None, start: float | str | None, end: float | str | None, region: str | None = None
+    ) -> "Part":
+        """A part whose times are given in seconds or as M:SS or H:MM:SS, and its region as `left,top,width,height`."""
+        return cls(stream, _seconds("start", start), _seconds("end", end), _region(region))
+
+    def index(self, path: Path) -> PacketIndex:
+        """The packet index of this part of a video; may raise `VideoError`.
+
+        The region must lie in the first frame. Of later ones that are smaller it is what they have of it.
+        """
+        whole = index_packets(path, self.stream)
+        if self.region is not None:
+            height, width = whole.shown_size
+            rows, columns = self.region.spans(height, width)
+            if rows.stop > height or columns.stop > width:
+                raise VideoError(f"{path} has frames of {width}x{height} pixels, and region extends beyond: change it.")
+        return replace(whole, region=self.region).between(self.start, self.end)
+
+
+def _seconds(key: str, time: float | str | None) -> float | None:
+    if not isinstance(time, str):
+        return time
+    clock = _CLOCK.fullmatch(time)
+    if clock is None:
+        raise KeyframeError(f"{key}={time} is not a time: give seconds, or H:MM:SS such as 1:02:03.5.")
+    hours, minutes, seconds = clock.groups()
+    return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds)
+
+
+def _region(text: str | None) -> Region | None:
+    if text is None:
+        return None
+    match = _REGION.fullmatch(text)
+    if match is None or len(set(match.groups()[1::2])) > 1:
+        raise KeyframeError(
+            f"region={text} is not a rectangle: give left,top,width,height in pixels, or in percent, 25%,0%,50%,100%."
+        )
+    left, top, width, height = map(float, match.groups()[::2])
+    return Region(left, top, width, height, percent=match[2] == "%")
+
+
+WHOLE = Part()

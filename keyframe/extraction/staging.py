@@ -18,11 +18,12 @@ import av.error
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from keyframe.extraction.download import Download, shown_address
+from keyframe.extraction.download import PLAYLIST, Download, beside, is_playlist, join_playlist, shown_address
 from keyframe.extraction.folder import folder_name
-from keyframe.extraction.playlist import PLAYLIST, beside, is_playlist, join, pieces
 from keyframe.files import make_folder
 from keyframe.types import KeyframeError, check_number
+
+log = logging.getLogger(__name__)
 
 # FFmpeg's patterns of numbered files, such as frames/%05d.png.
 NUMBERED = re.compile(r"%(\d*)d")
@@ -41,14 +42,10 @@ class Refused:
 
 
 class Staging:
-    """Makes files, each in a folder of its own below `folder`.
+    """Makes files, each in a folder of its own below `folder`, which is made if it is needed.
 
-    Args:
-        folder: made if it is needed.
-        image_rate: images per second, above 0; None is 25, and a folder of images is none of videos.
-
-    Attributes:
-        names: what the user has named, for each file, whether it could be made or not.
+    `image_rate` is images per second, above 0; None is 25, and a folder of images is none of videos. `names` is what
+    the user has named, for each file, whether it could be made or not.
     """
 
     def __init__(self, folder: Path, image_rate: float | None = None) -> None:
@@ -97,7 +94,7 @@ class Staging:
         """A file itself, unless it is a playlist or an animated WebP."""
         head = _head(path)
         if is_playlist(head):
-            write = partial(_join_playlist, path)
+            write = partial(join_playlist, path, str(path), beside(path))
         elif is_animated_webp(head):
             write = partial(_convert_webp, path)
         else:
@@ -194,15 +191,11 @@ def _download(address: str, out: Path) -> None:
         return found[whole]
 
     try:
-        join(pieces(playlist, place, find), out)
+        join_playlist(playlist, place, find, out)
     except KeyframeError as error:
         raise KeyframeError(str(error).replace(str(playlist), str(out))) from error
     finally:
         shutil.rmtree(parts)
-
-
-def _join_playlist(playlist: Path, out: Path) -> None:
-    join(pieces(playlist, str(playlist), beside(playlist)), out)
 
 
 def _convert_animation(out: Path) -> None:

@@ -1,5 +1,6 @@
 """The model: frames of a video in, one importance score per frame out."""
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -9,6 +10,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from keyframe.models.backbone import Backbone, NoBackbone
+from keyframe.models.frozen import fuse_convolutions
 from keyframe.models.head import TemporalHead, build_head
 from keyframe.system import available_bytes
 from keyframe.types import InputKind, KeyframeError
@@ -22,6 +24,8 @@ _PIXELS_ON_GPU = 256 * 224 * 224
 # Bytes per pixel that encoding takes at most, with the networks of conf/backbone; and the usable share of free memory.
 _BYTES_PER_PIXEL = 800
 _MEMORY_SHARE = 0.25
+# The largest difference of features of fused convolutions, relative to the largest feature.
+_ROUNDING = 1e-3
 # Chunk of prefix maps: they are small, and a tail that trains touches all its weights once per chunk.
 _MAPS_AT_ONCE = 64
 
@@ -103,30 +107,18 @@ class KeyframeDetector(nn.Module):
         if torch.is_grad_enabled():
             return self.encode_tail(self.encode_prefix(values))  # the graph keeps every frame's maps in any case
         # prefix and tail chunk by chunk: the maps of a whole batch of videos are large
-        return self._by_frame(
-            lambda chunk: self.backbone.encode_tail(self.backbone.encode_prefix(self.normalize(chunk))),
-            _checked_frames(values),
-            self._frames_at_once(values),
-        )
+        return self._encode_frames(lambda chunk: self.backbone.encode_tail(self.backbone.encode_prefix(chunk)), values)
 
     def encode_prefix(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W), uint8 or float in [0, 1] -> maps (B, T, C, h, w) that training never changes."""
         with torch.no_grad():
-            return self._by_frame(
-                lambda chunk: self.backbone.encode_prefix(self.normalize(chunk)),
-                _checked_frames(frames),
-                self._frames_at_once(frames),
-            )
+            return self._encode_frames(self.backbone.encode_prefix, frames)
 
     def encode_tail(self, maps: Tensor) -> Tensor:
         """Maps of `encode_prefix` (B, T, ...) -> backbone features (B, T, width)."""
         # without a prefix the maps are still frames
-        auto_maps = self.chunk == "auto" and self.backbone.is_cut
-        return self._by_frame(
-            lambda chunk: self.backbone.encode_tail(chunk.to(self.pixel_mean.dtype)),
-            maps,
-            _MAPS_AT_ONCE if auto_maps else self._frames_at_once(maps),
-        )
+        chunk = _MAPS_AT_ONCE if self.chunk == "auto" and self.backbone.is_cut else self.frames_at_once(maps)
+        return _by_frame(lambda some: self.backbone.encode_tail(some.to(self.pixel_mean.dtype)), maps, chunk)
 
     def score(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Backbone features (B, T, width) -> scores in [0, 1], (B, T)."""
@@ -149,22 +141,67 @@ class KeyframeDetector(nn.Module):
             pixels = pixels.div_(255)  # in place: it is a copy
         return torch.addcmul(-self.pixel_mean / self.pixel_std, pixels, 1 / self.pixel_std)
 
-    def _frames_at_once(self, frames: Tensor) -> int | None:
+    def frames_at_once(self, frames: Tensor) -> int | None:
+        """How many frames (..., H, W) are encoded at once; None for all."""
         if self.chunk == "auto":
             return choose_chunk(frames.shape[-2], frames.shape[-1], frames.device)
         return self.chunk
 
-    def _by_frame(self, encode: Callable[[Tensor], Tensor], values: Tensor, chunk: int | None) -> Tensor:
-        """Encode values (B, T, ...) in chunks of so many frames, or all at once if None."""
-        frames = values.flatten(0, 1)
-        encoded = encode(frames) if chunk is None else torch.cat([encode(part) for part in frames.split(chunk)])
-        return encoded.unflatten(0, values.shape[:2])
+    def _encode_frames(self, encode: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+        """Encode frames (B, T, 3, H, W), normalised, chunk by chunk."""
+        if frames.ndim != 5 or frames.shape[2] != 3:
+            raise ValueError(f"frames must be (B, T, 3, H, W), not {tuple(frames.shape)}")
+        return _by_frame(lambda chunk: encode(self.normalize(chunk)), frames, self.frames_at_once(frames))
 
 
-def _checked_frames(frames: Tensor) -> Tensor:
-    if frames.ndim != 5 or frames.shape[2] != 3:
-        raise ValueError(f"frames must be (B, T, 3, H, W), not {tuple(frames.shape)}")
-    return frames
+def _by_frame(encode: Callable[[Tensor], Tensor], values: Tensor, chunk: int | None) -> Tensor:
+    """Encode values (B, T, ...) in chunks of so many frames, or all at once if None."""
+    frames = values.flatten(0, 1)
+    encoded = encode(frames) if chunk is None else torch.cat([encode(part) for part in frames.split(chunk)])
+    return encoded.unflatten(0, values.shape[:2])
+
+
+class FrameEncoder:
+    """Encodes frames by the backbone of a detector in eval mode, whose weights stay as they are.
+
+    On a CPU each convolution computes the norm and activation behind it. Features agree with the detector's to
+    rounding; where they would not, and on other devices, the detector encodes.
+    """
+
+    def __init__(self, detector: KeyframeDetector, bf16: bool = False) -> None:
+        self.detector = detector
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._lock = threading.Lock()
+        self._fused: nn.Module | Literal["untried"] | None = "untried"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """RGB frames, uint8 (n, 3, H, W), n >= 1 -> features (n, width), float32, on the detector's device.
+
+        Threads that decode take turns: a call uses all cores by itself.
+        """
+        device = self.detector.pixel_mean.device
+        with self._lock, torch.inference_mode():
+            if device.type == "cpu" and self._fused == "untried":
+                self._fused = self._fuse(frames[:1])
+            if device.type == "cpu" and isinstance(self._fused, nn.Module):
+                parts = frames.tensor_split(-(-len(frames) // (self.detector.frames_at_once(frames) or len(frames))))
+                normalized = (self.detector.normalize(part).to(self._dtype) for part in parts)
+                return torch.cat([self._fused(part).float() for part in normalized])
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+                return self.detector.encode("pixels", frames.to(device)[None])[0].float()
+
+    def _fuse(self, frame: Tensor) -> nn.Module | None:
+        """The backbone with fused convolutions, if it has the detector's features of a frame (1, 3, H, W)."""
+        backbone, normalized = self.detector.backbone, self.detector.normalize(frame)
+        if not isinstance(backbone, Backbone):
+            return None
+        try:
+            fused = fuse_convolutions(backbone.model)
+            ours, own = fused(normalized), self.detector.encode("pixels", frame[None])[0]
+            fused.to(self._dtype)(normalized.to(self._dtype))
+        except Exception:  # torch cannot trace every model, and not every machine has oneDNN or its bfloat16
+            return None
+        return fused if (ours - own).abs().max() <= _ROUNDING * own.abs().max() else None
 
 
 def choose_chunk(height: int, width: int, device: torch.device) -> int:
@@ -173,11 +210,8 @@ def choose_chunk(height: int, width: int, device: torch.device) -> int:
     Equal runs on a machine use equal chunks unless its memory is nearly full.
     """
     pixels = height * width
-    if device.type == "cuda":
-        chunk = _PIXELS_ON_GPU // pixels
-    else:
-        chunk = min(_PIXELS_PER_THREAD * torch.get_num_threads() // pixels, _MOST_FRAMES)
-    chunk = max(chunk, 1)
+    on_cpu = min(_PIXELS_PER_THREAD * torch.get_num_threads() // pixels, _MOST_FRAMES)
+    chunk = max(1, _PIXELS_ON_GPU // pixels if device.type == "cuda" else on_cpu)
     free = _free_memory(device)
     while chunk > 1 and free is not None and chunk * pixels * _BYTES_PER_PIXEL > _MEMORY_SHARE * free:
         chunk //= 2
@@ -244,17 +278,16 @@ def compile_detector(detector: KeyframeDetector, backend: str = "inductor") -> N
             raise KeyframeError(
                 "compile=true needs a C++ compiler (g++ or clang), not found here: install one, or leave compile out."
             ) from error
+
+    def compiled(part: str) -> Callable[[Tensor], Tensor]:
+        encode = torch.compile(getattr(detector.backbone, part), backend=backend)
+
+        def run(frames: Tensor) -> Tensor:
+            torch._dynamo.maybe_mark_dynamic(frames, 0)  # a video's last chunk is often smaller
+            return encode(frames)
+
+        return run
+
     for part in ("encode_prefix", "encode_tail"):
-        compiled = torch.compile(getattr(detector.backbone, part), backend=backend)
-        setattr(detector.backbone, part, _for_any_number(compiled))
+        setattr(detector.backbone, part, compiled(part))
     detector.head.compile(backend=backend)
-
-
-def _for_any_number(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A compiled function of (N, ...) whose first call fixes no N: a video's last chunk is often smaller."""
-
-    def run(frames: Tensor) -> Tensor:
-        torch._dynamo.maybe_mark_dynamic(frames, 0)
-        return encode(frames)
-
-    return run

@@ -1,5 +1,6 @@
-"""What constant norms allow a network whose other weights train: fewer passes over its maps, and faster gradients."""
+"""What constant norms allow: fewer passes over a network's maps and faster gradients, or one call per convolution."""
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,9 +8,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d, is_notrace_module
+from timm.layers import BatchNormAct2d, Conv2dSame, is_notrace_module
+from timm.layers.padding import pad_same
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -193,3 +196,86 @@ def _is_constant(norm: FrozenBatchNorm2d | FrozenBatchNormAct2d) -> bool:
     if norm.training or torch.compiler.is_exporting() or torch.jit.is_tracing():
         return False
     return norm.folded or torch.is_grad_enabled()
+
+
+# Networks that train no more: on a CPU a convolution computes the norm and activation behind it
+
+_CONVOLUTIONS = nn.Conv2d, FoldedConv2d, Conv2dSame
+# Activations that oneDNN computes with a convolution: its names and numbers.
+_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.Identity: ("none", []),
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    nn.SiLU: ("swish", []),
+    nn.Hardswish: ("hardswish", []),
+}
+# Weights are laid out for a number of frames: that of a chunk, and that of a last one.
+_LAYOUTS = 2
+
+
+def fuse_convolutions(model: nn.Module) -> fx.GraphModule:
+    """A copy of a model in eval mode, for a CPU, whose convolutions compute the norms and activations behind them."""
+    model = copy.deepcopy(model)
+    graph = ConvolutionTracer().trace(model)
+    fused = fx.GraphModule(model, graph)
+
+    def module_of(node: fx.Node) -> Any:
+        return fused.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    for node in graph.nodes:
+        conv = module_of(node)
+        if type(conv) not in _CONVOLUTIONS or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            continue
+        norm, activation = None, nn.Identity()
+        while len(node.users) == 1 and type(activation) is nn.Identity:
+            (user,) = node.users
+            module = module_of(user)
+            after = getattr(module, "act", nn.Identity()) if isinstance(module, nn.BatchNorm2d) else module
+            if type(after) not in _ACTIVATIONS:
+                break
+            if isinstance(module, nn.BatchNorm2d):
+                if norm is not None or module.running_mean is None:
+                    break
+                norm = module
+            activation = after
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
+        fused.set_submodule(str(node.target), _FusedConv(conv, norm, activation))
+    fused.delete_all_unused_submodules()
+    fused.recompile()
+    return fused
+
+
+class _FusedConv(nn.Module):
+    """A convolution, the frozen norm and the activation behind it as one call of oneDNN."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: nn.Module) -> None:
+        super().__init__()
+        weight, bias = conv.weight, conv.bias
+        if norm is not None:
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, variance = norm.running_mean, norm.running_var
+            weight, bias = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, norm.weight, norm.bias)
+        self.register_buffer("weight", weight.detach())
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        window = [list(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation)]
+        self._window = window if isinstance(conv, Conv2dSame) else None
+        self._conv = conv.padding, conv.stride, conv.dilation, conv.groups
+        self._activation = _ACTIVATIONS[type(activation)]
+        self._packed: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._window is not None:
+            kernel, stride, dilation = self._window
+            x = pad_same(x, kernel, stride, dilation)
+        key = x.shape, x.dtype
+        weight = self._packed.get(key)
+        if weight is None:
+            if len(self._packed) >= _LAYOUTS:
+                self._packed = {}
+            weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._conv, x.shape)
+            self._packed[key] = weight
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self._conv, *self._activation, "")

@@ -22,7 +22,8 @@ from keyframe.types import KeyframeError, check_number
 class WholeVideoHead(Head):
     """A head that knows no padding: the videos of a padded batch are scored one by one.
 
-    Frames that the mask hides are cut out, so a video is as long as its mask has entries.
+    Frames that the mask hides are cut out, so a video is as long as its mask has entries. `features` are the channels
+    of a backbone feature, `width` those that the head's layers take.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -32,16 +33,16 @@ class WholeVideoHead(Head):
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
-        """Projected features (B, T, width) of whole videos -> logits of their scores, (B, T)."""
+        """Projected features (B, T, width) of whole videos -> logits of their scores, (B, T, 1)."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self.projection(features)
         if mask is None:
-            return torch.sigmoid(self.logits(x).float())
+            return torch.sigmoid(self.logits(x).squeeze(-1).float())
         scores = torch.zeros(mask.shape, device=x.device)
         for video, real in enumerate(mask):
             if real.any():
-                scores[video, real] = torch.sigmoid(self.logits(x[video, real][None]).float())[0]
+                scores[video, real] = torch.sigmoid(self.logits(x[video, real][None])[0, :, 0].float())
         return scores
 
 
@@ -49,12 +50,7 @@ class VASNet(WholeVideoHead):
     """Attention and a two-layer regressor (Fajtl et al., 2018, "Summarizing Videos with Attention").
 
     As in the authors' code each frame spreads its value over the video: the weights of a frame sum to 1 over the frames
-    that it gives to.
-
-    Args:
-        features: channels of a backbone feature.
-        width: of all layers.
-        dropout: probability, of attention weights too.
+    that it gives to. `width` is of all layers; `dropout` is of attention weights too.
     """
 
     scale = 0.06
@@ -70,15 +66,13 @@ class VASNet(WholeVideoHead):
     def logits(self, x: Tensor) -> Tensor:
         given = torch.softmax(self.scale * self.query(x) @ self.key(x).mT, dim=-1)
         attended = self.out(self.drop(given).mT @ self.value(x))
-        y: Tensor = self.regressor(self.norm(self.drop(attended + x)))
-        return y.squeeze(-1)
+        return self.regressor(self.norm(self.drop(attended + x)))
 
 
 class PGLSUM(WholeVideoHead):
     """Attention over the video and within equal parts of it, added up (Apostolidis et al., 2021, "PGL-SUM").
 
     Args:
-        features: channels of a backbone feature.
         width: of the regressor and of the attention over the video.
         heads: of the attention over the video.
         segments: equal parts of the video, each with its own attention, `width / segments` wide.
@@ -96,7 +90,7 @@ class PGLSUM(WholeVideoHead):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(features, width)
-        for key, value in (("heads", heads), ("segments", segments), ("local_heads", local_heads)):
+        for key, value in {"heads": heads, "segments": segments, "local_heads": local_heads}.items():
             check_number(f"head.{key}", value, 1)
         if width % heads or width % (segments * local_heads):
             raise KeyframeError(
@@ -112,8 +106,7 @@ class PGLSUM(WholeVideoHead):
 
     def logits(self, x: Tensor) -> Tensor:
         attended = F.normalize(self.attention(x), dim=-1) + F.normalize(self.local(x), dim=-1)
-        y: Tensor = self.regressor(self.norm(self.drop(attended + x)))
-        return y.squeeze(-1)
+        return self.regressor(self.norm(self.drop(attended + x)))
 
 
 class VsLSTM(WholeVideoHead):
@@ -121,9 +114,7 @@ class VsLSTM(WholeVideoHead):
 
     Both start from a layer on the mean feature, as in the authors' code, whose output has no sigmoid.
 
-    Args:
-        features: channels of a backbone feature; the LSTMs take any number.
-        hidden: width of each LSTM and of the MLP's hidden layer.
+    `hidden` is the width of each LSTM and of the MLP's hidden layer.
     """
 
     def __init__(self, features: int, hidden: int = 256) -> None:
@@ -136,17 +127,13 @@ class VsLSTM(WholeVideoHead):
     def logits(self, x: Tensor) -> Tensor:
         state, cell = (start(x.mean(1)).expand(2, -1, -1).contiguous() for start in self.start)
         states, _ = self.lstm(x, (state, cell))
-        y: Tensor = self.mlp(torch.cat([x, states], dim=-1))
-        return y.squeeze(-1)
+        return self.mlp(torch.cat([x, states], dim=-1))
 
 
 class MLP(WholeVideoHead):
     """An MLP on a few frames around each, the MLP-Frame of Zhang et al. (2016); zeros stand beyond the video's ends.
 
-    Args:
-        features: channels of a backbone feature; the first layer takes any number.
-        hidden: widths of the hidden layers.
-        window: frames that it sees at once, an odd number; 1: the frame alone.
+    `hidden` are the widths of the hidden layers; `window` is the odd number of frames that it sees at once.
     """
 
     def __init__(self, features: int, hidden: Sequence[int] = (256, 256), window: int = 5) -> None:
@@ -161,8 +148,7 @@ class MLP(WholeVideoHead):
         self.rest = nn.Sequential(nn.Sigmoid(), *layers, nn.Linear(hidden[-1], 1))
 
     def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.rest(self.first(x.mT).mT)
-        return y.squeeze(-1)
+        return self.rest(self.first(x.mT).mT)
 
 
 class CSTA(WholeVideoHead):
@@ -170,12 +156,7 @@ class CSTA(WholeVideoHead):
 
     The video's features, (T, 1024), are three equal channels of an image, with a learned row above it. GoogLeNet's maps
     of the image, stretched to as many rows, weigh the values. The authors start it from ImageNet; here it starts at
-    random.
-
-    Args:
-        features: channels of a backbone feature.
-        dropout: probability of attention weights.
-        regressor_dropout: probability in the regressor.
+    random. `dropout` is of attention weights.
     """
 
     width = 1024  # of GoogLeNet's last maps
@@ -203,8 +184,7 @@ class CSTA(WholeVideoHead):
         energy = energy + sinusoids(length + 1, self.width, x.device)
         weights = self.drop(torch.softmax(energy, 1)) + self.drop(torch.softmax(energy, 2))
         mixed = self.value(image[:, 0]) * weights
-        y: Tensor = self.regressor((mixed[:, 1:] + mixed[:, :-1]) / 2)  # T + 1 rows to T
-        return y.squeeze(-1)
+        return self.regressor((mixed[:, 1:] + mixed[:, :-1]) / 2)  # T + 1 rows to T
 
 
 # Parts of GoogLeNet that CSTA has no use for. It halves the rows five times, and from fewer it has none left.
@@ -243,8 +223,7 @@ class _SegmentAttention(nn.Module):
         positions = positions * (place < (length - segment * size).clamp(max=size) // 2 * 2)
         energies = (q @ k.mT + positions).masked_fill(segment[:, None] != segment, torch.finfo(x.dtype).min)
         attended = self.drop(torch.softmax(energies, dim=-1)) @ v
-        y: Tensor = self.out(torch.einsum("bhtc,ts->btshc", attended, own).flatten(2))
-        return y
+        return self.out(torch.einsum("bhtc,ts->btshc", attended, own).flatten(2))
 
 
 class _SampleNorm(nn.LayerNorm):
@@ -254,8 +233,8 @@ class _SampleNorm(nn.LayerNorm):
         super().__init__(width, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
-        width = x.shape[-1]
-        return F.layer_norm(x, self.normalized_shape, self.weight * math.sqrt(1 - 1 / width), self.bias, self.eps)
+        weight = self.weight * math.sqrt(1 - 1 / x.shape[-1])
+        return F.layer_norm(x, self.normalized_shape, weight, self.bias, self.eps)
 
 
 def _regressor(width: int, dropout: float, norm: nn.Module) -> nn.Sequential:

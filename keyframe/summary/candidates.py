@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+from scipy.ndimage import median
 
 from keyframe.summary.changes import LocalChanges
-from keyframe.summary.describe import GRID, Cells, check_column, check_descriptors
+from keyframe.summary.describe import GRID, Cells
 from keyframe.summary.moments import Moment, find_moments
 from keyframe.summary.shots import check_shots
 from keyframe.types import BoolArray, Float64Array, FloatArray, Int64Array, IntArray
@@ -17,46 +18,33 @@ Positions = Int64Array
 
 @dataclass(frozen=True)
 class Candidates:
-    """The frames of one video that may become keyframes, one row per frame, in order of time.
+    """The frames of one video that may become keyframes, one row per frame, in order of time."""
 
-    Attributes:
-        scores: importance in [0, 1], (n,), n >= 1.
-        seconds: presentation times from the start of the video, in [0, duration], not decreasing, (n,).
-        descriptors: rows of length 1 whose product is the similarity of two frames as a whole, (n, d).
-        cells: uint8 (n, GRID, GRID), see `keyframe.summary.describe.luma_cells`.
-        sharpness: in any unit that grows with sharpness, >= 0, (n,).
-        brightness: mean luma in [0, 1], (n,).
-        contrast: standard deviation of luma in [0, 1], (n,).
-        shots: first and last candidate of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-        duration: length of the video in seconds.
-        looks: how many looks in a row show each frame, (n,): more than one where the video holds it; None for one each.
-    """
-
-    scores: FloatArray
-    seconds: FloatArray
-    descriptors: FloatArray
-    cells: Cells
-    sharpness: FloatArray
-    brightness: FloatArray
-    contrast: FloatArray
-    shots: IntArray
-    duration: float
-    looks: IntArray | None = None
+    scores: FloatArray  # importance in [0, 1], (n,), n >= 1
+    seconds: FloatArray  # presentation times from the start of the video, in [0, duration], not decreasing, (n,)
+    descriptors: FloatArray  # rows of length 1 whose product is the similarity of two frames as a whole, (n, d)
+    cells: Cells  # uint8 (n, GRID, GRID), see `keyframe.summary.describe.luma_cells`
+    sharpness: FloatArray  # in any unit that grows with sharpness, >= 0, (n,)
+    brightness: FloatArray  # mean luma in [0, 1], (n,)
+    contrast: FloatArray  # standard deviation of luma in [0, 1], (n,)
+    shots: IntArray  # first and last candidate of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order
+    duration: float  # length of the video in seconds
+    looks: IntArray | None = None  # how many in a row show each frame, (n,): more where the video holds it; None: one
 
     def __post_init__(self) -> None:
         n = len(self.scores)
-        if n == 0:
-            raise ValueError("there must be at least one candidate")
-        if not np.isfinite(self.duration):
-            raise ValueError(f"duration must be a finite number, not {self.duration}")
-        check_column("scores", self.scores, n, 1)
-        check_column("seconds", self.seconds, n, self.duration)
-        check_column("sharpness", self.sharpness, n, np.inf)
-        check_column("brightness", self.brightness, n, 1)
-        check_column("contrast", self.contrast, n, 1)
+        if n == 0 or not np.isfinite(self.duration):
+            raise ValueError(f"there must be a candidate, and duration must be a finite number, not {self.duration}")
+        most = {"scores": 1.0, "seconds": self.duration, "sharpness": np.inf, "brightness": 1.0, "contrast": 1.0}
+        for name, highest in most.items():
+            values = getattr(self, name)
+            if values.shape != (n,) or not (np.isfinite(values) & (values >= 0) & (values <= highest)).all():
+                raise ValueError(f"{name} must be ({n},) in [0, {highest}]")
         if (np.diff(self.seconds) < 0).any():
             raise ValueError("seconds must not decrease")
-        check_descriptors(self.descriptors, n)
+        lengths = np.einsum("nd,nd->n", self.descriptors, self.descriptors)
+        if len(lengths) != n or not (np.abs(lengths - 1) < 2e-3).all():
+            raise ValueError(f"descriptors must be ({n}, d) with rows of length 1, not {self.descriptors.shape}")
         if self.cells.dtype != np.uint8 or self.cells.shape != (n, GRID, GRID):
             raise ValueError(f"cells must be uint8 ({n}, {GRID}, {GRID}), not {self.cells.shape}")
         if self.looks is not None and (self.looks.shape != (n,) or (self.looks < 1).any()):
@@ -74,8 +62,7 @@ class Candidates:
     @property
     def lengths(self) -> Float64Array:
         """Seconds from each candidate to the next, the last to the end, the first from 0, (n,)."""
-        starts = np.append(0.0, self.seconds[1:])
-        return np.diff(starts, append=self.duration)
+        return np.diff(np.append(0.0, self.seconds[1:]), append=self.duration)
 
     @cached_property
     def changes(self) -> LocalChanges:
@@ -108,27 +95,17 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Selection:
-    """The keyframes of one video.
+    """The keyframes of one video."""
 
-    Attributes:
-        keyframes: their positions in the candidates, rising, int64, (k,), k >= 1.
-        ranks: 1 ... k, 1 is best, int64, (k,): frames without a quality flag first, then by score, then by time.
-        shots_kept: whether a skim keeps each shot, (m,).
-        asked: how many keyframes the user asked for; None if the selection chose the number.
-        notes: what fell short, one sentence each.
-        min_distance: seconds that any two keyframes are apart at least.
-    """
-
-    keyframes: Positions
-    ranks: Positions
-    shots_kept: BoolArray
-    asked: int | None = None
-    notes: tuple[str, ...] = ()
-    min_distance: float = 0.0
+    keyframes: Positions  # their positions in the candidates, rising, int64, (k,), k >= 1
+    ranks: Positions  # 1 (best) ... k, int64, (k,): frames without a quality flag first, then by score, then by time
+    shots_kept: BoolArray  # whether a skim keeps each shot, (m,)
+    asked: int | None = None  # how many keyframes the user asked for; None if the selection chose the number
+    notes: tuple[str, ...] = ()  # what fell short, one sentence each
+    min_distance: float = 0.0  # seconds that any two keyframes are apart at least
 
     def __post_init__(self) -> None:
-        rows = {"keyframes": np.integer, "ranks": np.integer, "shots_kept": np.bool_}
-        for name, kind in rows.items():
+        for name, kind in {"keyframes": np.integer, "ranks": np.integer, "shots_kept": np.bool_}.items():
             values = np.asarray(getattr(self, name))
             if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, kind)):
                 raise ValueError(f"{name} must be a row of {kind.__name__}, not {values.dtype} {values.shape}")
@@ -184,11 +161,9 @@ def quality_flags(candidates: Candidates) -> Positions:
     flags = np.full(len(candidates), BLANK, dtype=np.int64)
     visible = np.flatnonzero(~blank)
     if len(visible):
-        sharpness = candidates.sharpness[visible]
-        limit = np.maximum(
-            _BLURRED_BELOW * _group_medians(sharpness, candidates.shot_of[visible]),
-            BLURRED_IN_VIDEO_BELOW * np.median(sharpness),
-        )
+        sharpness, shots = candidates.sharpness[visible], candidates.shot_of[visible]
+        of_shot = _BLURRED_BELOW * median(sharpness.astype(np.float64), shots, shots)
+        limit = np.maximum(of_shot, BLURRED_IN_VIDEO_BELOW * np.median(sharpness))
         flags[visible] = np.where((sharpness < limit) | _in_transition(candidates)[visible], BLURRED, GOOD)
     return flags
 
@@ -211,10 +186,3 @@ def _in_transition(candidates: Candidates) -> BoolArray:
             shown[moment.frames] = True
         found |= candidates.changes.still & ~candidates.changes.busy & ~shown
     return found
-
-
-def _group_medians(values: FloatArray, groups: Positions) -> Float64Array:
-    """The median of each value's group, (n,); groups do not decrease."""
-    ordered = values[np.lexsort((values, groups))].astype(np.float64)
-    _, first, group, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    return (0.5 * (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]))[group]

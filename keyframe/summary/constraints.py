@@ -1,13 +1,10 @@
 """Exact and near choices: the best k frames that are far enough apart in time and do not look alike; the knapsack.
 
 Distance in time alone is a problem on a line, and `best_apart` solves it exactly. With similarity it becomes the search
-for a maximum weight independent set in a graph of conflicts, which is NP-hard in general. `choose` guarantees:
-
-- no two returned frames break a limit, and no frame could be added within k;
-- if the best choice for the distance alone has no two frames alike, it is the best of all.
-
-Otherwise it is an iterated local search, in bounded time at any length. On 576 problems from real clips and generated
-videos of up to 40 frames it finds as many frames as an exact integer programme (HiGHS), and in 570 the same total.
+for a maximum weight independent set in a graph of conflicts, which is NP-hard in general: no two frames that `choose`
+returns break a limit, and no frame could be added within k. Unless the best choice for the distance alone is without
+conflict, it is a local search, in bounded time at any length. On 576 problems from real clips and generated videos of
+up to 40 frames it finds as many frames as an exact integer programme (HiGHS), and in 570 the same total.
 """
 
 from collections.abc import Callable
@@ -37,17 +34,12 @@ _PAIR_TRIES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What two keyframes of one video must not be, whatever selects them.
+    """What two keyframes of one video must not be, whatever selects them."""
 
-    Attributes:
-        min_distance: least seconds between two keyframes, >= 0.
-        max_similarity: greatest product of two keyframes' descriptors, in [-1, 1]; 1 sets no limit. With the project's
-            descriptor, 82 % of pairs of one shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 %
-            above .95; measured on real clips). If moments of one scene are wanted, it is the share of the frame that
-            has not changed (`keyframe.summary.changes.LocalChanges`), if that is less.
-    """
-
-    min_distance: float = 1.0
+    min_distance: float = 1.0  # least seconds between two keyframes, >= 0
+    # Greatest product of two keyframes' descriptors, in [-1, 1]; 1 sets no limit. On real clips 82 % of pairs of one
+    # shot and 1.7 % of pairs from different shots are above .98 (88 % and 5.7 % above .95). If moments of one scene are
+    # wanted, it is the share of the frame that has not changed (`LocalChanges`), if that is less.
     max_similarity: float = 0.98
 
     def __post_init__(self) -> None:
@@ -84,31 +76,24 @@ class Conflicts:
         gaps = np.abs(self.seconds[frames, None] - self.seconds[others])
         near = gaps < self.limits.min_distance - _TIME_TOLERANCE
         near |= every[frames, None] == every[others]
-        like = (
-            self.descriptors[frames] @ self.descriptors[others].T > self.limits.max_similarity + _SIMILARITY_TOLERANCE
-        )
+        most = self.limits.max_similarity + _SIMILARITY_TOLERANCE
+        like = self.descriptors[frames] @ self.descriptors[others].T > most
         if self.changes is not None:
             assert self.events is not None
             ones, rest = self.events[frames, None], self.events[others]
             like &= ~near & ~((ones > 0) & (rest > 0) & (ones != rest))
             for frame, row in zip(frames.tolist(), like, strict=True):
-                unchanged = 1 - self.changes.between(int(self.among[frame]), self.among[others][row])
-                row[row] = unchanged > self.limits.max_similarity + _SIMILARITY_TOLERANCE
+                row[row] = 1 - self.changes.between(int(self.among[frame]), self.among[others][row]) > most
         return like | near
 
 
 def best_apart(merits: FloatArray, seconds: FloatArray, k: int, min_distance: float) -> Positions:
-    """The k frames with the greatest total merit of which no two are closer than `min_distance`; exact.
+    """The k frames with the greatest total merit of which no two are closer than `min_distance` seconds; exact.
 
     Dynamic programming over time, one row per keyframe (weighted interval scheduling with a cardinality: Kleinberg and
-    Tardos, Algorithm Design, 6.1): O(n k) steps, n k / 8 bytes. The number comes before the total. Of equal totals the
-    one with earlier frames is taken.
-
-    Args:
-        merits: merit of each frame, finite, may be negative, (n,), n >= 1.
-        seconds: presentation times, not decreasing, (n,).
-        k: how many, >= 1; fewer are returned, as rising positions, if no more fit.
-        min_distance: seconds, >= 0.
+    Tardos, Algorithm Design, 6.1): O(n k) steps, n k / 8 bytes. `merits` (n,), n >= 1, are finite and may be negative;
+    `seconds` (n,) do not decrease. Returns rising positions, fewer than k if no more fit: the number comes before the
+    total, and of equal totals the one with earlier frames is taken.
     """
     n = len(merits)
     # How many frames are early enough to come before each.
@@ -134,16 +119,12 @@ def best_apart(merits: FloatArray, seconds: FloatArray, k: int, min_distance: fl
 
 
 class LocalSearch:
-    """Frames without conflict: as many as possible up to k, and of these the greatest total merit.
+    """Frames without conflict: as many as possible up to k >= 1, and of these the greatest total merit.
 
     Iterated local search after Andrade, Resende, Werneck: Fast local search for the maximum independent set problem,
     J. Heuristics 2012. The number of conflicts of every frame is kept, so the frames that only one chosen frame keeps
     out are known at once. The paper's random choices are replaced by fixed ones: the same input gives the same frames.
-
-    Args:
-        conflicts: of some frames with others, (f, o), each with itself included.
-        merits: merit of each frame, finite, (n,).
-        k: the most to take, >= 1.
+    `conflicts` are of some frames with others, (f, o), each with itself included; `merits` (n,) are finite.
     """
 
     def __init__(
@@ -177,9 +158,9 @@ class LocalSearch:
             last_in[frame] = number
             self._force(frame)
             self._improve()
-            count, total = self._value()
-            if count > value[0] or (count == value[0] and total > value[1] + 1e-9):
-                best, value = set(self._chosen), (count, total)
+            found = self._value()
+            if found > (value[0], value[1] + 1e-9):
+                best, value = set(self._chosen), found
             else:
                 self._restore(best)
         return np.array(sorted(best), dtype=np.int64)
@@ -277,38 +258,30 @@ def choose(
     spaced = best_apart(worth, conflicts.seconds, k, limits.min_distance)
     if conflicts.between(spaced, spaced).sum() == len(spaced):
         return among[spaced]
-    few = len(among) <= _MOST_AT_ONCE
-    between, tries = (_computed_at_once(conflicts), _TRIES) if few else (conflicts.between, _FEWER_TRIES)
+    between: Callable[[Positions, Positions | slice], BoolArray] = conflicts.between
+    tries = _FEWER_TRIES
+    if len(among) <= _MOST_AT_ONCE:
+        table = np.zeros((len(among), len(among)), dtype=bool)
+        for frame in range(len(among)):
+            table[frame, frame:] = conflicts.between(np.array([frame]), slice(frame, None))[0]
+        table |= table.T
+        between, tries = lambda frames, others: table[frames][:, others], _TRIES
     # By merit from nothing; what fits of the best for the distance alone; in order of time.
     starts = spaced[:0], spaced[np.argsort(-worth[spaced], kind="stable")], np.arange(len(among))
     found = [LocalSearch(between, worth, k).run(start, tries) for start in starts]
     return among[max(found, key=lambda chosen: (len(chosen), worth[chosen].sum()))]
 
 
-def _computed_at_once(conflicts: Conflicts) -> Callable[[Positions, Positions | slice], BoolArray]:
-    """`Conflicts.between` from a table."""
-    n = len(conflicts.seconds)
-    table = np.zeros((n, n), dtype=bool)
-    for frame in range(n):
-        table[frame, frame:] = conflicts.between(np.array([frame]), slice(frame, None))[0]
-    table |= table.T
-    return lambda frames, others: table[frames][:, others]
-
-
 def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> BoolArray:
     """Choose the items of the greatest value whose weights fit, exactly (0/1 knapsack): bool (n,).
 
     Dynamic programming over integer weights: O(n capacity) steps; n (capacity + 1) / 8 bytes for the choices (one bit
-    each) and three rows of capacity + 1 floats.
+    each) and three rows of capacity + 1 floats. `values` (n,) are finite; `weights` (n,) and `capacity`, the most that
+    the chosen ones may sum to, are integers and not negative.
 
     Ties: going from the last item to the first, an item is taken only if every best choice needs it. So of sets of
-    equal value the one with the earlier items is taken, and an item without value never; the public implementations of
-    the keyshot protocol break ties in the same way. Values are added in float64 in item order.
-
-    Args:
-        values: value of each item, (n,), finite; an item of value 0 or less is left out.
-        weights: integers, (n,), not negative.
-        capacity: the most the chosen weights may sum to, an integer, not negative.
+    equal value the one with the earlier items is taken, and an item of value 0 or less never; the public
+    implementations of the keyshot protocol break ties in the same way. Values are added in float64 in item order.
     """
     if values.ndim != 1 or values.shape != weights.shape:
         raise ValueError(f"values and weights must be (n,), not {values.shape} and {weights.shape}")

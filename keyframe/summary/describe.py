@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from keyframe.types import Float32Array, FloatArray, IntArray, UInt8Array
 DESCRIPTOR_SIZE = (96, 96)
 
 Pixels = UInt8Array
-_Float32 = Float32Array
 
 # Frames described at once: few enough for the processor's cache, 64 take more than twice as long each.
 _FRAMES_AT_ONCE = 8
@@ -40,26 +39,15 @@ _FLOOR = 0.01
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the frames of one video look like, one row per frame.
+    """What the frames of one video look like, one row per frame."""
 
-    Attributes:
-        descriptors: non-negative rows of length 1, float32, (n, d); the product of two rows is their similarity in
-            [0, 1], 1 for equal frames.
-        sharpness: variance of the Laplacian of luma (in [0, 1]), float32, (n,), >= 0. It grows with the square of the
-            contrast, so compare it within one video only.
-        brightness: mean luma, float32, (n,), in [0, 1]; 0 is black.
-        contrast: standard deviation of luma, float32, (n,), in [0, 0.5]; 0 is flat.
-    """
-
-    descriptors: _Float32
-    sharpness: _Float32
-    brightness: _Float32
-    contrast: _Float32
-
-    def __post_init__(self) -> None:
-        check_descriptors(self.descriptors, len(self.descriptors))
-        for name, highest in (("sharpness", np.inf), ("brightness", 1), ("contrast", 1)):
-            check_column(name, getattr(self, name), len(self.descriptors), highest)
+    # Non-negative rows of length 1, (n, d); the product of two rows is their similarity in [0, 1], 1 for equal frames.
+    descriptors: Float32Array
+    # Variance of the Laplacian of luma (in [0, 1]), (n,), >= 0. It grows with the square of the contrast, so compare it
+    # within one video only.
+    sharpness: Float32Array
+    brightness: Float32Array  # mean luma, (n,), in [0, 1]; 0 is black
+    contrast: Float32Array  # standard deviation of luma, (n,), in [0, 0.5]; 0 is flat
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -67,28 +55,11 @@ class Appearance:
     @classmethod
     def join(cls, pieces: Iterable["Appearance"]) -> "Appearance":
         """The appearance of a stream from that of its pieces, in order; at least one piece."""
-        parts = list(pieces)
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns = zip(*(vars(piece).values() for piece in pieces), strict=True)
+        return cls(*map(np.concatenate, columns))
 
     def __getitem__(self, rows: IntArray) -> "Appearance":
-        return Appearance(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-def check_descriptors(descriptors: FloatArray, n: int) -> None:
-    """Raise ValueError unless descriptors are (n, d) with rows of length 1."""
-    if descriptors.ndim != 2 or len(descriptors) != n:
-        raise ValueError(f"descriptors must be ({n}, d), not {descriptors.shape}")
-    squares = np.einsum("nd,nd->n", descriptors, descriptors)
-    if not (np.abs(squares - 1) < 2e-3).all():
-        raise ValueError("descriptors must have rows of length 1")
-
-
-def check_column(name: str, values: FloatArray, n: int, highest: float) -> None:
-    """Raise ValueError unless values are (n,) and lie in [0, highest]."""
-    if values.shape != (n,):
-        raise ValueError(f"{name} must be ({n},), not {values.shape}")
-    if not (np.isfinite(values) & (values >= 0) & (values <= highest)).all():
-        raise ValueError(f"{name} must be numbers in [0, {highest}]")
+        return Appearance(*(column[rows] for column in vars(self).values()))
 
 
 def describe_frames(pixels: Pixels) -> Appearance:
@@ -111,17 +82,17 @@ def _describe_block(pixels: Pixels) -> Appearance:
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     brightness = luma.mean(axis=(1, 2))
     light = (brightness + _DARK_LUMA)[:, None, None]
-    parts = _chroma(red, green, blue), _lumas(luma / light), _edges(luma / light)
+    relative = luma / light
+    lumas = _shares(_bin(relative / (1 + relative), _LUMA_FINE), _LUMA_CELLS, _tent(_LUMA_FINE, _LUMA_COARSE))
+    parts = _chroma(red, green, blue), lumas, _edges(relative)
     rows = [np.sqrt(shares / len(parts)) for shares in parts]
-    laplacian = (
-        4 * luma[:, 1:-1, 1:-1] - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
-    )
-    return Appearance(
-        np.concatenate(rows, axis=1), laplacian.var(axis=(1, 2)), brightness.clip(0, 1), luma.std(axis=(1, 2))
-    )
+    inner = luma[:, 1:-1, 1:-1]
+    laplacian = 4 * inner - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
+    sharpness, contrast = laplacian.var(axis=(1, 2)), luma.std(axis=(1, 2))
+    return Appearance(np.concatenate(rows, axis=1), sharpness, brightness.clip(0, 1), contrast)
 
 
-def _chroma(red: _Float32, green: _Float32, blue: _Float32) -> _Float32:
+def _chroma(red: Float32Array, green: Float32Array, blue: Float32Array) -> Float32Array:
     """Shares of chroma in the cells, (n, cells ** 2 * bins): opponent colours relative to the pixel's own light."""
     light = red + green + blue + 3 * _DARK_LUMA
     # The root spreads the pale colours that most pixels have.
@@ -131,12 +102,7 @@ def _chroma(red: _Float32, green: _Float32, blue: _Float32) -> _Float32:
     return _shares(bins[0] * _CHROMA_FINE + bins[1], _CHROMA_CELLS, np.kron(once, once))
 
 
-def _lumas(relative: _Float32) -> _Float32:
-    """Shares of luma in the cells, (n, cells ** 2 * bins), of luma relative to the frame's mean."""
-    return _shares(_bin(relative / (1 + relative), _LUMA_FINE), _LUMA_CELLS, _tent(_LUMA_FINE, _LUMA_COARSE))
-
-
-def _edges(relative: _Float32) -> _Float32:
+def _edges(relative: Float32Array) -> Float32Array:
     """Shares of edges of each direction, and of flat pixels, in the cells, (n, cells ** 2 * bins)."""
     down = np.zeros_like(relative)
     right = np.zeros_like(relative)
@@ -147,8 +113,7 @@ def _edges(relative: _Float32) -> _Float32:
     # A direction has no sign: half a turn is the same edge.
     turn = np.arctan2(down, right) / np.float32(np.pi)
     turn += turn < 0
-    fine = _bin(turn, _EDGE_FINE)
-    return _shares(fine, _EDGE_CELLS, _tent(_EDGE_FINE, _EDGE_COARSE, cyclic=True), edge)
+    return _shares(_bin(turn, _EDGE_FINE), _EDGE_CELLS, _tent(_EDGE_FINE, _EDGE_COARSE, cyclic=True), edge)
 
 
 def _bin(values: FloatArray, bins: int) -> npt.NDArray[np.intp]:
@@ -156,7 +121,7 @@ def _bin(values: FloatArray, bins: int) -> npt.NDArray[np.intp]:
     return np.clip(values * bins, 0, bins - 1).astype(np.intp)
 
 
-def _tent(fine: int, coarse: int, cyclic: bool = False) -> _Float32:
+def _tent(fine: int, coarse: int, cyclic: bool = False) -> Float32Array:
     """How a fine bin is shared between the two coarse ones around it, (fine, coarse); rows sum to 1."""
     steps = coarse if cyclic else coarse - 1
     distances = np.abs((np.arange(fine)[:, None] + 0.5) / fine * steps - np.arange(coarse))
@@ -165,7 +130,9 @@ def _tent(fine: int, coarse: int, cyclic: bool = False) -> _Float32:
     return np.maximum(0, 1 - distances).astype(np.float32)
 
 
-def _shares(fine: npt.NDArray[np.intp], cells: int, tent: _Float32, weights: _Float32 | None = None) -> _Float32:
+def _shares(
+    fine: npt.NDArray[np.intp], cells: int, tent: Float32Array, weights: Float32Array | None = None
+) -> Float32Array:
     """Histograms in a grid of cells, (n, cells ** 2 * bins), that sum to 1 per frame, from bins of pixels (n, H, W).
 
     `tent` leads from fine bins to coarse ones. What a pixel's weight in [0, 1] lacks goes to a bin of its own.

@@ -26,17 +26,11 @@ _SPECK, _REACH, _APART, _FOLLOWED, _LINGERS = 3, 6, 8, 32, 4
 
 @dataclass(frozen=True)
 class Moment:
-    """One picture that stays for two looks at least, whenever it is seen, or something that comes and goes before it.
+    """A picture that stays for two looks at least, whenever it is seen, or something that comes and goes before it."""
 
-    Attributes:
-        frames: the frames that show it well, rising, (f,).
-        finished: False if the next picture is this one with something added, as on a slide that builds up.
-        event: whether it comes into view before a busy camera: then it is one of its own, whatever it looks like.
-    """
-
-    frames: Int64Array
-    finished: bool = True
-    event: bool = False
+    frames: Int64Array  # the frames that show it well, rising, (f,)
+    finished: bool = True  # False if the next picture is this one with something added, as on a slide that builds up
+    event: bool = False  # whether it comes into view before a busy camera: then it is one of its own, however it looks
 
 
 def find_moments(changes: LocalChanges, looks: IntArray) -> list[Moment]:

@@ -26,7 +26,7 @@ _NEAR_BEST = 0.9
 
 
 def cover(
-    candidates: Candidates, flags: Positions, coverage: float, most: int, limits: Limits, start: Positions
+    candidates: Candidates, coverage: float, most: int, limits: Limits, start: Positions
 ) -> tuple[Positions, float]:
     """Add frames to those of a start, greedily, until they represent enough of the video.
 
@@ -47,10 +47,10 @@ def cover(
     Choices are the best-scoring frames without a quality flag of pieces of the video: shots, long ones cut evenly.
     Flagged frames need not be represented. Scores that are all 0 count as equal.
 
-    `flags` are the `quality_flags`, (n,). `coverage`, in [0, 1], is the share of what all choices together represent
-    that is enough. Returns rising positions, at least one and `most` at most, and the share that they represent.
+    `coverage`, in [0, 1], is the share of what all choices together represent that is enough. Returns rising positions,
+    at least one and `most` at most, and the share that they represent.
     """
-    good = flags == flags.min()
+    good = candidates.flags == candidates.flags.min()
     weights = candidates.lengths * candidates.scores * good
     if not weights.any():
         weights = good.astype(np.float64)
@@ -139,14 +139,11 @@ class KnapsackSelection(Limits):
 
     A shot's value is the mean score of its frames, its weight is its length; the choice is exact. `shots_kept` is this
     choice, whatever k is.
-
-    Attributes:
-        ratio: the greatest share of the video's length that the shots may take, in [0, 1].
-        k: how many keyframes exactly: fewer than shots takes those of the best shots, more adds the best of all frames;
-            None takes one per kept shot that has a good frame.
     """
 
-    ratio: float = 0.15
+    ratio: float = 0.15  # the greatest share of the video's length that the shots may take, in [0, 1]
+    # How many keyframes exactly: fewer than shots takes those of the best shots, more adds the best of all frames; None
+    # takes one per kept shot that has a good frame.
     k: int | None = None
 
     def __post_init__(self) -> None:
@@ -226,8 +223,7 @@ class AdaptiveSelection(Limits):
         moments.sort(key=lambda frames: float(-candidates.scores[frames].max()))
         chosen = _one_of_each(candidates, moments, candidates.scores, self.most, self, moments=True)
         left_out = len(moments) - len(chosen) if len(chosen) == self.most else 0
-        flags = candidates.flags
-        chosen, shown = cover(candidates, flags, self.coverage, self.most, self, chosen)
+        chosen, shown = cover(candidates, self.coverage, self.most, self, chosen)
         notes: tuple[str, ...] = ()
         if left_out:
             notes = (f"selection.most={self.most} keyframes leave out {left_out} of {len(moments)} moments",)
@@ -241,13 +237,9 @@ class AdaptiveSelection(Limits):
 
 @dataclass(frozen=True, kw_only=True)
 class TimesSelection:
-    """The frames at times that you name, whatever their score: a choice made by hand.
+    """The frames at times that you name, whatever their score: a choice made by hand."""
 
-    Attributes:
-        seconds: from the first frame that is looked at; of each the nearest candidate is taken.
-    """
-
-    seconds: Sequence[float]
+    seconds: Sequence[float]  # from the first frame that is looked at; of each the nearest candidate is taken
 
     def __post_init__(self) -> None:
         seconds = (self.seconds,) if isinstance(self.seconds, int | float) else tuple(self.seconds or ())
@@ -259,11 +251,7 @@ class TimesSelection:
 
     def __call__(self, candidates: Candidates) -> Selection:
         """Select; times that share a candidate give one keyframe."""
-        after = np.searchsorted(candidates.seconds, self.seconds).clip(1, max(1, len(candidates) - 1))
-        pairs = np.stack([after - 1, np.minimum(after, len(candidates) - 1)])
-        nearest = pairs[
-            np.abs(candidates.seconds[pairs] - np.array(self.seconds)).argmin(axis=0), np.arange(len(after))
-        ]
+        nearest = [int(np.abs(candidates.seconds - second).argmin()) for second in self.seconds]
         return _ranked(candidates, np.unique(nearest), None, Limits(min_distance=0, max_similarity=1))
 
 
@@ -309,12 +297,7 @@ def _one_of_each(
 
 
 def _best_frames(
-    candidates: Candidates,
-    values: FloatArray,
-    asked: int | None,
-    wanted: int,
-    limits: Limits,
-    preferred: Positions,
+    candidates: Candidates, values: FloatArray, asked: int | None, wanted: int, limits: Limits, preferred: Positions
 ) -> Positions:
     """The `wanted` frames that the limits allow: least flags first, then the most preferred, then the greatest values.
 

@@ -1,10 +1,4 @@
-"""Cut a video into shots.
-
-- `kts`: Kernel Temporal Segmentation of any features (Potapov, Douze, Harchaoui, Schmid: Category-specific video
-  summarization, ECCV 2014, section 3). `KtsShots` applies it to the descriptors of a video, so shots are the same for
-  every model.
-- `ContentShots`: hard cuts between all frames, by PySceneDetect.
-"""
+"""Cut a video into shots: by Kernel Temporal Segmentation of features, or at hard cuts, by PySceneDetect."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -18,9 +12,8 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.summary.describe import Appearance
 from keyframe.system import pip_install
-from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray, KeyframeError
+from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray, KeyframeError, check_number
 
-_Floats = Float64Array
 Segments = Int64Array
 
 # Steps whose scatters come from one matrix product.
@@ -39,23 +32,20 @@ _EQUAL_WITHIN = 1e-10
 def kts(features: FloatArray, penalty: float = 1.0, *, min_length: int = 1) -> Segments:
     """Cut a sequence of features where its mean changes.
 
-    Rows are scaled to length 1. Minimised over the number m of change points and their places, exactly, is
+    This is Kernel Temporal Segmentation (Potapov, Douze, Harchaoui, Schmid: Category-specific video summarization, ECCV
+    2014, section 3). Rows are scaled to length 1. Minimised over the number m of change points and their places is
 
         J = sum over segments of sum_t |x_t - mean of the segment|^2  +  penalty / 2 * m (log(n / m) + 1)
 
     (no penalty for m = 0). The paper's C is `penalty` / 2, and `penalty` is what the authors' code calls vmax; 1 is the
     setting of a public script that makes such feature files (li-plus/DSNet, make_shots.py). A larger penalty gives
-    fewer segments. The kernel is linear; for another one pass its feature map.
+    fewer segments; a signal whose scatter inside shots is above `penalty` / 2 per step falls apart into single steps.
+    The kernel is linear; for another one pass its feature map.
 
     The penalty is concave in m, so it is the lower envelope of its tangents, and some linear penalty has the optimum of
     J among its own optima. A linear penalty needs one dynamic programme over the last change point, O(n^2); a handful
-    of passes, each with up to 16 linear penalties at once, finds the optimum and the bound that proves it.
-
-    Memory: less than 8 n (2 d + 300) bytes, and 4 n (n + 1) bytes, 17 MB at most, while n <= 2048; there is never an
-    n x n matrix.
-
-    A signal whose scatter inside shots is above `penalty` / 2 per step falls apart into single steps. Raise `penalty`
-    (or `min_length`) for noisy features.
+    of passes, each with up to 16 linear penalties at once, finds the optimum and the bound that proves it. Memory: less
+    than 8 n (2 d + 300) bytes, and 4 n (n + 1) bytes, 17 MB at most, while n <= 2048.
 
     Args:
         features: one row per step, (n, d), finite; n, d >= 1; rows of zeros stay.
@@ -132,11 +122,11 @@ class _Scatters:
         self.slack = _EQUAL_WITHIN * self.whole + _EQUAL_WITHIN**2 * energy
         self._kept = list(self._compute()) if self.steps <= _MOST_KEPT else None
 
-    def columns(self) -> Iterator[_Floats]:
+    def columns(self) -> Iterator[Float64Array]:
         """For t = 1 ... n the scatters of [s, t), s = 0 ... t - 1, shape (t,)."""
         return iter(self._kept) if self._kept is not None else self._compute()
 
-    def _compute(self) -> Iterator[_Floats]:
+    def _compute(self) -> Iterator[Float64Array]:
         for first in range(1, self.steps + 1, _STEPS_AT_ONCE):
             last = min(first + _STEPS_AT_ONCE, self.steps + 1)
             products = self._sums[first:last] @ self._sums[: last - 1].T
@@ -155,7 +145,8 @@ def _best_cut(scatters: _Scatters, scale: float, min_length: int) -> Segments:
     """
     n = scatters.steps
     counts = np.arange(n)
-    price = scale * _growth(n)
+    # The paper's g(m, n) = m (log(n / m) + 1) for m = 0 ... n - 1; g(0, n) = 0.
+    price = scale * np.append(0.0, counts[1:] * (np.log(n / counts[1:]) + 1))
     slack = scatters.slack
     # Change points -> (scatter, first steps).
     cuts: dict[int, tuple[float, Segments]] = {0: (scatters.whole, np.zeros(1, dtype=np.int64))}
@@ -177,7 +168,7 @@ def _best_cut(scatters: _Scatters, scale: float, min_length: int) -> Segments:
     return cuts[min(m for m, (scatter, _) in cuts.items() if scatter + price[m] <= best + slack)][1]
 
 
-def _cheapest_cuts(scatters: _Scatters, slopes: _Floats, min_length: int) -> list[tuple[float, Segments]]:
+def _cheapest_cuts(scatters: _Scatters, slopes: Float64Array, min_length: int) -> list[tuple[float, Segments]]:
     """For each slope a the least scatter + a m, and the first steps of the segments that have it.
 
     Dynamic programme over the last change point: the best cut of the first t steps is the least, over the first step s
@@ -203,12 +194,6 @@ def _cheapest_cuts(scatters: _Scatters, slopes: _Floats, min_length: int) -> lis
     return cuts
 
 
-def _growth(n: int) -> _Floats:
-    """The paper's g(m, n) = m (log(n / m) + 1) for m = 0 ... n - 1; g(0, n) = 0."""
-    counts = np.arange(1, n)
-    return np.append(0.0, counts * (np.log(n / counts) + 1))
-
-
 class ShotCutter(Protocol):
     """Cuts a video into shots; a dataclass, so that a record can describe it."""
 
@@ -227,26 +212,21 @@ _STRETCH, _OVERLAP = 7200, 600
 
 @dataclass(frozen=True)
 class KtsShots:
-    """Cuts a video by Kernel Temporal Segmentation of what it looks like.
+    """Cuts a video by Kernel Temporal Segmentation of what it looks like: shots are the same for every model.
 
     Calibrated on real clips with known cuts and on the demo set: penalties between 0.06 and 0.1 have a mean F1 of the
     cuts (within one frame) within 0.03 of the best. Below, shots with movement fall apart; above, cuts between similar
     scenes are missed. Shots then last 4 to 5.5 s on average, about as long as in the field's TVSum files.
-
-    Attributes:
-        penalty: price of a shot at two frames per second, >= 0; larger is fewer shots. It is scaled at other rates, so
-            that shots depend on the video and not on the sampling.
-        min_length: least seconds of a shot, >= 0, to the nearest frame.
     """
 
-    penalty: float = 0.08
-    min_length: float = 1.0
+    penalty: float = (
+        0.08  # price of a shot at two frames per second, >= 0, scaled at other rates; larger is fewer shots
+    )
+    min_length: float = 1.0  # least seconds of a shot, >= 0, to the nearest frame
 
     def __post_init__(self) -> None:
-        for name in ("penalty", "min_length"):
-            value = getattr(self, name)
-            if not (value >= 0 and np.isfinite(value)):
-                raise ValueError(f"{name} must be a finite number >= 0, not {value}")
+        check_number("shots.penalty", self.penalty, 0, whole=False)
+        check_number("shots.min_length", self.min_length, 0, whole=False)
 
     def __call__(self, descriptors: FloatArray, seconds: FloatArray) -> Segments:
         """Cut a video into shots: first and last frame of each, inclusive, (m, 2), covering 0 ... n - 1 in order.
@@ -291,25 +271,18 @@ class ContentShots:
     """Cuts a video at hard cuts: PySceneDetect's `ContentDetector` on all its frames, read by our own reader.
 
     It decodes the video once more. It finds cuts, not slow changes: a video in one take is one shot.
-
-    Attributes:
-        threshold: least mean change of hue, saturation and value that is a cut, above 0, up to 255.
-        min_length: least seconds of a shot, >= 0; closer cuts are merged.
     """
 
-    libraries: ClassVar[Sequence[str]] = (
-        *("scenedetect", "scenedetect-headless"),
-        *("opencv-python", "opencv-python-headless"),
+    libraries: ClassVar[Sequence[str]] = tuple(
+        f"{name}{kind}" for name in ("scenedetect", "opencv-python") for kind in ("", "-headless")
     )
 
-    threshold: float = 27.0
-    min_length: float = 1.0
+    threshold: float = 27.0  # least mean change of hue, saturation and value that is a cut, above 0, up to 255
+    min_length: float = 1.0  # least seconds of a shot, >= 0; closer cuts are merged
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 255:
-            raise ValueError(f"threshold must be a number above 0, up to 255, not {self.threshold}")
-        if not (self.min_length >= 0 and np.isfinite(self.min_length)):
-            raise ValueError(f"min_length must be a finite number >= 0, not {self.min_length}")
+        check_number("shots.threshold", self.threshold, 0, 255, whole=False, above=True)
+        check_number("shots.min_length", self.min_length, 0, whole=False)
         if importlib.util.find_spec("scenedetect") is None:
             raise KeyframeError(f"shots=content needs PySceneDetect: {pip_install('shots')}, or use shots=kts.")
 

@@ -26,8 +26,6 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.types import Float32Array, Float64Array, Frames, KeyframeError, VideoError
 
-_Samples = Float32Array
-
 _VIDEO_CODEC, _AUDIO_CODEC = "libx264", "aac"
 # With AVX-512, x264's macroblock tree gives other bytes each time. Without it, crf 22 looks like 20 with it.
 _VIDEO_OPTIONS = {"preset": "veryfast", "crf": "22", "x264-params": "mbtree=0"}
@@ -53,10 +51,9 @@ def write_skim(
     H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
     starts to play while it loads. It has the shape of the video's first frame; others are put between bars. Frames keep
     their durations, so a variable frame rate stays one. The ends of a span move to the nearest start of a frame. Sound
-    is cut at the same places, to the sample; mono stays mono, all else becomes stereo; of several streams the default
-    one is taken, else the first. If the sound is shorter than the video, the rest is silent. Memory does not grow with
-    the length. `spans` are (start, end) in seconds from the first presented frame, in order and not overlapping; they
-    may touch. Frames higher than `height` are made smaller.
+    is cut at the same places, to the sample; mono stays mono, all else becomes stereo. If it is shorter than the video,
+    the rest is silent. Memory does not grow with the length. `spans` are (start, end) in seconds from the first
+    presented frame, in order and not overlapping; they may touch. Frames higher than `height` are made smaller.
 
     Raises:
         VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.
@@ -134,8 +131,9 @@ def _encode(
             ((seconds, video, frame) for seconds, frame in _video_frames(decoded, begins, (width, height)))
         ]
         encoders = [video]
-        sound = _audio_stream(container)
-        if sound is not None:
+        streams = [stream for stream in container.streams.audio if stream.codec_context is not None]  # that decode
+        marked = [stream for stream in streams if stream.disposition & Disposition.default]
+        if sound := next(iter(marked or streams), None):
             samples = sound.rate if sound.rate in (av.Codec(_AUDIO_CODEC, "w").audio_rates or ()) else 48_000
             layout = "mono" if sound.codec_context.channels == 1 else "stereo"
             audio = output.add_stream(_AUDIO_CODEC, rate=samples, layout=layout)
@@ -184,12 +182,6 @@ class _Cut(NamedTuple):
     at: float
 
 
-def _audio_stream(container: InputContainer) -> AudioStream | None:
-    """The stream marked as the default, else the first one; None if there is no sound that can be decoded."""
-    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    return next((stream for stream in streams if stream.disposition & Disposition.default), next(iter(streams), None))
-
-
 def _cut_sound(
     container: InputContainer, stream: AudioStream, cuts: Sequence[_Cut], rate: int, layout: str
 ) -> Iterator[tuple[float, AudioFrame]]:
@@ -199,19 +191,17 @@ def _cut_sound(
     first at 0. Yields the start of a piece in seconds, and the piece: "fltp", at most a second long, at `rate` samples
     per second, in FFmpeg's channel `layout`.
     """
-    written = 0
+    written = current = 0
     places = [(round(cut.start * rate), round(cut.at * rate)) for cut in cuts]
     ends = [at for _, at in places[1:]] + [round((cuts[-1].at + cuts[-1].end - cuts[-1].start) * rate)]
-    current = 0
     n_channels = av.AudioLayout(layout).nb_channels
 
-    def piece(samples: _Samples) -> tuple[float, AudioFrame]:
+    def piece(samples: Float32Array) -> tuple[float, AudioFrame]:
         nonlocal written
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts = rate, written
-        begin = written / rate
-        written += samples.shape[1]
-        return begin, frame
+        begin, written = written, written + samples.shape[1]
+        frame.sample_rate, frame.pts = rate, begin
+        return begin / rate, frame
 
     def silence(until: int) -> Iterator[tuple[float, AudioFrame]]:
         while written < until:
@@ -219,17 +209,16 @@ def _cut_sound(
 
     for position, samples in _resampled(_decode_sound(container, stream, cuts), rate, layout):
         for (start, at), end in zip(places[current:], ends[current:], strict=True):
-            offset = at - start  # from the source's sample numbers to ours
-            if offset + position >= end:
+            begin = at - start + position  # the number of the first sample in the skim, if the cut has it
+            if begin >= end:
                 current += 1
                 continue
-            if offset + position + samples.shape[1] <= at:
+            if begin + samples.shape[1] <= at:
                 break
-            first = max(offset + position, at, written)
-            last = min(offset + position + samples.shape[1], end)
+            first, last = max(begin, at, written), min(begin + samples.shape[1], end)
             if first < last:
                 yield from silence(first)
-                yield piece(samples[:, first - offset - position : last - offset - position])
+                yield piece(samples[:, first - begin : last - begin])
     yield from silence(ends[-1])
 
 
@@ -258,7 +247,7 @@ def _decode_sound(container: InputContainer, stream: AudioStream, cuts: Sequence
             continue
 
 
-def _resampled(frames: Iterator[AudioFrame], rate: int, layout: str) -> Iterator[tuple[int, _Samples]]:
+def _resampled(frames: Iterator[AudioFrame], rate: int, layout: str) -> Iterator[tuple[int, Float32Array]]:
     """Samples of shape (channels, n) at the output rate, and the number of the first one on the container's clock."""
     resampler, shape, position = None, None, None
     for frame in frames:

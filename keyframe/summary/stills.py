@@ -1,7 +1,7 @@
 """Keyframes as image files, and all keyframes of a video on one contact sheet."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.files import atomic_file, format_clock
-from keyframe.summary.steady import steady_frames
-from keyframe.types import FloatArray, IntArray
+from keyframe.summary.describe import DESCRIPTOR_SIZE, describe_frames, luma_cells
+from keyframe.types import FloatArray, Frames, Int64Array, IntArray, UInt8Array
 
 # Of JPEG, PNG and WebP.
 STILL_SUFFIXES = ("jpg", "png", "webp")
@@ -66,19 +66,11 @@ def save_stills(
         quality: of JPEG and WebP, 1 to 95.
         suffix: one of `STILL_SUFFIXES`.
         height: of every still in pixels, in its own aspect; None for full resolution.
-        spans: as of `keyframe.summary.steady.steady_frames`, which then has the calmest, sharpest frame near each; None
-            for the frames themselves.
+        spans: as of `steady_frames`, for the calmest, sharpest frame near each; None for the frames themselves.
 
     Raises:
         VideoError: the video cannot be opened, or too many of the frames do not decode.
     """
-    frames, ranks = np.asarray(frames), np.asarray(ranks)
-    if frames.ndim != 1 or frames.shape != ranks.shape:
-        raise ValueError(f"frames and ranks must be rows of one length, not {frames.shape} and {ranks.shape}")
-    if np.any(frames[1:] <= frames[:-1]):
-        raise ValueError("frames must increase")
-    if np.any(ranks < 1) or len(np.unique(ranks)) < len(ranks):
-        raise ValueError("ranks must be 1 or more and distinct")
     if not 1 <= quality <= 95 or suffix not in STILL_SUFFIXES:
         raise ValueError(f"quality must be 1 to 95, not {quality}, and suffix one of {STILL_SUFFIXES}, not {suffix}")
     digits = max(2, len(str(ranks.max(initial=1))))
@@ -110,13 +102,10 @@ class _SheetLayout(NamedTuple):
 
     columns: int
     rows: int
-    cell: tuple[int, int]
+    cell: tuple[int, int]  # (width, height)
     type_size: int
     caption_height: int
-
-    @property
-    def height(self) -> int:
-        return _SHEET_GAP + self.rows * (self.cell[1] + self.caption_height + _SHEET_GAP)
+    height: int
 
 
 def save_contact_sheet(stills: Sequence[Still], path: Path) -> list[tuple[int, int, int, int]]:
@@ -125,9 +114,11 @@ def save_contact_sheet(stills: Sequence[Still], path: Path) -> list[tuple[int, i
     Cells have the median aspect ratio of the stills; a still of another one is centred in its cell. The file appears
     whole or not at all. Returned is where the stills lie on it: x, y, width and height in pixels.
     """
-    if not stills:
-        raise ValueError("a contact sheet needs at least one still")
-    layout = _best_layout(len(stills), float(np.median([_aspect(still.path) for still in stills])))
+    aspects = []
+    for still in stills:
+        with Image.open(still.path) as image:  # reads its header only
+            aspects.append(image.width / image.height)
+    layout = _best_layout(len(stills), float(np.median(aspects)))
     sheet = Image.new("RGB", (_SHEET_WIDTH, layout.height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(layout.type_size)
@@ -169,13 +160,54 @@ def _best_layout(count: int, aspect: float) -> _SheetLayout:
 
 def _layout(count: int, columns: int, aspect: float) -> _SheetLayout:
     """The layout of that many columns."""
-    width = (_SHEET_WIDTH - _SHEET_GAP) // columns - _SHEET_GAP
+    rows, width = math.ceil(count / columns), (_SHEET_WIDTH - _SHEET_GAP) // columns - _SHEET_GAP
     height = max(1, round(min(width / aspect, _MOST_CELL_HEIGHT)))
     type_size = min(max(width // 18, 13), 24)
-    return _SheetLayout(columns, math.ceil(count / columns), (width, height), type_size, round(1.7 * type_size))
+    caption = round(1.7 * type_size)
+    return _SheetLayout(
+        columns, rows, (width, height), type_size, caption, _SHEET_GAP + rows * (height + caption + _SHEET_GAP)
+    )
 
 
-def _aspect(path: Path) -> float:
-    """Width over height of an image file; reads its header only."""
-    with Image.open(path) as image:
-        return image.width / image.height
+# Seconds that a keyframe may move back and forth, and between the frames that are tried. Frames before the chosen one
+# are mostly decoded for it anyway; half a second after it takes a sixth of an extraction (VP8, a keyframe in 6 s).
+BACK, FORTH, _STEP = 0.5, 0.3, 0.1
+
+# Frames less alike than this are another picture. Mean change of luma from one tried frame to the next, in levels of
+# 255, that halves the worth of a frame. A frame must be worth so many times more to be taken.
+_ALIKE, _HALF_CALM, _BETTER = 0.97, 8.0, 1.1
+
+
+def steady_frames(index: PacketIndex, frames: IntArray, spans: FloatArray, reader: VideoReader) -> Iterator[Frames]:
+    """For each chosen frame the one near it that is worth most, at full resolution: sharpness, less what moves.
+
+    Looks are half a second apart, and a camera shakes faster. A frame's worth is the deviation of its Laplacian / (1 +
+    change of luma to the frames beside it / 8 levels). The chosen frame stays unless another is worth a tenth more.
+
+    Frames are numbers in presentation order, increasing, (k,); `spans` are the earliest and latest second, on the clock
+    of `index.timestamps`, that a frame may come from, (k, 2); they do not overlap. Where they are equal, it stays.
+    """
+    tried = [_near(index.timestamps, int(frame), *span) for frame, span in zip(frames, spans.tolist(), strict=True)]
+    for place in range(1, len(tried)):  # Spans may touch.
+        tried[place] = tried[place][tried[place] > tried[place - 1][-1]]
+    own = iter([int(np.searchsorted(near, frame)) for near, frame in zip(tried, frames, strict=True) if len(near) > 1])
+    yield from reader.stream_best(tried, DESCRIPTOR_SIZE, lambda images: _best(images, next(own)), index)
+
+
+def _best(images: UInt8Array, own: int) -> int:
+    """The place of the frame worth most of RGB images (n, H, W, 3), of which one is the chosen one."""
+    seen, luma = describe_frames(images), luma_cells(images).astype(np.float32)
+    steps = np.abs(np.diff(luma, axis=0)).mean(axis=(1, 2))
+    moved = np.maximum(np.append(0, steps), np.append(steps, 0))
+    worth = np.sqrt(seen.sharpness) / (1 + moved / _HALF_CALM)
+    worth[seen.descriptors @ seen.descriptors[own] < _ALIKE] = 0
+    best = int(worth.argmax())
+    return best if worth[best] > _BETTER * worth[own] else own
+
+
+def _near(timestamps: FloatArray, frame: int, earliest: float, latest: float) -> Int64Array:
+    """A frame and others of a span, a tenth of a second apart at least, increasing."""
+    first, end = np.searchsorted(timestamps, (earliest, latest + 1e-6))
+    numbers = np.union1d(np.arange(first, end), frame)
+    since = np.floor((timestamps[numbers] - timestamps[frame]) / _STEP + 1e-6)
+    return numbers[np.append(True, np.diff(since) > 0) | (numbers == frame)].astype(np.int64)

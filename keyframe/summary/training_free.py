@@ -12,8 +12,6 @@ from keyframe.summary.describe import Appearance
 from keyframe.summary.shots import check_shots
 from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray
 
-_Floats = Float64Array
-
 # Weight of each term. Novelty outweighs typicality, because repetition bores. The frames of one shot differ by the last
 # term alone.
 _NOVEL, _TYPICAL, _CENTRAL = 0.5, 0.3, 0.2
@@ -57,7 +55,7 @@ def training_free_of_features(features: FloatArray, shots: IntArray) -> Float32A
     return score.clip(0, 1).astype(np.float32)
 
 
-def novelty(means: _Floats, scale: float) -> _Floats:
+def novelty(means: Float64Array, scale: float) -> Float64Array:
     """Novelty of each shot, in [0, 1], (m,): 1 minus its greatest likeness, of scale h, to an earlier shot.
 
     The first shot gets the mean of the others, or 1 if it is the only one. `means` (m, d) are of length 1 (or 0).
@@ -73,7 +71,7 @@ def novelty(means: _Floats, scale: float) -> _Floats:
     return values
 
 
-def typicality(means: _Floats, lengths: IntArray, scale: float) -> _Floats:
+def typicality(means: Float64Array, lengths: IntArray, scale: float) -> Float64Array:
     """Typicality of each shot, in [0, 1], (m,): its mean likeness to all shots, weighted by length (frames, (m,))."""
     weights = lengths / lengths.sum()
     blocks = range(0, len(means), _SHOTS_AT_ONCE)
@@ -82,7 +80,7 @@ def typicality(means: _Floats, lengths: IntArray, scale: float) -> _Floats:
     )
 
 
-def centrality(rows: _Floats, means: _Floats, shots: IntArray, scale: float) -> _Floats:
+def centrality(rows: Float64Array, means: Float64Array, shots: IntArray, scale: float) -> Float64Array:
     """Centrality of each frame in its shot, in [0, 1], (n,): its likeness to the shot's mean, low in transitions.
 
     The ends of a shot lose a fifth against its middle, so that among equal frames the middle one is best.
@@ -93,12 +91,12 @@ def centrality(rows: _Floats, means: _Floats, shots: IntArray, scale: float) -> 
     return (1 - 0.2 * off_middle) * _likeness(np.einsum("nd,nd->n", rows, means[shot]), scale)
 
 
-def length_factor(lengths: IntArray) -> _Floats:
+def length_factor(lengths: IntArray) -> Float64Array:
     """Factor of each shot's length, in [0, 1], (m,): 1 from half the median length on, proportionally less below."""
     return np.minimum(1, 2 * lengths / np.median(lengths))
 
 
-def visibility(appearance: Appearance, shots: IntArray) -> _Floats:
+def visibility(appearance: Appearance, shots: IntArray) -> Float64Array:
     """How clearly each frame shows something, in [0, 1], (n,): 0 for black frames, less than 1 for blurred ones.
 
     Light times sharpness. Light rises from 0 at the limits of brightness and contrast to 1 at twice either of them: a
@@ -114,15 +112,15 @@ def visibility(appearance: Appearance, shots: IntArray) -> _Floats:
     usual = np.array([np.median(edges[first : last + 1]) for first, last in shots])
     usual = np.maximum(usual, np.sqrt(BLURRED_IN_VIDEO_BELOW) * np.median(edges[light > 0]))
     usual = np.repeat(usual, shots[:, 1] - shots[:, 0] + 1)
-    return light * np.where(usual > 0, np.minimum(1, edges / np.where(usual > 0, usual, 1)), 1)
+    return light * np.minimum(1, np.divide(edges, usual, out=np.ones_like(edges), where=usual > 0))
 
 
-def _likeness(cosines: _Floats, scale: float) -> _Floats:
+def _likeness(cosines: Float64Array, scale: float) -> Float64Array:
     """exp(-(1 - cosine) / scale), in (0, 1]."""
     return np.exp(np.minimum(0, cosines - 1) / scale)
 
 
-def _unit(rows: _Floats) -> _Floats:
+def _unit(rows: Float64Array) -> Float64Array:
     """Rows scaled to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keyframe.extraction.kept import CANDIDATES, read_candidates, write_candidates
+from keyframe.extraction.folder import CANDIDATES, read_candidates, write_candidates
 from keyframe.summary.candidates import Candidates
 from keyframe.types import KeyframeError
 

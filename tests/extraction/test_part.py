@@ -10,7 +10,7 @@ from PIL import Image
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.extraction.extract import ExtractionSpec, extract_video
-from keyframe.extraction.part import Part
+from keyframe.extraction.inputs import Part
 from keyframe.files import read_table
 from keyframe.pipeline import TrainingFree
 from keyframe.summary.selection import UniformSelection

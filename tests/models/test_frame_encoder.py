@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from keyframe.models.backbone import Backbone
-from keyframe.models.frame_encoder import FrameEncoder, fuse_convolutions
+from keyframe.models.detector import FrameEncoder
+from keyframe.models.frozen import fuse_convolutions
 from tests.models.build import CUT, make_backbone, make_detector
 
 

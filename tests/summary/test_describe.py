@@ -141,23 +141,6 @@ def test_refuses_what_are_not_frames():
             describe_frames(np.zeros(shape, dtype))
 
 
-def test_an_appearance_is_checked():
-    whole = {"descriptors": np.eye(2, dtype=np.float32)} | {
-        name: np.zeros(2, dtype=np.float32) for name in ("sharpness", "brightness", "contrast")
-    }
-    Appearance(**whole)
-    for change, message in (
-        ({"descriptors": np.ones((2, 4), dtype=np.float32)}, "length 1"),
-        ({"descriptors": np.ones(2, dtype=np.float32)}, "descriptors must be"),
-        ({"sharpness": np.zeros(3, dtype=np.float32)}, "sharpness"),
-        ({"sharpness": np.array([0, -1], dtype=np.float32)}, "sharpness"),
-        ({"brightness": np.array([0, 1.5], dtype=np.float32)}, "brightness"),
-        ({"contrast": np.array([0, np.nan], dtype=np.float32)}, "contrast"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            Appearance(**whole | change)
-
-
 def test_cells_are_the_means_of_luma():
     pixels = scene(3)
     expected = luma(pixels)[0].reshape(GRID, HEIGHT // GRID, GRID, WIDTH // GRID).mean((1, 3)) * 255

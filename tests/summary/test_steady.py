@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from keyframe.data.reader import VideoReader
-from keyframe.summary.steady import steady_frames
+from keyframe.summary.stills import steady_frames
 from keyframe.types import Frames
 from tests.summary.generated import camera_view, picture_of_things
 
