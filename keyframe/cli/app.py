@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in ("starlette", "uvicorn", "anyio"):
         raise
-    raise KeyframeError(f"keyframe-app needs the package {error.name}: {pip_install('app')}.") from error
+    raise KeyframeError(f"the page needs the package {error.name}: {pip_install('app')}.") from error
 
 log = logging.getLogger(__name__)
 

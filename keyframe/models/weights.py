@@ -173,7 +173,7 @@ def _packaged_model(name: str) -> Any:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise KeyframeError(
-            f"The ImageNet weights of {name} are a package that is not installed: {pip_install('weights')}, or set "
+            f"The ImageNet weights of {name} come in a package that is not installed: {pip_install('weights')}, or set "
             "backbone.weights=FILE or backbone.pretrained=false."
         )
     path = Path(spec.origin).parent / "models" / file
