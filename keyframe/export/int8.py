@@ -29,10 +29,8 @@ METHOD = {
 }
 # Operators computed in int8, up to the last convolution.
 _QUANTIZED = ("Conv", "Add", "Mul", "Sigmoid", "Relu", "Clip", "MaxPool")
-# Frames of a video that its range is taken from, evenly spread.
-FRAMES_PER_VIDEO = 10
-# Smaller weights stay float: they cost nothing.
-_SMALL = 2000
+FRAMES_PER_VIDEO = 10  # frames of a video that its range is taken from, evenly spread
+_SMALL = 2000  # smaller weights stay float: they cost nothing
 
 
 def quantize(source: Path, path: Path, clips: Sequence[UInt8Array]) -> None:

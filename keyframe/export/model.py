@@ -30,10 +30,8 @@ from keyframe.types import Float32Array, FloatArray, Int64Array, IntArray, Keyfr
 
 # Format -> the end of the file's name.
 SUFFIXES = {"torchscript": ".torchscript.pt", "torch_export": ".pt2", "onnx": ".onnx", "onnx_int8": ".int8.onnx"}
-# What a file is, by the suffix of its name.
-KINDS = {".pt": "TorchScript", ".pt2": "torch.export", ".onnx": "ONNX"}
-# The input and the output of a program.
-FRAMES, SCORES = "frames", "scores"
+KINDS = {".pt": "TorchScript", ".pt2": "torch.export", ".onnx": "ONNX"}  # what a file is, by the suffix of its name
+FRAMES, SCORES = "frames", "scores"  # the input and the output of a program
 
 _MADE_BY = "keyframe-export"
 # Version of the card's layout; other versions are refused.
@@ -52,12 +50,9 @@ _USE = {
 # Bounds of a card's values: a side in pixels, frames of a window, and bytes of a window's frames.
 _MAX_SIDE, _MAX_WINDOW, _MAX_WINDOW_BYTES = 4096, 10_000, 2**33
 _MAX_NAME = 200
-# Versions of ONNX's operators that torch's exporter and ONNX Runtime both know.
-OPSETS = range(18, 24)
-# More are no model of ours, and ONNX Runtime's time grows with their square.
-_MAX_OPERATORS = 50_000
-# How far scores may lie outside [0, 1] by rounding.
-_ROUNDING = 1e-4
+OPSETS = range(18, 24)  # versions of ONNX's operators that torch's exporter and ONNX Runtime both know
+_MAX_OPERATORS = 50_000  # more are no model of ours, and ONNX Runtime's time grows with their square
+_ROUNDING = 1e-4  # how far scores may lie outside [0, 1] by rounding
 
 # Frames uint8 (N, T, 3, H, W) -> scores float32 (N, T).
 Program = Callable[[UInt8Array], Float32Array]

@@ -37,8 +37,7 @@ from keyframe.system import installed_versions
 from keyframe.timing import in_turns
 from keyframe.types import FloatArray, KeyframeError, UInt8Array, VideoError
 
-# The largest difference allowed between a float file's scores in [0, 1] and the model's own.
-PARITY = 1e-4
+PARITY = 1e-4  # the largest difference allowed between a float file's scores in [0, 1] and the model's own
 # Frames of a clip, if the model sees any number of frames at once.
 _MOST_FRAMES = 60
 _TORCH, _ONNX = ("torch", "timm"), ("onnx", "onnxruntime", "onnxscript")

@@ -39,10 +39,8 @@ log = logging.getLogger(__name__)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]+://|data:[\w/+.\-]*[;,]", re.IGNORECASE)
 PLAYLIST = ".m3u8"
 _USER = re.compile("//[^/?#]*@")
-# Seconds for a connection, for the head of an answer, and for each of its pieces.
-_PATIENCE = 20
-# Bytes per second on average, below which nobody waits for the end.
-_SLOWEST = 10_000
+_PATIENCE = 20  # seconds for a connection, for the head of an answer, and for each of its pieces
+_SLOWEST = 10_000  # bytes per second on average, below which nobody waits for the end
 # Bytes of a playlist, which often comes without its length.
 _LONGEST_PLAYLIST = 1 << 23
 _MOST_SHOWN = 120

@@ -41,10 +41,8 @@ from keyframe.system import installed_versions, pip_install
 from keyframe.trust import NO_TRUST, Trust, own_packages
 from keyframe.types import FloatArray, Int64Array, KeyframeError, UInt8Array, VideoError, check_number
 
-# Decimals of seconds and scores.
-_DIGITS = 6
-# Of a JPEG or a WebP file, 65,535 and 16,383.
-_MOST_HEIGHT = 16_383
+_DIGITS = 6  # decimals of seconds and scores
+_MOST_HEIGHT = 16_383  # of a JPEG or a WebP file, 65,535 and 16,383
 # Features of the training-free rule -> timm's name of the backbone.
 _BACKBONES = {"lite0": "tf_efficientnet_lite0"}
 _LIBRARIES = ("av", "decord", "numpy", "scipy", "pillow", "matplotlib")

@@ -43,8 +43,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com",
 # The curve in inches: narrow enough for text that is readable on a phone.
 _WIDTH, _HEIGHT = 6.2, 3.1
 _DPI = 150
-# More ranks than these would cover the curve.
-_MOST_RANKS = 30
+_MOST_RANKS = 30  # more ranks than these would cover the curve
 # The longest side of a keyframe on the page in pixels, up to 60 keyframes. If there are more they are smaller, down to
 # the width of the page's columns, so that a page with thousands still opens.
 _PREVIEW, _MANY, _SMALLEST = 720, 60, 208

@@ -22,8 +22,7 @@ from keyframe.files import one_line
 from keyframe.system import cores, pip_install
 from keyframe.types import KeyframeError
 
-# Bytes of shared memory: only names of files pass through it.
-_OBJECT_STORE = 100 << 20
+_OBJECT_STORE = 100 << 20  # bytes of shared memory: only names of files pass through it
 
 
 @dataclasses.dataclass(frozen=True)

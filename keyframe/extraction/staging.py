@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 NUMBERED = re.compile(r"%(\d*)d")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = Fraction(25)
-# Milliseconds of an image of an animation that states none, as browsers show it.
-_USUAL_MS = 100
+_USUAL_MS = 100  # milliseconds of an image of an animation that states none, as browsers show it
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from keyframe.types import InputKind, KeyframeError
 # 1.3 times as long in chunks of 8, 1.6 times in chunks of 16 or 32; ResNet50 takes the same.
 _PIXELS_PER_THREAD = 4 * 224 * 224
 _MOST_FRAMES = 64
-# 256 frames of 224x224 keep a GPU busy.
-_PIXELS_ON_GPU = 256 * 224 * 224
+_PIXELS_ON_GPU = 256 * 224 * 224  # 256 frames of 224x224 keep a GPU busy
 # Bytes per pixel that encoding takes at most, with the networks of conf/backbone; and the usable share of free memory.
 _BYTES_PER_PIXEL = 800
 _MEMORY_SHARE = 0.25
-# The largest difference of features of fused convolutions, relative to the largest feature.
-_ROUNDING = 1e-3
+_ROUNDING = 1e-3  # the largest difference of features of fused convolutions, relative to the largest feature
 # Chunk of prefix maps: they are small, and a tail that trains touches all its weights once per chunk.
 _MAPS_AT_ONCE = 64
 

@@ -209,8 +209,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.SiLU: ("swish", []),
     nn.Hardswish: ("hardswish", []),
 }
-# Weights are laid out for a number of frames: that of a chunk, and that of a last one.
-_LAYOUTS = 2
+_LAYOUTS = 2  # weights are laid out for a number of frames: that of a chunk, and that of a last one
 
 
 def fuse_convolutions(model: nn.Module) -> fx.GraphModule:

@@ -35,8 +35,7 @@ _STILL_OVER = 2
 # background but for so large a part, is of a fixed camera, however much passes it.
 _LONG, _STEADY_CELLS, _STEADY_STEP, _BEFORE_IT = 20, 0.6, 1, 0.25
 
-# How many times more a change counts in still footage.
-_CLOSER = 6.0
+_CLOSER = 6.0  # how many times more a change counts in still footage
 
 # Frames that show the same have less than `LEAST` changed cells, and are this similar by `LocalChanges.between`.
 SAME_FROM = 1 - _CLOSER * (LEAST - 1) / GRID**2
@@ -46,14 +45,12 @@ _IN_ONE_FRAME = np.zeros((3, 3, 3), dtype=bool)
 _IN_ONE_FRAME[1] = True
 _MANY = 32
 
-# Looks of which the median is a fixed camera's background.
-_BACKGROUND = 128
+_BACKGROUND = 128  # looks of which the median is a fixed camera's background
 
 # An image, RGB (H, W, 3), and its cells, (GRID, GRID).
 Shown = tuple[UInt8Array, Cells]
 
-# Looks that light and noise are estimated from, and pairs compared at once.
-_ESTIMATED, _AT_ONCE = 256, 256
+_ESTIMATED, _AT_ONCE = 256, 256  # looks that light and noise are estimated from, and pairs compared at once
 
 
 class LocalChanges:

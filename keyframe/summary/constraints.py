@@ -16,11 +16,8 @@ from keyframe.summary.candidates import Candidates, Positions
 from keyframe.summary.changes import LocalChanges
 from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
-# Timestamps are rounded, so frames may be this many seconds too close.
-_TIME_TOLERANCE = 1e-6
-
-# Rounding of the product of two float32 rows of length 1.
-_SIMILARITY_TOLERANCE = 1e-6
+_TIME_TOLERANCE = 1e-6  # timestamps are rounded, so frames may be this many seconds too close
+_SIMILARITY_TOLERANCE = 1e-6  # rounding of the product of two float32 rows of length 1
 
 # Up to this many frames all conflicts are computed at once; above it, those of the frames that are tried.
 _MOST_AT_ONCE = 1024
@@ -28,8 +25,7 @@ _MOST_AT_ONCE = 1024
 # Frames forced into a local optimum to leave it; fewer if conflicts are computed one by one.
 _TRIES, _FEWER_TRIES = 100, 5
 
-# Frames of a group that are tried as one half of a pair.
-_PAIR_TRIES = 32
+_PAIR_TRIES = 32  # frames of a group that are tried as one half of a pair
 
 
 @dataclass(frozen=True, kw_only=True)

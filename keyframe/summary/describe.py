@@ -30,11 +30,8 @@ _EDGE_CELLS, _EDGE_FINE, _EDGE_COARSE = 4, 16, 4
 # Added to luma before dividing by it: draws the ratios of nearly black frames to 0, so that their noise is no signal.
 _DARK_LUMA = 0.04
 
-# Step between neighbouring pixels, relative to the mean luma, that makes a pixel half an edge.
-_HALF_EDGE = 0.15
-
-# Added to the shares of coarse bins before the root, which would make noise of nearly empty ones large.
-_FLOOR = 0.01
+_HALF_EDGE = 0.15  # step between neighbouring pixels, relative to the mean luma, that makes a pixel half an edge
+_FLOOR = 0.01  # added to the shares of coarse bins before the root, which would make noise of nearly empty ones large
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,7 @@ def _shares(
     return shares.reshape(n, cells**2 * shares.shape[2])
 
 
-# Rows and columns of the cells in which frames are compared: 2 x 2 pixels each at `DESCRIPTOR_SIZE`.
-GRID = 48
+GRID = 48  # rows and columns of the cells in which frames are compared: 2 x 2 pixels each at `DESCRIPTOR_SIZE`
 
 Cells = Pixels
 

@@ -21,8 +21,7 @@ from keyframe.types import BoolArray, FloatArray, KeyframeError, check_number
 _MOST_CHOICES = 1024
 _MOST_REPRESENTED = 2048
 
-# Choices within this share of the greatest gain count as equal, and the best-scoring of them is taken.
-_NEAR_BEST = 0.9
+_NEAR_BEST = 0.9  # choices within this share of the greatest gain count as equal, and the best-scoring of them is taken
 
 
 def cover(
@@ -99,8 +98,7 @@ def _choices(candidates: Candidates, good: BoolArray, weights: FloatArray, min_l
     return np.sort(best)
 
 
-# The knapsack counts in this fraction of the video's length: less than one frame in half an hour.
-_UNITS = 50_000
+_UNITS = 50_000  # the knapsack counts in this fraction of the video's length: less than one frame in half an hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,8 +253,7 @@ class TimesSelection:
         return _ranked(candidates, np.unique(nearest), None, Limits(min_distance=0, max_similarity=1))
 
 
-# Seconds of a shot that keyframes must not leave out if they are enough for all.
-_DECENT = 1.0
+_DECENT = 1.0  # seconds of a shot that keyframes must not leave out if they are enough for all
 
 
 def _groups(candidates: Candidates) -> list[Positions]:
@@ -324,8 +321,7 @@ def _best_frames(
     return choose(candidates, merits, wanted, limits, among, moments=True)
 
 
-# The best frames of a moment among which one is sought that is far enough from other keyframes.
-_MOST_OF_MOMENT = 64
+_MOST_OF_MOMENT = 64  # the best frames of a moment among which one is sought that is far enough from other keyframes
 
 
 def _repeats(candidates: Candidates, merits: FloatArray, max_similarity: float) -> Positions:

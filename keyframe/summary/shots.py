@@ -16,11 +16,8 @@ from keyframe.types import Float64Array, FloatArray, Int64Array, IntArray, Keyfr
 
 Segments = Int64Array
 
-# Steps whose scatters come from one matrix product.
-_STEPS_AT_ONCE = 128
-
-# Linear penalties tried in one pass, at least 2.
-_TRIALS = 16
+_STEPS_AT_ONCE = 128  # steps whose scatters come from one matrix product
+_TRIALS = 16  # linear penalties tried in one pass, at least 2
 
 # Up to this many steps scatters are kept from pass to pass (n (n + 1) / 2 floats: 17 MB), above it computed again.
 _MOST_KEPT = 2048
@@ -262,8 +259,7 @@ def _price(step: float) -> float:
     return 1 / (step * float(np.log(max(2.0, _TYPICAL_SHOT / step))))
 
 
-# Width that PySceneDetect itself scales frames to (`scene_manager.DEFAULT_MIN_WIDTH`).
-_SCENEDETECT_WIDTH = 256
+_SCENEDETECT_WIDTH = 256  # width that PySceneDetect itself scales frames to (`scene_manager.DEFAULT_MIN_WIDTH`)
 
 
 @dataclass(frozen=True)

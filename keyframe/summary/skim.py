@@ -33,8 +33,7 @@ _VIDEO_OPTIONS = {"preset": "veryfast", "crf": "22", "x264-params": "mbtree=0"}
 _TICKS_PER_SECOND = 120_000
 _FRAMES_AT_ONCE = 4
 
-# Sound is decoded from this much before a cut: AAC and Vorbis frames depend on the one before.
-_LEAD_SECONDS = 1.0
+_LEAD_SECONDS = 1.0  # sound is decoded from this much before a cut: AAC and Vorbis frames depend on the one before
 # Timestamps may be this wrong (Matroska rounds them to a millisecond) before samples are moved to fit them.
 _DRIFT_SECONDS = 0.01
 

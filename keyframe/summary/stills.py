@@ -16,7 +16,6 @@ from keyframe.files import atomic_file, format_clock
 from keyframe.summary.describe import DESCRIPTOR_SIZE, describe_frames, luma_cells
 from keyframe.types import FloatArray, Frames, Int64Array, IntArray, UInt8Array
 
-# Of JPEG, PNG and WebP.
 STILL_SUFFIXES = ("jpg", "png", "webp")
 
 _SHEET_WIDTH = 1600

@@ -16,11 +16,8 @@ from keyframe.types import Float32Array, Float64Array, FloatArray, IntArray
 # term alone.
 _NOVEL, _TYPICAL, _CENTRAL = 0.5, 0.3, 0.2
 
-# Least scale of 1 - cosine: frames of a static video differ by noise.
-_NOISE = 0.01
-
-# Shots compared with all shots at once: memory grows with their number, not its square.
-_SHOTS_AT_ONCE = 256
+_NOISE = 0.01  # least scale of 1 - cosine: frames of a static video differ by noise
+_SHOTS_AT_ONCE = 256  # shots compared with all shots at once: memory grows with their number, not its square
 
 
 def training_free(appearance: Appearance, shots: IntArray, features: FloatArray | None = None) -> Float32Array:

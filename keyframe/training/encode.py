@@ -28,8 +28,7 @@ from keyframe.types import KeyframeError, VideoError
 
 log = logging.getLogger(__name__)
 
-# More threads decode faster than one model encodes, and each takes the memory of a decoder.
-_MOST_THREADS = 16
+_MOST_THREADS = 16  # more threads decode faster than one model encodes, and each takes the memory of a decoder
 # Ranks wait for the first one as long as it takes: a process group's own limit may be ten minutes.
 _NO_LIMIT = timedelta(days=365)
 

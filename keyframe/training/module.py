@@ -19,8 +19,7 @@ from keyframe.models.detector import KeyframeDetector
 from keyframe.training.losses import Distillation, adapted, check_loss
 from keyframe.types import FloatArray, KeyframeError
 
-# Key of a checkpoint: the last training epoch's numbers by name.
-TRAIN_NUMBERS = "train_numbers"
+TRAIN_NUMBERS = "train_numbers"  # key of a checkpoint: the last training epoch's numbers by name
 
 
 def logged_numbers(trainer: Trainer, *prefixes: str) -> dict[str, float]:
