@@ -206,10 +206,7 @@ def _convert_animation(out: Path) -> None:
 def _convert_webp(path: Path, out: Path) -> None:
     """The images of an animated WebP, which FFmpeg does not read, at their times in a QuickTime file."""
     try:
-        with (
-            Image.open(path) as images,
-            av.open(str(out), "w", format="mov", options={"fflags": "+bitexact"}) as film,
-        ):
+        with Image.open(path) as images, av.open(str(out), "w", format="mov", options={"fflags": "+bitexact"}) as film:
             stream = film.add_stream("png", rate=1000)
             stream.width, stream.height, stream.pix_fmt = *images.size, "rgb24"
             stream.codec_context.thread_count = 1  # with more, packets come later than their frames

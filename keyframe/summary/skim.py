@@ -39,11 +39,7 @@ _DRIFT_SECONDS = 0.01
 
 
 def write_skim(
-    index: PacketIndex,
-    spans: Sequence[tuple[float, float]],
-    out: Path,
-    reader: VideoReader,
-    height: int | None = None,
+    index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader, height: int | None = None
 ) -> None:
     """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
 
