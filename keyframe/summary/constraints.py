@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from keyframe.summary.candidates import Candidates, Positions
-from keyframe.summary.changes import LocalChanges
 from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
 _TIME_TOLERANCE = 1e-6  # timestamps are rounded, so frames may be this many seconds too close
@@ -43,28 +42,18 @@ class Limits:
         check_number("selection.max_similarity", self.max_similarity, -1, 1, whole=False)
 
 
-@dataclass(frozen=True)
 class Conflicts:
-    """Which of some candidates, `among` (n,), must not be kept together under some limits.
+    """Which of some candidates, at positions `among` (n,), must not be kept together under some limits.
 
-    Their times `seconds` (n,) do not decrease; `descriptors` are rows of length 1, (n, d). Without `changes` frames
-    that look alike as a whole are duplicates, whatever moves in them. Frames of two `events` (n,), 0 for none, are not.
+    Frames that look alike as a whole are duplicates; with `moments` only if nothing has changed between them, and
+    frames of two events are not.
     """
 
-    limits: Limits
-    among: Positions
-    seconds: FloatArray
-    descriptors: FloatArray
-    changes: LocalChanges | None = None
-    events: Positions | None = None
-
-    @classmethod
-    def of(cls, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> "Conflicts":
-        """Conflicts among some candidates; with `moments`, alike frames are duplicates only if nothing has changed."""
-        rows = candidates.seconds[among], candidates.descriptors[among]
-        if not moments:
-            return cls(limits, among, *rows)
-        return cls(limits, among, *rows, candidates.changes, candidates.events[among])
+    def __init__(self, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> None:
+        self.limits, self.among, self.seconds = limits, among, candidates.seconds[among]
+        self._descriptors = candidates.descriptors[among]
+        self._changes = candidates.changes if moments else None
+        self._events = candidates.events[among] if moments else np.zeros_like(among)
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> BoolArray:
         """Whether frames are in conflict with others (all by default), (f, o); each is with itself."""
@@ -73,13 +62,12 @@ class Conflicts:
         near = gaps < self.limits.min_distance - _TIME_TOLERANCE
         near |= every[frames, None] == every[others]
         most = self.limits.max_similarity + _SIMILARITY_TOLERANCE
-        like = self.descriptors[frames] @ self.descriptors[others].T > most
-        if self.changes is not None:
-            assert self.events is not None
-            ones, rest = self.events[frames, None], self.events[others]
+        like = self._descriptors[frames] @ self._descriptors[others].T > most
+        if self._changes is not None:
+            ones, rest = self._events[frames, None], self._events[others]
             like &= ~near & ~((ones > 0) & (rest > 0) & (ones != rest))
             for frame, row in zip(frames.tolist(), like, strict=True):
-                row[row] = 1 - self.changes.between(int(self.among[frame]), self.among[others][row]) > most
+                row[row] = 1 - self._changes.between(int(self.among[frame]), self.among[others][row]) > most
         return like | near
 
 
@@ -250,7 +238,7 @@ def choose(
     many as were found.
     """
     worth = merits[among]
-    conflicts = Conflicts.of(candidates, limits, among, moments)
+    conflicts = Conflicts(candidates, limits, among, moments)
     spaced = best_apart(worth, conflicts.seconds, k, limits.min_distance)
     if conflicts.between(spaced, spaced).sum() == len(spaced):
         return among[spaced]

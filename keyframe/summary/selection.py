@@ -62,7 +62,7 @@ def cover(
     tolerance = max(1 - limits.max_similarity, 1e-6)
     likeness = np.clip(2 - (1 - alike) / tolerance, 0, 1).astype(np.float32)
 
-    conflicts = Conflicts.of(candidates, limits, choices)
+    conflicts = Conflicts(candidates, limits, choices)
     scores = candidates.scores[choices]
     whole = weights @ likeness.max(axis=1)
     shown = np.zeros(len(represented), dtype=likeness.dtype)
@@ -163,10 +163,8 @@ class KnapsackSelection(Limits):
         best_first = shots[np.argsort(-values[shots], kind="stable")]
         groups = [np.arange(first, last + 1) for first, last in candidates.shots[best_first]]
         chosen = _one_of_each(candidates, groups, candidates.scores, self.k or len(groups), self)
-        if self.k is None:
-            chosen = chosen if len(chosen) else _best_frames(candidates, candidates.scores, None, 1, self, chosen)
-        else:
-            chosen = _best_frames(candidates, candidates.scores, self.k, self.k, self, chosen)
+        if self.k is not None or not len(chosen):
+            chosen = _best_frames(candidates, candidates.scores, self.k, self.k or 1, self, chosen)
         notes = () if kept.any() else (f"no shot with a score fits within {self.ratio:.0%} of the video",)
         return _ranked(candidates, chosen, self.k, self, kept, notes)
 
@@ -280,7 +278,7 @@ def _one_of_each(
     moments: bool = False,
 ) -> Positions:
     """From the first groups the good frame of the greatest value that earlier choices allow; `most` at most."""
-    conflicts = Conflicts.of(candidates, limits, np.arange(len(candidates)), moments)
+    conflicts = Conflicts(candidates, limits, np.arange(len(candidates)), moments)
     good = candidates.flags == GOOD
     chosen: list[int] = []
     for group in groups:

@@ -49,7 +49,7 @@ def test_only_the_given_frames_are_chosen():
 
 
 def search(candidates, limits, k, start, tries=0):
-    conflicts = Conflicts(limits, np.arange(len(candidates)), candidates.seconds, candidates.descriptors)
+    conflicts = Conflicts(candidates, limits, np.arange(len(candidates)))
     return LocalSearch(conflicts.between, candidates.scores, k).run(np.array(start, dtype=np.int64), tries).tolist()
 
 
