@@ -197,7 +197,6 @@ class NoBackbone(nn.Module):
         self.width = width
 
     def encode_prefix(self, frames: Tensor) -> NoReturn:
-        """Raise KeyframeError: this model has no image backbone."""
         raise KeyframeError(
             "This model has no backbone and scores features only (backbone=none): give it a feature file, or train one "
             "with a backbone on videos."

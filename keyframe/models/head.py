@@ -112,14 +112,9 @@ def similarities(x: Tensor, mask: Tensor, reaches: Sequence[int | None]) -> Tens
     A frame unlike all before it shows something new; a scene begins where only the frames after resemble it. Attention
     can learn both, but not from a few dozen videos. Time and memory are linear in T.
 
-    Args:
-        x: frames (B, T, W).
-        mask: bool (B, T), True where a frame is real.
-        reaches: ends of the bands of distance in frames, ascending; None is the whole video. (5, None) has the bands 1
-            to 5 and 6 or more.
-
-    Returns:
-        float32 (B, T, 2 * bands) in [-1, 1]: before, after, for each band; 0 where a band holds no frame.
+    Frames (B, T, W), `mask` as of `visible_frames`, and `reaches`, the ends of the bands of distance in frames,
+    ascending, None for the whole video ((5, None) has the bands 1 to 5 and 6 or more) -> float32 (B, T, 2 * bands) in
+    [-1, 1]: before, after, for each band; 0 where a band holds no frame.
     """
     length = x.shape[1]
     unit = F.normalize(x.float(), dim=-1) * mask[..., None]

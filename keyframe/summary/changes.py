@@ -56,10 +56,7 @@ _ESTIMATED, _AT_ONCE = 256, 256  # looks that light and noise are estimated from
 class LocalChanges:
     """The changes between any two frames of a video, without those of its light, its noise and its constant motion.
 
-    Args:
-        cells: of `luma_cells`, uint8 (n, GRID, GRID).
-        shots: first and last frame of each shot, inclusive, (m, 2), covering 0 ... n - 1 in order.
-        looks: how many looks in a row show each frame, (n,), >= 1; more than one where a video holds a frame.
+    Made of the `cells`, `shots` and `looks` of `Candidates`.
 
     Attributes:
         cells: the luma of the cells in even light, uint8 (n, GRID ** 2).

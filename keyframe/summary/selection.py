@@ -1,10 +1,8 @@
-"""Four ways to select keyframes, under the same limits, and a choice made by hand.
+"""Four ways to select keyframes, under the same limits, and a choice made by hand. Nothing is random.
 
-Two limits are hard (`Limits`): keyframes are `min_distance` apart and no more alike than `max_similarity`. Two wishes
-are soft. Frames that look alike as a whole, several moments of one scene, are taken only to reach a number that the
-user asked for (and by `UniformSelection`, which goes by time). Blurred, black and flat frames (`quality_flags`) are
-passed over while a better frame is left, and taken only to reach that number or if the video has nothing else. There is
-always one keyframe. Nothing is random.
+Two limits are hard (`Limits`). Two wishes are soft: frames that look alike as a whole, several moments of one scene,
+are taken only to reach a number that the user asked for (and by `UniformSelection`, which goes by time); blurred, black
+and flat frames (`quality_flags`) only to reach that number or if the video has nothing else: there is always one.
 """
 
 from collections.abc import Sequence

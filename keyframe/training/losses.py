@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from keyframe.data.folder import few
 from keyframe.files import content_hash, one_line
 from keyframe.models.detector import KeyframeDetector
 from keyframe.training.encode import Encoder, Request, rank_zero_first
-from keyframe.types import KeyframeError, LabelledVideo
+from keyframe.types import KeyframeError
 
 log = logging.getLogger(__name__)
 
@@ -274,7 +274,9 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
         )
     try:
         teacher_data.prepare_data()
-        hashes = {split: _content_hashes(teacher_data.split_videos(split)) for split in ("train", "val")}
+        hashes = {
+            part: {content_hash(one.path) for one in teacher_data.split_videos(part)} for part in ("train", "val")
+        }
     except KeyframeError as error:
         if teacher_data.kept_split is None:
             raise KeyframeError(
@@ -287,11 +289,11 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
         log.warning("%s", *teacher_data.split_notes(f"teacher={name}"))
     for split, learnt_from in (("val", ("train",)), ("test", ("train", "val"))):
         ids = {id_ for part in learnt_from for id_ in getattr(teacher_data.split, part)}
-        contents = {content for part in learnt_from for content in hashes[part]}
+        contents = {content for part in learnt_from for content in hashes[part]}  # they know a video of another name
         leaked = [
             video.id
             for video in data.split_videos(split)
-            if video.id in ids or (contents and _content_hashes([video]) & contents)
+            if video.id in ids or (contents and content_hash(video.path) in contents)
         ]
         if leaked:
             raise KeyframeError(
@@ -299,11 +301,6 @@ def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: Keyfra
                 "a teacher of the same data, data.folds, data.fold, data.val_fraction and data.splits, or its own "
                 "split (data.splits=TEACHER/split.json)."
             )
-
-
-def _content_hashes(videos: Iterable[LabelledVideo]) -> set[str]:
-    """They know a video of another name."""
-    return {content_hash(video.path) for video in videos}
 
 
 class TeacherTargets(Callback):
