@@ -70,6 +70,19 @@ class Candidates:
         return LocalChanges(self.cells, self.shots, self._looks)
 
     @cached_property
+    def sketch(self) -> FloatArray:
+        """Short rows, (n, 17), whose product is no less than that of two descriptors, and mostly not much more.
+
+        They are the descriptors on 16 principal axes of some of them, and the length of what is left, by the inequality
+        of Cauchy and Schwarz.
+        """
+        some = self.descriptors[:: 1 + len(self) // 1024]
+        _, axes = np.linalg.eigh(some.T @ some)
+        short = self.descriptors @ axes[:, -16:]
+        squares = [np.einsum("nd,nd->n", rows, rows) for rows in (self.descriptors, short)]
+        return np.column_stack([short, np.sqrt(np.maximum(squares[0] - squares[1], 0))])
+
+    @cached_property
     def flags(self) -> Positions:
         """Their `quality_flags`, (n,)."""
         return quality_flags(self)

@@ -17,6 +17,7 @@ from keyframe.types import BoolArray, FloatArray, IntArray, check_number
 
 _TIME_TOLERANCE = 1e-6  # timestamps are rounded, so frames may be this many seconds too close
 _SIMILARITY_TOLERANCE = 1e-6  # rounding of the product of two float32 rows of length 1
+_SKETCH_TOLERANCE = 1e-4  # the same of two rows of a sketch
 
 # Up to this many frames all conflicts are computed at once; above it, those of the frames that are tried.
 _MOST_AT_ONCE = 1024
@@ -51,7 +52,9 @@ class Conflicts:
 
     def __init__(self, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> None:
         self.limits, self.among, self.seconds = limits, among, candidates.seconds[among]
-        self._descriptors = candidates.descriptors[among]
+        every = len(among) == len(candidates)
+        self._descriptors = candidates.descriptors if every else candidates.descriptors[among]
+        self._sketch = candidates.sketch if every else candidates.sketch[among]
         self._changes = candidates.changes if moments else None
         self._events = candidates.events[among] if moments else np.zeros_like(among)
 
@@ -69,6 +72,20 @@ class Conflicts:
             for frame, row in zip(frames.tolist(), like, strict=True):
                 row[row] = 1 - self._changes.between(int(self.among[frame]), self.among[others][row]) > most
         return like | near
+
+    def row(self, frame: int) -> Positions:
+        """What one frame is in conflict with, itself included, rising: as `between`, for a long video in less time."""
+        near = np.abs(self.seconds - self.seconds[frame]) < self.limits.min_distance - _TIME_TOLERANCE
+        near[frame] = True
+        most = self.limits.max_similarity + _SIMILARITY_TOLERANCE
+        like = np.flatnonzero(~near & (self._sketch @ self._sketch[frame] > most - _SKETCH_TOLERANCE))
+        like = like[self._descriptors[like] @ self._descriptors[frame] > most]
+        if self._changes is not None:
+            one, rest = self._events[frame], self._events[like]
+            like = like[~((one > 0) & (rest > 0) & (one != rest))]
+            like = like[1 - self._changes.between(int(self.among[frame]), self.among[like]) > most]
+        near[like] = True
+        return np.flatnonzero(near)
 
 
 def best_apart(merits: FloatArray, seconds: FloatArray, k: int, min_distance: float) -> Positions:
@@ -108,18 +125,20 @@ class LocalSearch:
     Iterated local search after Andrade, Resende, Werneck: Fast local search for the maximum independent set problem,
     J. Heuristics 2012. The number of conflicts of every frame is kept, so the frames that only one chosen frame keeps
     out are known at once. The paper's random choices are replaced by fixed ones: the same input gives the same frames.
-    `conflicts` are of some frames with others, (f, o), each with itself included; `merits` (n,) are finite.
+    `row` gives what one frame is in conflict with, itself included, rising; `conflicts` are of some frames with others,
+    (f, o); `merits` (n,) are finite.
     """
 
     def __init__(
-        self, conflicts: Callable[[Positions, Positions | slice], BoolArray], merits: FloatArray, k: int
+        self,
+        row: Callable[[int], Positions],
+        conflicts: Callable[[Positions, Positions], BoolArray],
+        merits: FloatArray,
+        k: int,
     ) -> None:
-        self._conflicts, self._merits, self._k = conflicts, merits, k
-        self._chosen: set[int] = set()
-        # Conflicts of each frame that was ever chosen, (n,).
-        self._rows: dict[int, BoolArray] = {}
-        # Number of chosen frames that each frame is in conflict with; a chosen one is with itself.
-        self._against = np.zeros(len(merits), dtype=np.int32)
+        self._row, self._conflicts, self._merits, self._k = row, conflicts, merits, k
+        # What each frame that was ever chosen is in conflict with, rising.
+        self._rows: dict[int, Positions] = {}
 
     def run(self, start: Positions, tries: int = _TRIES) -> Positions:
         """Take what fits of a start, in its order; improve; then force frames in and keep what turns out better.
@@ -127,6 +146,9 @@ class LocalSearch:
         Each try forces in the frame that has been out for longest, of these one with few conflicts, of these the best.
         Returns the frames, rising.
         """
+        self._chosen: set[int] = set()
+        # Number of chosen frames that each frame is in conflict with; a chosen one is with itself.
+        self._against = np.zeros(len(self._merits), dtype=np.int32)
         for frame in start.tolist():
             if len(self._chosen) < self._k and not self._against[frame]:
                 self._add(frame)
@@ -135,8 +157,9 @@ class LocalSearch:
         last_in = np.zeros(len(self._merits), dtype=np.int64)
         for number in range(1, tries + 1):
             last_in[list(best)] = number
-            order = np.lexsort((-self._merits, self._against, last_in))
-            frame = int(order[0])
+            out = np.flatnonzero(last_in == last_in.min())
+            out = out[self._against[out] == self._against[out].min()]
+            frame = int(out[self._merits[out].argmax()])
             if frame in best:
                 break
             last_in[frame] = number
@@ -155,13 +178,13 @@ class LocalSearch:
 
     def _add(self, frame: int) -> None:
         if frame not in self._rows:
-            self._rows[frame] = self._conflicts(np.array([frame]), slice(None))[0]
+            self._rows[frame] = self._row(frame)
         self._chosen.add(frame)
-        self._against += self._rows[frame]
+        self._against[self._rows[frame]] += 1
 
     def _remove(self, frame: int) -> None:
         self._chosen.remove(frame)
-        self._against -= self._rows[frame]
+        self._against[self._rows[frame]] -= 1
 
     def _restore(self, frames: set[int]) -> None:
         """Make these the chosen frames."""
@@ -174,7 +197,7 @@ class LocalSearch:
         """Add a frame and remove those it is in conflict with, or the worst one if there is none and k are chosen."""
         self._add(frame)
         others = self._chosen - {frame}
-        against = {other for other in others if self._rows[frame][other]}
+        against = others.intersection(self._rows[frame].tolist())
         if not against and len(others) == self._k:
             against = {min(others, key=lambda other: (self._merits[other], -other))}
         for other in against:
@@ -190,17 +213,19 @@ class LocalSearch:
 
     def _add_free(self) -> None:
         """Add the best frame without conflict, earliest first among equals, until k."""
-        while len(self._chosen) < self._k:
-            worth = np.where(self._against == 0, self._merits, -np.inf)
-            best = int(worth.argmax())
-            if worth[best] == -np.inf:
-                return
+        while len(self._chosen) < self._k and (best := self._best_free()) is not None:
             self._add(best)
+
+    def _best_free(self) -> int | None:
+        """The best frame that is in conflict with none that is chosen, the earliest of equal ones."""
+        worth = np.where(self._against == 0, self._merits, -np.inf)
+        best = int(worth.argmax())
+        return best if worth[best] > -np.inf else None
 
     def _exchange_for_two(self) -> bool:
         """Replace one frame by two that it alone keeps out, the least merit first; return whether there are such."""
         for frame in sorted(self._chosen, key=lambda chosen: (self._merits[chosen], chosen)):
-            held = np.flatnonzero((self._against == 1) & self._rows[frame])
+            held = self._held(frame)
             ordered = held[np.argsort(-self._merits[held], kind="stable")]
             # The ends in time are the likeliest to leave room for another.
             ones = np.append([held[0], held[-1]], ordered[:_PAIR_TRIES])
@@ -216,16 +241,24 @@ class LocalSearch:
     def _exchange_for_better(self) -> bool:
         """Replace frames by others of more merit, or as much and earlier; return whether any was replaced."""
         changed = False
+        full = len(self._chosen) == self._k
+        free = self._best_free() if full else None
         for frame in sorted(self._chosen):
-            replaceable = (self._against == 1) & self._rows[frame]
-            if len(self._chosen) == self._k:
-                replaceable |= self._against == 0
-            best = int(np.where(replaceable, self._merits, -np.inf).argmax())
+            held = self._held(frame)
+            best = int(held[self._merits[held].argmax()])
+            if free is not None and (self._merits[free], -free) > (self._merits[best], -best):
+                best = free
             if (self._merits[best], -best) > (self._merits[frame], -frame):
                 self._remove(frame)
                 self._add(best)
+                free = self._best_free() if full else None
                 changed = True
         return changed
+
+    def _held(self, frame: int) -> Positions:
+        """The frames that a chosen one alone keeps out, itself included, rising."""
+        row = self._rows[frame]
+        return row[self._against[row] == 1]
 
 
 def choose(
@@ -242,17 +275,19 @@ def choose(
     spaced = best_apart(worth, conflicts.seconds, k, limits.min_distance)
     if conflicts.between(spaced, spaced).sum() == len(spaced):
         return among[spaced]
-    between: Callable[[Positions, Positions | slice], BoolArray] = conflicts.between
+    row: Callable[[int], Positions] = conflicts.row
+    between: Callable[[Positions, Positions], BoolArray] = conflicts.between
     tries = _FEWER_TRIES
     if len(among) <= _MOST_AT_ONCE:
         table = np.zeros((len(among), len(among)), dtype=bool)
         for frame in range(len(among)):
             table[frame, frame:] = conflicts.between(np.array([frame]), slice(frame, None))[0]
         table |= table.T
-        between, tries = lambda frames, others: table[frames][:, others], _TRIES
+        row, between, tries = lambda one: np.flatnonzero(table[one]), lambda ones, rest: table[ones][:, rest], _TRIES
     # By merit from nothing; what fits of the best for the distance alone; in order of time.
     starts = spaced[:0], spaced[np.argsort(-worth[spaced], kind="stable")], np.arange(len(among))
-    found = [LocalSearch(between, worth, k).run(start, tries) for start in starts]
+    search = LocalSearch(row, between, worth, k)
+    found = [search.run(start, tries) for start in starts]
     return among[max(found, key=lambda chosen: (len(chosen), worth[chosen].sum()))]
 
 
@@ -277,15 +312,20 @@ def knapsack(values: FloatArray, weights: IntArray, capacity: int) -> BoolArray:
         raise ValueError(f"capacity must be an integer that is not negative, not {capacity}")
     room = min(int(capacity), int(weights.sum(dtype=np.int64)))
     # best[w]: the greatest value of the items so far within weight w; taken[i]: for which w item i is among them.
-    best = np.zeros(room + 1)
+    best, better = np.zeros(room + 1), np.zeros(room + 1, dtype=bool)
     taken = np.zeros((len(values), room // 8 + 1), dtype=np.uint8)
+    left = weights.sum(dtype=np.int64)
     for item, (value, weight) in enumerate(zip(values.astype(np.float64), weights.tolist(), strict=True)):
-        if weight > room:
+        left -= weight
+        # What is below this leaves more room than all later items need.
+        first = max(weight, room - int(left))
+        if first > room:
             continue
-        with_item = best[: room + 1 - weight] + value
-        better = with_item > best[weight:]
-        taken[item] = np.packbits(np.append(np.zeros(weight, dtype=bool), better))
-        best[weight:] = np.where(better, with_item, best[weight:])
+        with_item = best[first - weight : room + 1 - weight] + value
+        better[:first] = False
+        np.greater(with_item, best[first:], out=better[first:])
+        taken[item] = np.packbits(better)
+        np.maximum(with_item, best[first:], out=best[first:])
     chosen = np.zeros(len(values), dtype=bool)
     for item in range(len(values) - 1, -1, -1):
         if taken[item, room >> 3] >> (7 - (room & 7)) & 1:

@@ -88,7 +88,11 @@ def _is_slide(changes: LocalChanges, frame: int) -> bool:
     """
     beside = np.array([frame - 1, frame + 1])
     before, own, after = (changes.cells[place].astype(np.int64) for place in (frame - 1, frame, frame + 1))
-    content = [_content(changes.cells[place]) for place in (frame - 1, frame, frame + 1)]
+    grounds = [_ground(changes.cells[place]) for place in (frame - 1, frame, frame + 1)]
+    content = [
+        differences(changes.cells[place], ground) > FLOOR
+        for place, ground in zip((frame - 1, frame, frame + 1), grounds, strict=True)
+    ]
     changed = changes.changed(frame, beside)
     replaced = all(
         3 * np.count_nonzero(change & shown) >= np.count_nonzero(shown)
@@ -98,10 +102,11 @@ def _is_slide(changes: LocalChanges, frame: int) -> bool:
     mixed = (own >= np.minimum(before, after) - FLOOR) & (own <= np.maximum(before, after) + FLOOR)
     if not replaced or 4 * np.count_nonzero(~mixed & content[1]) < np.count_nonzero(content[1]):
         return False
-    one, *others = ((row - _ground(row.astype(np.uint8))).reshape(GRID, GRID) for row in (own, before, after))
+    rows = zip((before, own, after), grounds, strict=True)
+    last, one, following = ((row - ground).reshape(GRID, GRID) for row, ground in rows)
     return all(
         _likeness(one.T if turned else one, other.T if turned else other, by) < _MOVED
-        for other in others
+        for other in (last, following)
         for turned in (False, True)
         for by in range(-_FARTHEST, _FARTHEST + 1)
     )
@@ -178,7 +183,7 @@ def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     old, new = changes.cells[frame], changes.cells[following]
     ground = _ground(old)
     changed = changes.changed(frame, np.array([following]))[0]
-    content = _content(old)
+    content = differences(old, ground) > FLOOR
     lost = np.count_nonzero(changed & (differences(new, ground) < differences(old, ground)))
     # Of a word put in place of another a third is lost.
     only_added = lost < min(LEAST, np.count_nonzero(changed) / 8)

@@ -50,7 +50,22 @@ def test_only_the_given_frames_are_chosen():
 
 def search(candidates, limits, k, start, tries=0):
     conflicts = Conflicts(candidates, limits, np.arange(len(candidates)))
-    return LocalSearch(conflicts.between, candidates.scores, k).run(np.array(start, dtype=np.int64), tries).tolist()
+    search = LocalSearch(conflicts.row, conflicts.between, candidates.scores, k)
+    return search.run(np.array(start, dtype=np.int64), tries).tolist()
+
+
+@pytest.mark.parametrize("max_similarity", [-1, 0.5, 0.98, 1])
+@pytest.mark.parametrize("moments", [False, True])
+def test_the_conflicts_of_one_frame_are_those_of_the_table(moments, max_similarity):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 40))[rng.integers(0, 60, 300)] + 0.1 * rng.normal(size=(300, 40))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    candidates = video(rng.random(300), np.arange(300) * 0.4, descriptors=rows)
+    conflicts = Conflicts(candidates, Limits(max_similarity=max_similarity), np.arange(300), moments)
+    table = conflicts.between(np.arange(300))
+    assert table.all() if max_similarity == -1 else 300 < table.sum() < 300 * 300
+    for frame in range(300):
+        assert conflicts.row(frame).tolist() == np.flatnonzero(table[frame]).tolist()
 
 
 def test_one_frame_is_exchanged_for_two(monkeypatch):
