@@ -3,9 +3,11 @@
 import shlex
 import zipfile
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
 import anyio
@@ -51,7 +53,7 @@ _TYPES = {".webm": "video/webm", ".mkv": "video/x-matroska"}
 
 
 def read_scores(directory: Path) -> dict[str, Any]:
-    """The curve in a folder of results: times, scores, shots and keyframes; KeyframeError if it is not ours."""
+    """The curve in a folder of results, with shots, keyframes and how they were selected; KeyframeError if not ours."""
     summary = read_summary(directory)
     try:
         if summary is None:
@@ -62,7 +64,8 @@ def read_scores(directory: Path) -> dict[str, Any]:
             raise ValueError("it has no scores")
         shots = [{key: float(shot[key]) for key in ("start", "end")} for shot in summary["shots"]]
         keyframes = [{key: float(one[key]) for key in ("rank", "seconds", "score")} for one in summary["keyframes"]]
-        return {**columns, "shots": shots, "keyframes": keyframes, "scorer": str(summary["scorer"]["name"])}
+        facts = {"video": summary["video"], "selection": summary["settings"]["selection"]}
+        return {**columns, "shots": shots, "keyframes": keyframes, **facts}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeyframeError(f"{directory} holds no scores ({error}): score the video again.") from error
 
@@ -98,11 +101,9 @@ def band_of(labels: Labels, seconds: float) -> dict[str, Any]:
     return band
 
 
-def agreement(scores: Mapping[str, Any], labels: Labels, video: Mapping[str, Any]) -> dict[str, float | None]:
-    """Spearman's rho of a model's scores with the annotators' mean, and the mean of that with each annotator.
-
-    `video` is that of the summary.
-    """
+def agreement(scores: Mapping[str, Any], labels: Labels) -> dict[str, float | None]:
+    """Spearman's rho of a model's scores with the annotators' mean, and the mean of that with each annotator."""
+    video = scores["video"]
     frames, seconds, values = (np.array(scores[key]) for key in ("frame", "seconds", "score"))
     places = label_positions(
         len(labels), int(video["frames"]), frames.astype(np.int64), seconds, float(video["duration"]), video["name"]
@@ -128,8 +129,25 @@ def selector_of(body: Mapping[str, Any]) -> Selector:
 
 
 @lru_cache(maxsize=2)  # 24 MB for an hour of video
-def _candidates(directory: Path, changed: int) -> Candidates:
+def _read(directory: Path, changed: int) -> Candidates:
     return read_candidates(directory)[1]
+
+
+_reading = Lock()
+
+
+def candidates_of(directory: Path) -> Candidates:
+    """The candidates in a folder of results, with what every choice needs of them, which is found once."""
+    with _reading:
+        candidates = _read(directory, directory.stat().st_mtime_ns)
+        assert candidates.events is not None and candidates.flags is not None and candidates.sketch is not None
+    return candidates
+
+
+def prepare(directory: Path) -> None:
+    """Find what choices need, before one is asked for; what is wrong is reported then."""
+    with suppress(KeyframeError, OSError):
+        candidates_of(directory)
 
 
 def spec_of(model: Model, body: Mapping[str, Any]) -> ExtractionSpec:
@@ -180,11 +198,13 @@ def routes(library: Library) -> list[Route]:
             note = str(error)
         found = []
         for id, directory in list(video.folders.items()):
-            curve = {**read_scores(directory), "model": id, "name": library.models[id].name}
+            model, curve = library.models[id], read_scores(directory)
+            curve |= {"model": id, "name": model.name}
+            # The keyframes that are there are those that the page chooses first: it shows them at once.
+            curve["chosen"] = curve.pop("selection") == model.spec.settings["selection"]
+            Thread(target=prepare, args=(directory,), daemon=True).start()
             if labels is not None:
-                summary = read_summary(directory)
-                assert summary is not None
-                curve["spearman"] = agreement(curve, labels, summary["video"])
+                curve["spearman"] = agreement(curve, labels)
             found.append(curve)
         band = None if labels is None else band_of(labels, float(video.facts.get("seconds", 0)))
         return {"curves": found, "labels": band, "note": note}
@@ -239,7 +259,7 @@ def routes(library: Library) -> list[Route]:
         spec, directory = spec_of(model, body), video.folders.get(model.id)
         if directory is None:
             raise KeyframeError(f"{video.path.name} is not scored yet: score it first.")
-        candidates = _candidates(directory, directory.stat().st_mtime_ns)
+        candidates = candidates_of(directory)
         found = spec.selector(candidates)
         columns = candidates.seconds[found.keyframes], candidates.scores[found.keyframes], found.ranks
         keyframes = [

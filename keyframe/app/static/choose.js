@@ -59,6 +59,8 @@ export class Choice {
       if (method === "times") this.state = { ...this.state, method: "adaptive", settings: {} };
     }
     this.controls();
+    const first = curves.find((one) => one.model === this.state.model);
+    if (first?.chosen && !this.before.length) this.present(first.keyframes);
     await this.update();
   }
 
@@ -140,14 +142,18 @@ export class Choice {
     const start = performance.now();
     const found = await attempt(() => api(`videos/${this.video.id}/choice`, this.request()));
     if (!found || asked !== this.asked) return;
-    this.keyframes = found.keyframes;
     page.command.textContent = found.command;
-    const count = `${found.keyframes.length} keyframe${found.keyframes.length === 1 ? "" : "s"}`;
-    const hand = this.state.times === null ? "" : ", changed by hand";
-    page.chosen.textContent = [count + hand, ...found.notes].join("; ");
-    this.strip();
-    this.curve.set({ marks: found.keyframes });
+    this.present(found.keyframes, found.notes);
     performance.measure("choice", { start });
+  }
+
+  present(keyframes, notes = []) {
+    this.keyframes = keyframes;
+    const count = `${keyframes.length} keyframe${keyframes.length === 1 ? "" : "s"}`;
+    const hand = this.state.times === null ? "" : ", changed by hand";
+    page.chosen.textContent = [count + hand, ...notes].join("; ");
+    this.strip();
+    this.curve.set({ marks: keyframes });
   }
 
   strip() {
