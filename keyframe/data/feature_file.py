@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -325,9 +324,7 @@ class FeatureFile:
         self._file.flush()
         self._check()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None:
             with suppress(OSError, RuntimeError):  # HDF5 may miss what a full disk has lost.
                 self._file.close()
