@@ -96,9 +96,9 @@ def _read_label_file(path: Path, lowest: float, highest: float, option: str) -> 
             "set them to 1 and 5 for this file."
         )
     if not path.is_file():  # opening a pipe would wait for its writer
-        raise KeyframeError(f"there is no file {path}: set {option} to the label file")
+        raise KeyframeError(f"there is no file {path}: set {option} to the label file.")
     if suffix not in LABEL_SUFFIXES:
-        raise KeyframeError(f"{path} is not a label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file")
+        raise KeyframeError(f"{path} is not a label file: {option} must name a {', '.join(LABEL_SUFFIXES)} file.")
     with unchanged(path):
         with path.open("rb") as file:
             start = file.read(_START)

@@ -8,6 +8,7 @@ changes count. Where a shot stands still a change of a third of a per cent of th
 from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image, ImageFilter
 from scipy.ndimage import binary_dilation, label, maximum_filter
 
 from keyframe.summary.describe import GRID, Cells
@@ -67,6 +68,7 @@ class LocalChanges:
 
     def __init__(self, cells: Cells, shots: IntArray, looks: IntArray) -> None:
         n = len(cells)
+        self._grounds: dict[int, UInt8Array] = {}
         self.cells = np.empty((n, GRID**2), np.uint8)
         self.still, self.busy, self._fixed = np.zeros((3, n), dtype=bool)
         self._shot_of = np.repeat(np.arange(len(shots)), shots[:, 1] - shots[:, 0] + 1)
@@ -109,6 +111,13 @@ class LocalChanges:
         steady = np.count_nonzero(tolerance <= FLOOR + _NOISES * _STEADY_STEP)
         long = frames.stop - frames.start >= _LONG
         return bool(long and steady >= _STEADY_CELLS * GRID**2 and np.median(away) <= _BEFORE_IT * GRID**2)
+
+    def ground(self, frame: int) -> UInt8Array:
+        """The paper below what is written, or the wall behind small things: the median of 9x9 cells, (GRID ** 2,)."""
+        if frame not in self._grounds:
+            cells = Image.fromarray(self.cells[frame].reshape(GRID, GRID))
+            self._grounds[frame] = np.asarray(cells.filter(ImageFilter.MedianFilter(9))).ravel()
+        return self._grounds[frame]
 
     def foreground(self, first: int, end: int) -> BoolArray:
         """Which calm cells of a fixed camera's shot show no background, for frames first ... end - 1, (f, GRID, GRID).

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import label, maximum_filter, median_filter
+from scipy.ndimage import label, maximum_filter
 
 from keyframe.summary.changes import FLOOR, LEAST, LocalChanges, differences
 from keyframe.summary.describe import GRID
-from keyframe.types import BoolArray, Int64Array, IntArray, UInt8Array
+from keyframe.types import BoolArray, Int64Array, IntArray
 
 # So many pictures in a row, each seen in one look, may be slides: a film on a screen is more. A picture is another one
 # moved, by so many cells at most, if they are so alike where they overlap.
@@ -88,11 +88,8 @@ def _is_slide(changes: LocalChanges, frame: int) -> bool:
     """
     beside = np.array([frame - 1, frame + 1])
     before, own, after = (changes.cells[place].astype(np.int64) for place in (frame - 1, frame, frame + 1))
-    grounds = [_ground(changes.cells[place]) for place in (frame - 1, frame, frame + 1)]
-    content = [
-        differences(changes.cells[place], ground) > FLOOR
-        for place, ground in zip((frame - 1, frame, frame + 1), grounds, strict=True)
-    ]
+    grounds = [changes.ground(place) for place in (frame - 1, frame, frame + 1)]
+    content = [_content(changes, place) for place in (frame - 1, frame, frame + 1)]
     changed = changes.changed(frame, beside)
     replaced = all(
         3 * np.count_nonzero(change & shown) >= np.count_nonzero(shown)
@@ -121,7 +118,7 @@ def _likeness(one: Int64Array, other: Int64Array, by: int) -> float:
 
 def _passing(changes: LocalChanges, frames: Int64Array, before: int, after: int) -> Iterator[Moment]:
     """What is to be seen in two frames in a row, of some, and neither in the one before nor in the one after."""
-    content = _content(changes.cells[before])
+    content = _content(changes, before)
     if 2 * np.count_nonzero(changes.changed(before, np.array([after])) & content) > np.count_nonzero(content):
         return  # From one picture to another.
     sizes = changes.added(before, frames, after)
@@ -181,7 +178,7 @@ def _merged(changes: LocalChanges, pictures: list[tuple[int, int]]) -> list[Mome
 def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     """Whether the following frame is this one with something added to its plain ground, and the rest as it was."""
     old, new = changes.cells[frame], changes.cells[following]
-    ground = _ground(old)
+    ground = changes.ground(frame)
     changed = changes.changed(frame, np.array([following]))[0]
     content = differences(old, ground) > FLOOR
     lost = np.count_nonzero(changed & (differences(new, ground) < differences(old, ground)))
@@ -190,11 +187,6 @@ def _adds(changes: LocalChanges, frame: int, following: int) -> bool:
     return bool(only_added and np.count_nonzero(changed & content) <= np.count_nonzero(content) / 2)
 
 
-def _ground(cells: UInt8Array) -> UInt8Array:
-    """The paper below what is written, or the wall behind small things, (GRID ** 2,)."""
-    return median_filter(cells.reshape(GRID, GRID), 9, mode="nearest").ravel()
-
-
-def _content(cells: UInt8Array) -> BoolArray:
-    """Which cells show more than their ground, (GRID ** 2,)."""
-    return differences(cells, _ground(cells)) > FLOOR
+def _content(changes: LocalChanges, frame: int) -> BoolArray:
+    """Which cells of a frame show more than their ground, (GRID ** 2,)."""
+    return differences(changes.cells[frame], changes.ground(frame)) > FLOOR

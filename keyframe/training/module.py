@@ -179,8 +179,8 @@ class KeyframeModule(LightningModule):
         monitored = {getattr(callback, "monitor", None) for callback in self.trainer.checkpoint_callbacks}
         if "spearman" not in metrics and f"{split}/spearman" in monitored:
             raise KeyframeError(
-                f"the best checkpoint is unknown: none of the {len(self.table)} validation videos is there a "
-                "Spearman correlation, because all labels or all scores of a video are equal: correct the labels, or "
+                f"the best checkpoint is unknown: none of the {len(self.table)} validation videos has a Spearman "
+                "correlation, because all labels or all scores of a video are equal: correct the labels, or "
                 "set callbacks.best.monitor=val/mse callbacks.best.mode=min."
             )
         for name, value in metrics.items():

@@ -172,7 +172,7 @@ def test_bad_label_files(tmp_path):
     for name, words in {
         "nothing.tsv": ["there is no file", "nothing.tsv"],
         "": ["text.mat", "HDF5"],  # of a folder every .mat is read
-        "a.mp4": ["a.mp4", "no label file"],
+        "a.mp4": ["a.mp4", "is not a label file"],
         "text.tsv": ["text.tsv, line 1", "3 columns"],
         "empty.tsv": ["empty.tsv is empty"],
         "text.mat": ["text.mat", "HDF5"],

@@ -300,7 +300,7 @@ TEXTS = {
     ("experiment/a.yaml", "# @package _global_\ndata: {folsd: 2}\n"): ["no key data.folsd: did you mean data.fold"],
     ("experiment/a.yaml", "# @package _global_\nhead: dual\n"): ["head=dual", "`override /head: NAME`"],
     ("experiment/a.yaml", "# @package _global_\ntune: null\n"): ["tune=None would drop the keys below tune"],
-    ("experiment/a.yaml", "# @package _global_\nmodel: null\n"): ["model=None leaves out"],
+    ("experiment/a.yaml", "# @package _global_\nmodel: null\n"): ["model=None would drop the keys below model"],
     ("experiment/a.yaml", "# @package _global_\ndefaults: [override /haed: dual]\n"): ["override 'haed'. No match"],
     ("callbacks/a.yaml", "defaults: [default, _self_]\nb: {every: 1}\n"): ["callbacks.b names no class"],
     ("logger/a.yaml", "_target_: ownlib.Videos\n"): ["logger names no class", "logger.NAME._target_"],
