@@ -79,6 +79,22 @@ def test_a_choice_follows_its_controls_is_changed_by_hand_and_undone(browser, se
         until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalHeight > 0)")
 
 
+def test_a_choice_does_not_wait_for_stills(browser, served, scored):
+    held, released = [], []
+    with opened(browser, served) as page:
+        page.route("**/still*", lambda route: route.continue_() if released else held.append(route))
+        visit(page, served, scored)
+        page.select_option("[name=method]", "uniform")
+        for count in (8, 6):
+            page.fill("[name=k]", str(count))
+            until(page, f"document.querySelectorAll('#strip li').length === {count}")
+        assert len(held) == 2  # of the browser's six connections
+        released.append(True)
+        for route in held:
+            route.continue_()
+        until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalHeight > 0)")
+
+
 def test_what_a_browser_does_not_play_gets_a_preview_on_the_same_clock(browser, served):
     id = video_id(served, "c ")
     with opened(browser, served) as page:

@@ -178,7 +178,7 @@ export class Choice {
       el(
         "button",
         { class: "pick", "aria-label": `Go to ${at}`, onclick: () => this.curve.seek(seconds) },
-        el("img", { loading: "lazy", alt: "", src: still(this.video, seconds) }),
+        still(this.video, seconds),
       ),
       el("span", { class: "rank" }),
       el(

@@ -70,9 +70,37 @@ export function repeat(seconds, doing) {
   next();
 }
 
-/** The address of a still of a video (an object of the API) at a time. */
-export function still(video, seconds, height = 180) {
-  return `/api/videos/${video.id}/still?at=${seconds.toFixed(3)}&height=${height}&v=${video.changed}`;
+// Stills are made one by one, and a browser has six connections: two at a time leave some for what matters more.
+const wanted = [];
+let loading = 0;
+const inSight = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    inSight.unobserve(target);
+    wanted.push(target);
+  }
+  loadStills();
+});
+
+function loadStills() {
+  while (loading < 2 && wanted.length) {
+    const image = wanted.shift();
+    if (!image.isConnected) continue;
+    loading += 1;
+    image.onload = image.onerror = () => {
+      loading -= 1;
+      loadStills();
+    };
+    image.src = image.dataset.src;
+  }
+}
+
+/** An image of a video (an object of the API) at a time, loaded once it is seen. */
+export function still(video, seconds, properties = {}) {
+  const src = `/api/videos/${video.id}/still?at=${seconds.toFixed(3)}&height=180&v=${video.changed}`;
+  const image = el("img", { alt: "", data: { src }, ...properties });
+  inSight.observe(image);
+  return image;
 }
 
 /** Whether a text has all the words of a search, in any case. */

@@ -27,9 +27,7 @@ function states(video) {
 
 function card(video) {
   const known = video.seconds !== undefined && !video.fault;
-  const image = known
-    ? el("img", { class: "still", loading: "lazy", alt: "", src: still(video, video.seconds / 3) })
-    : el("span", { class: "still" });
+  const image = known ? still(video, video.seconds / 3, { class: "still" }) : el("span", { class: "still" });
   return el(
     "li",
     { class: "card" },
