@@ -82,6 +82,7 @@ def test_a_choice_follows_its_controls_is_changed_by_hand_and_undone(browser, se
 def test_a_choice_does_not_wait_for_stills(browser, served, scored):
     held, released = [], []
     with opened(browser, served) as page:
+        page.goto(f"{served.address}/reports")  # it shows no stills
         page.route("**/still*", lambda route: route.continue_() if released else held.append(route))
         visit(page, served, scored)
         page.select_option("[name=method]", "uniform")
