@@ -401,7 +401,7 @@ def file_hash(path: Path) -> str:
 
 
 # Raised if the same settings choose other frames than before.
-_RULES = 2
+_RULES = 3
 
 
 def fingerprint(scorer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
