@@ -4,7 +4,6 @@ import importlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import traceback
@@ -72,11 +71,6 @@ def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HYDRA_", "PL_"))}
     python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return kept | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONPATH": python_path} | changes
-
-
-def hear_ctrl_c() -> None:
-    """For a child process: a shell starts what runs in the background deaf to SIGINT, and that is inherited."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def script(program: str) -> tuple[str, str]:

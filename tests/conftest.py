@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import gzip
 import io
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell starts in the background is deaf to Ctrl-C, and so would be the processes that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -143,7 +143,7 @@ def _still(path: Path, seconds: float, height: int) -> bytes:
 
 
 def preview(path: Path, out: Path) -> Generator[float]:
-    """Make a small H.264 copy of a video on the same clock, for browsers that do not play the file."""
+    """Make a small copy of a video on the same clock, an MP4 or WebM file, for browsers that do not play its own."""
     return in_child(partial(_preview, path, out), str(path))
 
 

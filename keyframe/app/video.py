@@ -49,7 +49,8 @@ _OF_CHOICE = ("selection", "cut_lists", "format", "summary_video")  # keys of ke
 _HEIGHTS = (90, 180, 360)  # of stills
 _STILLS_AT_ONCE = 4  # requests that wait for the decoder in threads of their own
 _MOST_POINTS = 4000  # of the annotators' band
-_TYPES = {".webm": "video/webm", ".mkv": "video/x-matroska"}
+_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska"}
+_PREVIEWS = ("mp4", "webm")  # kinds: some browsers do not play H.264
 
 
 def read_scores(directory: Path) -> dict[str, Any]:
@@ -213,21 +214,23 @@ def routes(library: Library) -> list[Route]:
         video = library.video(request)
         return FileResponse(video.path, media_type=_TYPES.get(video.path.suffix.lower(), "video/mp4"))
 
-    def place_of_preview(video: Video) -> Path:
-        return library.previews / f"{video.id}-{video.path.stat().st_mtime_ns}.mp4"
+    def place_of_preview(video: Video, kind: str) -> Path:
+        return library.previews / f"{video.id}-{video.path.stat().st_mtime_ns}.{kind}"
 
     def watch_preview(request: Request) -> Response:
-        place = place_of_preview(library.video(request))
-        if not place.is_file():
+        kind = request.path_params["kind"]
+        place = place_of_preview(library.video(request), kind) if kind in _PREVIEWS else None
+        if place is None or not place.is_file():
             raise not_found("preview")
-        return FileResponse(place, media_type="video/mp4")
+        return FileResponse(place, media_type=_TYPES[place.suffix])
 
     def make_preview(request: Request, body: Mapping[str, Any]) -> Any:
-        video = library.video(request)
-        place = place_of_preview(video)
+        video, kind = library.video(request), checked(body, "kind", str, _PREVIEWS)
+        place = place_of_preview(video, kind)
         if place.is_file():
             return {"ready": True}
-        task = Task(f"{video.id}-preview", video.id, f"{video.path.name}: preview", lambda: preview(video.path, place))
+        name = f"{video.path.name}: preview"
+        task = Task(f"{video.id}-preview-{kind}", video.id, name, lambda: preview(video.path, place))
         return {"ready": False, "task": library.exports.add(task).shown()}
 
     async def still(request: Request) -> Response:
@@ -305,7 +308,7 @@ def routes(library: Library) -> list[Route]:
         page("/videos/{id}", "video", "Video"),
         get("/api/videos/{id}/curves", curves),
         Route("/api/videos/{id}/file", file),
-        Route("/api/videos/{id}/preview", watch_preview),
+        Route("/api/videos/{id}/preview.{kind}", watch_preview),
         post("/api/videos/{id}/preview", make_preview),
         Route("/api/videos/{id}/still", still),
         get("/api/choices", choices),

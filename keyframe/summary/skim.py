@@ -1,4 +1,4 @@
-"""A skim: parts of a video, one after the other, as an MP4 file with their sound."""
+"""A skim: parts of a video, one after the other, as an MP4 or WebM file with their sound."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,34 @@ from keyframe.data.packets import PacketIndex
 from keyframe.data.reader import VideoReader
 from keyframe.types import Float32Array, Float64Array, Frames, KeyframeError, VideoError
 
-_VIDEO_CODEC, _AUDIO_CODEC = "libx264", "aac"
-# With AVX-512, x264's macroblock tree gives other bytes each time. Without it, crf 22 looks like 20 with it.
-_VIDEO_OPTIONS = {"preset": "veryfast", "crf": "22", "x264-params": "mbtree=0"}
+
+class _Kind(NamedTuple):
+    """FFmpeg's names of a container and its encoders, and their options."""
+
+    container: str
+    video: str
+    audio: str
+    video_options: dict[str, str]
+    options: dict[str, str]
+
+
+_KINDS = {
+    # With AVX-512, x264's macroblock tree gives other bytes each time. Without it, crf 22 looks like 20 with it.
+    ".mp4": _Kind(
+        "mp4",
+        "libx264",
+        "aac",
+        {"preset": "veryfast", "crf": "22", "x264-params": "mbtree=0"},
+        {"movflags": "+faststart"},  # the index in front, so that it starts to play while it loads
+    ),
+    ".webm": _Kind(
+        "webm",
+        "libvpx-vp9",
+        "libopus",
+        {"deadline": "realtime", "cpu-used": "8", "crf": "34", "b": "0", "g": "120"},
+        {"cues_to_front": "true"},
+    ),
+}
 # Frames at 23.976, 25, 29.97, 50, 59.94 and 119.88 per second all last a whole number of these.
 _TICKS_PER_SECOND = 120_000
 _FRAMES_AT_ONCE = 4
@@ -41,21 +66,23 @@ _DRIFT_SECONDS = 0.01
 def write_skim(
     index: PacketIndex, spans: Sequence[tuple[float, float]], out: Path, reader: VideoReader, height: int | None = None
 ) -> None:
-    """Write parts of a video, one after the other, as an MP4 file with its sound; the file appears whole or not at all.
+    """Write parts of a video, one after the other, with its sound; the file appears whole or not at all.
 
-    H.264 (yuv420p, BT.709, even width and height, upright, square pixels) and AAC, with the index in front so that it
-    starts to play while it loads. It has the shape of the video's first frame; others are put between bars. Frames keep
-    their durations, so a variable frame rate stays one. The ends of a span move to the nearest start of a frame. Sound
-    is cut at the same places, to the sample; mono stays mono, all else becomes stereo. If it is shorter than the video,
-    the rest is silent. Memory does not grow with the length. `spans` are (start, end) in seconds from the first
-    presented frame, in order and not overlapping; they may touch. Frames higher than `height` are made smaller.
+    By the suffix of `out`, .mp4 with H.264 and AAC or .webm with VP9 and Opus, the index in front; yuv420p, BT.709,
+    even width and height, upright, square pixels. It has the shape of the video's first frame; others are put between
+    bars. Frames keep their durations, so a variable frame rate stays one. The ends of a span move to the nearest start
+    of a frame. Sound is cut at the same places, to the sample; mono stays mono, all else becomes stereo. If it is
+    shorter than the video, the rest is silent. Memory does not grow with the length. `spans` are (start, end) in
+    seconds from the first presented frame, in order and not overlapping; they may touch. Frames higher than `height`
+    are made smaller.
 
     Raises:
         VideoError: the video cannot be opened, too many of its frames do not decode, or MP4 cannot hold its times.
-        KeyframeError: this PyAV has no encoder for H.264 or AAC.
+        KeyframeError: this PyAV lacks an encoder.
     """
     ranges, starts = _frame_ranges(spans, index)
-    for codec in (_VIDEO_CODEC, _AUDIO_CODEC):
+    kind = _KINDS[out.suffix]
+    for codec in (kind.video, kind.audio):
         try:
             av.Codec(codec, "w")
         except UnknownCodecError as error:
@@ -65,10 +92,10 @@ def write_skim(
             ) from error
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".skim-", dir=out.parent) as drafts:
-        draft = Path(drafts) / "skim.mp4"
+        draft = Path(drafts) / f"skim{out.suffix}"
         try:
-            with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-                _encode(index, ranges, starts, output, reader, height)
+            with av.open(str(draft), "w", format=kind.container, options=kind.options) as output:
+                _encode(index, ranges, starts, output, kind, reader, height)
         except av.error.ArgumentError as error:
             raise VideoError(
                 f"{index.path} has timestamps that an MP4 file cannot hold: set summary_video=false for it."
@@ -97,6 +124,7 @@ def _encode(
     ranges: list[tuple[int, int]],
     starts: Float64Array,
     output: OutputContainer,
+    kind: _Kind,
     reader: VideoReader,
     most_height: int | None,
 ) -> None:
@@ -113,7 +141,7 @@ def _encode(
     with open_video(index.path, index.stream) as (container, source):
         rate = max(Fraction(index.fps).limit_denominator(1001), Fraction(1))
         # Any, because PyAV's stubs do not know that a stream passes these on to its codec context.
-        video: Any = output.add_stream(_VIDEO_CODEC, rate=rate, options=_VIDEO_OPTIONS)
+        video: Any = output.add_stream(kind.video, rate=rate, options=kind.video_options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
         video.codec_context.flags |= Flags.frame_duration  # Else the last frame lasts as long as an average one.
@@ -129,9 +157,9 @@ def _encode(
         streams = [stream for stream in container.streams.audio if stream.codec_context is not None]  # that decode
         marked = [stream for stream in streams if stream.disposition & Disposition.default]
         if sound := next(iter(marked or streams), None):
-            samples = sound.rate if sound.rate in (av.Codec(_AUDIO_CODEC, "w").audio_rates or ()) else 48_000
+            samples = sound.rate if sound.rate in (av.Codec(kind.audio, "w").audio_rates or ()) else 48_000
             layout = "mono" if sound.codec_context.channels == 1 else "stereo"
-            audio = output.add_stream(_AUDIO_CODEC, rate=samples, layout=layout)
+            audio = output.add_stream(kind.audio, rate=samples, layout=layout)
             encoders.append(audio)
             pieces = _cut_sound(container, sound, cuts, samples, layout)
             tracks.append(((seconds, audio, frame) for seconds, frame in pieces))

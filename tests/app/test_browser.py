@@ -135,6 +135,7 @@ def test_by_keyboard_alone(browser, served, scored):
         tab_to("#strip .tools button:nth-child(2)")
         page.keyboard.press("Enter")
         until(page, "document.querySelectorAll('#strip li').length === 1")
+        assert page.evaluate("document.activeElement.matches('#strip .tools button:nth-child(2)')")  # of the next one
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

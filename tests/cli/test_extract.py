@@ -22,7 +22,7 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
 from keyframe.runs import load_run
-from tests.commands import Done, environment, hear_ctrl_c, in_process, script
+from tests.commands import Done, environment, in_process, script
 from tests.strange_videos import NAMES, STRANGE, make, small, text
 from tests.videos import write_video
 
@@ -45,7 +45,6 @@ class Command:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=hear_ctrl_c,
             )
 
     def end(self) -> Done:

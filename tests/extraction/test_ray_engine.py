@@ -19,7 +19,7 @@ from keyframe.extraction.ray_engine import RayEngine, share_of
 from keyframe.summary.selection import UniformSelection
 from keyframe.summary.shots import KtsShots
 from keyframe.types import KeyframeError
-from tests.commands import environment, hear_ctrl_c, script
+from tests.commands import environment, script
 from tests.extraction.dying import Dies
 from tests.videos import write_video
 
@@ -94,7 +94,6 @@ def test_it_gives_what_local_gives_and_interrupted_it_leaves_neither_half_result
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=hear_ctrl_c,
         )
     limit = time.monotonic() + 500
     while not ("[4/7]" in said.read_text() and any(out.glob(".*.draft-*/new"))):

@@ -164,7 +164,9 @@ export class Choice {
       item.querySelector(".rank").textContent = `${clock(keyframe.seconds, 1)} #${keyframe.rank}`;
       return item;
     });
+    const focused = document.activeElement;
     page.strip.replaceChildren(...items);
+    if (page.strip.contains(focused)) focused.focus({ preventScroll: true }); // it was taken out for a moment
     this.mark();
   }
 

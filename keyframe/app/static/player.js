@@ -22,16 +22,17 @@ export async function load(player, video) {
 }
 
 async function preview(player, video) {
-  let { ready, task } = await api(`videos/${video.id}/preview`, {});
+  const kind = player.canPlayType('video/mp4; codecs="avc1.64001f, mp4a.40.2"') ? "mp4" : "webm"; // some lack H.264
+  let { ready, task } = await api(`videos/${video.id}/preview`, { kind });
   while (!ready && ["waiting", "running"].includes(task.state)) {
-    say(`Browsers do not play this file: a preview is being made (${Math.round(100 * task.done)} %).`);
+    say(`The browser does not play this file: a preview is being made (${Math.round(100 * task.done)} %).`);
     await pause(0.5);
     task = (await api("tasks")).tasks.find((one) => one.id === task.id);
     ready = task.state === "done";
   }
   if (!ready) throw new Error(task.note || "The preview was stopped: reload the page to make it.");
-  if (!(await loads(player, `/api/videos/${video.id}/preview`))) throw new Error("The preview cannot be played.");
-  say("This is a preview: browsers do not play the file itself.");
+  if (!(await loads(player, `/api/videos/${video.id}/preview.${kind}`))) throw new Error("The preview cannot be played.");
+  say("This is a preview: the browser does not play the file itself.");
 }
 
 function loads(player, address) {
