@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from keyframe.data.datamodule import FeatureDataModule, KeyframeDataModule, VideoDataModule
 from keyframe.data.decord_reader import DecordReader
+from keyframe.data.divided import DividedData, DividedFeatures, DividedVideos
 from keyframe.data.feature_file import FeatureVideo
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.packets import PacketIndex, index_packets
@@ -46,9 +46,13 @@ _RECIPE = ("model", "loss", "distillation", "optimizer", "finetune", "sampling",
 # What a checkpoint may build.
 MODEL_CLASSES = (Backbone, KeyframeDetector, NoBackbone, TemporalHead, *PUBLISHED_HEADS)
 DATA_CLASSES = (
-    *(FeatureDataModule, VideoDataModule, DemoSource, DirectorySource),
+    *(DividedFeatures, DividedVideos, DemoSource, DirectorySource),
     *(DecordReader, PyAVReader, FpsSampling, UniformSampling),
 )
+# What a run trained on, without the batches.
+_DIVIDED = {
+    f"keyframe.data.datamodule.{kind.state_key}": names_of(kind)[0] for kind in (DividedFeatures, DividedVideos)
+}
 # Nothing is downloaded, read or generated because a checkpoint says so; it holds the weights itself.
 _FIXED: dict[type, dict[str, Any]] = {Backbone: {"pretrained": False, "weights": None}, DemoSource: {"make": False}}
 
@@ -57,7 +61,7 @@ _FIXED: dict[type, dict[str, Any]] = {Backbone: {"pretrained": False, "weights":
 class PixelVideo(LabelledVideo):
     """A labelled video file of a run, read as the run's data say; its packets are indexed once."""
 
-    data: VideoDataModule
+    data: DividedVideos
 
     @cached_property
     def index(self) -> PacketIndex:
@@ -154,7 +158,7 @@ class Run:
     path: Path  # the checkpoint or exported file
     config: Mapping[str, Any]  # the whole configuration, plain nested values
     model: TrainedModel | ExportedModel  # scores frames, or features if the run was trained on a feature file
-    datamodule: KeyframeDataModule[Any]  # the data, as training divided them, or another data set
+    data: DividedData[Any]  # the data, as training divided them, or another data set
     # counts, see `keyframe.models.detector.count_parameters`
     parameters: Mapping[str, float] = field(default_factory=dict)
     weights_mb: float = 0.0  # MB (10^6 bytes) of all weights, or of the exported file
@@ -180,11 +184,11 @@ class Run:
         return self.model
 
     @property
-    def video_data(self) -> VideoDataModule:
+    def video_data(self) -> DividedVideos:
         """The data of a run on videos."""
-        if not isinstance(self.datamodule, VideoDataModule):
+        if not isinstance(self.data, DividedVideos):
             raise _no_frames(self.path)
-        return self.datamodule
+        return self.data
 
     @property
     def name(self) -> str:
@@ -200,7 +204,7 @@ class Run:
     @property
     def label(self) -> str:
         """Seed and fold, which tell runs of one model apart."""
-        return f"seed {self.config.get('seed')}, fold {self.datamodule.fold}"
+        return f"seed {self.config.get('seed')}, fold {self.data.fold}"
 
     @property
     def frame_shape(self) -> tuple[int, int, int] | None:
@@ -247,25 +251,25 @@ class Run:
     @property
     def held_out(self) -> str:
         """What it is measured on: `test`, or `all` if the videos are another data set."""
-        self.datamodule.prepare_data()
-        return "all" if self.datamodule.other_set else "test"
+        self.data.prepare_data()
+        return "all" if self.data.other_set else "test"
 
     def part_of(self, id_: str) -> str:
         """What the run has to do with a video: `train`, `val`, `test` or `new` (in none of these).
 
         It is `other` if the videos are another data set, and `unknown` if the run has not stored its split.
         """
-        if self.datamodule.kept_split is None:
+        if self.data.kept_split is None:
             return "unknown"
-        return "other" if self.datamodule.other_set else self.datamodule.parts[id_]
+        return "other" if self.data.other_set else self.data.parts[id_]
 
     def videos(self, split: str) -> dict[str, RunVideo]:
         """The videos of `train`, `val`, `test`, `new` or `all` by id (see `split_videos`); none is decoded."""
         if split not in self._videos:
-            self.datamodule.prepare_data()
-            found = self.datamodule.split_videos(split)
-            if isinstance(self.datamodule, VideoDataModule):
-                self._videos[split] = {one.id: PixelVideo(**vars(one), data=self.datamodule) for one in found}
+            self.data.prepare_data()
+            found = self.data.split_videos(split)
+            if isinstance(self.data, DividedVideos):
+                self._videos[split] = {one.id: PixelVideo(**vars(one), data=self.data) for one in found}
             else:
                 self._videos[split] = {one.id: FeatureFileVideo(**vars(one)) for one in found}
         return self._videos[split]
@@ -305,7 +309,7 @@ def load_run(
     if exports.is_exported(path):
         exported = exports.load_exported(path, torch.get_num_threads(), trust)
         data = _data_of(card_path(path), exported.card.config, given, trust)
-        if not isinstance(data, VideoDataModule):
+        if not isinstance(data, DividedVideos):
             raise KeyframeError(f"{path} has a card without videos: export the model again.")
         if exported.card.split is not None:
             data.kept_split = Split.from_plain(exported.card.split, card_path(path))
@@ -317,7 +321,7 @@ def load_run(
         config = checkpoint["hyper_parameters"]
         detector, data = _detector(path, checkpoint, trust), _data_of(path, config, given, trust)
         data.keep_split(checkpoint, path)
-        size, window = (data.size, data.sampling.window) if isinstance(data, VideoDataModule) else (None, None)
+        size, window = (data.size, data.sampling.window) if isinstance(data, DividedVideos) else (None, None)
         finetune = config.get("finetune")
         two_stages = isinstance(finetune, dict) and finetune.get("switch_epoch") is not None
         counts = {name: float(count) for name, count in count_parameters(detector, two_stages).items()}
@@ -359,13 +363,15 @@ def _detector(path: Path, checkpoint: Mapping[str, Any], trust: Trust) -> Keyfra
     return rebuild(make, weights, path)
 
 
-def _data_of(path: Path, config: Mapping[str, Any], given: Mapping[str, Any], trust: Trust) -> KeyframeDataModule[Any]:
+def _data_of(path: Path, config: Mapping[str, Any], given: Mapping[str, Any], trust: Trust) -> DividedData[Any]:
     """The data of a run's configuration, with the keys that are given (not None) instead of its own."""
     data = config.get("datamodule")
     if not isinstance(data, dict):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
     # without what only training needs
     data = {key: value for key, value in data.items() if key not in ("augmentation", "cache")}
+    if isinstance(name := data.get("_target_"), str):
+        data["_target_"] = _DIVIDED.get(name, name)
     given = {name: value for name, value in given.items() if value is not None}
     source = data.get("source")
     own = source.get("root") if isinstance(source, dict) else data.get("path")
@@ -382,10 +388,10 @@ def _data_of(path: Path, config: Mapping[str, Any], given: Mapping[str, Any], tr
         data["source"] = _replaced(_source(source, given, path), given, path)
     else:
         data = _replaced(data, {"path" if name == "root" else name: value for name, value in given.items()}, path)
-    datamodule = build(data, DATA_CLASSES, path, trust, _FIXED)
-    if not isinstance(datamodule, KeyframeDataModule):
+    divided = build(data, DATA_CLASSES, path, trust, _FIXED)
+    if not isinstance(divided, DividedData):
         raise KeyframeError(f"{path} does not say which videos it was trained on (datamodule): train it again.")
-    return datamodule
+    return divided
 
 
 def _source(source: dict[str, Any], given: Mapping[str, Any], path: Path) -> dict[str, Any]:

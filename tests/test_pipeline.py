@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.sampling import average_windows, windows
 from keyframe.pipeline import encode_images, score_frames, score_windows
 from keyframe.runs import load_run
@@ -19,7 +20,10 @@ def test_a_loaded_model_gives_the_scores_that_are_tested(old_run, tmp_path):
     run = load_run(old_run)
     module = KeyframeModule(run.detector, SpearmanLoss(), partial(torch.optim.AdamW, lr=1e-3))
     module.drawn = 2
-    make_trainer(tmp_path, 1).test(module, run.datamodule, verbose=False)
+    data = run.video_data
+    division = {name: getattr(data, name) for name in ("folds", "fold", "val_fraction")}
+    batches = VideoDataModule(data.source, data.reader, data.sampling, data.size, **division)
+    make_trainer(tmp_path, 1).test(module, batches, verbose=False)
     videos = run.videos("test")
     assert len(videos) == 3
     assert sorted(module.predictions) == sorted(videos)[:2]  # of thousands of videos no more are kept

@@ -18,14 +18,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from keyframe.config import conf_dir
-from keyframe.data.datamodule import FeatureDataModule, VideoDataModule
+from keyframe.data.divided import DividedFeatures, DividedVideos
 from keyframe.data.folder import DemoSource, DirectorySource
 from keyframe.data.labels import read_labels
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.models.backbone import NoBackbone
 from keyframe.models.head import TemporalHead
-from keyframe.runs import DATA_CLASSES, MODEL_CLASSES, load_detector, load_run
+from keyframe.runs import _DIVIDED, DATA_CLASSES, MODEL_CLASSES, load_detector, load_run
 from keyframe.trust import build
 from keyframe.types import KeyframeError
 from tests.commands import TINY
@@ -45,8 +45,12 @@ FEATURE_SCORES = """.4278 .466945 .475699 .469349 .393277 .384254 .416901 .51797
 
 
 DATA_BEFORE = (
-    *("data.datamodule.FeatureDataModule", "data.datamodule.VideoDataModule", "data.decord_reader.DecordReader"),
-    *("data.pyav_reader.PyAVReader", "data.sampling.FpsSampling", "data.sampling.UniformSampling"),
+    *(
+        "data.decord_reader.DecordReader",
+        "data.pyav_reader.PyAVReader",
+        "data.sampling.FpsSampling",
+        "data.sampling.UniformSampling",
+    ),
     *("data.sources.DemoSource", "data.sources.DirectorySource"),
 )
 MODEL_BEFORE = (
@@ -78,7 +82,7 @@ def test_a_run_on_videos_of_an_older_version(old_run):
     run = load_run(old_run)
     data = run.video_data
     assert (type(data), type(data.source), type(data.reader), type(data.sampling)) == (
-        *(VideoDataModule, DemoSource, PyAVReader, UniformSampling),
+        *(DividedVideos, DemoSource, PyAVReader, UniformSampling),
     )
     assert run.name == "test_efficientnet" and run.model.window == 12 and run.frame_shape == (12, 32, 32)
     assert list(run.videos("test")) == ["demo-0-001", "demo-0-004", "demo-0-014"]
@@ -90,7 +94,7 @@ def test_a_run_on_videos_of_an_older_version(old_run):
 
 def test_a_run_on_features_of_an_older_version(feature_run):
     run = load_run(feature_run)
-    assert type(run.datamodule) is FeatureDataModule and type(run.detector.backbone) is NoBackbone
+    assert type(run.data) is DividedFeatures and type(run.detector.backbone) is NoBackbone
     assert run.model.size is None and run.frame_shape is None
     features = np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)
     np.testing.assert_allclose(run.model.score_features(features), numbers(FEATURE_SCORES), atol=2e-6)
@@ -129,7 +133,7 @@ def test_names_of_older_versions(tmp_path):
 
 
 def test_all_that_the_configuration_offers_can_be_loaded():
-    names = {f"{one.__module__}.{one.__qualname__}" for one in (*MODEL_CLASSES, *DATA_CLASSES)}
+    names = {f"{one.__module__}.{one.__qualname__}" for one in (*MODEL_CLASSES, *DATA_CLASSES)} | {*_DIVIDED}
     for group in ("backbone", "head", "reader", "sampling", "datamodule"):
         for path in (conf_dir() / group).glob("*.yaml"):
             target = OmegaConf.to_container(OmegaConf.load(path)).get("_target_")
@@ -192,14 +196,14 @@ def test_what_is_no_run(old_run, tmp_path):
 
 def test_data_that_were_moved(old_run, feature_run, tmp_path):
     assert load_run(old_run, root="~/elsewhere").video_data.source.roots == [Path.home() / "elsewhere"]
-    moved = load_run(feature_run, root="b.h5", labels="a.mat").datamodule
+    moved = load_run(feature_run, root="b.h5", labels="a.mat").data
     assert (moved.paths, moved.labels) == ([Path("b.h5")], Path("a.mat"))
     with pytest.raises(KeyframeError, match=r"trained on one file or folder: give data\.root one, not a list"):
         load_run(feature_run, root=["a.h5", "b.h5"])
     data = torch.load(feature_run, weights_only=True)["hyper_parameters"]["datamodule"]
     several = changed(feature_run, tmp_path / "a.ckpt", datamodule=data | {"path": ["ovp.h5", "youtube.h5"]})
     for root in ("~/a.h5", ["~/a.h5", "b.h5"]):
-        moved = load_run(several, root=root).datamodule
+        moved = load_run(several, root=root).data
         assert moved.several and moved.paths[0] == Path.home() / "a.h5"
     with pytest.raises(KeyframeError, match=r"has no data\.labels to replace: leave data\.labels out"):
         load_run(old_run, labels="a.mat")

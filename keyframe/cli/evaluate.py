@@ -16,7 +16,7 @@ from tqdm import tqdm
 from keyframe.cli import models
 from keyframe.cli.terminal import bar, report_lines, short_text
 from keyframe.config import build_all, save_config
-from keyframe.data.datamodule import FeatureDataModule
+from keyframe.data.divided import DividedFeatures
 from keyframe.data.folder import few
 from keyframe.data.labels import read_labels
 from keyframe.evaluation import reference, report, results
@@ -177,7 +177,7 @@ def add_ridge(scored: Scored, runs: Sequence[Run]) -> None:
 
     A video that several splits leave out has the mean of their scores. Of several feature files the first run's count.
     """
-    data = [run.datamodule for run in runs if isinstance(run.datamodule, FeatureDataModule)]
+    data = [run.data for run in runs if isinstance(run.data, DividedFeatures)]
     fits: dict[tuple[str, ...], reference.Ridge] = {}
     tracks: dict[str, list[Float64Array]] = {}
     for one in data:

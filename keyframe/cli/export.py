@@ -33,7 +33,7 @@ def export(config: DictConfig) -> None:
     model, data = run.trained_model, run.video_data
     if "torchscript" in formats:
         log.info("torchscript: torch has deprecated TorchScript; prefer onnx or torch_export where you can choose")
-    for note in run.datamodule.split_notes(str(run.path)):
+    for note in run.data.split_notes(str(run.path)):
         log.warning("%s", note)
     part = _held_out(run)
     held_out = read_clips(data, part, config.check.videos, bar)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from keyframe.cli.sweep import read_status
 from keyframe.config import as_list, plain
-from keyframe.data.datamodule import VideoDataModule
+from keyframe.data.divided import DividedVideos
 from keyframe.data.feature_file import read_feature_files
 from keyframe.data.folder import DirectorySource, few
 from keyframe.data.hdf5 import TVSUM_IDS
@@ -218,7 +218,7 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
         )
     for run in runs:
         name = run.path if run.model.format else run.directory  # exported files may share a folder
-        chosen.notes += run.datamodule.split_notes(str(name))
+        chosen.notes += run.data.split_notes(str(name))
     if alone := sorted(set.union(*by_model) - common):
         chosen.notes.append(
             f"The models have different {chosen.split} videos: they are compared on the {len(common)} that all have, "
@@ -240,7 +240,7 @@ def choose_videos(models: Sequence[Sequence[Run] | Sequence[ScoreFile]], config:
         chosen.notes.append("The score files do not say which videos their systems were trained on.")
     for note in chosen.notes:
         log.warning("%s", note)
-    source = getattr(runs[0].datamodule, "source", None)
+    source = getattr(runs[0].data, "source", None)
     if isinstance(source, DirectorySource):
         chosen.add_labels(source)
     return chosen
@@ -259,7 +259,7 @@ def choose_labelled(files: Sequence[ScoreFile], config: DictConfig) -> ChosenVid
     chosen, source = ChosenVideos(split="all"), None
     if root is not None:
         source = DirectorySource(root, labels, allow_missing=True, **scale)
-        data = VideoDataModule(source, PyAVReader(), UniformSampling(1))
+        data = DividedVideos(source, PyAVReader(), UniformSampling(1))
         videos = {one.id: PixelVideo(**vars(one), data=data) for one in source.videos()}
     elif beside_features and not scale:
         named = config.data.labels if config.labels is not None else None

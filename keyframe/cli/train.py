@@ -143,7 +143,7 @@ def _teacher_targets(config: DictConfig, datamodule: KeyframeDataModule[Any], ru
     if teacher.directory.resolve() == run_dir.resolve():
         raise KeyframeError(f"teacher={config.teacher} is the run to train: name another one.")
     datamodule.prepare_data()
-    check_teacher(config.teacher, teacher.datamodule, datamodule)
+    check_teacher(config.teacher, teacher.data, datamodule)
     return TeacherTargets(teacher.detector, teacher.trained_model.description["checkpoint_sha256"])
 
 

@@ -25,8 +25,8 @@ from torch.export import Dim, ExportedProgram
 from torch.onnx import ONNXProgram
 
 import keyframe
-from keyframe.data.datamodule import VideoDataModule
 from keyframe.data.dataset import VideoDataset
+from keyframe.data.divided import DividedVideos
 from keyframe.data.splits import Split
 from keyframe.evaluation.metrics import Difference, paired_difference, spearman
 from keyframe.export.model import FRAMES, SCORES, SUFFIXES, Card, card_path, load_program, onnx_packages, write_card
@@ -53,7 +53,7 @@ class Clip:
 
 
 def read_clips(
-    data: VideoDataModule, split: str, most: int, bar: Callable[[Iterable[int], str, int], Iterator[int]]
+    data: DividedVideos, split: str, most: int, bar: Callable[[Iterable[int], str, int], Iterator[int]]
 ) -> list[Clip]:
     """Decode a window of each video of a split, by the run's own sampling; what cannot be read is left out.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from keyframe.data.cache import VideoCache
 from keyframe.data.datamodule import KeyframeDataModule, VideoDataModule
 from keyframe.data.dataset import Kept, VideoDataset
+from keyframe.data.divided import DividedData, DividedVideos
 from keyframe.data.folder import few
 from keyframe.files import content_hash, one_line
 from keyframe.models.detector import KeyframeDetector
@@ -252,14 +253,14 @@ def _distances(values: Tensor, pairs: Tensor, number: Tensor) -> Tensor:
     return distances / mean.clamp(min=1e-8)[:, None, None]
 
 
-def check_teacher(name: str, teacher_data: KeyframeDataModule[Any], data: KeyframeDataModule[Any]) -> None:
+def check_teacher(name: str, teacher_data: DividedData[Any], data: KeyframeDataModule[Any]) -> None:
     """Refuse a teacher that sees other frames than the student, or was trained on the student's held-out videos.
 
     `name` is the user's name of the teacher; `teacher_data` it was trained on; the student's `data` is prepared.
     """
     if not isinstance(data, VideoDataModule):
         raise KeyframeError("distillation needs videos, and data=h5 has features alone: leave experiment=distill out.")
-    if not isinstance(teacher_data, VideoDataModule):
+    if not isinstance(teacher_data, DividedVideos):
         raise KeyframeError(f"teacher={name} was trained on features and cannot score videos: use a run on videos.")
     sampling, size = (teacher_data.sampling, data.sampling), (teacher_data.size, data.size)
     for key, (was, now) in {"sampling": sampling, "data.size": size}.items():

@@ -32,3 +32,9 @@ def test_nothing_heavy_is_imported_to_print(tmp_path):
         page, config = (text.strip() for text in pages[2 * number : 2 * number + 2])
         assert page.startswith(f"keyframe-{program}: ") and "run_dir:" in config
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_read_without_lightning(old_run, tmp_path):
+    """It takes seconds, and 110 MB."""
+    code = f"import sys, keyframe; keyframe.load_run({str(old_run)!r}).model; print('pytorch_lightning' in sys.modules)"
+    assert cold(["-c", code], tmp_path).good().out.strip() == "False"

@@ -76,5 +76,5 @@ def test_summe_through_both_stages(command, tiny_demo, tmp_path):
     ids = {*("SumMe/clip 0", "clip 1", "clip 2"), *("more (1)/clip 0", "clip 4", "clip 5")}
     assert set(split["origins"]) == {id_ for part in ("train", "val", "test") for id_ in split[f"{part}_keys"]} == ids
     assert split["origins"]["clip 1"] == "SumMe" and split["origins"]["clip 5"] == "more (1)"
-    alone = load_run(run, root=str(tmp_path / "more (1)")).datamodule
+    alone = load_run(run, root=str(tmp_path / "more (1)")).data
     assert set(alone.parts) == {"more (1)/clip 0", "clip 4", "clip 5"} and "new" not in alone.parts.values()
