@@ -40,6 +40,7 @@ class Bitstream:
         self.length_bytes = 0  # of the length before each unit; 0 for start codes
         self.frame_numbers: dict[int, tuple[int, bool]] = {}  # of sequences with fields: bits, separate colour planes
         self.sequences: dict[int, int] = {}  # of pictures
+        self.layers = 1  # temporal ones of HEVC, so far
         if codec in ("h264", "hevc") and extradata and extradata[0] == 1:
             place = 4 if codec == "h264" else 21
             self.length_bytes = (extradata[place] & 3) + 1 if len(extradata) > place else 4
@@ -96,7 +97,10 @@ class Bitstream:
         # After the end of a sequence and a broken link, leading pictures are not shown. An IRAP picture may drop
         # frames that wait to be shown (no_output_of_prior_pics_flag).
         drops = any(16 <= unit[0] >> 1 & 63 <= 23 and len(unit) > 2 and unit[2] & 0x40 for unit in units)
-        return Look(True, intact and min(kinds, default=64) < 32, key, sure=not (kinds & {16, 17, 18, 36, 37} or drops))
+        self.layers = max([self.layers, *(unit[1] & 7 for unit in units if len(unit) > 1)])
+        restarts = key and any(16 <= kind <= 21 for kind in kinds)
+        sure = not (kinds & {16, 17, 18, 36, 37} or drops)
+        return Look(True, intact and min(kinds, default=64) < 32, restarts, sure=sure)
 
     def _units(self, data: bytes) -> tuple[list[bytes], bool]:
         """The units in a packet, without lengths or start codes, and whether they fill it exactly."""

@@ -28,6 +28,7 @@ from keyframe.types import Frames, Int64Array
 
 log = logging.getLogger(__name__)
 
+_CODECS = {"h264", "vp8", "vp9"}  # in which it was tried
 # decord reserves memory for as many frames as the header states: an absurd header would end the process.
 _MOST_OVERSTATED = 10
 # Over 10, 30 and 120 minutes of 720p (61, 182 and 730 MB) decord's memory reached 144, 283 and over 710 MB.
@@ -126,6 +127,7 @@ class _DisagreementError(Exception):
 def why_not_decord(index: PacketIndex) -> str | None:
     """Why decord may not read this video: of such files 0.6 gave wrong frames or none, or was not tried; else None."""
     rules = {
+        f"its codec is {index.codec}": index.codec not in _CODECS,
         # Of 8 bits per channel are yuv420p and the like, and not yuv420p10le.
         f"its pixels are {index.pix_fmt or 'unknown'}": not re.fullmatch("gray|gbrp|yuvj?4[0-9]+p", index.pix_fmt),
         f"it has {index.n_video_streams} video streams": index.n_video_streams > 1,

@@ -62,13 +62,16 @@ class PacketIndex:
     # Start of each frame that does not decode, for damage, and is left out, seconds on the same clock, (L,), not
     # decreasing; spread evenly if the container stores no times.
     lost: Float64Array
-    random_access: bool  # whether decoding can start at every key frame; False for open GOPs and intra refresh
+    # Whether decoding can start at every key frame: False for intra refresh, and for open groups but those of HEVC,
+    # where no frame that is shown after a key frame needs one from before it.
+    random_access: bool
     intact: bool  # whether each packet looks from the outside like what the codec says it is
     steady: bool  # whether the clock never goes back between packets, as in recordings joined byte by byte
     state: FileState  # once that of the file has changed, the index is of no use
     whole: "PacketIndex | None" = None  # the index of the whole video, if this one is `between` two times of it
     first: int = 0  # number of this index's first frame in the whole video
     region: Region | None = None  # of each frame, which readers give in place of the whole frame
+    layers: int = 1  # temporal ones, of HEVC
 
     @property
     def n_frames(self) -> int:
@@ -162,7 +165,9 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
         choice = f"stream={number} is read of {listed(streams)}" if stream is None and len(streams) > 1 else ""
         pixel_aspect = float(video.sample_aspect_ratio or 1)
         timed = container.format.name not in _WITHOUT_PTS
-        packets, start, ended_well = _read_packets(path, container, video, timed)
+        codec = getattr(video.codec_context.codec, "canonical_name", video.codec_context.name)
+        bits = Bitstream(codec, video.codec_context.extradata)
+        packets, start, ended_well = _read_packets(path, container, video, timed, bits)
         intact = ended_well and all(packet.intact for packet in packets)
         shown, sure = _presented(packets, start)
         steady = all(one <= two for one, two in pairwise(one.dts for one in packets if one.dts is not None))
@@ -189,7 +194,7 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             timestamps=timestamps,
             pts=pts,
             key_frames=np.array([packet.key for packet in shown]),
-            codec=getattr(context.codec, "canonical_name", context.name),
+            codec=codec,
             container=container.format.name,
             pix_fmt=context.pix_fmt or "",
             width=context.width,
@@ -204,19 +209,20 @@ def index_packets(path: Path, stream: int | None = None) -> PacketIndex:
             choice=choice,
             n_packets=len(packets),
             lost=np.zeros(0) if intact else _lost(suggested, shown, timestamps, tick),
-            random_access=_keys_in_place(packets) and all(packet.restarts for packet in packets if packet.key),
+            random_access=all(packet.restarts for packet in packets if packet.key)
+            and (codec == "hevc" or _keys_in_place(packets)),
             intact=intact,
             steady=steady,
             state=state,
+            layers=bits.layers,
         )
 
 
 def _read_packets(
-    path: Path, container: InputContainer, stream: VideoStream, timed: bool
+    path: Path, container: InputContainer, stream: VideoStream, timed: bool, bits: Bitstream
 ) -> tuple[list[_Packet], _Start, bool]:
     """All packets in file order, the first frames, and whether reading reached the end."""
     stream.codec_context.thread_count = 1
-    bits = Bitstream(stream.codec_context.name, stream.codec_context.extradata)
     packets: list[_Packet] = []
     start: list[int | None] = []
     first, key, started = None, None, False

@@ -139,7 +139,8 @@ def _wanted_frames(
     latest = -1
     for group in key_frame_groups(wanted, keys) if len(wanted) else []:
         start = int(keys[np.searchsorted(keys, group[0], side="right") - 1])
-        if start > latest + _WORTH_A_SEEK:
+        # HEVC's leading frames come after the next key frame, which then has been read.
+        if start > latest + _WORTH_A_SEEK or (index.codec == "hevc" and latest >= 0):
             _seek(container, stream, index, start)
         for number, frame in _frames_of_group(container, stream, index, start, group):
             latest = number
@@ -159,8 +160,10 @@ def _frames_of_group(
     first = int(index.pts[start])
     numbers = dict(zip(index.pts[group].tolist(), group.tolist(), strict=True))
     expected, to_feed = iter(numbers), set(numbers)
-    # No frame needs those of nal_ref_idc 0 (ITU-T H.264, 7.4.1), and FFmpeg skips them unread.
-    droppable: Literal["NONREF", "DEFAULT"] = "NONREF" if index.codec == "h264" else "DEFAULT"
+    # FFmpeg skips unread what no frame needs: of nal_ref_idc 0 (ITU-T H.264, 7.4.1), or sub-layer non-reference
+    # pictures (H.265, 7.4.2.2), which only those of higher layers may need.
+    spares = index.codec == "h264" or (index.codec == "hevc" and index.layers == 1)
+    droppable: Literal["NONREF", "DEFAULT"] = "NONREF" if spares else "DEFAULT"
     decoding = False
     with suppress(av.error.FFmpegError):
         for packet in container.demux(stream):

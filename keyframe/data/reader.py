@@ -29,7 +29,7 @@ Progress = Callable[[Path, float, float], None]
 Pieces = tuple[Frames, ...]  # of one stretch of frames, one per size
 
 # Codecs and containers in which a seek to a key frame was tried.
-_SEEKABLE_CODECS = {"h264", "vp8", "vp9"}
+_SEEKABLE_CODECS = {"h264", "hevc", "vp8", "vp9", "av1"}
 _SEEKABLE_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 _ROUNDING_S = 1e-6
 _MOST_THREADS = 1024  # FFmpeg and decord allocate for each
