@@ -1,5 +1,7 @@
 """Commands of keyframe as a user runs them: processes with an exit status, stdout and stderr."""
 
+import copy
+import functools
 import importlib
 import json
 import math
@@ -7,12 +9,16 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from keyframe.cli.arguments import add_inputs, check_values, prepare, split_inputs
 from keyframe.cli.errors import sentence_of
@@ -33,14 +39,13 @@ PLAIN = (
     "trainer=cpu",
     "logger=csv",
 )
-TINY = (
-    *PLAIN[:-1],
+BACKBONE = (
     "backbone=timm",
     "backbone.name=test_efficientnet",
     "backbone.prefix=[conv_stem,bn1,blocks.0,blocks.1,blocks.2,blocks.3]",
     "backbone.tail=[blocks.4,conv_head,bn2,global_pool]",
-    PLAIN[-1],
 )
+TINY = (*PLAIN[:-1], *BACKBONE, PLAIN[-1])
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,35 @@ def cold(arguments: list[str], directory: Path, **changes: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@functools.cache
+def _composed(program: str, arguments: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(program, list(arguments), return_hydra_config=True)
+
+
+def composed(program: str, arguments: Sequence[str]) -> DictConfig:
+    """A command's configuration, `hydra` included, as Hydra composes it, which takes most of a second.
+
+    Hydra chooses options once a session; values are then set in a copy as Hydra sets them. A refused value it composes.
+    """
+    overrides = OverridesParser.create().parse_overrides(list(arguments))
+    values = {
+        str(one.input_line): one
+        for one in overrides
+        if one.type == OverrideType.CHANGE and not (conf_dir() / one.key_or_group).is_dir()
+        if "/" not in one.key_or_group and one.package is None and one.key_or_group != "hydra.searchpath"
+    }
+    config = copy.deepcopy(_composed(program, tuple(one for one in arguments if one not in values)))
+    try:
+        for one in values.values():
+            OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
+    except OmegaConfBaseException:
+        return _composed(program, tuple(arguments))
+    config.hydra.overrides.task = [str(one.input_line) for one in overrides if not one.is_hydra_override()]
+    config.hydra.runtime.cwd = str(Path.cwd())
+    return config
+
+
 def in_process(program: str, *arguments: object, run_dir: Path) -> str:
     """Do what a command does on its arguments, in this process; the sentence that it ends with, "" if it succeeds."""
     others, inputs = [str(argument) for argument in arguments], []
@@ -100,10 +134,7 @@ def in_process(program: str, *arguments: object, run_dir: Path) -> str:
     run_dir.mkdir(parents=True, exist_ok=True)
     config = None
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose(
-                program, [*prepare(others), f"hydra.runtime.output_dir='{run_dir}'"], return_hydra_config=True
-            )
+        config = composed(program, [*prepare(others), f"hydra.runtime.output_dir='{run_dir}'"])
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]

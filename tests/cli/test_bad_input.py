@@ -19,11 +19,12 @@ from keyframe.cli.main import OutputGuard
 from keyframe.config import conf_dir
 from keyframe.data.labels import write_tsv
 from keyframe.system import lock_folder
-from tests.commands import TINY, in_process
+from tests.commands import BACKBONE, TINY, in_process
 from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ("data=labelled", "data.size=32", "sampling.frames=12", "trainer=cpu", "logger=csv", "backbone.pretrained=false")
-TRAIN = (*OWN, "trainer.max_epochs=2", "finetune.switch_epoch=1", "data.folds=3", "data.val_fraction=0.25")
+SMALL = (*OWN, *BACKBONE)
+TRAIN = (*SMALL, "trainer.max_epochs=2", "finetune.switch_epoch=1", "data.folds=3", "data.val_fraction=0.25")
 TRAIN += ("callbacks.curves=null",)
 
 
@@ -110,7 +111,8 @@ VALUES = {
 
 @pytest.mark.parametrize(("arguments", "words"), VALUES.values(), ids=VALUES)
 def test_configuration(train, good, arguments, words):
-    refused(train(*OWN, f"data.root={good}", *arguments), *words)
+    small = OWN if arguments[0].startswith("backbone") else SMALL
+    refused(train(*small, f"data.root={good}", *arguments), *words)
 
 
 def test_a_command_ends_with_the_sentence_alone(command):
@@ -210,7 +212,7 @@ DATA = {
 @pytest.mark.parametrize(("spoil", "words"), DATA.values(), ids=DATA)
 def test_data(train, data, spoil, words):
     spoil(data)
-    refused(train(*OWN, f"data.root={data}", "data.strict=true"), *words)
+    refused(train(*SMALL, f"data.root={data}", "data.strict=true"), *words)
 
 
 def test_corrupt_videos_are_skipped_counted_and_listed(command, data, tmp_path):
@@ -229,7 +231,7 @@ def test_corrupt_videos_are_skipped_counted_and_listed(command, data, tmp_path):
 def test_a_split_of_nothing_but_corrupt_videos_is_refused(train, data):
     for path in (data / "videos").iterdir():
         path.write_bytes(b"")
-    refused(train(*OWN, f"data.root={data}"), "train split", "0 bytes")
+    refused(train(*SMALL, f"data.root={data}"), "train split", "0 bytes")
 
 
 # Checkpoints
@@ -352,20 +354,20 @@ def test_every_command_hands_trust_to_what_loads_the_run(command, good, trained,
 # Output directories
 def test_output_below_a_file(command, good, tmp_path):
     (tmp_path / "file").touch()
-    done = command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path / 'file' / 'run'}")
+    done = command(*SMALL, f"data.root={good}", f"hydra.run.dir={tmp_path / 'file' / 'run'}")
     refused(done, "hydra.run.dir", tmp_path / "file" / "run", "choose another directory")
 
 
 def test_sweep_below_a_file(command, good, tmp_path):
     (tmp_path / "file").touch()
-    done = command("-m", *OWN, f"data.root={good}", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file' / 'sweep'}")
+    done = command("-m", *SMALL, f"data.root={good}", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file' / 'sweep'}")
     refused(done, "hydra.sweep.dir", tmp_path / "file" / "sweep", "choose another directory")
 
 
 def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, good, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    again = [*OWN, f"data.root={good}", "ckpt_path=auto", f"hydra.run.dir={run}"]
+    again = [*SMALL, f"data.root={good}", "ckpt_path=auto", f"hydra.run.dir={run}"]
     with lock_folder(run):
         refused(command(*again), run, f"in use by process {os.getpid()} on", "choose another hydra.run.dir")
         assert [path.name for path in run.iterdir()] == [".lock"]
@@ -377,7 +379,7 @@ def test_a_run_directory_in_use_is_refused_before_anything_is_written(command, g
 def test_a_sweep_directory_and_its_jobs_in_use_are_refused(command, good, tmp_path):
     sweep = tmp_path / "sweep"
     (sweep / "0").mkdir(parents=True)
-    start = ["-m", *OWN, f"data.root={good}", "data.fold=7,8", f"hydra.sweep.dir={sweep}"]
+    start = ["-m", *SMALL, f"data.root={good}", "data.fold=7,8", f"hydra.sweep.dir={sweep}"]
     with lock_folder(sweep):
         refused(command(*start), sweep, f"in use by process {os.getpid()} on", "choose another hydra.sweep.dir")
         assert not list(sweep.glob("*.yaml"))
@@ -390,8 +392,8 @@ def test_a_sweep_directory_and_its_jobs_in_use_are_refused(command, good, tmp_pa
 def test_a_run_that_still_works_is_not_offered_to_be_resumed(command, good, tmp_path):
     (tmp_path / "config.yaml").touch()
     with lock_folder(tmp_path):
-        refused(command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "in use by process")
-    refused(command(*OWN, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "holds a run already")
+        refused(command(*SMALL, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "in use by process")
+    refused(command(*SMALL, f"data.root={good}", f"hydra.run.dir={tmp_path}"), "holds a run already")
 
 
 def test_two_runs_that_start_within_a_second_have_two_directories(tmp_path, monkeypatch):
@@ -418,7 +420,7 @@ def test_a_sweep_whose_directory_is_taken_within_the_second_gets_another(command
     own = tmp_path / "conf" / "experiment" / "yearly.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(f"# @package _global_\nhydra:\n  sweep:\n    dir: {tmp_path}/${{now:%Y}}\n")
-    start = [f"--config-dir={own.parents[1]}", "-m", "experiment=yearly", *OWN, f"data.root={good}", "data.fold=7,8"]
+    start = [f"--config-dir={own.parents[1]}", "-m", "experiment=yearly", *SMALL, f"data.root={good}", "data.fold=7,8"]
     done = command(*start)
     assert f"keyframe-train sweep.resume={place}-2" in done.out
     assert {path.parent.name for path in tmp_path.glob("*-2/*/status.json")} == {"0", "1"}

@@ -12,7 +12,7 @@ from PIL import Image
 from keyframe.cli.arguments import prepare
 from keyframe.config import help_page, own_config_dirs
 from keyframe.trust import find_packages
-from tests.commands import ROOT, in_process
+from tests.commands import BACKBONE, ROOT, in_process
 from tests.data.labelled import FRAMES, write_labelled
 
 OWN = ROOT / "examples" / "own_package"
@@ -240,7 +240,7 @@ MISTAKES = {
     "source": (["data.source._target_=ownlib.Source"], ["data.source: Source is not a data source", "prepare()"]),
     "reader": (["reader._target_=builtins.dict"], ["reader: dict is not a reader", "VideoReader"]),
     "option": (["head=mien"], ["head=mien does not exist", "mine"]),
-    "name of ours": (["head=dual"], ["head/dual.yaml would never be read", "rename it"]),
+    "name of ours": (["--config-dir=ours"], ["head/dual.yaml would never be read", "rename it"]),
     "no directory": (["hydra.searchpath=[nowhere]"], ["there is no directory nowhere"]),
     "half a list": (
         ["hydra.searchpath=[a"],
@@ -314,26 +314,33 @@ def test_what_is_wrong_in_a_yaml_file_is_one_sentence(texts, tmp_path, monkeypat
     place.parent.mkdir(parents=True)
     place.write_text(text, errors="surrogateescape")
     monkeypatch.syspath_prepend(str(tmp_path))
-    given = ("--config-dir", place.parents[1], *SMALL, "data=labelled", f"data.root={texts}")
+    given = ("--config-dir", place.parents[1], *SMALL, *BACKBONE, "data=labelled", f"data.root={texts}")
     sentence = in_process("train", *given, f"{place.parent.name}={place.stem}", run_dir=tmp_path / "run")
     sys.modules.pop("ownlib", None)
     missing = [word for word in TEXTS[file, text] if word not in sentence]
     assert not missing and "\n" not in sentence, f"{missing} not in: {sentence}"
 
 
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    """A folder of packages, and of YAML files that name their classes."""
+    place = tmp_path_factory.mktemp("mistakes")
+    (place / "ownlib.py").write_text(HEADS)
+    (place / "brokenlib.py").write_text("def")
+    (place / "conf" / "head").mkdir(parents=True)
+    (place / "conf" / "head" / "mine.yaml").write_text("_target_: ownlib.TwoD\n_partial_: true\n")
+    (place / "conf" / "head" / "broken.yaml").write_text("a: [1\nb: }\n")
+    (place / "ours" / "head").mkdir(parents=True)
+    (place / "ours" / "head" / "dual.yaml").write_text("layers: 1\n")
+    return place
+
+
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_in_own_yaml_files_is_one_sentence(texts, tmp_path, monkeypatch, arguments, words):
-    (tmp_path / "ownlib.py").write_text(HEADS)
-    (tmp_path / "brokenlib.py").write_text("def")
-    (tmp_path / "conf" / "head").mkdir(parents=True)
-    (tmp_path / "conf" / "head" / "mine.yaml").write_text("_target_: ownlib.TwoD\n_partial_: true\n")
-    (tmp_path / "conf" / "head" / "broken.yaml").write_text("a: [1\nb: }\n")
-    if "head=dual" in arguments:
-        (tmp_path / "conf" / "head" / "dual.yaml").write_text("layers: 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    search = [] if any("searchpath" in argument for argument in arguments) else ["--config-dir=conf"]
-    small = (*SMALL, "data=labelled", f"data.root={texts}", "loss=spearman")
+def test_a_mistake_in_own_yaml_files_is_one_sentence(texts, mistakes, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.syspath_prepend(str(mistakes))
+    monkeypatch.chdir(mistakes)
+    search = [] if any("searchpath" in one or "ours" in one for one in arguments) else ["--config-dir=conf"]
+    small = (*SMALL, *BACKBONE, "data=labelled", f"data.root={texts}", "loss=spearman")
     sentence = in_process("train", *search, *small, *arguments, run_dir=tmp_path / "run")
     sys.modules.pop("ownlib", None)
     missing = [word for word in words if word not in sentence]
