@@ -34,15 +34,29 @@ ALSO = {
     "experiment/heads": ["data=demo"],
     "hparams_search/optuna": ["data=demo"],
     "debug/fast": ["data=demo"],
-    "datamodule/features": ["data=h5", "data.path=a.h5"],
     "backbone/timm": ["backbone.name=resnet18"],
     "selection/times": ["selection.seconds=[1.5]"],
     "trainer/gpu": ["trainer.accelerator=cpu"],
     "trainer/ddp": ["trainer.accelerator=cpu", "trainer.devices=2"],
 }
 
-# Groups that training has nothing to do with: their command, and "+" where it does not choose one by itself.
-ELSEWHERE = {"engine": ("extract", ""), "shots": ("evaluate", ""), "selection": ("evaluate", "+")}
+# Groups that training has nothing to do with, which keyframe-extract has.
+ELSEWHERE = ("engine", "shots", "selection")
+
+# Options that bring others with them, or need a package, and are not chosen together with those of other groups.
+ALONE = [("data/h5", "datamodule/features"), ("logger/mlflow",), *((o,) for o in OPTIONS if o.split("/")[0] in DIFFS)]
+
+
+def together(groups):
+    """One option of each group at once, in as many turns as the largest has options."""
+    apart = {option for turn in ALONE for option in turn}
+    of_each = ([option for option in OPTIONS if option.startswith(f"{group}/")] for group in groups)
+    turns = zip_longest(*([option for option in options if option not in apart] for options in of_each))
+    return [tuple(filter(None, turn)) for turn in turns]
+
+
+GROUPS = dict.fromkeys(option.split("/")[0] for option in OPTIONS)
+TURNS = [*together([one for one in GROUPS if one not in (*DIFFS, *ELSEWHERE)]), *together(ELSEWHERE), *ALONE]
 
 
 def composed(command, *overrides):
@@ -64,27 +78,30 @@ def test_the_options_are_all_there():
     assert {"backbone/efficientnet_b0", "backbone/resnet50", "data/tvsum", "experiment/demo"} <= set(OPTIONS)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
+@functools.cache
+def chosen(options):
+    """The configuration of a command with these options, and what they need."""
+    command = "extract" if options[0].split("/")[0] in ELSEWHERE else "train"
+    more = ["run_dir=run", *(option.replace("/", "=") for option in options)]
+    if command == "train":
+        diff = options[0].split("/")[0] in DIFFS
+        more += [] if diff or "data/h5" in options else ["data.root=videos"]
+        more += [] if {"backbone/none", "data/h5"} & set(options) else ["backbone.pretrained=false"]
+    return composed(command, *more, *(one for option in options for one in ALSO.get(option, ())))
+
+
+@pytest.mark.parametrize("options", TURNS, ids=" ".join)
+def test_every_option_composes_and_builds(options, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
-    if option == "logger/mlflow":
+    if "logger/mlflow" in options:
         pytest.importorskip("mlflow", reason="MLflow is not installed")
-    group, name = option.split("/")
-    no_root = option in ("data/demo", "data/h5", "datamodule/features")
-    root = [] if no_root or group in DIFFS else ["data.root=videos"]
-    weights = [] if option in ("backbone/none", "data/h5", "datamodule/features") else ["backbone.pretrained=false"]
-    if group in ELSEWHERE:
-        command, prefix, root, weights = *ELSEWHERE[group], [], []
-    else:
-        command, prefix = "train", ""
-    more = [*root, *weights, f"run_dir={tmp_path}", *ALSO.get(option, [])]
-    config = composed(command, f"{prefix}{group}={name}", *more)
+    config = chosen(options)
     resolved = plain(config)  # raises at a key that is not set
-    assert group in resolved or group in DIFFS
+    groups = {option.split("/")[0] for option in options}
     # a diff is of the whole; any other option stands for its own part, and for what it brings with it
-    parts = {group, *({"datamodule", "backbone"} if option == "data/h5" else ())}
-    keys = [key for key in targets(config) if group in DIFFS or key.split(".")[0] in parts]
+    parts = groups | ({"backbone"} if "data/h5" in options else set())
+    keys = [key for key in targets(config) if groups <= {*DIFFS} or key.split(".")[0] in parts]
     for key in keys:
         built = instantiate(OmegaConf.select(config, key), _convert_="all")
         assert built is not None, key
@@ -92,7 +109,9 @@ def test_every_option_composes_and_builds(option, tmp_path, monkeypatch):
             assert isinstance(built([torch.nn.Parameter(torch.zeros(1))]), torch.optim.Optimizer)
         elif isinstance(built, functools.partial) and key == "head":
             assert built(features=16)(torch.zeros(1, 3, 16)).shape == (1, 3)
-    assert keys or resolved.get(group) is None or group == "finetune"
+    for group in groups.difference(DIFFS):
+        builds = any(key.split(".")[0] == group for key in keys)
+        assert builds or resolved[group] is None or group == "finetune" or f"{group}/h5" in options, group
 
 
 def test_all_checkpoints_may_be_kept():
@@ -131,13 +150,12 @@ def test_every_key_has_a_comment():
 
 
 def test_options_of_a_group_that_build_one_class_have_the_same_keys():
-    groups = ("backbone", "head", "finetune", "reader")
-    keys = {group: defaultdict(set) for group in groups}
-    of_each = ([option for option in OPTIONS if option.startswith(f"{group}/")] for group in groups)
-    for chosen in zip_longest(*of_each):  # one option of each group at once
-        config = composed("train", *(option.replace("/", "=") for option in chosen if option))
-        for group in groups:
-            keys[group][config[group].get("_target_")].add(frozenset(config[group]))
+    keys = {group: defaultdict(set) for group in ("backbone", "head", "finetune", "reader")}
+    for options in TURNS:
+        for group, classes in keys.items():
+            if any(option.startswith(f"{group}/") for option in options):
+                part = chosen(options)[group]
+                classes[part.get("_target_")].add(frozenset(part))
     for group, classes in keys.items():
         assert all(len(names) == 1 for names in classes.values()), (group, classes)
 

@@ -13,7 +13,7 @@ import traceback
 
 if __name__ != "__mp_main__":  # processes that a command spawns import what they need, as a user's do
     import decord  # noqa: F401
-    import hydra  # noqa: F401
+    import hydra
     import torch
 
     import keyframe.cli.main
@@ -21,6 +21,8 @@ if __name__ != "__mp_main__":  # processes that a command spawns import what the
     import keyframe.models.detector
     import keyframe.training.callbacks
     import keyframe.training.run
+    from keyframe.config import conf_dir
+    from tests.commands import TINY
 
 
 def run(command: dict) -> None:
@@ -52,6 +54,8 @@ def status_of(command: dict) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        hydra.compose("train", TINY)  # makes tables of parsers, which each command would make again
     gc.freeze()
     for line in sys.stdin:
         child = os.fork()

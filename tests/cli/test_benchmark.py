@@ -8,19 +8,17 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from keyframe.benchmark import busy, extract, growth, infer, scale, tools, train
 from keyframe.benchmark.evaluate import EVALUATION_PARTS
 from keyframe.cli.arguments import check_values
 from keyframe.cli.benchmark import benchmark
 from keyframe.cli.errors import sentence_of
-from keyframe.config import conf_dir
 from keyframe.system import cores
 from keyframe.types import KeyframeError
-from tests.commands import in_process
+from tests.commands import composed, in_process
 
 
 @pytest.fixture
@@ -332,8 +330,9 @@ def test_extract_measures_an_older_version_in_turn(measured_here, monkeypatch, t
 def test_bad_input_is_one_sentence(argument, words):
     key = argument.partition("=")[0]
     suite = [] if key == "suite" else [f"suite={key.partition('.')[0]}"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("benchmark", [argument, *suite])
+    config = composed("benchmark", [argument, *suite])
+    with open_dict(config):
+        del config["hydra"]
     with pytest.raises((KeyframeError, InstantiationException)) as caught:
         check_values(config, "benchmark")
         benchmark(config)

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from keyframe.evaluation.metrics import VIDEO_METRICS
-from tests.commands import PLAIN, cold, environment, script
+from tests.commands import PLAIN, TINY, cold, environment, script
 
 pytestmark = pytest.mark.full
 
@@ -25,7 +25,13 @@ EPOCHS, SWITCH = 6, 3
 @pytest.fixture(scope="module")
 def tiny(tiny_demo):
     """Arguments of a run of two epochs, one in each stage."""
-    return (*MODEL2, f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
+    return (*TINY, f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
+
+
+def other(tiny, backbone):
+    """These arguments with another backbone, random and whole."""
+    kept = [argument for argument in tiny if not argument.startswith("backbone")]
+    return [*kept, f"backbone={backbone}", "backbone.pretrained=false", "callbacks.curves=null"]
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +206,12 @@ def test_the_cache_is_filled_once(trained):
 
 def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, tmp_path):
     run, found = tmp_path / "run", tmp_path / "found"
-    chosen = ("backbone=mobilenetv4_conv_small", "backbone.pretrained=false", "cache=off")
-    assert "Cache off (cache=off)" in command(*tiny, *chosen, f"hydra.run.dir={run}").good().out
+    chosen = other(tiny, "mobilenetv4_conv_small")
+    assert "Cache off (cache=off)" in command(*chosen, "cache=off", f"hydra.run.dir={run}").good().out
     # 3,774,024 parameters of the published model (Qin et al., MobileNetV4, 2024: 3.8 M) without its classifier
     assert metrics_of(run)["model/params_backbone"] == 3_774_024 - 1_281_000
-    evaluated = command(f"run={run}", f"hydra.run.dir={tmp_path / 'evaluated'}", program="keyframe-evaluate").good()
+    place = ("pictures=0", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    evaluated = command(f"run={run}", *place, program="keyframe-evaluate").good()
     assert "mobilenetv4_conv_small" in evaluated.out
     video = min(tiny_demo.rglob("*.mp4"))
     command(video, f"run={run}", f"output={found}", program="keyframe-extract").good()
@@ -212,10 +219,9 @@ def test_a_mobilenetv4_is_trained_evaluated_and_used(command, tiny, tiny_demo, t
 
 
 def test_a_backbone_by_its_name_alone_frames_by_rate_and_a_weighted_loss(command, tiny, tmp_path):
-    arguments = [argument for argument in tiny if not argument.startswith("sampling.")]
+    arguments = [argument for argument in other(tiny, "resnet18") if not argument.startswith("sampling")]
     rate = ["sampling=fps", "sampling.rate=1", "loss=weighted", "loss.weights.spearman=0", "loss.weights.mse=3"]
-    resnet = ("backbone=resnet18", "backbone.pretrained=false")
-    done = command(*arguments, *rate, *resnet, "cache=memory", f"hydra.run.dir={tmp_path}").good()
+    done = command(*arguments, *rate, "cache=memory", f"hydra.run.dir={tmp_path}").good()
     assert "MB in memory" in done.out and "stage 2" in done.out
     metrics = metrics_of(tmp_path)
     # torchvision's ResNet18 (11,689,512 parameters) without its classifier
