@@ -52,6 +52,7 @@ class Conflicts:
 
     def __init__(self, candidates: Candidates, limits: Limits, among: Positions, moments: bool = False) -> None:
         self.limits, self.among, self.seconds = limits, among, candidates.seconds[among]
+        self._places = np.arange(len(among))
         every = len(among) == len(candidates)
         self._descriptors = candidates.descriptors if every else candidates.descriptors[among]
         self._sketch = candidates.sketch if every else candidates.sketch[among]
@@ -60,10 +61,9 @@ class Conflicts:
 
     def between(self, frames: Positions, others: Positions | slice = slice(None)) -> BoolArray:
         """Whether frames are in conflict with others (all by default), (f, o); each is with itself."""
-        every = np.arange(len(self.seconds))
         gaps = np.abs(self.seconds[frames, None] - self.seconds[others])
         near = gaps < self.limits.min_distance - _TIME_TOLERANCE
-        near |= every[frames, None] == every[others]
+        near |= frames[:, None] == self._places[others]
         most = self.limits.max_similarity + _SIMILARITY_TOLERANCE
         like = self._descriptors[frames] @ self._descriptors[others].T > most
         if self._changes is not None:
