@@ -46,7 +46,10 @@ def look_and_choose(browser: Browser, folder: Path, out: Path) -> None:
         served.finish()
         one = video_id(served, "demo-0-001")
         with opened(browser, served, viewport=DESK) as page:
-            until(page, "document.images.length >= 4 && [...document.images].every((one) => one.naturalWidth)")
+            until(
+                page,
+                "document.images.length === 4 && [...document.images].every((one) => one.naturalWidth || !one.src)",
+            )
             take(page, out / "library.png")
             page.goto(f"{served.address}/videos/{one}")
             page.wait_for_selector("#strip li")
@@ -59,7 +62,7 @@ def look_and_choose(browser: Browser, folder: Path, out: Path) -> None:
             until(page, "document.querySelectorAll('#strip li').length === 6")
             page.click("summary")
             page.evaluate("document.querySelector('#choose').scrollIntoView()")
-            until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalWidth)")
+            until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalWidth || !one.src)")
             take(page, out / "choose.png")
         with opened(browser, served, viewport=PHONE, color_scheme="dark") as page:
             page.goto(f"{served.address}/videos/{one}")
