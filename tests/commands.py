@@ -104,7 +104,7 @@ def _composed(program: str, arguments: tuple[str, ...]) -> DictConfig:
 
 
 def composed(program: str, arguments: Sequence[str]) -> DictConfig:
-    """A command's configuration, `hydra` included, as Hydra composes it, which takes most of a second.
+    """A command's configuration as Hydra composes it, which takes most of a second; Hydra's own is set.
 
     Hydra chooses options once a session; values are then set in a copy as Hydra sets them. A refused value it composes.
     """
@@ -120,9 +120,12 @@ def composed(program: str, arguments: Sequence[str]) -> DictConfig:
         for one in values.values():
             OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
     except OmegaConfBaseException:
-        return _composed(program, tuple(arguments))
+        config = copy.deepcopy(_composed(program, tuple(arguments)))
     config.hydra.overrides.task = [str(one.input_line) for one in overrides if not one.is_hydra_override()]
     config.hydra.runtime.cwd = str(Path.cwd())
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
     return config
 
 
@@ -135,9 +138,6 @@ def in_process(program: str, *arguments: object, run_dir: Path) -> str:
     config = None
     try:
         config = composed(program, [*prepare(others), f"hydra.runtime.output_dir='{run_dir}'"])
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
         check_values(config, program)
         if inputs:
             add_inputs(config, inputs)

@@ -11,11 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 import keyframe
 from keyframe.cli.export import export as run_export
-from keyframe.config import conf_dir
 from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import FpsSampling
@@ -23,7 +21,7 @@ from keyframe.export.model import load_program
 from keyframe.pipeline import score_frames
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError
-from tests.commands import ROOT, cold
+from tests.commands import ROOT, cold, composed
 from tests.videos import write_video
 
 pytestmark = pytest.mark.full
@@ -193,8 +191,7 @@ def test_extraction_by_onnx_needs_no_torch(exported, old_run, tmp_path):
 
 def refused(*overrides):
     """The sentence with which the task refuses a configuration, in this process."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("export", list(overrides))
+    config = composed("export", overrides)
     with pytest.raises(KeyframeError) as error:
         run_export(config)
     return str(error.value)

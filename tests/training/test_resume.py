@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from keyframe.config import conf_dir, plain
+from keyframe.config import plain
 from keyframe.training.callbacks import StageAwareEarlyStopping, TwoStage
 from keyframe.training.run import plan_resume, read_checkpoint, train_and_test
 from keyframe.types import KeyframeError
+from tests.commands import composed
 from tests.training.test_stages import Watch
 from tests.training.tiny import make_datamodule, make_module, make_trainer
 
@@ -58,7 +58,7 @@ def test_both_groups_have_the_new_rate(checkpoints, tiny_demo, tmp_path, epoch, 
     assert [group["weight_decay"] for group in trainer.optimizers[0].param_groups] == [0.2, 0.2]
 
 
-def composed(*overrides):
+def configured(*overrides):
     small = [
         "experiment=demo",
         "backbone=efficientnet_b0",
@@ -66,22 +66,21 @@ def composed(*overrides):
         "optimizer.lr=3e-4",
         "trainer.max_epochs=16",
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", [*small, "run_dir=/runs/1", *overrides])
+    return composed("train", [*small, "run_dir=/runs/1", *overrides])
 
 
 @pytest.fixture(scope="module")
 def checkpoint():
     """As a run of the demo writes it after its epoch 6."""
     return {
-        "hyper_parameters": {**plain(composed()), "params": {"total": 3}},
+        "hyper_parameters": {**plain(configured()), "params": {"total": 3}},
         "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 7}}}},
         "callbacks": {"TwoStage": {"switched": False}},
     }
 
 
 def compared(checkpoint, tmp_path, *overrides):
-    now = composed(*overrides)
+    now = configured(*overrides)
     return plan_resume(tmp_path / "last.ckpt", checkpoint, plain(now), OmegaConf.to_container(now))
 
 
