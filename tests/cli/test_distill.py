@@ -6,15 +6,19 @@ import shutil
 import pytest
 import torch
 
-from tests.commands import TINY
+from tests.commands import TINY, in_process
 
 
 @pytest.fixture(scope="module")
-def distill(command, tiny_demo):
-    """Runs a student of two epochs, one in each stage, on what the `runs` were trained on."""
-    here = (*TINY[1:], f"data.root={tiny_demo}", "trainer.max_epochs=2", "finetune.switch_epoch=1")
-    here += ("callbacks.curves=null",)
-    return lambda *arguments: command("experiment=[demo,distill]", *here, *arguments)
+def student(tiny_demo):
+    """Arguments of a student of two epochs, one in each stage, on what the `runs` were trained on."""
+    epochs = ("trainer.max_epochs=2", "finetune.switch_epoch=1", "callbacks.curves=null")
+    return (*TINY[1:], f"data.root={tiny_demo}", *epochs)
+
+
+@pytest.fixture(scope="module")
+def distill(command, student):
+    return lambda *arguments: command("experiment=[demo,distill]", *student, *arguments)
 
 
 def keys(run):
@@ -41,22 +45,23 @@ def test_a_student_of_model_1(distill, runs, tmp_path):
     assert "Spearman with the teacher" in second.out
 
 
-def test_refusals(distill, command, runs, tiny_demo, tmp_path):
-    def refused(done, *words):
-        sentence = done.sentence()
-        assert all(word in sentence for word in words), sentence
+def test_refusals(distill, runs, student, tiny_demo, tmp_path):
+    def refused(sentence, *words):
+        assert "\n" not in sentence and all(word in sentence for word in words), sentence
 
-    refused(distill(), "teacher=RUN")
-    refused(command(*TINY, f"data.root={tiny_demo}", "teacher=x"), "teacher=x", "add experiment=distill")
-    refused(distill("teacher=nowhere"), "teacher=nowhere", "no checkpoint")
+    def tried(*arguments):
+        return in_process("train", "experiment=[demo,distill]", *student, *arguments, run_dir=tmp_path / "run")
+
+    refused(distill().sentence(), "teacher=RUN")
+    alone = in_process("train", *TINY, f"data.root={tiny_demo}", "teacher=x", run_dir=tmp_path / "run")
+    refused(alone, "teacher=x", "add experiment=distill")
+    refused(tried("teacher=nowhere"), "teacher=nowhere", "no checkpoint")
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes((runs / "resnet" / "checkpoints" / "best.ckpt").read_bytes()[:5000])
-    refused(distill(f"teacher={damaged}"), str(damaged), "damaged")
-    refused(distill(f"teacher={runs / 'folds' / '1'}"), "was trained on", "videos of this run", "data.fold")
-    refused(
-        distill(f"teacher={runs / 'resnet'}", "sampling.frames=6"), "UniformSampling(frames=12)", "the same for both"
-    )
-    refused(distill(f"teacher={runs / 'resnet'}", "distillation.weight=2"), "distillation.weight must lie in [0, 1]")
+    refused(tried(f"teacher={damaged}"), str(damaged), "damaged")
+    refused(tried(f"teacher={runs / 'folds' / '1'}"), "was trained on", "videos of this run", "data.fold")
+    refused(tried(f"teacher={runs / 'resnet'}", "sampling.frames=6"), "UniformSampling(frames=12)", "the same for both")
+    refused(tried(f"teacher={runs / 'resnet'}", "distillation.weight=2"), "distillation.weight must lie in [0, 1]")
     own = shutil.copytree(runs / "resnet", tmp_path / "own")
     (own / "config.yaml").unlink()  # else the directory is refused as that of another run
-    refused(distill(f"teacher={own}", f"hydra.run.dir={own}"), f"teacher={own} is the run to train")
+    refused(distill(f"teacher={own}", f"hydra.run.dir={own}").sentence(), f"teacher={own} is the run to train")

@@ -21,7 +21,7 @@ from keyframe.export.model import load_program
 from keyframe.pipeline import score_frames
 from keyframe.runs import load_run
 from keyframe.types import KeyframeError
-from tests.commands import ROOT, cold, composed
+from tests.commands import ROOT, cold, composed, in_process
 from tests.videos import write_video
 
 pytestmark = pytest.mark.full
@@ -135,7 +135,7 @@ def test_a_table_of_the_run_and_of_all_its_files(command, exported, old_run, tmp
                 assert float(row[name]) == pytest.approx(float(rows[own, video][name]), abs=2e-3), (model, video)
 
 
-def test_a_shared_file_runs_nothing(command, exported, tmp_path):
+def test_a_shared_file_runs_nothing(exported, tmp_path):
     program, data = (exported[1] / FILES[format] for format in ("torch_export", "onnx"))
     named_onnx = shutil.copy(program, tmp_path / "a.onnx")
     shutil.copy(f"{program}.json", tmp_path / "a.onnx.json")
@@ -152,8 +152,7 @@ def test_a_shared_file_runs_nothing(command, exported, tmp_path):
         ):
             card["config"]["datamodule"] = datamodule
             (tmp_path / "b.onnx.json").write_text(json.dumps(card))
-            place = f"hydra.run.dir={tmp_path / 'out'}"
-            assert words in command(f"run={file}", place, program="keyframe-evaluate").sentence()
+            assert words in in_process("evaluate", f"run={file}", run_dir=tmp_path / "out")
             assert not (tmp_path / "out" / "metrics.json").exists()
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):  # nobody has called

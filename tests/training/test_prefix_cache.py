@@ -170,7 +170,7 @@ def cache(tmp_path):
     return partial(VideoCache, str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_b0", pytest.param("test_resnet", marks=pytest.mark.full)])
+@pytest.mark.parametrize("backbone", ["test_efficientnet", pytest.param("test_resnet", marks=pytest.mark.full)])
 def test_losses_are_those_of_training_on_frames_in_both_stages(backbone, tiny_demo, tmp_path, cache):
     module = partial(make_module, backbone)
     plain = Run(tiny_demo, tmp_path, None, module=module).fit()

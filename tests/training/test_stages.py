@@ -28,7 +28,7 @@ def changed(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.fixture(scope="module", params=["efficientnet_b0", pytest.param("test_resnet", marks=pytest.mark.full)])
+@pytest.fixture(scope="module", params=["test_efficientnet", pytest.param("test_resnet", marks=pytest.mark.full)])
 def watched(request, tiny_demo, tmp_path_factory):
     torch.manual_seed(0)
     module = make_module(request.param, lr=1e-3)
