@@ -439,7 +439,13 @@ def test_a_directory_where_a_run_has_failed_at_once_can_be_used_again(command, d
 
 def test_bad_data_leaves_no_run_with_a_tracker(command, tmp_path):
     run = tmp_path / "run"
-    arguments = ["backbone.pretrained=false", "logger=all", f"data.root={tmp_path / 'nowhere'}", f"hydra.run.dir={run}"]
+    arguments = [
+        *BACKBONE,
+        "backbone.pretrained=false",
+        "logger=all",
+        f"data.root={tmp_path / 'nowhere'}",
+        f"hydra.run.dir={run}",
+    ]
     refused(command(*arguments, HOME=str(tmp_path / "home")), tmp_path / "nowhere", "data.root")
     assert {path.name for path in tmp_path.iterdir()} <= {"run", "home"}
     left = {path.relative_to(run).parts[0] for path in run.rglob("*") if path.is_file()}

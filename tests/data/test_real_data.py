@@ -14,12 +14,15 @@ from keyframe.data.packets import index_packets
 from keyframe.data.pyav_reader import PyAVReader
 from keyframe.data.sampling import UniformSampling
 from keyframe.types import KeyframeError
+from tests.commands import BACKBONE
 from tests.data.stand_ins import FRAME_COUNTS, write_stand_in
 
 pytestmark = pytest.mark.full
 
 COMMON = (
+    *BACKBONE,
     "backbone.pretrained=false",
+    "callbacks.curves=null",
     "data.size=32",
     "sampling.frames=10",
     "trainer=cpu",
