@@ -96,6 +96,21 @@ def test_a_choice_does_not_wait_for_stills(browser, served, scored):
         until(page, "[...document.querySelectorAll('#strip img')].every((one) => one.naturalHeight > 0)")
 
 
+def test_the_extracted_keyframes_are_there_before_any_choice_is_made(browser, served, scored):
+    """What a first choice needs of a long video takes seconds."""
+    held, released = [], []
+    with opened(browser, served) as page:
+        page.route("**/choice", lambda route: route.continue_() if released else held.append(route))
+        visit(page, served, scored)
+        shown = [float(item.get_attribute("data-seconds")) for item in page.locator("#strip li").all()]
+        assert held and not page.text_content("#command")
+        released.append(True)
+        for route in held:
+            route.continue_()
+        until(page, "performance.getEntriesByName('choice').length >= 1")
+        assert shown == [float(item.get_attribute("data-seconds")) for item in page.locator("#strip li").all()]
+
+
 def test_what_a_browser_does_not_play_gets_a_preview_on_the_same_clock(browser, served):
     id = video_id(served, "c ")
     with opened(browser, served) as page:
